@@ -1,0 +1,70 @@
+//! Claim ‖ claim, claim ‖ release, sweep ‖ claim.
+
+use super::{bury, model, pool, touch};
+use loom::sync::Arc;
+use loom::thread;
+
+#[test]
+fn two_claims_never_get_the_same_slot() {
+    model(|| {
+        let pool = pool(3, 3);
+        let theirs = Arc::clone(&pool);
+        let other = thread::spawn(move || {
+            let a = theirs.claim().expect("three slots, three claims");
+            touch(&a);
+        });
+        let a = pool.claim().expect("three slots, three claims");
+        let b = pool.claim().expect("three slots, three claims");
+        assert_ne!(a.index(), b.index());
+        touch(&a);
+        touch(&b);
+        other.join().unwrap();
+        drop((a, b));
+        bury(pool);
+    });
+}
+
+#[test]
+fn a_claim_sees_what_the_last_holder_wrote() {
+    model(|| {
+        let pool = pool(1, 1);
+        let theirs = Arc::clone(&pool);
+        let other = thread::spawn(move || {
+            for _ in 0..2 {
+                if let Ok(slot) = theirs.claim() {
+                    touch(&slot);
+                }
+            }
+        });
+        for _ in 0..2 {
+            if let Ok(slot) = pool.claim() {
+                touch(&slot);
+            }
+        }
+        other.join().unwrap();
+        bury(pool);
+    });
+}
+
+#[test]
+fn a_sweep_and_a_claim_never_hold_one_slot_together() {
+    model(|| {
+        let pool = pool(2, 2);
+        let theirs = Arc::clone(&pool);
+        let sweep = thread::spawn(move || {
+            for index in 0..2 {
+                if let Some(slot) = theirs.claim_idle_at(index) {
+                    touch(&slot);
+                    if index == 1 {
+                        drop(slot.vacate());
+                    }
+                }
+            }
+        });
+        if let Ok(slot) = pool.claim() {
+            touch(&slot);
+        }
+        sweep.join().unwrap();
+        bury(pool);
+    });
+}

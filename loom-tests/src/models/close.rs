@@ -1,0 +1,97 @@
+//! Return ‖ close, connect ‖ close, enqueue ‖ close, and the memory behind the last return.
+
+use super::{Payload, bury, checkout, model, pool, touch};
+use crate::raw::waiters::Outcome;
+use loom::sync::Arc;
+use loom::thread;
+
+#[test]
+fn a_return_that_meets_a_close_leaves_nothing_behind() {
+    model(|| {
+        let pool = pool(2, 2);
+        let slot = pool.claim().unwrap();
+        let returner = thread::spawn(move || {
+            touch(&slot);
+            drop(slot);
+        });
+        pool.close();
+        returner.join().unwrap();
+        bury(pool);
+    });
+}
+
+#[test]
+fn a_connect_that_meets_a_close_leaves_nothing_behind() {
+    model(|| {
+        let pool = pool(1, 0);
+        let theirs = Arc::clone(&pool);
+        let connector = thread::spawn(move || {
+            if let Some(slot) = theirs.claim_vacant() {
+                drop(slot.fill(Payload::new()));
+            }
+        });
+        pool.close();
+        connector.join().unwrap();
+        bury(pool);
+    });
+}
+
+#[test]
+fn a_failed_connect_that_meets_a_close_leaves_nothing_behind() {
+    model(|| {
+        let pool = pool(1, 0);
+        let slot = pool.claim_vacant().unwrap();
+        let connector = thread::spawn(move || drop(slot));
+        pool.close();
+        connector.join().unwrap();
+        bury(pool);
+    });
+}
+
+#[test]
+fn a_waiter_that_meets_a_close_is_told() {
+    model(|| {
+        let pool = pool(1, 1);
+        let theirs = Arc::clone(&pool);
+        let waiter = thread::spawn(move || match checkout(&theirs) {
+            Outcome::Granted(slot) => touch(&slot),
+            Outcome::Closed => {}
+            other => panic!("{other:?}"),
+        });
+        pool.close();
+        assert!(pool.claim().is_err(), "a claim after the close");
+        waiter.join().unwrap();
+        bury(pool);
+    });
+}
+
+/// The last return frees the pool: nobody may look at it afterwards.
+#[test]
+fn the_memory_outlives_the_last_return() {
+    model(|| {
+        let pool = pool(1, 1);
+        let slot = pool.claim().unwrap();
+        let returner = thread::spawn(move || {
+            touch(&slot);
+            drop(slot);
+        });
+        pool.close();
+        drop(pool);
+        returner.join().unwrap();
+    });
+}
+
+/// The same with the handle on another thread, which may be the one that tears the slot down.
+#[test]
+fn the_memory_outlives_a_return_that_somebody_else_tears_down() {
+    model(|| {
+        let pool = pool(2, 2);
+        let (a, b) = (pool.claim().unwrap(), pool.claim().unwrap());
+        let one = thread::spawn(move || drop(a));
+        let two = thread::spawn(move || drop(b));
+        pool.close();
+        drop(pool);
+        one.join().unwrap();
+        two.join().unwrap();
+    });
+}

@@ -1,0 +1,128 @@
+//! What the models share: a house whose values are loom cells, so that a slot with two owners is a race.
+
+mod bitmap;
+mod canary;
+mod close;
+mod line;
+mod resize;
+
+use crate::raw::slots::Occupied;
+use crate::raw::waiters::{NEVER, Outcome, Ticket};
+use crate::raw::{House, RawPool};
+use loom::cell::UnsafeCell;
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
+/// What lies in a slot: a cell that loom watches.
+pub(crate) struct Payload(UnsafeCell<u32>);
+
+impl Payload {
+    pub(crate) fn new() -> Self {
+        Self(UnsafeCell::new(0))
+    }
+}
+
+// SAFETY: that it is only touched by its owner is what the models check.
+unsafe impl Send for Payload {}
+
+pub(crate) struct Bare;
+
+impl House for Bare {
+    type Value = Payload;
+    type Ledger = ();
+    type Context = ();
+
+    fn homeless(slot: Occupied<Self>) {
+        touch(&slot);
+        drop(slot.vacate().0);
+    }
+}
+
+/// What a borrower does: loom sees a race if anybody else does it too.
+pub(crate) fn touch(slot: &Occupied<Bare>) {
+    slot.value().0.with_mut(|value| unsafe { *value += 1 });
+}
+
+/// A pool of `capacity` slots, `open` of them idle.
+pub(crate) fn pool(capacity: u32, open: u32) -> Arc<RawPool<Bare>> {
+    let stripes = crate::raw::bitmap::Bitmap::stripes_for(capacity as usize, 1);
+    let pool = RawPool::build(capacity, stripes, ());
+    for _ in 0..open {
+        drop(pool.claim_vacant().unwrap().fill(Payload::new()));
+    }
+    pool
+}
+
+/// Frees the pool as the last handle would, once nothing is lent.
+pub(crate) fn bury(pool: Arc<RawPool<Bare>>) {
+    pool.close();
+    assert!(pool.is_deserted(), "a slot was lost: {pool:?}");
+    assert_eq!(pool.queued(), 0, "a waiter node was left behind");
+}
+
+/// Wakes a loom thread.
+pub(crate) struct Unpark {
+    thread: loom::thread::Thread,
+    woken: AtomicBool,
+}
+
+impl Wake for Unpark {
+    fn wake(self: std::sync::Arc<Self>) {
+        self.woken.store(true, Ordering::Release);
+        self.thread.unpark();
+    }
+}
+
+impl Unpark {
+    pub(crate) fn new() -> std::sync::Arc<Self> {
+        std::sync::Arc::new(Self { thread: loom::thread::current(), woken: AtomicBool::new(false) })
+    }
+}
+
+/// Waits in line, parked, until settled.
+pub(crate) fn wait(pool: &RawPool<Bare>) -> Outcome<Bare> {
+    let waker = Waker::from(Unpark::new());
+    let mut ticket = pool.enroll(&waker, NEVER, usize::MAX).unwrap();
+    finish(&mut ticket, &waker)
+}
+
+pub(crate) fn finish(ticket: &mut Ticket<'_, Bare>, waker: &Waker) -> Outcome<Bare> {
+    loop {
+        match ticket.poll(&mut Context::from_waker(waker)) {
+            Poll::Ready(outcome) => return outcome,
+            Poll::Pending => loom::thread::park(),
+        }
+    }
+}
+
+/// The whole of a checkout without policy: claim, else wait.
+pub(crate) fn checkout(pool: &RawPool<Bare>) -> Outcome<Bare> {
+    match pool.claim() {
+        Ok(slot) => Outcome::Granted(slot),
+        Err(_) => wait(pool),
+    }
+}
+
+pub(crate) fn granted(outcome: Outcome<Bare>) -> Occupied<Bare> {
+    match outcome {
+        Outcome::Granted(slot) => slot,
+        other => panic!("expected a slot, got {other:?}"),
+    }
+}
+
+/// Explores `f` with the bound of `LOOM_MAX_PREEMPTIONS`, 2 by default, and says how much that was.
+#[track_caller]
+pub(crate) fn model(f: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = builder.preemption_bound.or(Some(2));
+    builder.max_branches = 20_000;
+    let count = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = std::sync::Arc::clone(&count);
+    let place = std::panic::Location::caller();
+    builder.check(move || {
+        counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        f();
+    });
+    println!("{place}: {} interleavings", count.load(std::sync::atomic::Ordering::Relaxed));
+}

@@ -1,0 +1,2 @@
+mod sync;
+mod raw;

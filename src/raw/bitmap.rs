@@ -1,0 +1,225 @@
+//! A striped bitmap whose set bits are keys to slots, with two flags in each word.
+//!
+//! Clearing a bit makes the clearer the only one who may touch that slot, until it sets a bit again.
+//! The words lie on cache lines of their own; a thread looks at its home stripe first and takes the
+//! lowest set bit, so each core keeps reusing the same few slots and the high ones may shrink away.
+
+use crate::sync::{AtomicU64, Ordering, SLOT_BITS};
+
+/// The flag in each word that says: somebody waits. Newcomers must not take a bit, and whoever sets one
+/// must call for the matchmaker.
+const GATE: u64 = 1 << 63;
+/// The flag that says the same for good: the pool is closed.
+const SHUT: u64 = 1 << 62;
+const FLAGS: u64 = GATE | SHUT;
+/// The bits that stand for slots.
+const SLOTS: u64 = (1 << SLOT_BITS) - 1;
+/// How often [`Bitmap::offer`] repeats a lost compare-exchange before it gives up.
+const OFFER_TRIES: u32 = 2;
+
+/// Where a slot's bit lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    stripe: u32,
+    mask: u64,
+}
+
+/// Why a claim came back without a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Miss {
+    /// No bit was set.
+    Empty,
+    /// The gate is up: somebody waits, or the pool is closed.
+    Gated,
+}
+
+/// One word alone on its pair of cache lines (x86 fetches lines in pairs).
+#[derive(Debug)]
+#[repr(align(128))]
+struct Stripe(AtomicU64);
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(crate) struct Bitmap {
+    stripes: Box<[Stripe]>,
+}
+
+impl Bitmap {
+    /// All bits clear, the gate down. `stripes` must be a power of two.
+    pub(crate) fn new(stripes: usize) -> Self {
+        debug_assert!(stripes.is_power_of_two());
+        Self { stripes: (0..stripes).map(|_| Stripe(AtomicU64::new(0))).collect() }
+    }
+
+    /// How many stripes a bitmap over `capacity` slots has when `parallelism` threads run at once:
+    /// enough for the bits, and one per thread as long as each stripe keeps four slots.
+    pub(crate) fn stripes_for(capacity: usize, parallelism: usize) -> usize {
+        let needed = capacity.div_ceil(SLOT_BITS as usize).next_power_of_two();
+        let wanted = parallelism.max(1).next_power_of_two();
+        let useful = (capacity / 4).max(1);
+        // The largest power of two that leaves four slots to a stripe.
+        let useful = 1 << useful.ilog2();
+        needed.max(wanted.min(useful))
+    }
+
+    /// Where the bit of slot `index` lies: neighbours lie in different stripes, so that low indices
+    /// are low bits everywhere.
+    pub(crate) fn place(&self, index: u32) -> Place {
+        let shift = self.stripes.len().trailing_zeros();
+        let stripe = index & (self.stripes.len() as u32 - 1);
+        Place { stripe, mask: 1 << (index >> shift) }
+    }
+
+    #[inline(always)]
+    fn index(&self, stripe: usize, mask: u64) -> u32 {
+        (mask.trailing_zeros() << self.stripes.len().trailing_zeros()) | stripe as u32
+    }
+
+    #[inline(always)]
+    fn word(&self, stripe: usize) -> &AtomicU64 {
+        &self.stripes[stripe & (self.stripes.len() - 1)].0
+    }
+
+    /// Clears one set bit and returns its slot; leaves everything as it is when the gate is up.
+    ///
+    /// Wait-free: at most one read-modify-write per bit seen set, so at most `capacity` in all.
+    #[inline(always)]
+    pub(crate) fn claim(&self, home: usize) -> Result<u32, Miss> {
+        let stripe = home & (self.stripes.len() - 1);
+        // O3: the claim below carries the ordering; a stale look costs a miss, not the truth.
+        let seen = self.word(stripe).load(Ordering::Relaxed);
+        if seen & FLAGS == 0 && seen != 0 {
+            let mask = seen & seen.wrapping_neg();
+            if self.take(stripe, mask) {
+                return Ok(self.index(stripe, mask));
+            }
+        }
+        self.claim_further(home)
+    }
+
+    /// [`claim`](Self::claim) beyond the first bit of the home stripe.
+    #[cold]
+    fn claim_further(&self, home: usize) -> Result<u32, Miss> {
+        for step in 0..self.stripes.len() {
+            let stripe = (home + step) & (self.stripes.len() - 1);
+            // O3: as in `claim`.
+            let seen = self.word(stripe).load(Ordering::Relaxed);
+            if seen & FLAGS != 0 {
+                return Err(Miss::Gated);
+            }
+            if let Some(index) = self.claim_within(stripe, seen) {
+                return Ok(index);
+            }
+        }
+        Err(Miss::Empty)
+    }
+
+    /// Clears one set bit whether the gate is up or not: for the matchmaker and for maintenance.
+    pub(crate) fn claim_past_gate(&self, home: usize) -> Option<u32> {
+        (0..self.stripes.len()).find_map(|step| {
+            let stripe = (home + step) & (self.stripes.len() - 1);
+            // O3: as in `claim`. After `raise_gate` by this thread coherence shows every bit whose
+            // setter did not see the gate.
+            self.claim_within(stripe, self.word(stripe).load(Ordering::Relaxed))
+        })
+    }
+
+    /// The loop of every claim: `seen` only loses bits, so it ends after at most that many rounds.
+    #[inline]
+    fn claim_within(&self, stripe: usize, seen: u64) -> Option<u32> {
+        let mut seen = seen & SLOTS;
+        while seen != 0 {
+            let mask = seen & seen.wrapping_neg();
+            if self.take(stripe, mask) {
+                return Some(self.index(stripe, mask));
+            }
+            seen &= !mask;
+            // O3: fresher, but never with a bit that this scan has not seen.
+            seen &= self.word(stripe).load(Ordering::Relaxed);
+        }
+        None
+    }
+
+    /// Clears the bit of one particular slot, past the gate.
+    pub(crate) fn claim_at(&self, place: Place) -> bool {
+        self.take(place.stripe as usize, place.mask)
+    }
+
+    /// Clears `mask`; true if it was set. Tests nothing but its own bit, which makes it a `lock btr`
+    /// on x86-64 rather than a compare-exchange loop.
+    #[inline(always)]
+    fn take(&self, stripe: usize, mask: u64) -> bool {
+        // O1: acquires the slot from whoever released it (O2).
+        self.word(stripe).fetch_and(!mask, Ordering::Acquire) & mask != 0
+    }
+
+    /// Sets the bit of a slot that the caller owns, if the gate is down. `false`: the bit is as it
+    /// was, the slot still the caller's, and the gate is up (or the word too busy): use
+    /// [`put`](Self::put).
+    ///
+    /// This is a compare-exchange and not an add because of what may follow: once the bit is set, the
+    /// slot no longer keeps the pool's memory alive, so a releaser that must go on to the waiting room
+    /// has to learn of the gate *before* it lets go.
+    #[inline(always)]
+    pub(crate) fn offer(&self, place: Place) -> bool {
+        let word = self.word(place.stripe as usize);
+        // O3: only a guess for the exchange.
+        let mut seen = word.load(Ordering::Relaxed);
+        for _ in 0..OFFER_TRIES {
+            if seen & FLAGS != 0 {
+                return false;
+            }
+            debug_assert_eq!(seen & place.mask, 0, "a slot was released twice");
+            // O2: publishes the slot to its next claimer (O1). O3 on failure: a fresher guess.
+            match word.compare_exchange(seen, seen | place.mask, Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(now) => seen = now,
+            }
+        }
+        false
+    }
+
+    /// Sets the bit of a slot that the caller owns and tells whether the gate is up. Ownership proves
+    /// the bit clear, so adding it sets it and returns the gate in one instruction.
+    pub(crate) fn put(&self, place: Place) -> bool {
+        // O2: as in `offer`.
+        let before = self.word(place.stripe as usize).fetch_add(place.mask, Ordering::Release);
+        debug_assert_eq!(before & place.mask, 0, "a slot was released twice");
+        before & FLAGS != 0
+    }
+
+    /// Raises the gate on every stripe. Afterwards every set bit is visible to the caller's claims or
+    /// its setter has seen the gate.
+    pub(crate) fn raise_gate(&self) {
+        for stripe in &self.stripes {
+            // O3: coherence of the one word does the work; a bit's data travels by O2 and O1, and a
+            // read-modify-write continues the release sequence of the one before it.
+            stripe.0.fetch_or(GATE, Ordering::Relaxed);
+        }
+    }
+
+    /// Lowers the gate on every stripe.
+    pub(crate) fn lower_gate(&self) {
+        for stripe in &self.stripes {
+            // O3: as above.
+            stripe.0.fetch_and(!GATE, Ordering::Relaxed);
+        }
+    }
+
+    /// Raises the other flag on every stripe, never to be lowered.
+    pub(crate) fn shut(&self) {
+        for stripe in &self.stripes {
+            // O3: as above.
+            stripe.0.fetch_or(SHUT, Ordering::Relaxed);
+        }
+    }
+
+    /// How many bits are set: exact at rest, a moment's mixture under way.
+    pub(crate) fn count(&self) -> usize {
+        // O11: a gauge.
+        self.stripes
+            .iter()
+            .map(|stripe| (stripe.0.load(Ordering::Relaxed) & SLOTS).count_ones() as usize)
+            .sum()
+    }
+}

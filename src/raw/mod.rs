@@ -1,0 +1,246 @@
+#![doc = include_str!("README.md")]
+
+pub(crate) mod bitmap;
+pub(crate) mod slots;
+pub(crate) mod waiters;
+
+use crate::sync::{Arc, AtomicBool, AtomicI64, AtomicUsize, Ordering, Witness};
+use bitmap::{Bitmap, Miss};
+use slots::{Occupied, Slot, Vacant};
+use std::fmt;
+use std::task::Waker;
+use waiters::{Ticket, WaitingRoom};
+
+/// What the house above the mechanism keeps in it.
+pub(crate) trait House: Sized + 'static {
+    /// Lives in a slot, and is lent.
+    type Value: Send;
+    /// Belongs to the slot and outlives its values.
+    type Ledger: Default + Send + Sync;
+    /// One for the whole pool.
+    type Context: Send + Sync;
+
+    /// Takes a value that lies idle in a closed pool. Called on whatever thread found it, a returning
+    /// guard's for one: it must not close the value there and then.
+    fn homeless(slot: Occupied<Self>);
+}
+
+/// The mechanism: slots, bits and the waiting room. See the [module](self).
+pub(crate) struct RawPool<H: House> {
+    idle: Bitmap,
+    slots: Box<[Slot<H>]>,
+    context: H::Context,
+    vacant: Bitmap,
+    retired: Bitmap,
+    room: WaitingRoom,
+    /// Slots to retire (positive) or to bring back (negative).
+    debt: AtomicI64,
+    closed: AtomicBool,
+    torn_down: AtomicUsize,
+    witness: Witness,
+}
+
+impl<H: House> RawPool<H> {
+    /// A pool of `capacity` vacant slots on `stripes` stripes (a power of two, and enough for them).
+    pub(crate) fn build(capacity: u32, stripes: usize, context: H::Context) -> Arc<Self> {
+        let idle = Bitmap::new(stripes);
+        let slots = (0..capacity).map(|index| Slot::new(index, idle.place(index))).collect();
+        let pool = Arc::new(Self {
+            idle,
+            slots,
+            context,
+            vacant: Bitmap::new(stripes),
+            retired: Bitmap::new(stripes),
+            room: WaitingRoom::new(),
+            debt: AtomicI64::new(0),
+            closed: AtomicBool::new(false),
+            torn_down: AtomicUsize::new(0),
+            witness: Witness::new(),
+        });
+        slots::take_counts(&pool);
+        for slot in &pool.slots {
+            pool.vacant.put(slot.place());
+        }
+        pool
+    }
+
+    #[inline(always)]
+    pub(crate) fn context(&self) -> &H::Context {
+        &self.context
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The ledgers of all slots, in order.
+    pub(crate) fn ledgers(&self) -> impl ExactSizeIterator<Item = &H::Ledger> {
+        self.slots.iter().map(Slot::ledger)
+    }
+
+    /// Takes an idle slot, if nobody waits for one. Wait-free: at most `capacity` read-modify-writes.
+    #[inline(always)]
+    pub(crate) fn claim(&self) -> Result<Occupied<H>, Miss> {
+        let index = self.idle.claim(crate::sync::thread_number())?;
+        Ok(Occupied::adopt(self, index))
+    }
+
+    /// Takes one particular slot if it is idle, past those who wait: for maintenance.
+    pub(crate) fn claim_idle_at(&self, index: u32) -> Option<Occupied<H>> {
+        let slot = &self.slots[index as usize];
+        self.idle.claim_at(slot.place()).then(|| Occupied::adopt(self, index))
+    }
+
+    /// Takes a vacant slot to open a connection in; slots that are to retire are retired on the way.
+    pub(crate) fn claim_vacant(&self) -> Option<Vacant<H>> {
+        if self.is_closed() {
+            return None;
+        }
+        loop {
+            let slot = Vacant::adopt(self, self.vacant.claim_past_gate(0)?);
+            if !self.take_debt() {
+                return Some(slot);
+            }
+            slot.retire();
+        }
+    }
+
+    /// A ticket outside the line, for whoever was promised a slot by somebody in particular.
+    pub(crate) fn appointment(&self, waker: &Waker) -> Ticket<'_, H> {
+        Ticket::appointment(self, waker.clone())
+    }
+
+    /// Puts `by` more slots out of use (negative: back into use). Vacant ones follow at once, others as
+    /// they come free: their holders ask [`take_debt`](Self::take_debt).
+    pub(crate) fn adjust(&self, by: i64) {
+        // O9: ordered with every retiring that looks at the debt afterwards.
+        self.debt.fetch_add(by, Ordering::AcqRel);
+        self.settle_debt();
+        self.dispatch();
+    }
+
+    /// Whether slots are still to be retired.
+    #[inline(always)]
+    pub(crate) fn is_in_debt(&self) -> bool {
+        // O11: a hint; `take_debt` decides.
+        self.debt.load(Ordering::Relaxed) > 0
+    }
+
+    /// Takes one unit of the debt: the caller now must retire a slot.
+    pub(crate) fn take_debt(&self) -> bool {
+        // O11: a first guess.
+        let mut debt = self.debt.load(Ordering::Relaxed);
+        while debt > 0 {
+            // O9. O11 on failure.
+            match self.debt.compare_exchange(debt, debt - 1, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(now) => debt = now,
+            }
+        }
+        false
+    }
+
+    /// Gives back a unit that [`take_debt`](Self::take_debt) gave and no slot could be found for.
+    fn return_debt(&self) {
+        // O9
+        self.debt.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Retires vacant slots, or brings retired ones back, as far as the debt asks and bits are there.
+    fn settle_debt(&self) {
+        loop {
+            // O9: a read-modify-write. Either it follows the `adjust` that lowered the debt and sees it,
+            // or that `adjust` follows it and sees the retired bit that was set before.
+            let debt = self.debt.fetch_add(0, Ordering::AcqRel);
+            if debt > 0 {
+                if !self.take_debt() {
+                    continue;
+                }
+                let Some(index) = self.vacant.claim_past_gate(0) else {
+                    return self.return_debt();
+                };
+                self.retired.put(self.slots[index as usize].place());
+            } else if debt < 0 {
+                let Some(index) = self.retired.claim_past_gate(0) else { return };
+                self.return_debt();
+                Vacant::adopt(self, index).put_quietly();
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Closes: no claim succeeds any more, all who wait are told, what is idle becomes
+    /// [`homeless`](House::homeless), and what is lent follows on its return.
+    pub(crate) fn close(&self) {
+        // O10: whoever sees it set needs nothing else; the dispatch (O4) orders it before the evacuation.
+        self.closed.store(true, Ordering::Release);
+        self.idle.shut();
+        self.dispatch();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        // O10
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Every slot has been torn down: no connection is left and none will come.
+    pub(crate) fn is_deserted(&self) -> bool {
+        self.torn_down() == self.capacity()
+    }
+
+    pub(crate) fn torn_down(&self) -> usize {
+        // O10: pairs with the counting, so that what was done to a slot before is visible.
+        self.torn_down.load(Ordering::Acquire)
+    }
+
+    /// What becomes of the bits of a closed pool. It is shut, so whoever sets a bit later calls for a
+    /// matchmaker, and whoever answered the last call comes here.
+    fn evacuate(&self) {
+        while let Some(index) = self.idle.claim_past_gate(0) {
+            H::homeless(Occupied::adopt(self, index));
+        }
+        for bitmap in [&self.vacant, &self.retired] {
+            while let Some(index) = bitmap.claim_past_gate(0) {
+                // O10
+                self.torn_down.fetch_add(1, Ordering::AcqRel);
+                Vacant::adopt(self, index).tear_down();
+            }
+        }
+    }
+
+    /// Idle, vacant and retired slots: exact at rest.
+    pub(crate) fn gauges(&self) -> Gauges {
+        Gauges {
+            idle: self.idle.count(),
+            vacant: self.vacant.count(),
+            retired: self.retired.count(),
+            waiting: self.room.live(),
+        }
+    }
+
+    /// How many nodes stand in the line, with those of waiters that have left.
+    pub(crate) fn queued(&self) -> usize {
+        self.room.queued()
+    }
+
+    /// No later than the earliest deadline of those who wait.
+    pub(crate) fn next_deadline(&self) -> u64 {
+        self.room.next_deadline()
+    }
+}
+
+/// See [`RawPool::gauges`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gauges {
+    pub(crate) idle: usize,
+    pub(crate) vacant: usize,
+    pub(crate) retired: usize,
+    pub(crate) waiting: usize,
+}
+
+impl<H: House> fmt::Debug for RawPool<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RawPool").field("gauges", &self.gauges()).finish_non_exhaustive()
+    }
+}

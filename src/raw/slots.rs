@@ -1,0 +1,321 @@
+//! The slots, and the linear tokens that own them. The one file with `unsafe`.
+//!
+//! **Lemma (rule R1).** For every slot there is at any time exactly one of: a set `idle` bit, a set
+//! `vacant` bit, a set `retired` bit, a grant on its way to a waiter, a live [`Occupied`] or [`Vacant`]
+//! token, or the fact that the slot was torn down. Bits and grants become tokens only through
+//! [`Occupied::adopt`] and [`Vacant::adopt`], called by whoever cleared the bit or took the grant;
+//! tokens become bits or grants by being consumed. So a token is the only way to its slot.
+//!
+//! **Lemma (rule R2).** Each slot that is not torn down holds one strong count on the pool, so the
+//! memory behind a token outlives the token. A token that becomes a bit gives that assurance away with
+//! it: code that goes on to touch the pool must take a count of its own first (`keep_alive`).
+
+#![allow(unsafe_code)]
+
+use super::bitmap::Place;
+use super::{House, RawPool};
+use crate::sync::{Arc, AtomicPtr, Ordering, UnsafeCell};
+use std::fmt;
+use std::mem::ManuallyDrop;
+use std::ptr::NonNull;
+
+/// One slot: its value, and the ledger that outlives the values which pass through it.
+#[repr(align(128))]
+pub(super) struct Slot<H: House> {
+    place: Place,
+    index: u32,
+    ledger: H::Ledger,
+    value: UnsafeCell<Option<H::Value>>,
+    /// The slot's own count on the pool that it is part of (R2).
+    home: UnsafeCell<Option<Arc<RawPool<H>>>>,
+}
+
+// SAFETY: `value` and `home` are reached only through the slot's single token (R1), and values may
+// change threads (`H::Value: Send`), as counts on a `Sync` pool may; `ledger` is `Sync` by the bound on `H::Ledger`; the rest never changes.
+unsafe impl<H: House> Sync for Slot<H> {}
+// SAFETY: as above; a slot changes threads only together with its whole pool.
+unsafe impl<H: House> Send for Slot<H> {}
+
+impl<H: House> Slot<H> {
+    pub(super) fn new(index: u32, place: Place) -> Self {
+        Self { place, index, ledger: H::Ledger::default(), value: UnsafeCell::new(None), home: UnsafeCell::new(None) }
+    }
+
+    pub(super) fn ledger(&self) -> &H::Ledger {
+        &self.ledger
+    }
+
+    pub(super) fn place(&self) -> Place {
+        self.place
+    }
+}
+
+/// Gives each slot its strong count (R2). Called once, before any bit is set.
+pub(super) fn take_counts<H: House>(pool: &Arc<RawPool<H>>) {
+    for slot in &pool.slots {
+        slot.home.with_mut(|home| {
+            // SAFETY: no bit was ever set, so no token exists and nobody else reads the cell (R1).
+            unsafe { *home = Some(Arc::clone(pool)) };
+        });
+    }
+}
+
+/// The pair of pointers that both tokens are made of.
+struct Key<H: House> {
+    pool: NonNull<RawPool<H>>,
+    slot: NonNull<Slot<H>>,
+}
+
+impl<H: House> Clone for Key<H> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<H: House> Copy for Key<H> {}
+
+impl<H: House> Key<H> {
+    #[inline(always)]
+    fn new(pool: &RawPool<H>, index: u32) -> Self {
+        Self { pool: NonNull::from(pool), slot: NonNull::from(&pool.slots[index as usize]) }
+    }
+
+    /// The pool, for as long as the token lives.
+    #[inline(always)]
+    fn pool<'a>(self) -> &'a RawPool<H> {
+        // SAFETY: a key exists only inside a token, and the token's slot keeps the pool alive (R2).
+        // The lifetime is bounded by the callers, which hand it out for a borrow of the token or clone
+        // a count before the token ends.
+        unsafe { self.pool.as_ref() }
+    }
+
+    #[inline(always)]
+    fn slot<'a>(self) -> &'a Slot<H> {
+        // SAFETY: slots live as long as their pool; as above.
+        unsafe { self.slot.as_ref() }
+    }
+
+    /// A strong count of one's own, for those who touch the pool after their token has ended.
+    fn keep_alive(self) -> Arc<RawPool<H>> {
+        self.slot().home.with(|home| {
+            // SAFETY: the caller still holds the token, and only it reaches the cell (R1).
+            let home = unsafe { &*home };
+            // SAFETY: `take_counts` filled the cell, and only `tear_down`, which ends the last token
+            // of the slot, empties it.
+            Arc::clone(unsafe { home.as_ref().unwrap_unchecked() })
+        })
+    }
+
+    /// Gives up the slot's own count for good.
+    fn tear_down(self) {
+        drop(self.slot().home.with_mut(|home| {
+            // SAFETY: the caller consumed the token, the last way to the slot (R1).
+            unsafe { (*home).take() }
+        }));
+    }
+}
+
+/// Owns a slot that holds a value. Dropped, it becomes an idle bit, or goes to whoever waits longest.
+#[must_use]
+pub(crate) struct Occupied<H: House> {
+    key: Key<H>,
+}
+
+/// Owns an empty slot. Dropped, it becomes a vacant bit.
+#[must_use]
+pub(crate) struct Vacant<H: House> {
+    key: Key<H>,
+}
+
+// SAFETY: the token is the only way to its value (R1), which may change threads (`H::Value: Send`);
+// everything else behind it is `Sync` (bounds on `House`).
+unsafe impl<H: House> Send for Occupied<H> {}
+// SAFETY: a shared token gives `&H::Value` and `Sync` things, hence the bound.
+unsafe impl<H: House> Sync for Occupied<H> where H::Value: Sync {}
+// SAFETY: a vacant token gives no value at all, only `Sync` things.
+unsafe impl<H: House> Send for Vacant<H> {}
+// SAFETY: as above.
+unsafe impl<H: House> Sync for Vacant<H> {}
+
+impl<H: House> Occupied<H> {
+    /// Makes the token of a slot whose idle bit the caller cleared, or whose grant it took (R1).
+    #[inline(always)]
+    pub(super) fn adopt(pool: &RawPool<H>, index: u32) -> Self {
+        Self { key: Key::new(pool, index) }
+    }
+
+    /// Ends the token without setting a bit: its index travels on as a grant.
+    pub(super) fn into_grant(self) -> u32 {
+        let index = self.index();
+        std::mem::forget(self);
+        index
+    }
+
+    pub(crate) fn index(&self) -> u32 {
+        self.key.slot().index
+    }
+
+    #[inline(always)]
+    pub(crate) fn pool(&self) -> &RawPool<H> {
+        self.key.pool()
+    }
+
+    #[inline(always)]
+    pub(crate) fn ledger(&self) -> &H::Ledger {
+        &self.key.slot().ledger
+    }
+
+    #[inline(always)]
+    pub(crate) fn value(&self) -> &H::Value {
+        self.key.slot().value.with(|value| {
+            // SAFETY: the token owns the slot (R1) and is borrowed for as long as the reference lives.
+            let value = unsafe { &*value };
+            // SAFETY: an occupied slot holds a value: `fill` puts it in, and only `vacate`, which
+            // consumes the token, takes it out.
+            unsafe { value.as_ref().unwrap_unchecked() }
+        })
+    }
+
+    #[inline(always)]
+    pub(crate) fn value_mut(&mut self) -> &mut H::Value {
+        self.key.slot().value.with_mut(|value| {
+            // SAFETY: as in `value`, and the token is borrowed mutably.
+            let value = unsafe { &mut *value };
+            // SAFETY: as in `value`.
+            unsafe { value.as_mut().unwrap_unchecked() }
+        })
+    }
+
+    /// Takes the value out.
+    pub(crate) fn vacate(self) -> (Vacant<H>, H::Value) {
+        let key = ManuallyDrop::new(self).key;
+        let value = key.slot().value.with_mut(|value| {
+            // SAFETY: the consumed token owned the slot (R1); the cell becomes empty, as the vacant
+            // token made below promises.
+            let value = unsafe { &mut *value };
+            // SAFETY: as in `value`.
+            unsafe { value.take().unwrap_unchecked() }
+        });
+        (Vacant { key }, value)
+    }
+
+    /// Sets the idle bit and leaves it to the caller to look after those who wait: for the matchmaker.
+    pub(super) fn put_quietly(self) {
+        let key = ManuallyDrop::new(self).key;
+        let _gate = key.pool().idle.put(key.slot().place);
+    }
+}
+
+impl<H: House> Drop for Occupied<H> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // Nothing may be touched after a successful offer (R2).
+        if !self.key.pool().idle.offer(self.key.slot().place) {
+            release_slowly(self.key);
+        }
+    }
+}
+
+/// The way back when somebody waits, or the pool is closed, or the word is busy.
+#[cold]
+fn release_slowly<H: House>(key: Key<H>) {
+    let pool = key.keep_alive();
+    if pool.idle.put(key.slot().place) {
+        pool.dispatch();
+    }
+}
+
+impl<H: House> Vacant<H> {
+    /// Makes the token of a slot whose vacant or retired bit the caller cleared (R1).
+    pub(super) fn adopt(pool: &RawPool<H>, index: u32) -> Self {
+        Self { key: Key::new(pool, index) }
+    }
+
+    pub(crate) fn pool(&self) -> &RawPool<H> {
+        self.key.pool()
+    }
+
+    /// A count of one's own on the pool, for work that goes on after the token has ended.
+    pub(crate) fn keep_alive(&self) -> Arc<RawPool<H>> {
+        self.key.keep_alive()
+    }
+
+    /// Puts a value in.
+    pub(crate) fn fill(self, value: H::Value) -> Occupied<H> {
+        let key = ManuallyDrop::new(self).key;
+        key.slot().value.with_mut(|cell| {
+            // SAFETY: the consumed token owned the slot (R1).
+            let cell = unsafe { &mut *cell };
+            debug_assert!(cell.is_none());
+            *cell = Some(value);
+        });
+        Occupied { key }
+    }
+
+    /// Takes the slot out of use until [`RawPool::adjust`] wants it back.
+    pub(crate) fn retire(self) {
+        let key = ManuallyDrop::new(self).key;
+        let pool = key.keep_alive();
+        pool.retired.put(key.slot().place);
+        pool.settle_debt();
+        pool.dispatch();
+    }
+
+    /// Sets the vacant bit and nothing else: for those who dispatch themselves.
+    pub(super) fn put_quietly(self) {
+        let key = ManuallyDrop::new(self).key;
+        key.pool().vacant.put(key.slot().place);
+    }
+
+    /// Ends the slot for good and gives up its count on the pool.
+    pub(super) fn tear_down(self) {
+        ManuallyDrop::new(self).key.tear_down();
+    }
+}
+
+impl<H: House> Drop for Vacant<H> {
+    fn drop(&mut self) {
+        let pool = self.key.keep_alive();
+        pool.vacant.put(self.key.slot().place);
+        // Unconditional, as nobody looks for a gate here: the dispatch counter orders this bit against
+        // a close that looks for it (README, "close").
+        pool.dispatch();
+    }
+}
+
+impl<H: House> fmt::Debug for Occupied<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Occupied").field(&self.index()).finish()
+    }
+}
+
+impl<H: House> fmt::Debug for Vacant<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Vacant").field(&self.key.slot().index).finish()
+    }
+}
+
+/// A shared cell for a reference to something static, such as a place in the source.
+#[derive(Debug)]
+pub(crate) struct StaticRef<T: 'static>(AtomicPtr<T>);
+
+impl<T: Sync> StaticRef<T> {
+    #[inline(always)]
+    pub(crate) fn set(&self, value: &'static T) {
+        // O11: what it points to is static and was never written.
+        self.0.store(std::ptr::from_ref(value).cast_mut(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> Option<&'static T> {
+        // O11: as above.
+        let value = self.0.load(Ordering::Relaxed);
+        // SAFETY: the cell holds null or what `set` put there, a reference to a static `T: Sync`.
+        unsafe { value.as_ref() }
+    }
+}
+
+impl<T> Default for StaticRef<T> {
+    fn default() -> Self {
+        Self(AtomicPtr::new(std::ptr::null_mut()))
+    }
+}

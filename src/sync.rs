@@ -1,0 +1,154 @@
+//! The one switch between the standard library and the loom model checker.
+//!
+//! Nothing else in the crate names `std::sync`, `std::thread`, `UnsafeCell` or `loom`, so a model sees
+//! exactly the code that ships. The feature is one of the package `loom-tests` alone: somebody else's
+//! `--cfg loom` gets the real thing. Sizes shrink under the model ([`SLOT_BITS`]) so that three slots already
+//! span two words.
+
+pub(crate) use switched::*;
+
+/// How many bits of a bitmap word stand for slots; the two highest bits are flags.
+pub(crate) const SLOT_BITS: u32 = if MODEL { 2 } else { 62 };
+
+#[cfg(not(all(loom, feature = "loom")))]
+mod switched {
+    pub(crate) const MODEL: bool = false;
+
+    pub(crate) use crossbeam_queue::{ArrayQueue, SegQueue};
+    pub(crate) use std::sync::atomic::{
+        AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+    };
+    pub(crate) use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+    pub(crate) use std::thread;
+
+    /// `std`'s cell behind loom's interface, which tells the model when an access begins and ends.
+    #[derive(Debug)]
+    pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+    impl<T> UnsafeCell<T> {
+        pub(crate) const fn new(value: T) -> Self {
+            Self(std::cell::UnsafeCell::new(value))
+        }
+
+        #[inline(always)]
+        pub(crate) fn with<R>(&self, read: impl FnOnce(*const T) -> R) -> R {
+            read(self.0.get())
+        }
+
+        #[inline(always)]
+        pub(crate) fn with_mut<R>(&self, write: impl FnOnce(*mut T) -> R) -> R {
+            write(self.0.get())
+        }
+    }
+
+    /// Stands for "this memory is still there"; only the model looks at it.
+    #[derive(Debug)]
+    pub(crate) struct Witness;
+
+    impl Witness {
+        pub(crate) const fn new() -> Self {
+            Self
+        }
+
+        #[inline(always)]
+        pub(crate) fn touch(&self) {}
+    }
+
+    thread_local! {
+        /// This thread's number plus one; 0 until it is drawn.
+        static NUMBER: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    }
+
+    /// The thread's number, handed out round robin: where its search for a slot begins.
+    #[inline(always)]
+    pub(crate) fn thread_number() -> usize {
+        let number = NUMBER.get();
+        if number != 0 { number } else { draw_number() }
+    }
+
+    #[cold]
+    fn draw_number() -> usize {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        // O11: a number to spread threads; it orders nothing.
+        let number = NEXT.fetch_add(1, Ordering::Relaxed) % usize::MAX + 1;
+        NUMBER.set(number);
+        number
+    }
+}
+
+#[cfg(all(loom, feature = "loom"))]
+mod switched {
+    pub(crate) const MODEL: bool = true;
+
+    pub(crate) use loom::sync::atomic::{
+        AtomicBool, AtomicI64, AtomicPtr, AtomicU64, AtomicUsize, Ordering,
+    };
+    pub(crate) use loom::sync::{Arc, Mutex, MutexGuard};
+    pub(crate) use std::sync::PoisonError;
+
+    pub(crate) use loom::cell::UnsafeCell;
+
+    /// Freed in `Drop`, read in `touch`: a touch that does not happen before the drop is a race to loom.
+    #[derive(Debug)]
+    pub(crate) struct Witness(UnsafeCell<()>);
+
+    impl Witness {
+        pub(crate) fn new() -> Self {
+            Self(UnsafeCell::new(()))
+        }
+
+        pub(crate) fn touch(&self) {
+            self.0.with(|_| ());
+        }
+    }
+
+    impl Drop for Witness {
+        fn drop(&mut self) {
+            self.0.with_mut(|_| ());
+        }
+    }
+
+    pub(crate) fn thread_number() -> usize {
+        0
+    }
+
+    /// A queue that promises no more than `crossbeam_queue::SegQueue`: a push publishes its own item,
+    /// a pop may miss an item whose push does not happen before it. One popper at a time, few items.
+    #[derive(Debug)]
+    pub(crate) struct SegQueue<T> {
+        cells: Vec<(AtomicBool, std::sync::Mutex<Option<T>>)>,
+        tail: AtomicUsize,
+        head: AtomicUsize,
+    }
+
+    impl<T> SegQueue<T> {
+        pub(crate) fn new() -> Self {
+            Self {
+                cells: (0..6).map(|_| Default::default()).collect(),
+                tail: AtomicUsize::new(0),
+                head: AtomicUsize::new(0),
+            }
+        }
+
+        pub(crate) fn push(&self, item: T) {
+            // O11 (model only): the place in line; the flag below publishes.
+            let (ready, cell) = &self.cells[self.tail.fetch_add(1, Ordering::Relaxed)];
+            *cell.lock().unwrap_or_else(PoisonError::into_inner) = Some(item);
+            // O11 (model only): what crossbeam promises of a push.
+            ready.store(true, Ordering::Release);
+        }
+
+        pub(crate) fn pop(&self) -> Option<T> {
+            // O11 (model only): one popper at a time.
+            let head = self.head.load(Ordering::Relaxed);
+            let (ready, cell) = self.cells.get(head)?;
+            // O11 (model only): what crossbeam promises of a pop.
+            if !ready.load(Ordering::Acquire) {
+                return None;
+            }
+            // O11 (model only): as above.
+            self.head.store(head + 1, Ordering::Relaxed);
+            cell.lock().unwrap_or_else(PoisonError::into_inner).take()
+        }
+    }
+}
