@@ -1,2 +1,21 @@
-mod sync;
+#![doc = include_str!("../README.md")]
+
+mod clock;
+mod config;
+mod error;
+pub mod health;
+mod manager;
+mod pool;
 mod raw;
+mod stats;
+mod sync;
+
+pub use clock::{Clock, Deadline, MockClock};
+pub use config::{MAX_CAPACITY, Settings};
+pub use error::{
+    BuildError, ConfigError, Counts, GetError, ManagerError, NotReady, Phase, Problem, TryGetError,
+};
+pub use health::{ConnectionInfo, EvictionCause, HealthStrategy, Verdict};
+pub use manager::{AsyncManager, BlockingManager, ErrorClass, Manager};
+pub use pool::{Builder, CloseReport, Pool, PooledConnection};
+pub use stats::{Evictions, Histogram, Holder, Stats};

@@ -4,7 +4,9 @@
 //! `./seeded.sh` plants one mistake per rule and expects a model to turn red for each.
 
 #[cfg(not(all(loom, feature = "loom")))]
-compile_error!("the models need `--cfg loom`: run cargo in loom-tests/, without RUSTFLAGS of your own");
+compile_error!(
+    "the models need `--cfg loom`: run cargo in loom-tests/, without RUSTFLAGS of your own"
+);
 
 #[path = "../../src/raw/mod.rs"]
 #[allow(dead_code, rustdoc::all)]

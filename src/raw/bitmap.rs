@@ -48,7 +48,9 @@ impl Bitmap {
     /// All bits clear, the gate down. `stripes` must be a power of two.
     pub(crate) fn new(stripes: usize) -> Self {
         debug_assert!(stripes.is_power_of_two());
-        Self { stripes: (0..stripes).map(|_| Stripe(AtomicU64::new(0))).collect() }
+        Self {
+            stripes: (0..stripes).map(|_| Stripe(AtomicU64::new(0))).collect(),
+        }
     }
 
     /// How many stripes a bitmap over `capacity` slots has when `parallelism` threads run at once:
@@ -67,7 +69,10 @@ impl Bitmap {
     pub(crate) fn place(&self, index: u32) -> Place {
         let shift = self.stripes.len().trailing_zeros();
         let stripe = index & (self.stripes.len() as u32 - 1);
-        Place { stripe, mask: 1 << (index >> shift) }
+        Place {
+            stripe,
+            mask: 1 << (index >> shift),
+        }
     }
 
     #[inline(always)]
@@ -171,7 +176,12 @@ impl Bitmap {
             }
             debug_assert_eq!(seen & place.mask, 0, "a slot was released twice");
             // O2: publishes the slot to its next claimer (O1). O3 on failure: a fresher guess.
-            match word.compare_exchange(seen, seen | place.mask, Ordering::Release, Ordering::Relaxed) {
+            match word.compare_exchange(
+                seen,
+                seen | place.mask,
+                Ordering::Release,
+                Ordering::Relaxed,
+            ) {
                 Ok(_) => return true,
                 Err(now) => seen = now,
             }
@@ -183,7 +193,9 @@ impl Bitmap {
     /// the bit clear, so adding it sets it and returns the gate in one instruction.
     pub(crate) fn put(&self, place: Place) -> bool {
         // O2: as in `offer`.
-        let before = self.word(place.stripe as usize).fetch_add(place.mask, Ordering::Release);
+        let before = self
+            .word(place.stripe as usize)
+            .fetch_add(place.mask, Ordering::Release);
         debug_assert_eq!(before & place.mask, 0, "a slot was released twice");
         before & FLAGS != 0
     }

@@ -23,6 +23,12 @@ pub(crate) trait House: Sized + 'static {
     /// Takes a value that lies idle in a closed pool. Called on whatever thread found it, a returning
     /// guard's for one: it must not close the value there and then.
     fn homeless(slot: Occupied<Self>);
+
+    /// Takes a value whose loan has ended.
+    fn come_home(slot: Occupied<Self>);
+
+    /// Told once, when the last slot of a closed pool has been torn down.
+    fn deserted(context: &Self::Context);
 }
 
 /// The mechanism: slots, bits and the waiting room. See the [module](self).
@@ -44,7 +50,9 @@ impl<H: House> RawPool<H> {
     /// A pool of `capacity` vacant slots on `stripes` stripes (a power of two, and enough for them).
     pub(crate) fn build(capacity: u32, stripes: usize, context: H::Context) -> Arc<Self> {
         let idle = Bitmap::new(stripes);
-        let slots = (0..capacity).map(|index| Slot::new(index, idle.place(index))).collect();
+        let slots = (0..capacity)
+            .map(|index| Slot::new(index, idle.place(index)))
+            .collect();
         let pool = Arc::new(Self {
             idle,
             slots,
@@ -88,7 +96,9 @@ impl<H: House> RawPool<H> {
     /// Takes one particular slot if it is idle, past those who wait: for maintenance.
     pub(crate) fn claim_idle_at(&self, index: u32) -> Option<Occupied<H>> {
         let slot = &self.slots[index as usize];
-        self.idle.claim_at(slot.place()).then(|| Occupied::adopt(self, index))
+        self.idle
+            .claim_at(slot.place())
+            .then(|| Occupied::adopt(self, index))
     }
 
     /// Takes a vacant slot to open a connection in; slots that are to retire are retired on the way.
@@ -132,7 +142,10 @@ impl<H: House> RawPool<H> {
         let mut debt = self.debt.load(Ordering::Relaxed);
         while debt > 0 {
             // O9. O11 on failure.
-            match self.debt.compare_exchange(debt, debt - 1, Ordering::AcqRel, Ordering::Relaxed) {
+            match self
+                .debt
+                .compare_exchange(debt, debt - 1, Ordering::AcqRel, Ordering::Relaxed)
+            {
                 Ok(_) => return true,
                 Err(now) => debt = now,
             }
@@ -141,7 +154,7 @@ impl<H: House> RawPool<H> {
     }
 
     /// Gives back a unit that [`take_debt`](Self::take_debt) gave and no slot could be found for.
-    fn return_debt(&self) {
+    pub(crate) fn return_debt(&self) {
         // O9
         self.debt.fetch_add(1, Ordering::AcqRel);
     }
@@ -161,7 +174,9 @@ impl<H: House> RawPool<H> {
                 };
                 self.retired.put(self.slots[index as usize].place());
             } else if debt < 0 {
-                let Some(index) = self.retired.claim_past_gate(0) else { return };
+                let Some(index) = self.retired.claim_past_gate(0) else {
+                    return;
+                };
                 self.return_debt();
                 Vacant::adopt(self, index).put_quietly();
             } else {
@@ -202,9 +217,11 @@ impl<H: House> RawPool<H> {
         }
         for bitmap in [&self.vacant, &self.retired] {
             while let Some(index) = bitmap.claim_past_gate(0) {
-                // O10
-                self.torn_down.fetch_add(1, Ordering::AcqRel);
                 Vacant::adopt(self, index).tear_down();
+                // O10: releases what was done to the slot to whoever reads the count.
+                if self.torn_down.fetch_add(1, Ordering::AcqRel) + 1 == self.capacity() {
+                    H::deserted(&self.context);
+                }
             }
         }
     }
@@ -241,6 +258,8 @@ pub(crate) struct Gauges {
 
 impl<H: House> fmt::Debug for RawPool<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RawPool").field("gauges", &self.gauges()).finish_non_exhaustive()
+        f.debug_struct("RawPool")
+            .field("gauges", &self.gauges())
+            .finish_non_exhaustive()
     }
 }

@@ -38,7 +38,13 @@ unsafe impl<H: House> Send for Slot<H> {}
 
 impl<H: House> Slot<H> {
     pub(super) fn new(index: u32, place: Place) -> Self {
-        Self { place, index, ledger: H::Ledger::default(), value: UnsafeCell::new(None), home: UnsafeCell::new(None) }
+        Self {
+            place,
+            index,
+            ledger: H::Ledger::default(),
+            value: UnsafeCell::new(None),
+            home: UnsafeCell::new(None),
+        }
     }
 
     pub(super) fn ledger(&self) -> &H::Ledger {
@@ -60,7 +66,7 @@ pub(super) fn take_counts<H: House>(pool: &Arc<RawPool<H>>) {
     }
 }
 
-/// The pair of pointers that both tokens are made of.
+/// The pair of pointers that all tokens are made of.
 struct Key<H: House> {
     pool: NonNull<RawPool<H>>,
     slot: NonNull<Slot<H>>,
@@ -77,7 +83,10 @@ impl<H: House> Copy for Key<H> {}
 impl<H: House> Key<H> {
     #[inline(always)]
     fn new(pool: &RawPool<H>, index: u32) -> Self {
-        Self { pool: NonNull::from(pool), slot: NonNull::from(&pool.slots[index as usize]) }
+        Self {
+            pool: NonNull::from(pool),
+            slot: NonNull::from(&pool.slots[index as usize]),
+        }
     }
 
     /// The pool, for as long as the token lives.
@@ -106,6 +115,33 @@ impl<H: House> Key<H> {
         })
     }
 
+    /// # Safety
+    ///
+    /// The key is an occupied token's, and that token is borrowed for `'a`.
+    #[inline(always)]
+    unsafe fn value<'a>(self) -> &'a H::Value {
+        self.slot().value.with(|value| {
+            // SAFETY: nobody else reaches the cell while the token is borrowed (R1).
+            let value = unsafe { &*value };
+            // SAFETY: an occupied slot holds a value: `fill` puts it in, and only `vacate`, which
+            // consumes the token, takes it out.
+            unsafe { value.as_ref().unwrap_unchecked() }
+        })
+    }
+
+    /// # Safety
+    ///
+    /// The key is an occupied token's, and that token is mutably borrowed for `'a`.
+    #[inline(always)]
+    unsafe fn value_mut<'a>(self) -> &'a mut H::Value {
+        self.slot().value.with_mut(|value| {
+            // SAFETY: as in `value`, exclusively.
+            let value = unsafe { &mut *value };
+            // SAFETY: as in `value`.
+            unsafe { value.as_mut().unwrap_unchecked() }
+        })
+    }
+
     /// Gives up the slot's own count for good.
     fn tear_down(self) {
         drop(self.slot().home.with_mut(|home| {
@@ -121,6 +157,12 @@ pub(crate) struct Occupied<H: House> {
     key: Key<H>,
 }
 
+/// Owns a slot whose value somebody has borrowed. Dropped, it [comes home](House::come_home).
+#[must_use]
+pub(crate) struct Lent<H: House> {
+    key: Key<H>,
+}
+
 /// Owns an empty slot. Dropped, it becomes a vacant bit.
 #[must_use]
 pub(crate) struct Vacant<H: House> {
@@ -132,6 +174,10 @@ pub(crate) struct Vacant<H: House> {
 unsafe impl<H: House> Send for Occupied<H> {}
 // SAFETY: a shared token gives `&H::Value` and `Sync` things, hence the bound.
 unsafe impl<H: House> Sync for Occupied<H> where H::Value: Sync {}
+// SAFETY: as for `Occupied`.
+unsafe impl<H: House> Send for Lent<H> {}
+// SAFETY: as for `Occupied`.
+unsafe impl<H: House> Sync for Lent<H> where H::Value: Sync {}
 // SAFETY: a vacant token gives no value at all, only `Sync` things.
 unsafe impl<H: House> Send for Vacant<H> {}
 // SAFETY: as above.
@@ -141,7 +187,9 @@ impl<H: House> Occupied<H> {
     /// Makes the token of a slot whose idle bit the caller cleared, or whose grant it took (R1).
     #[inline(always)]
     pub(super) fn adopt(pool: &RawPool<H>, index: u32) -> Self {
-        Self { key: Key::new(pool, index) }
+        Self {
+            key: Key::new(pool, index),
+        }
     }
 
     /// Ends the token without setting a bit: its index travels on as a grant.
@@ -167,23 +215,26 @@ impl<H: House> Occupied<H> {
 
     #[inline(always)]
     pub(crate) fn value(&self) -> &H::Value {
-        self.key.slot().value.with(|value| {
-            // SAFETY: the token owns the slot (R1) and is borrowed for as long as the reference lives.
-            let value = unsafe { &*value };
-            // SAFETY: an occupied slot holds a value: `fill` puts it in, and only `vacate`, which
-            // consumes the token, takes it out.
-            unsafe { value.as_ref().unwrap_unchecked() }
-        })
+        // SAFETY: the token owns the slot (R1) and is borrowed for as long as the reference lives.
+        unsafe { self.key.value() }
     }
 
     #[inline(always)]
     pub(crate) fn value_mut(&mut self) -> &mut H::Value {
-        self.key.slot().value.with_mut(|value| {
-            // SAFETY: as in `value`, and the token is borrowed mutably.
-            let value = unsafe { &mut *value };
-            // SAFETY: as in `value`.
-            unsafe { value.as_mut().unwrap_unchecked() }
-        })
+        // SAFETY: as in `value`, and the token is borrowed mutably.
+        unsafe { self.key.value_mut() }
+    }
+
+    /// The value to change and the pool to look at, together.
+    #[inline(always)]
+    pub(crate) fn parts(&mut self) -> (&mut H::Value, &RawPool<H>) {
+        // SAFETY: as in `value_mut`. The pool's `&self` never reaches a slot's value.
+        (unsafe { self.key.value_mut() }, self.key.pool())
+    }
+
+    /// A count of one's own on the pool, for work that goes on after the token has ended.
+    pub(crate) fn keep_alive(&self) -> Arc<RawPool<H>> {
+        self.key.keep_alive()
     }
 
     /// Takes the value out.
@@ -203,6 +254,45 @@ impl<H: House> Occupied<H> {
     pub(super) fn put_quietly(self) {
         let key = ManuallyDrop::new(self).key;
         let _gate = key.pool().idle.put(key.slot().place);
+    }
+}
+
+impl<H: House> From<Occupied<H>> for Lent<H> {
+    #[inline(always)]
+    fn from(slot: Occupied<H>) -> Self {
+        Self { key: ManuallyDrop::new(slot).key }
+    }
+}
+
+impl<H: House> Lent<H> {
+    /// Ends the loan without a homecoming.
+    pub(crate) fn into_occupied(self) -> Occupied<H> {
+        Occupied { key: ManuallyDrop::new(self).key }
+    }
+
+    #[inline(always)]
+    pub(crate) fn pool(&self) -> &RawPool<H> {
+        self.key.pool()
+    }
+
+    #[inline(always)]
+    pub(crate) fn value(&self) -> &H::Value {
+        // SAFETY: the token owns the slot (R1) and is borrowed for as long as the reference lives.
+        unsafe { self.key.value() }
+    }
+
+    #[inline(always)]
+    pub(crate) fn value_mut(&mut self) -> &mut H::Value {
+        // SAFETY: as in `value`, and the token is borrowed mutably.
+        unsafe { self.key.value_mut() }
+    }
+}
+
+impl<H: House> Drop for Lent<H> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // The token ends here, and the slot has a token again at once (R1).
+        H::come_home(Occupied { key: self.key });
     }
 }
 
@@ -228,7 +318,9 @@ fn release_slowly<H: House>(key: Key<H>) {
 impl<H: House> Vacant<H> {
     /// Makes the token of a slot whose vacant or retired bit the caller cleared (R1).
     pub(super) fn adopt(pool: &RawPool<H>, index: u32) -> Self {
-        Self { key: Key::new(pool, index) }
+        Self {
+            key: Key::new(pool, index),
+        }
     }
 
     pub(crate) fn pool(&self) -> &RawPool<H> {
@@ -291,7 +383,9 @@ impl<H: House> fmt::Debug for Occupied<H> {
 
 impl<H: House> fmt::Debug for Vacant<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Vacant").field(&self.key.slot().index).finish()
+        f.debug_tuple("Vacant")
+            .field(&self.key.slot().index)
+            .finish()
     }
 }
 
@@ -303,7 +397,8 @@ impl<T: Sync> StaticRef<T> {
     #[inline(always)]
     pub(crate) fn set(&self, value: &'static T) {
         // O11: what it points to is static and was never written.
-        self.0.store(std::ptr::from_ref(value).cast_mut(), Ordering::Relaxed);
+        self.0
+            .store(std::ptr::from_ref(value).cast_mut(), Ordering::Relaxed);
     }
 
     pub(crate) fn get(&self) -> Option<&'static T> {

@@ -47,15 +47,18 @@ pub(crate) enum Outcome<H: House> {
 pub(crate) struct Waiter {
     state: AtomicUsize,
     deadline: u64,
+    /// Has stood in line before, and goes to its head.
+    ahead: bool,
     /// Held for a moment by the waiter itself while it replaces the waker; others only ever try.
     waker: Mutex<Option<Waker>>,
 }
 
 impl Waiter {
-    fn new(waker: Waker, deadline: u64) -> Arc<Self> {
+    fn new(waker: Waker, deadline: u64, ahead: bool) -> Arc<Self> {
         Arc::new(Self {
             state: AtomicUsize::new(WAITING),
             deadline,
+            ahead,
             waker: Mutex::new(Some(waker)),
         })
     }
@@ -77,7 +80,10 @@ impl Waiter {
     /// The waker to fire after a won [`settle`](Self::settle). `None` when the waiter is replacing it
     /// this very moment: then it looks at its state again afterwards (O7) and needs no wake-up.
     fn take_waker(&self) -> Option<Waker> {
-        self.waker.try_lock().ok().and_then(|mut waker| waker.take())
+        self.waker
+            .try_lock()
+            .ok()
+            .and_then(|mut waker| waker.take())
     }
 
     fn lock_waker(&self) -> MutexGuard<'_, Option<Waker>> {
@@ -97,12 +103,20 @@ impl Waiter {
 
     /// Tells the waiter that it must look for another way.
     pub(crate) fn fail(&self) -> Wakes {
-        Wakes::of(if self.settle(FAILED) { self.take_waker() } else { None })
+        Wakes::of(if self.settle(FAILED) {
+            self.take_waker()
+        } else {
+            None
+        })
     }
 
     /// Tells the waiter that the pool is closed.
     pub(crate) fn close(&self) -> Wakes {
-        Wakes::of(if self.settle(CLOSED) { self.take_waker() } else { None })
+        Wakes::of(if self.settle(CLOSED) {
+            self.take_waker()
+        } else {
+            None
+        })
     }
 }
 
@@ -117,7 +131,10 @@ pub(crate) struct Wakes {
 
 impl Wakes {
     fn of(first: Option<Waker>) -> Self {
-        Self { first, rest: Vec::new() }
+        Self {
+            first,
+            rest: Vec::new(),
+        }
     }
 
     fn add(&mut self, waker: Option<Waker>) {
@@ -148,7 +165,11 @@ pub(crate) struct Ticket<'a, H: House> {
 impl<'a, H: House> Ticket<'a, H> {
     /// Waits for somebody who holds the other end, outside the line.
     pub(super) fn appointment(pool: &'a RawPool<H>, waker: Waker) -> Self {
-        Self { pool, waiter: Waiter::new(waker, NEVER), in_line: false }
+        Self {
+            pool,
+            waiter: Waiter::new(waker, NEVER, false),
+            in_line: false,
+        }
     }
 
     /// The other end of an appointment.
@@ -163,7 +184,10 @@ impl<'a, H: House> Ticket<'a, H> {
             return Poll::Ready(outcome);
         }
         let mut waker = self.waiter.lock_waker();
-        if waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+        if waker
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(cx.waker()))
+        {
             return Poll::Pending;
         }
         drop(waker);
@@ -229,7 +253,9 @@ impl<H: House> fmt::Debug for Outcome<H> {
 
 impl<H: House> fmt::Debug for Ticket<'_, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ticket").field("in_line", &self.in_line).finish_non_exhaustive()
+        f.debug_struct("Ticket")
+            .field("in_line", &self.in_line)
+            .finish_non_exhaustive()
     }
 }
 
@@ -264,7 +290,11 @@ impl WaitingRoom {
         Self {
             inbox: SegQueue::new(),
             calls: AtomicUsize::new(0),
-            desk: Mutex::new(Desk { line: VecDeque::new(), gate_is_up: false, expired_to: 0 }),
+            desk: Mutex::new(Desk {
+                line: VecDeque::new(),
+                gate_is_up: false,
+                expired_to: 0,
+            }),
             live: AtomicUsize::new(0),
             queued: AtomicUsize::new(0),
             next_deadline: AtomicU64::new(NEVER),
@@ -302,21 +332,28 @@ impl WaitingRoom {
 
 impl<H: House> RawPool<H> {
     /// Joins the line, unless `max_waiters` stand there already. The ticket may be granted on return.
+    /// `ahead` goes to the head of the line, limit or no limit: it has waited before, and what it was
+    /// given turned out to be of no use.
     pub(crate) fn enroll(
         &self,
         waker: &Waker,
         deadline: u64,
         max_waiters: usize,
+        ahead: bool,
     ) -> Result<Ticket<'_, H>, TooMany> {
         let room = &self.room;
         // O11: a limit on a gauge; each newcomer counts itself first, so no two pass for one place.
         let before = room.live.fetch_add(1, Ordering::Relaxed);
-        if before >= max_waiters {
+        if before >= max_waiters && !ahead {
             room.left();
             return Err(TooMany(before));
         }
-        let waiter = Waiter::new(waker.clone(), deadline);
-        let ticket = Ticket { pool: self, waiter: Arc::clone(&waiter), in_line: true };
+        let waiter = Waiter::new(waker.clone(), deadline, ahead);
+        let ticket = Ticket {
+            pool: self,
+            waiter: Arc::clone(&waiter),
+            in_line: true,
+        };
         room.inbox.push(waiter);
         if deadline != NEVER {
             // O8: after the push, so that whoever forgets this figure (`expire_line`) finds the waiter.
@@ -372,7 +409,11 @@ impl<H: House> RawPool<H> {
         let desk = &mut *desk;
         let expire_to = self.requested_expiry(desk);
         while let Some(waiter) = room.inbox.pop() {
-            desk.line.push_back(waiter);
+            if waiter.ahead {
+                desk.line.push_front(waiter);
+            } else {
+                desk.line.push_back(waiter);
+            }
         }
         if self.is_closed() {
             self.settle_line(desk, CLOSED, wakes);
@@ -466,7 +507,9 @@ impl<H: House> RawPool<H> {
             false
         });
         // O8
-        self.room.next_deadline.fetch_min(earliest, Ordering::AcqRel);
+        self.room
+            .next_deadline
+            .fetch_min(earliest, Ordering::AcqRel);
     }
 
     fn raise_gate(&self, desk: &mut Desk) {

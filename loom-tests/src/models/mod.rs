@@ -37,6 +37,12 @@ impl House for Bare {
         touch(&slot);
         drop(slot.vacate().0);
     }
+
+    fn come_home(slot: Occupied<Self>) {
+        drop(slot);
+    }
+
+    fn deserted((): &()) {}
 }
 
 /// What a borrower does: loom sees a race if anybody else does it too.
@@ -56,42 +62,60 @@ pub(crate) fn pool(capacity: u32, open: u32) -> Arc<RawPool<Bare>> {
 
 /// Frees the pool as the last handle would, once nothing is lent.
 pub(crate) fn bury(pool: Arc<RawPool<Bare>>) {
-    pool.close();
+    // Not once more: a second close would sweep up what the first one lost.
+    if !pool.is_closed() {
+        pool.close();
+    }
     assert!(pool.is_deserted(), "a slot was lost: {pool:?}");
     assert_eq!(pool.queued(), 0, "a waiter node was left behind");
 }
 
-/// Wakes a loom thread.
-pub(crate) struct Unpark {
-    thread: loom::thread::Thread,
-    woken: AtomicBool,
+/// A waker that a model can sleep on. Not a park: loom takes an unpark that comes late, when the thread
+/// already sits in a join, for the end of that join.
+pub(crate) struct Bell {
+    notify: loom::sync::Notify,
+    rung: AtomicBool,
 }
 
-impl Wake for Unpark {
+impl Wake for Bell {
     fn wake(self: std::sync::Arc<Self>) {
-        self.woken.store(true, Ordering::Release);
-        self.thread.unpark();
+        self.rung.store(true, Ordering::Release);
+        self.notify.notify();
     }
 }
 
-impl Unpark {
+impl Bell {
     pub(crate) fn new() -> std::sync::Arc<Self> {
-        std::sync::Arc::new(Self { thread: loom::thread::current(), woken: AtomicBool::new(false) })
+        std::sync::Arc::new(Self {
+            notify: loom::sync::Notify::new(),
+            rung: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn has_rung(&self) -> bool {
+        self.rung.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn wait(&self) {
+        self.notify.wait();
     }
 }
 
 /// Waits in line, parked, until settled.
 pub(crate) fn wait(pool: &RawPool<Bare>) -> Outcome<Bare> {
-    let waker = Waker::from(Unpark::new());
-    let mut ticket = pool.enroll(&waker, NEVER, usize::MAX).unwrap();
-    finish(&mut ticket, &waker)
+    let bell = Bell::new();
+    let mut ticket = pool
+        .enroll(&Waker::from(bell.clone()), NEVER, usize::MAX, false)
+        .unwrap();
+    finish(&mut ticket, &bell)
 }
 
-pub(crate) fn finish(ticket: &mut Ticket<'_, Bare>, waker: &Waker) -> Outcome<Bare> {
+pub(crate) fn finish(ticket: &mut Ticket<'_, Bare>, bell: &std::sync::Arc<Bell>) -> Outcome<Bare> {
+    let waker = Waker::from(bell.clone());
     loop {
-        match ticket.poll(&mut Context::from_waker(waker)) {
+        match ticket.poll(&mut Context::from_waker(&waker)) {
             Poll::Ready(outcome) => return outcome,
-            Poll::Pending => loom::thread::park(),
+            Poll::Pending => bell.wait(),
         }
     }
 }
@@ -124,5 +148,8 @@ pub(crate) fn model(f: impl Fn() + Sync + Send + 'static) {
         counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         f();
     });
-    println!("{place}: {} interleavings", count.load(std::sync::atomic::Ordering::Relaxed));
+    println!(
+        "{place}: {} interleavings",
+        count.load(std::sync::atomic::Ordering::Relaxed)
+    );
 }

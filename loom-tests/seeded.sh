@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Plants one mistake after another in a copy of src/ and expects the models to turn red for each.
+# A mistake that no model notices means that the rule it breaks is not tested: exit 1.
+set -u
+cd "$(dirname "$0")"
+copy=$(mktemp -d)
+trap 'rm -rf "$copy"' EXIT
+export CARGO_TARGET_DIR="$PWD/target/seeded"
+survivors=0
+
+# plant NAME FILE PERL-SUBSTITUTION [MODELS]
+plant() {
+  rm -rf "$copy/src" "$copy/loom-tests"
+  cp -r ../src "$copy/src"
+  mkdir "$copy/loom-tests"
+  cp -r Cargo.toml Cargo.lock .cargo src "$copy/loom-tests/"
+  perl -0pi -e "$3" "$copy/src/raw/$2"
+  if cmp -s "$copy/src/raw/$2" "../src/raw/$2"; then
+    echo "STALE     $1: the mistake no longer applies to $2"
+    survivors=$((survivors + 1))
+    return
+  fi
+  out=$(cd "$copy/loom-tests" && timeout 300 cargo test -q ${4:-} 2>&1)
+  if grep -q 'test result: FAILED\|signal: ' <<<"$out"; then
+    red=$(grep -o 'models::[a-z_:]* --- FAILED\|signal: [0-9]*' <<<"$out" | sort -u | wc -l)
+    echo "caught    $1 ($red)"
+  else
+    echo "SURVIVED  $1"
+    grep -E '^error' <<<"$out" | head -3
+    survivors=$((survivors + 1))
+  fi
+}
+
+# Orderings.
+plant 'O1: a claim acquires nothing' bitmap.rs 's/fetch_and\(!mask, Ordering::Acquire\)/fetch_and(!mask, Ordering::Relaxed)/'
+plant 'O2: an offer releases nothing' bitmap.rs 's/(compare_exchange\(.*?)Ordering::Release/$1Ordering::Relaxed/s'
+plant 'O2: a put releases nothing' bitmap.rs 's/fetch_add\(place.mask, Ordering::Release\)/fetch_add(place.mask, Ordering::Relaxed)/'
+plant 'O4: a call publishes nothing' waiters.rs 's/calls.fetch_add\(1, Ordering::AcqRel\)/calls.fetch_add(1, Ordering::Relaxed)/'
+plant 'O4: the matchmaker leaves without acquiring' waiters.rs 's/calls.fetch_sub\(answered, Ordering::AcqRel\)/calls.fetch_sub(answered, Ordering::Relaxed)/'
+plant 'O5: a grant releases nothing' waiters.rs 's/WAITING, to, Ordering::AcqRel/WAITING, to, Ordering::Acquire/'
+plant 'O6, O7: a granted slot is not acquired' waiters.rs 's/state.load\(Ordering::Acquire\)/state.load(Ordering::Relaxed)/g; s/state.fetch_add\(0, Ordering::AcqRel\)/state.fetch_add(0, Ordering::Release)/'
+plant 'O8: deadlines are noted by a plain store' waiters.rs 's/(next_deadline\s*\.)fetch_min\(earliest, Ordering::AcqRel\)/$1store(earliest, Ordering::Release)/'
+plant 'O9: a retirement looks at the debt with a load' mod.rs 's/self.debt.fetch_add\(0, Ordering::AcqRel\)/self.debt.load(Ordering::Acquire)/'
+
+# Steps.
+plant 'a wake-up is dropped' waiters.rs 's/wakes.add\(wake.first\);/drop(wake);/'
+plant 'the look after registering a waker is dropped' waiters.rs 's/let state = self.waiter.state.fetch_add\(0, Ordering::AcqRel\);/let state = WAITING;/'
+plant 'the matchmaker leaves with calls unanswered' waiters.rs 's/if calls == answered \{/if calls >= answered { self.room.calls.store(0, Ordering::Release);/'
+plant 'a cancelled waiter keeps its grant' waiters.rs 's/drop\(self.read\(state\)\);/std::mem::forget(self.read(state));/'
+plant 'the gate is lowered while somebody waits' waiters.rs 's/(claim_past_gate\(crate::sync::thread_number\(\)\) else \{\s*)return;/$1return self.lower_gate(desk);/'
+plant 'the gate is raised after the idle bits were looked at' waiters.rs 's/self.raise_gate\(desk\);\s*(let Some\(index\) = .*?else \{\s*)return;/$1self.raise_gate(desk); return;/s'
+plant 'an offer does not look at the gate' bitmap.rs 's/if seen & FLAGS != 0 \{\s*return false;/if false { return false;/'
+plant 'a claim does not look at the gate' bitmap.rs 's/seen & FLAGS == 0 && //; s/if seen & FLAGS != 0 \{\s*return Err/if false { return Err/'
+plant 'a releaser goes on without a count of its own' slots.rs 's/(fn release_slowly.*?)let pool = key.keep_alive\(\);/$1let pool = key.pool();/s'
+plant 'a vacated slot calls nobody' slots.rs 's/(a close that looks for it.*?)pool.dispatch\(\);/$1/s'
+plant 'a retired slot does not look at the debt' slots.rs 's/pool.settle_debt\(\);//'
+plant 'a close does not shut the bitmap' mod.rs 's/self.idle.shut\(\);//'
+plant 'an expired waiter is not woken' waiters.rs 's/(settle\(EXPIRED\) \{.*?)wakes.add\(waiter.take_waker\(\)\);/$1/s'
+
+[ "$survivors" -eq 0 ] && echo 'every mistake was caught' || exit 1

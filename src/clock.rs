@@ -1,0 +1,175 @@
+//! Time: `quanta`, monotonic, with a coarse tick for the hot path, or a clock that a test turns by hand.
+
+use crate::sync::{Arc, AtomicU64, OnceLock, Ordering};
+use std::fmt;
+use std::ops::Add;
+use std::time::Duration;
+
+/// A moment: nanoseconds since its clock's origin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Tick(pub(crate) u64);
+
+impl Tick {
+    /// Never comes.
+    pub(crate) const NEVER: Self = Self(u64::MAX);
+
+    /// Time passed since `earlier`; zero if that lies ahead (cores may disagree by a microsecond).
+    pub(crate) fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Duration> for Tick {
+    type Output = Self;
+
+    /// Saturates: an enormous timeout is no timeout.
+    fn add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// The coarse time of all real clocks.
+static COARSE: AtomicU64 = AtomicU64::new(0);
+
+/// Where a pool takes its time from.
+///
+/// ```
+/// # use std::time::Duration;
+/// let (clock, hand) = caliburn::Clock::mock();
+/// hand.advance(Duration::from_secs(60));
+/// # let _ = clock;
+/// ```
+#[derive(Clone, Default)]
+pub struct Clock(Source);
+
+#[derive(Clone, Default)]
+enum Source {
+    #[default]
+    Real,
+    Mock(Arc<AtomicU64>),
+}
+
+/// Turns a [mocked clock](Clock::mock).
+#[derive(Clone, Debug)]
+pub struct MockClock(Arc<AtomicU64>);
+
+impl MockClock {
+    /// Moves the clock forward. Nothing happens by itself: crank the pool with
+    /// [`Pool::maintain`](crate::Pool::maintain) afterwards.
+    pub fn advance(&self, by: Duration) {
+        let by = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+        // O11: a clock orders nothing.
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
+            Some(now.saturating_add(by))
+        });
+    }
+}
+
+impl Clock {
+    /// The machine's monotonic clock. This is the default.
+    pub fn real() -> Self {
+        Self(Source::Real)
+    }
+
+    /// A clock that stands still until its other half is turned.
+    pub fn mock() -> (Self, MockClock) {
+        let now = Arc::new(AtomicU64::new(1_000_000_000));
+        (Self(Source::Mock(Arc::clone(&now))), MockClock(now))
+    }
+
+    /// A recent moment for the price of one load. Real clocks lag by up to the housekeeper's period.
+    #[inline(always)]
+    pub(crate) fn tick(&self) -> Tick {
+        Tick(match &self.0 {
+            // O11: a clock orders nothing.
+            Source::Real => COARSE.load(Ordering::Relaxed),
+            // O11
+            Source::Mock(now) => now.load(Ordering::Relaxed),
+        })
+    }
+
+    /// This moment. Brings the coarse time up to date on the way.
+    pub(crate) fn now(&self) -> Tick {
+        match &self.0 {
+            Source::Real => {
+                let now = real_now();
+                // O11: a clock orders nothing.
+                COARSE.fetch_max(now, Ordering::Relaxed);
+                Tick(now)
+            }
+            Source::Mock(_) => self.tick(),
+        }
+    }
+
+    /// How long a thread may sleep before it must look again whether `until` has come.
+    pub(crate) fn nap(&self, until: Tick) -> Duration {
+        let left = until.since(self.now());
+        match self.0 {
+            Source::Real => left,
+            // Nobody wakes sleepers when a hand turns the clock.
+            Source::Mock(_) => left.min(Duration::from_millis(1)),
+        }
+    }
+}
+
+fn real_now() -> u64 {
+    static ORIGIN: OnceLock<(quanta::Clock, u64)> = OnceLock::new();
+    let (clock, origin) = ORIGIN.get_or_init(|| {
+        let clock = quanta::Clock::new();
+        let origin = clock.raw();
+        (clock, origin)
+    });
+    // One second ahead, so that no moment is the zero of an empty slot.
+    clock.delta_as_nanos(*origin, clock.raw()).saturating_add(1_000_000_000)
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Source::Real => "Clock::Real",
+            Source::Mock(_) => "Clock::Mock",
+        })
+    }
+}
+
+/// The moment by which a call into a [`Manager`](crate::Manager) must have ended.
+///
+/// Hand what [`remaining`](Self::remaining) says to the driver's own timeout.
+///
+/// ```
+/// # use std::time::Duration;
+/// let deadline = caliburn::Deadline::after(Duration::from_secs(2));
+/// assert!(deadline.remaining() <= Duration::from_secs(2));
+/// assert!(!deadline.is_past());
+/// ```
+#[derive(Clone, Debug)]
+pub struct Deadline {
+    clock: Clock,
+    at: Tick,
+}
+
+impl Deadline {
+    /// A deadline by the real clock, for trying out a manager without a pool.
+    pub fn after(timeout: Duration) -> Self {
+        Self::by(&Clock::real(), timeout, Tick::NEVER)
+    }
+
+    /// `timeout` from now, but no later than `latest`.
+    pub(crate) fn by(clock: &Clock, timeout: Duration, latest: Tick) -> Self {
+        Self { clock: clock.clone(), at: (clock.now() + timeout).min(latest) }
+    }
+
+    pub(crate) fn at(&self) -> Tick {
+        self.at
+    }
+
+    /// What is left; zero once it is past.
+    pub fn remaining(&self) -> Duration {
+        self.at.since(self.clock.now())
+    }
+
+    /// Whether nothing is left.
+    pub fn is_past(&self) -> bool {
+        self.clock.now() >= self.at
+    }
+}

@@ -1,0 +1,120 @@
+//! Settings: one validated struct, swapped whole at run time.
+
+use crate::error::{ConfigError, Problem};
+use std::time::Duration;
+
+/// The most slots a pool can have.
+pub const MAX_CAPACITY: usize = 1 << 16;
+
+/// Everything about a pool that can be changed while it runs.
+///
+/// Take a copy, change it, hand it to [`Pool::set`](crate::Pool::set): the new settings take effect together
+/// or, if they contradict each other, not at all.
+///
+/// ```
+/// # fn tune<M: caliburn::Manager>(pool: &caliburn::Pool<M>) -> Result<(), caliburn::ConfigError> {
+/// let mut settings = pool.settings();
+/// settings.min_size = 30;
+/// settings.max_size = 40;
+/// pool.set(settings)
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Settings {
+    /// The most connections open or opening at once; at most the pool's capacity. Default 10.
+    pub max_size: usize,
+    /// So many connections are kept open. Default 0.
+    pub min_size: usize,
+    /// So many free connections are kept ahead of demand, as far as `max_size` allows. Default 0.
+    pub min_idle: usize,
+    /// How long [`get`](crate::Pool::get) and [`get_async`](crate::Pool::get_async) may take. Zero: no
+    /// waiting; [`Duration::MAX`]: no limit. Default 30 s.
+    pub connection_timeout: Duration,
+    /// How long opening one connection may take. Default 10 s.
+    pub connect_timeout: Duration,
+    /// How long a ping may take. Default 5 s.
+    pub ping_timeout: Duration,
+    /// How long a reset may take. Default 5 s.
+    pub reset_timeout: Duration,
+    /// How long closing one connection may take. Default 5 s.
+    pub close_timeout: Duration,
+    /// Connections idle for longer are closed by the sweep, longest idle first, down to `min_size` and
+    /// `min_idle`. `None`: never. Default 600 s.
+    pub idle_timeout: Option<Duration>,
+    /// How often the housekeeper passes over the idle connections. `None`: as the strategy asks, else
+    /// every 30 s. Default `None`.
+    pub sweep_interval: Option<Duration>,
+    /// The most borrowers that may wait in line; one more is refused at once. Default: no limit.
+    pub max_waiters: usize,
+    /// The most connections opened at once. Default 4.
+    pub connect_concurrency: usize,
+    /// The most connections out of service for pings, resets and closes at once. Default 4.
+    pub maintenance_concurrency: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            max_size: 10,
+            min_size: 0,
+            min_idle: 0,
+            connection_timeout: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(10),
+            ping_timeout: Duration::from_secs(5),
+            reset_timeout: Duration::from_secs(5),
+            close_timeout: Duration::from_secs(5),
+            idle_timeout: Some(Duration::from_secs(600)),
+            sweep_interval: None,
+            max_waiters: usize::MAX,
+            connect_concurrency: 4,
+            maintenance_concurrency: 4,
+        }
+    }
+}
+
+impl Settings {
+    /// Checks the settings against each other and the capacity; `initial_size` only matters at the start.
+    pub(crate) fn validate(
+        &self,
+        capacity: usize,
+        initial_size: Option<usize>,
+    ) -> Result<(), ConfigError> {
+        let mut problems = Vec::new();
+        let zero = [
+            ("capacity", capacity == 0),
+            ("max_size", self.max_size == 0),
+            ("connect_timeout", self.connect_timeout.is_zero()),
+            ("ping_timeout", self.ping_timeout.is_zero()),
+            ("reset_timeout", self.reset_timeout.is_zero()),
+            ("close_timeout", self.close_timeout.is_zero()),
+            ("sweep_interval", self.sweep_interval.is_some_and(|interval| interval.is_zero())),
+            ("connect_concurrency", self.connect_concurrency == 0),
+            ("maintenance_concurrency", self.maintenance_concurrency == 0),
+        ];
+        problems.extend(zero.iter().filter(|(_, is)| *is).map(|(name, _)| Problem::Zero(name)));
+        let initial = initial_size.unwrap_or(self.min_size);
+        let bounded = [
+            ("capacity", capacity, "the greatest capacity", MAX_CAPACITY),
+            ("max_size", self.max_size, "capacity", capacity),
+            ("min_size", self.min_size, "max_size", self.max_size),
+            ("min_idle", self.min_idle, "max_size", self.max_size),
+        ];
+        let above = |(setting, value, bound, limit)| {
+            (value > limit).then_some(Problem::Above { setting, value, bound, limit })
+        };
+        problems.extend(bounded.into_iter().filter_map(above));
+        if let Some(value) = initial_size {
+            problems.extend(above(("initial_size", value, "max_size", self.max_size)));
+            if initial < self.min_size {
+                problems.push(Problem::Below {
+                    setting: "initial_size",
+                    value,
+                    bound: "min_size",
+                    limit: self.min_size,
+                });
+            }
+        }
+        ConfigError::of(problems)
+    }
+}

@@ -1,0 +1,274 @@
+//! Health: strategies judge, the pool acts.
+//!
+//! A strategy is asked when a connection is about to be lent, when it has come back, and when the
+//! housekeeper passes by. It sees a [`ConnectionInfo`], answers with a [`Verdict`] and does no I/O, so the
+//! same strategy serves threads, tasks and the sweep. Strategies combine as tuples, of which the worst
+//! verdict wins, and as `Box<dyn HealthStrategy>`, so a configuration file can choose.
+//!
+//! ```
+//! use caliburn::health::{ConnectionInfo, EvictionCause, HealthStrategy, Verdict};
+//!
+//! /// Never lends a connection more than a thousand times, and pings it every hundredth time.
+//! struct Thousand;
+//!
+//! impl HealthStrategy for Thousand {
+//!     fn on_borrow(&self, info: &ConnectionInfo) -> Verdict {
+//!         match info.uses {
+//!             1000.. => Verdict::Evict(EvictionCause::Strategy),
+//!             n if n % 100 == 99 => Verdict::Ping,
+//!             _ => Verdict::Keep,
+//!         }
+//!     }
+//! }
+//! ```
+
+mod age;
+mod strategies;
+
+pub use age::AgeEviction;
+pub use strategies::{PeriodicSweep, PingOnBorrow, Suspicion};
+
+use std::fmt;
+use std::ops::BitOr;
+use std::time::Duration;
+
+/// What is to become of a connection. The greater, the worse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// It is fit to be lent.
+    Keep,
+    /// It must be pinged before it is lent (again).
+    Ping,
+    /// It must be closed.
+    Evict(EvictionCause),
+}
+
+/// Why a connection was closed by the pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub enum EvictionCause {
+    /// It had lived as long as it may.
+    MaxLifetime,
+    /// It had lain idle for too long.
+    IdleTimeout,
+    /// It had been lent as often as it may.
+    MaxUses,
+    /// A strategy of the user's own wanted it so.
+    Strategy,
+    /// A ping failed, timed out or panicked.
+    PingFailed,
+    /// A ping was cancelled half-way.
+    PingCancelled,
+    /// The driver said on its return that it was broken.
+    Broken,
+    /// It could not be reset on its return.
+    ResetFailed,
+    /// Its borrower panicked while it held it, or a callback panicked over it.
+    Panicked,
+    /// Its borrower [condemned](crate::PooledConnection::condemn) it.
+    Condemned,
+    /// The pool's limit was lowered.
+    Surplus,
+    /// The pool was closed.
+    PoolClosed,
+}
+
+impl EvictionCause {
+    /// All causes, in order.
+    pub const ALL: [Self; 12] = [
+        Self::MaxLifetime,
+        Self::IdleTimeout,
+        Self::MaxUses,
+        Self::Strategy,
+        Self::PingFailed,
+        Self::PingCancelled,
+        Self::Broken,
+        Self::ResetFailed,
+        Self::Panicked,
+        Self::Condemned,
+        Self::Surplus,
+        Self::PoolClosed,
+    ];
+
+    /// Words for a report.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::MaxLifetime => "max lifetime",
+            Self::IdleTimeout => "idle timeout",
+            Self::MaxUses => "max uses",
+            Self::Strategy => "strategy",
+            Self::PingFailed => "ping failed",
+            Self::PingCancelled => "ping cancelled",
+            Self::Broken => "broken",
+            Self::ResetFailed => "reset failed",
+            Self::Panicked => "panicked",
+            Self::Condemned => "condemned",
+            Self::Surplus => "surplus",
+            Self::PoolClosed => "pool closed",
+        }
+    }
+}
+
+impl fmt::Display for EvictionCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a strategy may know of a connection. Durations come from one coarse clock read and may lag by
+/// some tens of milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct ConnectionInfo {
+    /// Time since it was opened.
+    pub age: Duration,
+    /// Time since it last came back, or was opened.
+    pub idle: Duration,
+    /// Time since a ping last succeeded, or since it was opened.
+    pub since_check: Duration,
+    /// How often it has been lent before.
+    pub uses: u64,
+    /// Time since its borrower last [suspected](crate::PooledConnection::suspect) it.
+    pub since_error: Option<Duration>,
+    /// The pool's generation when it was opened or last pinged.
+    pub generation: u64,
+    /// The pool's generation now: raised when a connection of the newest generation is found dead.
+    pub pool_generation: u64,
+    /// Drawn at birth, evenly from 0 to 1: for limits that must not strike all connections at once.
+    pub jitter: f64,
+}
+
+/// The occasions on which a strategy wants to be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Occasions(u8);
+
+impl Occasions {
+    /// Never.
+    pub const NONE: Self = Self(0);
+    /// Before a connection is lent.
+    pub const BORROW: Self = Self(1);
+    /// After it has come back.
+    pub const RETURN: Self = Self(2);
+    /// When the housekeeper passes by.
+    pub const SWEEP: Self = Self(4);
+    /// Always.
+    pub const ALL: Self = Self(7);
+
+    /// Whether any of `other` is among these.
+    #[inline(always)]
+    pub const fn intersects(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+impl BitOr for Occasions {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// Judges connections. See the [module](self) for an example.
+///
+/// A strategy that panics costs the connection it was asked about, nothing else.
+pub trait HealthStrategy: Send + Sync + 'static {
+    /// Asked before a connection is lent. `Ping`: it is pinged first, and closed if that fails.
+    fn on_borrow(&self, info: &ConnectionInfo) -> Verdict {
+        let _ = info;
+        Verdict::Keep
+    }
+
+    /// Asked when a connection has come back. `Ping`: it is pinged before it is lent again.
+    fn on_return(&self, info: &ConnectionInfo) -> Verdict {
+        let _ = info;
+        Verdict::Keep
+    }
+
+    /// Asked for each idle connection on each pass of the housekeeper. `Ping`: it is pinged now, in the
+    /// background.
+    fn on_sweep(&self, info: &ConnectionInfo) -> Verdict {
+        let _ = info;
+        Verdict::Keep
+    }
+
+    /// How often the housekeeper should pass, if it matters to this strategy. Read once, at construction.
+    fn sweep_interval(&self) -> Option<Duration> {
+        None
+    }
+
+    /// When to ask at all: occasions not named here cost nothing. Read once, at construction.
+    fn occasions(&self) -> Occasions {
+        Occasions::ALL
+    }
+}
+
+/// No strategy: every connection is fit until its driver says otherwise.
+impl HealthStrategy for () {
+    fn occasions(&self) -> Occasions {
+        Occasions::NONE
+    }
+}
+
+impl HealthStrategy for Box<dyn HealthStrategy> {
+    fn on_borrow(&self, info: &ConnectionInfo) -> Verdict {
+        (**self).on_borrow(info)
+    }
+
+    fn on_return(&self, info: &ConnectionInfo) -> Verdict {
+        (**self).on_return(info)
+    }
+
+    fn on_sweep(&self, info: &ConnectionInfo) -> Verdict {
+        (**self).on_sweep(info)
+    }
+
+    fn sweep_interval(&self) -> Option<Duration> {
+        (**self).sweep_interval()
+    }
+
+    fn occasions(&self) -> Occasions {
+        (**self).occasions()
+    }
+}
+
+macro_rules! tuple {
+    ($($strategy:ident),+) => {
+        /// All of them are asked; the worst verdict wins.
+        #[allow(non_snake_case)]
+        impl<$($strategy: HealthStrategy),+> HealthStrategy for ($($strategy,)+) {
+            fn on_borrow(&self, info: &ConnectionInfo) -> Verdict {
+                let ($($strategy,)+) = self;
+                Verdict::Keep$(.max($strategy.on_borrow(info)))+
+            }
+
+            fn on_return(&self, info: &ConnectionInfo) -> Verdict {
+                let ($($strategy,)+) = self;
+                Verdict::Keep$(.max($strategy.on_return(info)))+
+            }
+
+            fn on_sweep(&self, info: &ConnectionInfo) -> Verdict {
+                let ($($strategy,)+) = self;
+                Verdict::Keep$(.max($strategy.on_sweep(info)))+
+            }
+
+            fn sweep_interval(&self) -> Option<Duration> {
+                let ($($strategy,)+) = self;
+                [$($strategy.sweep_interval()),+].into_iter().flatten().min()
+            }
+
+            fn occasions(&self) -> Occasions {
+                let ($($strategy,)+) = self;
+                Occasions::NONE$( | $strategy.occasions())+
+            }
+        }
+    };
+}
+
+tuple!(A);
+tuple!(A, B);
+tuple!(A, B, C);
+tuple!(A, B, C, D);
+tuple!(A, B, C, D, E);
+tuple!(A, B, C, D, E, F);

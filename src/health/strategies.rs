@@ -1,0 +1,111 @@
+//! Strategies that ask the server: before lending, now and then, or after bad news.
+
+use super::{ConnectionInfo, HealthStrategy, Occasions, Verdict};
+use std::time::Duration;
+
+/// Pings a connection before it is lent, unless it was used or pinged a moment ago.
+///
+/// The ping runs on the borrower's thread or task if the manager is of its kind, else on a connector. A
+/// connection that fails it is closed, and the borrower gets another one within its deadline.
+///
+/// ```
+/// # use caliburn::health::PingOnBorrow;
+/// # use std::time::Duration;
+/// let careful = PingOnBorrow::default(); // skipped within 500 ms of the last use
+/// let paranoid = PingOnBorrow::always();
+/// let relaxed = PingOnBorrow::skip_if_used_within(Duration::from_secs(5));
+/// # let _ = (careful, paranoid, relaxed);
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct PingOnBorrow {
+    window: Duration,
+}
+
+impl PingOnBorrow {
+    /// Pings before every loan.
+    pub const fn always() -> Self {
+        Self { window: Duration::ZERO }
+    }
+
+    /// Skips the ping for a connection used or pinged less than `window` ago.
+    pub const fn skip_if_used_within(window: Duration) -> Self {
+        Self { window }
+    }
+}
+
+impl Default for PingOnBorrow {
+    /// A window of 500 ms.
+    fn default() -> Self {
+        Self::skip_if_used_within(Duration::from_millis(500))
+    }
+}
+
+impl HealthStrategy for PingOnBorrow {
+    #[inline]
+    fn on_borrow(&self, info: &ConnectionInfo) -> Verdict {
+        if info.idle.min(info.since_check) < self.window { Verdict::Keep } else { Verdict::Ping }
+    }
+
+    fn occasions(&self) -> Occasions {
+        Occasions::BORROW
+    }
+}
+
+/// Pings idle connections in the background and has the dead replaced.
+///
+/// Borrowers pay nothing; one of them may still meet a connection that died since the last pass.
+#[derive(Clone, Copy, Debug)]
+pub struct PeriodicSweep {
+    interval: Duration,
+}
+
+impl PeriodicSweep {
+    /// A pass every `interval`. [`Settings::sweep_interval`](crate::Settings::sweep_interval) overrides it.
+    pub const fn every(interval: Duration) -> Self {
+        Self { interval }
+    }
+}
+
+impl Default for PeriodicSweep {
+    /// Every 60 s.
+    fn default() -> Self {
+        Self::every(Duration::from_secs(60))
+    }
+}
+
+impl HealthStrategy for PeriodicSweep {
+    fn on_sweep(&self, _: &ConnectionInfo) -> Verdict {
+        Verdict::Ping
+    }
+
+    fn sweep_interval(&self) -> Option<Duration> {
+        Some(self.interval)
+    }
+
+    fn occasions(&self) -> Occasions {
+        Occasions::SWEEP
+    }
+}
+
+/// One bad apple makes the older ones suspect.
+///
+/// When a connection is found dead the pool's generation goes up, and connections of an older generation
+/// are pinged before their next loan. So a restarted server costs at most one failed use, not one for each
+/// pooled connection, and healthy times cost nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Suspicion;
+
+impl HealthStrategy for Suspicion {
+    #[inline]
+    fn on_borrow(&self, info: &ConnectionInfo) -> Verdict {
+        if info.generation < info.pool_generation { Verdict::Ping } else { Verdict::Keep }
+    }
+
+    fn on_sweep(&self, info: &ConnectionInfo) -> Verdict {
+        self.on_borrow(info)
+    }
+
+    fn occasions(&self) -> Occasions {
+        Occasions::BORROW | Occasions::SWEEP
+    }
+}

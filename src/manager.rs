@@ -1,0 +1,240 @@
+//! What a driver must offer.
+
+use crate::clock::Deadline;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+
+/// What a pool needs to know of connections of one kind. Implement it together with
+/// [`BlockingManager`] or [`AsyncManager`].
+///
+/// The methods here are called whenever a connection comes back, on whatever thread that happens: they
+/// must be quick and do no I/O. A panic in any of them costs the connection, nothing else.
+pub trait Manager: Send + Sync + 'static {
+    /// What is pooled.
+    type Connection: Send + 'static;
+    /// What goes wrong.
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// Whether the driver already knows that the connection is of no more use.
+    fn has_broken(&self, connection: &mut Self::Connection) -> bool {
+        let _ = connection;
+        false
+    }
+
+    /// Whether the connection must be [reset](BlockingManager::reset) before somebody else may have it,
+    /// because a transaction is open on it for example.
+    fn needs_reset(&self, connection: &mut Self::Connection) -> bool {
+        let _ = connection;
+        false
+    }
+
+    /// Whether an error in connecting may pass by itself.
+    fn classify(&self, error: &Self::Error) -> ErrorClass {
+        let _ = error;
+        ErrorClass::Passing
+    }
+
+    /// Whether a ping that was dropped half-way leaves the connection as it was. If not (the default),
+    /// a connection whose ping was cancelled is replaced.
+    fn ping_is_cancel_safe(&self) -> bool {
+        false
+    }
+}
+
+/// See [`Manager::classify`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorClass {
+    /// May pass: the pool tries again, and those who wait go on waiting.
+    Passing,
+    /// Will not pass by itself (a wrong password, a missing database): all who wait fail at once.
+    Permanent,
+}
+
+/// A driver whose calls block the thread.
+///
+/// Each call gets a [`Deadline`] and is trusted to honour it. `connect`, `reset` and `close` run on the
+/// pool's connector threads; `ping` too, or on the thread that is about to borrow the connection.
+///
+/// ```
+/// use caliburn::{BlockingManager, Deadline, Manager};
+/// use std::net::{SocketAddr, TcpStream};
+///
+/// struct Tcp(SocketAddr);
+///
+/// impl Manager for Tcp {
+///     type Connection = TcpStream;
+///     type Error = std::io::Error;
+/// }
+///
+/// impl BlockingManager for Tcp {
+///     fn connect(&self, deadline: &Deadline) -> std::io::Result<TcpStream> {
+///         TcpStream::connect_timeout(&self.0, deadline.remaining())
+///     }
+///     fn ping(&self, stream: &mut TcpStream, _: &Deadline) -> std::io::Result<()> {
+///         stream.take_error()?.map_or(Ok(()), Err)
+///     }
+/// }
+/// ```
+pub trait BlockingManager: Manager {
+    /// Opens a connection.
+    fn connect(&self, deadline: &Deadline) -> Result<Self::Connection, Self::Error>;
+
+    /// Asks the server whether the connection still works.
+    fn ping(
+        &self,
+        connection: &mut Self::Connection,
+        deadline: &Deadline,
+    ) -> Result<(), Self::Error>;
+
+    /// Makes a connection that [needs it](Manager::needs_reset) as good as new: rolls back, for example.
+    fn reset(
+        &self,
+        connection: &mut Self::Connection,
+        deadline: &Deadline,
+    ) -> Result<(), Self::Error> {
+        let _ = (connection, deadline);
+        Ok(())
+    }
+
+    /// Says goodbye. By default the connection is dropped.
+    fn close(&self, connection: Self::Connection, deadline: &Deadline) {
+        let _ = deadline;
+        drop(connection);
+    }
+}
+
+/// A driver whose calls are futures. They are dropped when their deadline has passed.
+///
+/// They run where the [`Builder::spawner`](crate::Builder::spawner) puts them, or on the pool's connector
+/// threads if there is none, which does for drivers that need no runtime of their own.
+pub trait AsyncManager: Manager {
+    /// Opens a connection.
+    fn connect(
+        &self,
+        deadline: &Deadline,
+    ) -> impl Future<Output = Result<Self::Connection, Self::Error>> + Send;
+
+    /// Asks the server whether the connection still works.
+    fn ping(
+        &self,
+        connection: &mut Self::Connection,
+        deadline: &Deadline,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// As [`BlockingManager::reset`].
+    fn reset(
+        &self,
+        connection: &mut Self::Connection,
+        deadline: &Deadline,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send {
+        let _ = (connection, deadline);
+        async { Ok(()) }
+    }
+
+    /// As [`BlockingManager::close`].
+    fn close(
+        &self,
+        connection: Self::Connection,
+        deadline: &Deadline,
+    ) -> impl Future<Output = ()> + Send {
+        let _ = deadline;
+        async move { drop(connection) }
+    }
+}
+
+/// Which of the two traits a manager came by; also which of the two faces somebody came by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Blocking,
+    Async,
+}
+
+pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Both kinds of manager behind one table: a blocking call is a future that is ready at its first poll.
+pub(crate) trait Driver<M: Manager>: Send + Sync {
+    fn kind(&self) -> Kind;
+    fn connect<'a>(
+        &self,
+        manager: &'a M,
+        deadline: &'a Deadline,
+    ) -> BoxFuture<'a, Result<M::Connection, M::Error>>;
+    fn ping<'a>(
+        &self,
+        manager: &'a M,
+        connection: &'a mut M::Connection,
+        deadline: &'a Deadline,
+    ) -> BoxFuture<'a, Result<(), M::Error>>;
+    fn reset<'a>(
+        &self,
+        manager: &'a M,
+        connection: &'a mut M::Connection,
+        deadline: &'a Deadline,
+    ) -> BoxFuture<'a, Result<(), M::Error>>;
+    fn close<'a>(
+        &self,
+        manager: &'a M,
+        connection: M::Connection,
+        deadline: &'a Deadline,
+    ) -> BoxFuture<'a, ()>;
+}
+
+pub(crate) struct Blocking;
+pub(crate) struct Async;
+
+/// Writes the table once for both kinds; `$call` turns the manager's answer into the future's.
+macro_rules! driver {
+    ($driver:ty, $manager:ident, $kind:expr $(, $await:tt)?) => {
+        impl<M: $manager> Driver<M> for $driver {
+            fn kind(&self) -> Kind {
+                $kind
+            }
+
+            fn connect<'a>(
+                &self,
+                manager: &'a M,
+                deadline: &'a Deadline,
+            ) -> BoxFuture<'a, Result<M::Connection, M::Error>> {
+                Box::pin(async move { manager.connect(deadline)$(.$await)? })
+            }
+
+            fn ping<'a>(
+                &self,
+                manager: &'a M,
+                connection: &'a mut M::Connection,
+                deadline: &'a Deadline,
+            ) -> BoxFuture<'a, Result<(), M::Error>> {
+                Box::pin(async move { manager.ping(connection, deadline)$(.$await)? })
+            }
+
+            fn reset<'a>(
+                &self,
+                manager: &'a M,
+                connection: &'a mut M::Connection,
+                deadline: &'a Deadline,
+            ) -> BoxFuture<'a, Result<(), M::Error>> {
+                Box::pin(async move { manager.reset(connection, deadline)$(.$await)? })
+            }
+
+            fn close<'a>(
+                &self,
+                manager: &'a M,
+                connection: M::Connection,
+                deadline: &'a Deadline,
+            ) -> BoxFuture<'a, ()> {
+                Box::pin(async move { manager.close(connection, deadline)$(.$await)? })
+            }
+        }
+    };
+}
+
+driver!(Blocking, BlockingManager, Kind::Blocking);
+driver!(Async, AsyncManager, Kind::Async, await);
+
+impl<M: Manager> fmt::Debug for dyn Driver<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.kind().fmt(f)
+    }
+}

@@ -1,0 +1,333 @@
+//! The way out: claim, judge, perhaps wait, perhaps ping.
+//!
+//! There is one checkout. [`swift`] is its first step and, when an idle connection is fit, its last;
+//! [`slow`] is a future that a task awaits and a thread drives by parking.
+
+use super::connector;
+use super::guard::PooledConnection;
+use super::job::{Job, OutOfService};
+use super::shared::{Pooled, Raw, Slot, stats};
+use super::growth;
+use crate::clock::Tick;
+use crate::error::{GetError, Phase, TryGetError};
+use crate::health::{EvictionCause, Occasions, Verdict};
+use crate::manager::{Kind, Manager};
+use crate::raw::waiters::{NEVER, Outcome, Ticket};
+use crate::sync::{Arc, AtomicBool, Ordering};
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// Why the first step was not the last.
+pub(crate) enum Detour<M: Manager> {
+    /// No idle connection could be taken.
+    Missed,
+    /// This one must be pinged first.
+    NeedsPing(Slot<M>),
+}
+
+/// The first step of every checkout. Wait-free.
+#[inline(always)]
+pub(crate) fn swift<M: Manager>(
+    raw: &Raw<M>,
+    borrower: &'static Location<'static>,
+) -> Result<PooledConnection<M>, Detour<M>> {
+    match raw.claim() {
+        Ok(slot) if !must_be_judged(&slot) => Ok(lend(slot, borrower)),
+        Ok(slot) => match judge(slot) {
+            Judged::Fit(slot) => Ok(lend(slot, borrower)),
+            Judged::NeedsPing(slot) => Err(Detour::NeedsPing(slot)),
+            Judged::Evicted => again(raw, borrower),
+        },
+        Err(_) => Err(Detour::Missed),
+    }
+}
+
+/// [`swift`] after an eviction: each round closes one more connection, so there are at most `capacity`.
+#[cold]
+fn again<M: Manager>(
+    raw: &Raw<M>,
+    borrower: &'static Location<'static>,
+) -> Result<PooledConnection<M>, Detour<M>> {
+    for _ in 0..raw.capacity() {
+        match raw.claim().map(judge) {
+            Ok(Judged::Fit(slot)) => return Ok(lend(slot, borrower)),
+            Ok(Judged::NeedsPing(slot)) => return Err(Detour::NeedsPing(slot)),
+            Ok(Judged::Evicted) => {}
+            Err(_) => return Err(Detour::Missed),
+        }
+    }
+    Err(Detour::Missed)
+}
+
+/// The last step of every checkout.
+#[inline(always)]
+pub(crate) fn lend<M: Manager>(
+    mut slot: Slot<M>,
+    borrower: &'static Location<'static>,
+) -> PooledConnection<M> {
+    let (entry, raw) = slot.parts();
+    entry.vitals.uses += 1;
+    let now = raw.context().clock.tick();
+    slot.ledger().lend(borrower, now);
+    PooledConnection::new(slot.into())
+}
+
+enum Judged<M: Manager> {
+    Fit(Slot<M>),
+    NeedsPing(Slot<M>),
+    Evicted,
+}
+
+#[inline(always)]
+fn must_be_judged<M: Manager>(slot: &Slot<M>) -> bool {
+    slot.value().vitals.ping_due
+        || slot.pool().context().occasions.intersects(Occasions::BORROW)
+}
+
+#[inline]
+fn judge<M: Manager>(mut slot: Slot<M>) -> Judged<M> {
+    match catch_unwind(AssertUnwindSafe(|| verdict(&mut slot))) {
+        Ok(Verdict::Keep) => Judged::Fit(slot),
+        Ok(Verdict::Ping) => Judged::NeedsPing(slot),
+        Ok(Verdict::Evict(cause)) => {
+            Job::close(slot, cause);
+            Judged::Evicted
+        }
+        Err(_) => {
+            Job::close(slot, EvictionCause::Panicked);
+            Judged::Evicted
+        }
+    }
+}
+
+#[inline]
+fn verdict<M: Manager>(slot: &mut Slot<M>) -> Verdict {
+    let (entry, raw) = slot.parts();
+    let shared = raw.context();
+    let due = if entry.vitals.ping_due { Verdict::Ping } else { Verdict::Keep };
+    if !shared.occasions.intersects(Occasions::BORROW) {
+        return due;
+    }
+    let info = entry.vitals.info(shared.clock.tick(), shared.generation());
+    due.max(shared.strategy.on_borrow(&info))
+}
+
+/// Where a checkout stands, told to whoever drops it.
+#[derive(Default)]
+pub(crate) struct PhaseCell(AtomicBool);
+
+impl PhaseCell {
+    fn set(&self, phase: Phase) {
+        // O11: read by the thread that wrote it.
+        self.0.store(phase == Phase::Ping, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> Phase {
+        // O11
+        if self.0.load(Ordering::Relaxed) { Phase::Ping } else { Phase::Wait }
+    }
+}
+
+/// One checkout that cannot be done in one step.
+pub(crate) struct Slow<'a, M: Manager> {
+    pub(crate) raw: &'a Arc<Raw<M>>,
+    pub(crate) face: Kind,
+    pub(crate) borrower: &'static Location<'static>,
+    pub(crate) begun: Tick,
+    pub(crate) deadline: Tick,
+    /// Where it stands, for the error when time runs out.
+    pub(crate) phase: &'a PhaseCell,
+}
+
+/// What one attempt to get a slot came to.
+enum Attempt<M: Manager> {
+    /// This connection, to be judged.
+    Slot(Slot<M>),
+    /// This connection, fresh from a ping.
+    Checked(Slot<M>),
+    /// Nothing; try again, ahead of those who came later.
+    Again,
+}
+
+impl<M: Manager> Slow<'_, M> {
+    /// The whole of it. Expects that `detour` is what [`swift`] came back with.
+    pub(crate) async fn run(
+        self,
+        detour: Detour<M>,
+    ) -> Result<PooledConnection<M>, GetError<M::Error>> {
+        let mut attempt = match detour {
+            Detour::NeedsPing(slot) => self.ping(slot).await?,
+            Detour::Missed => self.wait(false).await?,
+        };
+        loop {
+            attempt = match attempt {
+                Attempt::Checked(slot) => return Ok(lend(slot, self.borrower)),
+                Attempt::Slot(slot) if self.raw.is_closed() => {
+                    drop(slot);
+                    return Err(GetError::Closed);
+                }
+                Attempt::Slot(slot) => match judge(slot) {
+                    Judged::Fit(slot) => return Ok(lend(slot, self.borrower)),
+                    Judged::NeedsPing(slot) => self.ping(slot).await?,
+                    Judged::Evicted => Attempt::Again,
+                },
+                Attempt::Again => self.retry().await?,
+            };
+        }
+    }
+
+    async fn retry(&self) -> Result<Attempt<M>, GetError<M::Error>> {
+        if self.raw.context().clock.now() >= self.deadline {
+            return Err(self.timed_out());
+        }
+        match self.raw.claim() {
+            Ok(slot) => Ok(Attempt::Slot(slot)),
+            Err(_) => self.wait(true).await,
+        }
+    }
+
+    /// Waits in line until somebody hands a slot over. `ahead`: it has stood in line before.
+    async fn wait(&self, ahead: bool) -> Result<Attempt<M>, GetError<M::Error>> {
+        let (raw, shared) = (self.raw, self.raw.context());
+        self.phase.set(Phase::Wait);
+        if raw.is_closed() {
+            return Err(GetError::Closed);
+        }
+        let now = shared.clock.now();
+        if shared.growth.is_hopeless(now) && growth::open(raw) == 0 {
+            return Err(self.cannot_connect());
+        }
+        if self.deadline <= now {
+            growth::grow(raw);
+            return Err(self.timed_out());
+        }
+        shared.counters.waits.add();
+        let outcome = self.stand_in_line(ahead).await?;
+        shared.counters.wait_time.record(shared.clock.now().since(now));
+        match outcome {
+            Outcome::Granted(slot) => Ok(Attempt::Slot(slot)),
+            Outcome::Closed => Err(GetError::Closed),
+            Outcome::Failed => Err(self.cannot_connect()),
+            Outcome::Expired => Err(self.timed_out()),
+        }
+    }
+
+    async fn stand_in_line(
+        &self,
+        ahead: bool,
+    ) -> Result<Outcome<Pooled<M>>, GetError<M::Error>> {
+        let (raw, shared) = (self.raw, self.raw.context());
+        // A thread looks at the clock itself; a task is woken by the housekeeper.
+        let deadline = if self.face == Kind::Blocking { NEVER } else { self.deadline.0 };
+        let max_waiters = shared.settings.load().max_waiters;
+        let mut ticket = None;
+        poll_fn(|cx| {
+            let ticket: &mut Ticket<'_, Pooled<M>> = match &mut ticket {
+                Some(ticket) => ticket,
+                none => match raw.enroll(cx.waker(), deadline, max_waiters, ahead) {
+                    Ok(new) => {
+                        let ticket = none.insert(new);
+                        if let Poll::Ready(outcome) = ticket.poll(cx) {
+                            return Poll::Ready(Ok(outcome));
+                        }
+                        growth::grow(raw);
+                        shared.ring_before(Tick(deadline));
+                        ticket
+                    }
+                    Err(_) => return Poll::Ready(Err(self.refused())),
+                },
+            };
+            ticket.poll(cx).map(Ok)
+        })
+        .await
+    }
+
+    /// Has the connection pinged, here if the manager is of this face's kind, else by a connector.
+    async fn ping(&self, slot: Slot<M>) -> Result<Attempt<M>, GetError<M::Error>> {
+        let (raw, shared) = (self.raw, self.raw.context());
+        self.phase.set(Phase::Ping);
+        let checked = if shared.driver.kind() == self.face {
+            let slot = OutOfService::new(slot);
+            connector::check(raw, slot, self.deadline).await
+        } else {
+            match self.appointment(slot).await? {
+                Outcome::Granted(slot) => Some(slot),
+                Outcome::Closed => return Err(GetError::Closed),
+                Outcome::Failed | Outcome::Expired => None,
+            }
+        };
+        match checked {
+            Some(slot) => Ok(Attempt::Checked(slot)),
+            None => {
+                growth::grow(raw);
+                Ok(Attempt::Again)
+            }
+        }
+    }
+
+    async fn appointment(&self, slot: Slot<M>) -> Result<Outcome<Pooled<M>>, GetError<M::Error>> {
+        let (raw, shared) = (self.raw, self.raw.context());
+        let until = if self.face == Kind::Blocking { Tick::NEVER } else { self.deadline };
+        let mut sleep =
+            shared.timers.sleep(&shared.clock, until, |at: Tick| shared.ring_before(at));
+        let (mut slot, mut ticket) = (Some(slot), None);
+        poll_fn(|cx: &mut Context<'_>| {
+            let ticket = ticket.get_or_insert_with(|| raw.appointment(cx.waker()));
+            if let Some(slot) = slot.take() {
+                Job::ping(slot, Some(ticket.waiter()));
+                connector::pump(raw);
+            }
+            if let Poll::Ready(outcome) = ticket.poll(cx) {
+                return Poll::Ready(Ok(outcome));
+            }
+            Pin::new(&mut sleep).poll(cx).map(|()| Err(self.timed_out()))
+        })
+        .await
+    }
+
+    fn waited(&self) -> Duration {
+        self.raw.context().clock.now().since(self.begun)
+    }
+
+    pub(crate) fn timed_out(&self) -> GetError<M::Error> {
+        timed_out(self.raw, self.phase.get(), self.waited())
+    }
+
+    fn refused(&self) -> GetError<M::Error> {
+        self.raw.context().counters.refusals.add();
+        GetError::Full { counts: stats(self.raw).counts() }
+    }
+
+    fn cannot_connect(&self) -> GetError<M::Error> {
+        let counts = stats(self.raw).counts();
+        match self.raw.context().last_failure() {
+            Some(cause) => GetError::Connect { counts, cause },
+            // A connect has succeeded meanwhile, too late for this one.
+            None => self.timed_out(),
+        }
+    }
+}
+
+pub(crate) fn timed_out<M: Manager>(
+    raw: &Raw<M>,
+    phase: Phase,
+    waited: Duration,
+) -> GetError<M::Error> {
+    let shared = raw.context();
+    shared.counters.timeouts.add();
+    let (counts, cause) = (stats(raw).counts(), shared.last_failure());
+    GetError::TimedOut { phase, waited, counts, cause }
+}
+
+/// What [`swift`] came to for somebody who will not wait. A connection that must be pinged is: the next
+/// attempt may have it.
+#[cold]
+pub(crate) fn decline<M: Manager>(raw: &Raw<M>, detour: Detour<M>) -> TryGetError {
+    if let Detour::NeedsPing(slot) = detour {
+        Job::ping(slot, None);
+    }
+    if raw.is_closed() { TryGetError::Closed } else { TryGetError::Empty }
+}

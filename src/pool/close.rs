@@ -1,0 +1,119 @@
+//! Closing: at once for whoever waits, on their return for the connections that are lent.
+
+use super::block_on::block_on;
+use super::shared::{Shared, stats};
+use super::{Pool, connector};
+use crate::clock::{Deadline, Tick};
+use crate::manager::Manager;
+use crate::stats::Holder;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::time::Duration;
+
+/// What [`Pool::close_within`] came to.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct CloseReport {
+    /// Connections closed by the pool, in all its life.
+    pub closes: u64,
+    /// Connections still out when the time was up.
+    pub still_lent: usize,
+    /// Connections still being opened or closed when the time was up.
+    pub unfinished: usize,
+    /// Who holds those that are still out.
+    pub holders: Vec<Holder>,
+}
+
+impl CloseReport {
+    /// Nothing was left.
+    pub fn is_complete(&self) -> bool {
+        self.still_lent == 0 && self.unfinished == 0
+    }
+}
+
+impl fmt::Display for CloseReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_complete() {
+            return f.write_str("closed, nothing left");
+        }
+        write!(f, "closed with {} connections lent, {} unfinished", self.still_lent, self.unfinished)?;
+        for holder in &self.holders {
+            write!(f, "; held by {holder}")?;
+        }
+        Ok(())
+    }
+}
+
+impl<M: Manager> Pool<M> {
+    /// Closes the pool, for all its handles. Those who wait, and those who come, fail at once with
+    /// `Closed`; idle connections are closed in the background, lent ones on their return. Does not wait.
+    /// A second close does nothing.
+    pub fn close(&self) {
+        self.raw.close();
+        let shared = self.raw.context();
+        if shared.is_by_hand() {
+            connector::run_all(&self.raw);
+        } else {
+            connector::pump(&self.raw);
+        }
+        shared.ring();
+        shared.notices.post();
+    }
+
+    /// Whether the pool is closed.
+    pub fn is_closed(&self) -> bool {
+        self.raw.is_closed()
+    }
+
+    /// [Closes](Self::close) and waits, at most so long, until every connection is closed and its
+    /// destructor has run. What is still out then goes on to be closed on its return.
+    pub fn close_within(&self, timeout: Duration) -> CloseReport {
+        let deadline = self.raw.context().clock.now() + timeout;
+        self.close();
+        block_on(self.deserted(), &self.raw.context().clock, deadline);
+        self.close_report()
+    }
+
+    /// [`close_within`](Self::close_within) for tasks. Dropped half-way, the pool is closed all the same.
+    pub async fn close_within_async(&self, timeout: Duration) -> CloseReport {
+        let shared = self.raw.context();
+        let deadline = Deadline::by(&shared.clock, timeout, Tick::NEVER);
+        self.close();
+        within(shared, &deadline, self.deserted()).await;
+        self.close_report()
+    }
+
+    async fn deserted(&self) {
+        self.raw.context().notices.wait_until(|| self.raw.is_deserted().then_some(())).await
+    }
+
+    fn close_report(&self) -> CloseReport {
+        let stats = stats(&self.raw);
+        CloseReport {
+            closes: stats.closes,
+            still_lent: stats.lent,
+            unfinished: stats.opening + stats.maintenance,
+            holders: self.holders(),
+        }
+    }
+}
+
+/// The future's output, unless the deadline comes first; for tasks.
+pub(crate) async fn within<M: Manager, F: Future>(
+    shared: &Shared<M>,
+    deadline: &Deadline,
+    future: F,
+) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let mut sleep =
+        shared.timers.sleep(&shared.clock, deadline.at(), |at: Tick| shared.ring_before(at));
+    poll_fn(|cx| {
+        if let Poll::Ready(output) = future.as_mut().poll(cx) {
+            return Poll::Ready(Some(output));
+        }
+        Pin::new(&mut sleep).poll(cx).map(|()| None)
+    })
+    .await
+}

@@ -1,0 +1,59 @@
+//! Connector threads, for managers whose calls block: shared by all pools, started on demand, gone when
+//! idle. Only the housekeeper and borrowers on their slow road hand work in, never a returning guard.
+
+use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError, thread};
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+pub(crate) type Task = Box<dyn FnOnce() + Send>;
+
+/// How long a thread waits for more work. Starting another costs some 30 µs.
+const KEEP_ALIVE: Duration = Duration::from_millis(40);
+
+struct Crew {
+    tasks: VecDeque<Task>,
+    idle: usize,
+}
+
+static CREW: Mutex<Crew> = Mutex::new(Crew { tasks: VecDeque::new(), idle: 0 });
+static BELL: Condvar = Condvar::new();
+
+fn lock() -> MutexGuard<'static, Crew> {
+    CREW.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Has a thread do `task`. If the system gives no thread, the task is dropped: its owner must notice.
+pub(crate) fn submit(task: Task) {
+    let mut crew = lock();
+    crew.tasks.push_back(task);
+    if crew.idle >= crew.tasks.len() {
+        drop(crew);
+        BELL.notify_one();
+        return;
+    }
+    drop(crew);
+    if thread::Builder::new().name("caliburn-connector".into()).spawn(work).is_err() {
+        let task = lock().tasks.pop_back();
+        drop(task);
+    }
+}
+
+fn work() {
+    let mut crew = lock();
+    loop {
+        while let Some(task) = crew.tasks.pop_front() {
+            drop(crew);
+            let _ = catch_unwind(AssertUnwindSafe(task));
+            crew = lock();
+        }
+        crew.idle += 1;
+        let (guard, timeout) =
+            BELL.wait_timeout(crew, KEEP_ALIVE).unwrap_or_else(PoisonError::into_inner);
+        crew = guard;
+        crew.idle -= 1;
+        if timeout.timed_out() && crew.tasks.is_empty() {
+            return;
+        }
+    }
+}

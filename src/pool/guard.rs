@@ -1,0 +1,115 @@
+//! The guard: a borrowed connection.
+
+use super::job::Job;
+use super::shared::Pooled;
+use crate::health::{ConnectionInfo, EvictionCause};
+use crate::manager::Manager;
+use crate::raw::slots::Lent;
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+
+/// A connection on loan. Dropped, it goes back to its pool, on whatever thread that happens and whether the
+/// pool still has handles or not.
+///
+/// Dropping it does no I/O, takes no lock and waits for nobody. What must be done to the connection first
+/// (a reset, a ping, closing it) is done by a connector. A guard dropped while its thread unwinds has its
+/// connection closed, unless [`Builder::keep_on_unwind`](crate::Builder::keep_on_unwind) says otherwise. A
+/// guard that is [forgotten](std::mem::forget) keeps its slot lent for good.
+///
+/// It is two words, `'static`, and holds no reference count of its own. Extras are associated functions, so
+/// that they hide no method of the driver's: `PooledConnection::info(&conn)`.
+pub struct PooledConnection<M: Manager>(Lent<Pooled<M>>);
+
+impl<M: Manager> PooledConnection<M> {
+    #[inline(always)]
+    pub(crate) fn new(slot: Lent<Pooled<M>>) -> Self {
+        Self(slot)
+    }
+
+    /// Takes the connection out of the pool for good. Its slot is free for another.
+    ///
+    /// ```
+    /// # use caliburn::{Manager, PooledConnection};
+    /// fn keep<M: Manager>(conn: PooledConnection<M>) -> M::Connection {
+    ///     PooledConnection::detach(conn)
+    /// }
+    /// ```
+    pub fn detach(this: Self) -> M::Connection {
+        let slot = this.0.into_occupied();
+        slot.ledger().take_back();
+        let raw = slot.keep_alive();
+        let (vacant, entry) = slot.vacate();
+        raw.context().counters.detached.add();
+        if raw.take_debt() {
+            vacant.retire();
+        } else {
+            drop(vacant);
+        }
+        raw.context().ring();
+        entry.connection
+    }
+
+    /// Gives the connection back to be closed: the borrower knows that it is of no more use.
+    ///
+    /// ```
+    /// # use caliburn::{Manager, PooledConnection};
+    /// fn give_back<M: Manager>(conn: PooledConnection<M>, is_garbled: bool) {
+    ///     if is_garbled {
+    ///         PooledConnection::condemn(conn);
+    ///     }
+    /// }
+    /// ```
+    pub fn condemn(this: Self) {
+        let slot = this.0.into_occupied();
+        slot.ledger().take_back();
+        Job::close(slot, EvictionCause::Condemned);
+    }
+
+    /// Has the connection pinged before it is lent again, whatever the strategy says.
+    pub fn suspect(this: &mut Self) {
+        let now = this.0.pool().context().clock.tick();
+        let vitals = &mut this.0.value_mut().vitals;
+        vitals.ping_due = true;
+        vitals.last_error = Some(now);
+    }
+
+    /// What the pool knows of the connection: its age, uses and checks.
+    pub fn info(this: &Self) -> ConnectionInfo {
+        let shared = this.0.pool().context();
+        this.0.value().vitals.info(shared.clock.tick(), shared.generation())
+    }
+}
+
+impl<M: Manager> Deref for PooledConnection<M> {
+    type Target = M::Connection;
+
+    #[inline(always)]
+    fn deref(&self) -> &M::Connection {
+        &self.0.value().connection
+    }
+}
+
+impl<M: Manager> DerefMut for PooledConnection<M> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut M::Connection {
+        &mut self.0.value_mut().connection
+    }
+}
+
+impl<M: Manager> AsRef<M::Connection> for PooledConnection<M> {
+    fn as_ref(&self) -> &M::Connection {
+        self
+    }
+}
+
+impl<M: Manager> AsMut<M::Connection> for PooledConnection<M> {
+    fn as_mut(&mut self) -> &mut M::Connection {
+        self
+    }
+}
+
+impl<M: Manager<Connection: fmt::Debug>> fmt::Debug for PooledConnection<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}

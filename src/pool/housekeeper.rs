@@ -1,0 +1,87 @@
+//! One housekeeper thread for all pools of the process.
+//!
+//! It keeps deadlines, plans maintenance and starts connectors; it calls no driver. It knows pools weakly,
+//! starts with the first of them and ends with the last.
+
+use super::shared::Raw;
+use super::sweep;
+use crate::clock::Clock;
+use crate::manager::Manager;
+use crate::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, thread};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+/// The longest sleep: how far the coarse tick may lag, and the safety net under every ring.
+const PERIOD: Duration = Duration::from_millis(25);
+
+/// A pool as the housekeeper sees it.
+pub(crate) trait Household: Send + Sync {
+    /// Does what is due. The answer is how long nothing will be.
+    fn visit(self: Arc<Self>) -> Duration;
+}
+
+impl<M: Manager> Household for Raw<M> {
+    fn visit(self: Arc<Self>) -> Duration {
+        let next = sweep::visit(&self);
+        self.context().clock.nap(next)
+    }
+}
+
+struct Door {
+    thread: Option<thread::Thread>,
+    newcomers: Vec<Weak<dyn Household>>,
+}
+
+static DOOR: Mutex<Door> = Mutex::new(Door { thread: None, newcomers: Vec::new() });
+
+fn lock() -> MutexGuard<'static, Door> {
+    DOOR.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes a pool on. The answer is the thread to ring, which lives as long as the pool does.
+pub(crate) fn take_on(pool: Weak<dyn Household>) -> io::Result<thread::Thread> {
+    let mut door = lock();
+    let thread = match &door.thread {
+        Some(thread) => thread.clone(),
+        None => {
+            let builder = thread::Builder::new().name("caliburn-housekeeper".into());
+            let thread = builder.spawn(keep_house)?.thread().clone();
+            door.thread = Some(thread.clone());
+            thread
+        }
+    };
+    door.newcomers.push(pool);
+    drop(door);
+    thread.unpark();
+    Ok(thread)
+}
+
+fn keep_house() {
+    let clock = Clock::real();
+    let mut pools = Vec::new();
+    loop {
+        pools.append(&mut lock().newcomers);
+        let begun = clock.now();
+        let mut sleep = PERIOD;
+        pools.retain(|pool: &Weak<dyn Household>| {
+            let Some(pool) = pool.upgrade() else { return false };
+            // A pool's spawner or wakers may panic; that is no reason to abandon the others.
+            let visit = catch_unwind(AssertUnwindSafe(|| pool.visit()));
+            sleep = sleep.min(visit.unwrap_or(PERIOD));
+            true
+        });
+        if pools.is_empty() {
+            let mut door = lock();
+            if door.newcomers.is_empty() {
+                door.thread = None;
+                return;
+            }
+            continue;
+        }
+        let spent = clock.now().since(begun);
+        if let Some(left) = sleep.checked_sub(spent).filter(|left| !left.is_zero()) {
+            thread::park_timeout(left);
+        }
+    }
+}

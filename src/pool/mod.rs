@@ -1,0 +1,386 @@
+//! Policy: the handle, and the rooms behind it. `shared` is what they have in common; `checkout` and
+//! `release` are the ways out and back; `growth`, `job` and `connector` open, ping and close; `sweep` and
+//! `housekeeper` keep order.
+
+mod block_on;
+mod builder;
+mod checkout;
+mod close;
+mod connector;
+mod crew;
+mod growth;
+mod guard;
+mod housekeeper;
+mod job;
+mod notices;
+mod release;
+mod shared;
+mod sweep;
+mod timers;
+
+pub use builder::Builder;
+pub use close::CloseReport;
+pub use guard::PooledConnection;
+
+use crate::clock::{Deadline, Tick};
+use crate::config::Settings;
+use crate::error::{ConfigError, GetError, NotReady, TryGetError};
+use crate::manager::{Async, AsyncManager, Blocking, BlockingManager, Kind, Manager};
+use crate::stats::{Holder, Ledger, Stats};
+use crate::sync::{Arc, Ordering, PoisonError};
+use block_on::block_on;
+use checkout::{PhaseCell, Slow};
+use shared::{Raw, Shared};
+use std::fmt;
+use std::future::Future;
+use std::panic::Location;
+use std::time::Duration;
+
+/// A handle to a pool of connections. Clone it freely; dropping the last one closes the pool.
+///
+/// See the [crate page](crate) for an example.
+pub struct Pool<M: Manager> {
+    raw: Arc<Raw<M>>,
+}
+
+impl<M: BlockingManager> Pool<M> {
+    /// Begins a pool of connections whose driver blocks.
+    pub fn builder(manager: M) -> Builder<M> {
+        Builder::new(manager, &Blocking)
+    }
+}
+
+impl<M: AsyncManager> Pool<M> {
+    /// Begins a pool of connections whose driver is asynchronous.
+    pub fn builder_async(manager: M) -> Builder<M> {
+        Builder::new(manager, &Async)
+    }
+}
+
+impl<M: Manager> Pool<M> {
+    fn adopt(raw: Arc<Raw<M>>) -> Self {
+        // O11: counted here, compared when dropped.
+        raw.context().handles.fetch_add(1, Ordering::Relaxed);
+        Self { raw }
+    }
+
+    fn shared(&self) -> &Shared<M> {
+        self.raw.context()
+    }
+
+    /// Borrows a connection, blocking the thread for at most
+    /// [`Settings::connection_timeout`](Settings::connection_timeout).
+    ///
+    /// Those who wait, threads and tasks alike, are served in the order in which they came. If the
+    /// strategy wants the connection pinged first and the driver is a blocking one, that happens on this
+    /// thread, within the same time.
+    ///
+    /// # Errors
+    ///
+    /// See [`GetError`].
+    #[inline]
+    #[track_caller]
+    pub fn get(&self) -> Result<PooledConnection<M>, GetError<M::Error>> {
+        let borrower = Location::caller();
+        checkout::swift(&self.raw, borrower)
+            .or_else(|detour| self.get_slowly(detour, None, borrower))
+    }
+
+    /// [`get`](Self::get) with a limit of its own. Zero: an idle connection or none; [`Duration::MAX`]:
+    /// no limit.
+    ///
+    /// # Errors
+    ///
+    /// See [`GetError`].
+    #[inline]
+    #[track_caller]
+    pub fn get_timeout(&self, timeout: Duration) -> Result<PooledConnection<M>, GetError<M::Error>> {
+        let borrower = Location::caller();
+        checkout::swift(&self.raw, borrower)
+            .or_else(|detour| self.get_slowly(detour, Some(timeout), borrower))
+    }
+
+    #[cold]
+    fn get_slowly(
+        &self,
+        detour: checkout::Detour<M>,
+        timeout: Option<Duration>,
+        borrower: &'static Location<'static>,
+    ) -> Result<PooledConnection<M>, GetError<M::Error>> {
+        let phase = PhaseCell::default();
+        let slow = self.slow(Kind::Blocking, timeout, borrower, &phase);
+        let (begun, deadline) = (slow.begun, slow.deadline);
+        block_on(slow.run(detour), &self.shared().clock, deadline).unwrap_or_else(|| {
+            let waited = self.shared().clock.now().since(begun);
+            Err(checkout::timed_out(&self.raw, phase.get(), waited))
+        })
+    }
+
+    /// Borrows a connection from a task, on any executor, within
+    /// [`Settings::connection_timeout`](Settings::connection_timeout).
+    ///
+    /// Ready at its first poll if a connection is idle and fit. If the strategy wants it pinged and the
+    /// driver blocks, a connector does that, not the executor.
+    ///
+    /// Cancel-safe: dropped while it waits, it leaves the line; dropped with a connection already handed
+    /// to it, the connection goes to the next in line; dropped in the middle of a ping, the connection is
+    /// replaced, unless [`Manager::ping_is_cancel_safe`].
+    ///
+    /// # Errors
+    ///
+    /// See [`GetError`].
+    #[track_caller]
+    pub fn get_async(
+        &self,
+    ) -> impl Future<Output = Result<PooledConnection<M>, GetError<M::Error>>> + Send + '_ {
+        self.get_async_at(None, Location::caller())
+    }
+
+    /// [`get_async`](Self::get_async) with a limit of its own.
+    ///
+    /// # Errors
+    ///
+    /// See [`GetError`].
+    #[track_caller]
+    pub fn get_timeout_async(
+        &self,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<PooledConnection<M>, GetError<M::Error>>> + Send + '_ {
+        self.get_async_at(Some(timeout), Location::caller())
+    }
+
+    #[inline]
+    async fn get_async_at(
+        &self,
+        timeout: Option<Duration>,
+        borrower: &'static Location<'static>,
+    ) -> Result<PooledConnection<M>, GetError<M::Error>> {
+        match checkout::swift(&self.raw, borrower) {
+            Ok(connection) => Ok(connection),
+            Err(detour) => {
+                let phase = PhaseCell::default();
+                self.slow(Kind::Async, timeout, borrower, &phase).run(detour).await
+            }
+        }
+    }
+
+    fn slow<'a>(
+        &'a self,
+        face: Kind,
+        timeout: Option<Duration>,
+        borrower: &'static Location<'static>,
+        phase: &'a PhaseCell,
+    ) -> Slow<'a, M> {
+        let shared = self.shared();
+        let timeout = timeout.unwrap_or_else(|| shared.settings.load().connection_timeout);
+        let begun = shared.clock.now();
+        Slow { raw: &self.raw, face, borrower, begun, deadline: begun + timeout, phase }
+    }
+
+    /// Borrows an idle connection, if there is one and nobody waits for it.
+    ///
+    /// Wait-free: at most `capacity` atomic read-modify-writes; no allocation, no lock, and no system call
+    /// unless the strategy wants something done. It asks the strategy but never pings: a connection that
+    /// must be pinged is not lent but given to a connector, and a later attempt may have it.
+    ///
+    /// # Errors
+    ///
+    /// See [`TryGetError`].
+    #[inline]
+    #[track_caller]
+    pub fn try_get(&self) -> Result<PooledConnection<M>, TryGetError> {
+        checkout::swift(&self.raw, Location::caller())
+            .map_err(|detour| checkout::decline(&self.raw, detour))
+    }
+
+    /// The settings as they are now: a copy to change and [`set`](Self::set).
+    pub fn settings(&self) -> Settings {
+        Settings::clone(&self.shared().settings.load())
+    }
+
+    /// Changes the settings, all at once or, if they contradict each other, not at all.
+    ///
+    /// A lowered `max_size` closes idle connections at once, longest idle first, and lent ones when they
+    /// come back. Limits on time take effect with the next call that they concern.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong with them.
+    pub fn set(&self, settings: Settings) -> Result<(), ConfigError> {
+        self.change(|current| *current = settings)
+    }
+
+    /// Changes some of the settings under a lock, so that two who do it at once do not undo each other.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong with the outcome; nothing has changed then.
+    ///
+    /// ```
+    /// # fn shift<M: caliburn::Manager>(pool: &caliburn::Pool<M>) -> Result<(), caliburn::ConfigError> {
+    /// pool.change(|settings| {
+    ///     settings.min_size += 10;
+    ///     settings.max_size += 10;
+    /// })
+    /// # }
+    /// ```
+    pub fn change(&self, change: impl FnOnce(&mut Settings)) -> Result<(), ConfigError> {
+        let shared = self.shared();
+        let changing = shared.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = shared.settings.load_full();
+        let mut after = Settings::clone(&before);
+        change(&mut after);
+        after.validate(self.raw.capacity(), None)?;
+        let by = before.max_size as i64 - after.max_size as i64;
+        shared.settings.store(Arc::new(after));
+        self.raw.adjust(by);
+        drop(changing);
+        sweep::shed(&self.raw);
+        growth::grow(&self.raw);
+        shared.ring();
+        Ok(())
+    }
+
+    /// Changes [`Settings::max_size`] alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`set`](Self::set).
+    pub fn set_max_size(&self, max_size: usize) -> Result<(), ConfigError> {
+        self.change(|settings| settings.max_size = max_size)
+    }
+
+    /// Changes [`Settings::min_size`] alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`set`](Self::set).
+    pub fn set_min_size(&self, min_size: usize) -> Result<(), ConfigError> {
+        self.change(|settings| settings.min_size = min_size)
+    }
+
+    /// Changes [`Settings::min_idle`] alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`set`](Self::set).
+    pub fn set_min_idle(&self, min_idle: usize) -> Result<(), ConfigError> {
+        self.change(|settings| settings.min_idle = min_idle)
+    }
+
+    /// Changes [`Settings::idle_timeout`] alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`set`](Self::set).
+    pub fn set_idle_timeout(&self, idle_timeout: Option<Duration>) -> Result<(), ConfigError> {
+        self.change(|settings| settings.idle_timeout = idle_timeout)
+    }
+
+    /// Changes [`Settings::sweep_interval`] alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`set`](Self::set).
+    pub fn set_sweep_interval(&self, interval: Option<Duration>) -> Result<(), ConfigError> {
+        self.change(|settings| settings.sweep_interval = interval)
+    }
+
+    /// How many slots there are: the greatest `max_size` possible.
+    pub fn capacity(&self) -> usize {
+        self.raw.capacity()
+    }
+
+    /// The manager.
+    pub fn manager(&self) -> &M {
+        &self.shared().manager
+    }
+
+    /// A snapshot of gauges and counters.
+    pub fn stats(&self) -> Stats {
+        shared::stats(&self.raw)
+    }
+
+    /// Who holds connections now, since when, and where they asked for them.
+    pub fn holders(&self) -> Vec<Holder> {
+        let now = self.shared().clock.tick();
+        self.raw.ledgers().filter_map(|ledger: &Ledger| ledger.holder(now)).collect()
+    }
+
+    /// Does on this thread what the housekeeper and its connectors would do now: keeps deadlines, goes on
+    /// with a sweep or begins one that is due, opens and closes. Returns when it finds nothing more to do.
+    ///
+    /// The futures of an async manager are driven on this thread. Needed only for a pool built
+    /// [`by_hand`](Builder::by_hand).
+    pub fn maintain(&self) {
+        loop {
+            sweep::visit(&self.raw);
+            let had_jobs = !self.shared().jobs.is_empty();
+            connector::run_all(&self.raw);
+            if !had_jobs && (sweep::is_over(&self.raw) || !self.shared().is_by_hand()) {
+                return;
+            }
+        }
+    }
+
+    /// Begins a sweep now, though none is due, and [maintains](Self::maintain): idle connections are
+    /// judged by the strategy, closed down to the minimum if they were idle for too long, and replaced.
+    pub fn sweep(&self) {
+        sweep::begin(&self.raw);
+        self.maintain();
+    }
+
+    /// Waits until the connections to open at the start are there.
+    ///
+    /// # Errors
+    ///
+    /// They were not in time, or connecting failed for good.
+    pub fn ready(&self, timeout: Duration) -> Result<(), NotReady<M::Error>> {
+        if self.shared().is_by_hand() {
+            self.maintain();
+        }
+        let deadline = self.shared().clock.now() + timeout;
+        block_on(self.until_ready(), &self.shared().clock, deadline)
+            .unwrap_or_else(|| Err(growth::not_ready(&self.raw)))
+    }
+
+    /// [`ready`](Self::ready) for tasks. Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// As [`ready`](Self::ready).
+    pub async fn ready_async(&self, timeout: Duration) -> Result<(), NotReady<M::Error>> {
+        let deadline = Deadline::by(&self.shared().clock, timeout, Tick::NEVER);
+        close::within(self.shared(), &deadline, self.until_ready())
+            .await
+            .unwrap_or_else(|| Err(growth::not_ready(&self.raw)))
+    }
+
+    async fn until_ready(&self) -> Result<(), NotReady<M::Error>> {
+        self.shared().notices.wait_until(|| growth::is_ready(&self.raw)).await
+    }
+}
+
+impl<M: Manager> Clone for Pool<M> {
+    fn clone(&self) -> Self {
+        Self::adopt(Arc::clone(&self.raw))
+    }
+}
+
+impl<M: Manager> Drop for Pool<M> {
+    fn drop(&mut self) {
+        // O9: whoever drops the last handle comes after all that the others did.
+        if self.shared().handles.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.close();
+        }
+    }
+}
+
+impl<M: Manager> fmt::Debug for Pool<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool")
+            .field("settings", &self.shared().settings.load())
+            .field("counts", &self.stats().counts())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,41 @@
+//! A notice board for rare events: a connection opened or failed to, the last slot was torn down.
+
+use crate::sync::{Mutex, MutexGuard, PoisonError};
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::{Poll, Waker};
+
+#[derive(Debug, Default)]
+pub(crate) struct Notices(Mutex<Vec<Waker>>);
+
+impl Notices {
+    fn lock(&self) -> MutexGuard<'_, Vec<Waker>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes all who wait for something.
+    pub(crate) fn post(&self) {
+        let wakers = std::mem::take(&mut *self.lock());
+        for waker in wakers {
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        }
+    }
+
+    /// Waits until `look` finds something; it looks again after every notice.
+    pub(crate) async fn wait_until<T>(&self, mut look: impl FnMut() -> Option<T>) -> T {
+        poll_fn(|cx| {
+            if let Some(found) = look() {
+                return Poll::Ready(found);
+            }
+            let waker = cx.waker().clone();
+            let mut wakers = self.lock();
+            if !wakers.iter().any(|known| known.will_wake(&waker)) {
+                wakers.push(waker);
+            }
+            drop(wakers);
+            // What came between the look and the registration posted its notice in vain.
+            look().map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
+    }
+}

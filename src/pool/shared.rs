@@ -1,0 +1,233 @@
+//! What all parts of one pool share: the context of its [`RawPool`].
+
+use super::growth::Growth;
+use super::job::Job;
+use super::notices::Notices;
+use super::timers::Timers;
+use crate::clock::{Clock, Tick};
+use crate::config::Settings;
+use crate::error::ManagerError;
+use crate::health::{ConnectionInfo, EvictionCause, HealthStrategy, Occasions};
+use crate::manager::{BoxFuture, Driver, Manager};
+use crate::raw::slots::Occupied;
+use crate::raw::{House, RawPool};
+use crate::stats::{Counters, Evictions, Ledger, Stats};
+use crate::sync::{Arc, ArrayQueue, AtomicU64, AtomicUsize, Mutex, OnceLock, Ordering, thread};
+use arc_swap::{ArcSwap, ArcSwapOption};
+use std::marker::PhantomData;
+use std::time::Duration;
+
+/// The house that connections of manager `M` live in.
+pub(crate) struct Pooled<M>(PhantomData<M>);
+
+pub(crate) type Raw<M> = RawPool<Pooled<M>>;
+pub(crate) type Slot<M> = Occupied<Pooled<M>>;
+
+impl<M: Manager> House for Pooled<M> {
+    type Value = Entry<M::Connection>;
+    type Ledger = Ledger;
+    type Context = Shared<M>;
+
+    fn homeless(slot: Slot<M>) {
+        Job::close(slot, EvictionCause::PoolClosed);
+    }
+
+    #[inline(always)]
+    fn come_home(slot: Slot<M>) {
+        super::release::come_home(slot);
+    }
+
+    fn deserted(shared: &Shared<M>) {
+        shared.notices.post();
+    }
+}
+
+/// A connection and what is known of it.
+pub(crate) struct Entry<C> {
+    pub(crate) connection: C,
+    pub(crate) vitals: Vitals,
+}
+
+/// What is known of a connection.
+#[derive(Debug)]
+pub(crate) struct Vitals {
+    pub(crate) born: Tick,
+    pub(crate) last_used: Tick,
+    pub(crate) last_checked: Tick,
+    pub(crate) last_error: Option<Tick>,
+    pub(crate) uses: u64,
+    pub(crate) generation: u64,
+    pub(crate) jitter: f64,
+    /// To be pinged before its next loan, whatever the strategy says then.
+    pub(crate) ping_due: bool,
+    /// Upgradable as long as a replacement is being opened.
+    pub(crate) replacement: crate::sync::Weak<()>,
+}
+
+impl Vitals {
+    pub(crate) fn newborn(now: Tick, generation: u64) -> Self {
+        Self {
+            born: now,
+            last_used: now,
+            last_checked: now,
+            last_error: None,
+            uses: 0,
+            generation,
+            jitter: random_share(),
+            ping_due: false,
+            replacement: crate::sync::Weak::new(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn info(&self, now: Tick, pool_generation: u64) -> ConnectionInfo {
+        ConnectionInfo {
+            age: now.since(self.born),
+            idle: now.since(self.last_used),
+            since_check: now.since(self.last_checked),
+            uses: self.uses,
+            since_error: self.last_error.map(|at| now.since(at)),
+            generation: self.generation,
+            pool_generation,
+            jitter: self.jitter,
+        }
+    }
+}
+
+/// Evenly from 0 to 1. `std` seeds each hasher differently, which is all the chance needed here.
+pub(crate) fn random_share() -> f64 {
+    use std::hash::{BuildHasher, RandomState};
+    let bits = RandomState::new().hash_one(0u8);
+    (bits >> 11) as f64 / (1u64 << 53) as f64
+}
+
+/// Runs futures of an async manager.
+pub(crate) type Spawner = Box<dyn Fn(BoxFuture<'static, ()>) + Send + Sync>;
+
+/// See the [module](self).
+pub(crate) struct Shared<M: Manager> {
+    pub(crate) manager: M,
+    pub(crate) driver: &'static dyn Driver<M>,
+    pub(crate) strategy: Box<dyn HealthStrategy>,
+    pub(crate) occasions: Occasions,
+    pub(crate) strategy_interval: Option<Duration>,
+    pub(crate) clock: Clock,
+    /// Raised when a connection of the newest generation is found dead.
+    pub(crate) generation: AtomicU64,
+    pub(crate) discard_on_unwind: bool,
+
+    pub(crate) settings: ArcSwap<Settings>,
+    /// Held by whoever changes the settings.
+    pub(crate) changing: Mutex<()>,
+    pub(crate) counters: Counters,
+    pub(crate) growth: Growth,
+    /// What is waiting for a connector. Each job owns a slot, so there is room for all.
+    pub(crate) jobs: ArrayQueue<Job<M>>,
+    /// Connectors at work.
+    pub(crate) connectors: AtomicUsize,
+    /// Those of them that have not yet looked for a job.
+    pub(crate) connectors_starting: AtomicUsize,
+    /// Connections queued for, or under, maintenance.
+    pub(crate) in_maintenance: AtomicUsize,
+    pub(crate) spawner: Option<Spawner>,
+    pub(crate) timers: Timers,
+    pub(crate) notices: Notices,
+    pub(crate) last_failure: ArcSwapOption<ManagerError<M::Error>>,
+    pub(crate) sweeping: Mutex<super::sweep::Sweep>,
+    /// When the housekeeper means to come by; whoever needs it earlier rings.
+    pub(crate) next_visit: AtomicU64,
+    /// The housekeeper's thread. Unset: everything is done by hand.
+    pub(crate) housekeeper: OnceLock<thread::Thread>,
+    /// `Pool` handles alive.
+    pub(crate) handles: AtomicUsize,
+}
+
+impl<M: Manager> Shared<M> {
+    /// Nobody works in the background: `maintain` does it all.
+    pub(crate) fn is_by_hand(&self) -> bool {
+        self.housekeeper.get().is_none()
+    }
+
+    /// Calls the housekeeper. Takes no lock and does not wait.
+    pub(crate) fn ring(&self) {
+        if let Some(thread) = self.housekeeper.get() {
+            thread.unpark();
+        }
+    }
+
+    /// Makes sure that the housekeeper comes by no later than `at`.
+    pub(crate) fn ring_before(&self, at: Tick) {
+        // O8: a read-modify-write, so that it comes either after the housekeeper's announcement and sees
+        // it, or before and then the housekeeper sees the deadline that was noted before the ring.
+        if self.next_visit.fetch_add(0, Ordering::AcqRel) > at.0 {
+            self.ring();
+        }
+    }
+
+    pub(crate) fn count_eviction(&self, cause: EvictionCause) {
+        self.counters.evictions[cause as usize].add();
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        // O11: compared, never used to reach anything.
+        self.generation.load(Ordering::Relaxed)
+    }
+
+    /// A connection of `generation` was found dead: those of its age are suspect. One step per wave.
+    pub(crate) fn suspect_generation(&self, generation: u64) {
+        // O11
+        let _ = self.generation.compare_exchange(
+            generation,
+            generation + 1,
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
+    }
+
+    pub(crate) fn last_failure(&self) -> Option<Arc<ManagerError<M::Error>>> {
+        self.last_failure.load_full()
+    }
+}
+
+/// A snapshot. See [`Stats`] for what may disagree.
+pub(crate) fn stats<M: Manager>(raw: &Raw<M>) -> Stats {
+    let shared = raw.context();
+    let counters = &shared.counters;
+    let gauges = raw.gauges();
+    let capacity = raw.capacity();
+    // O11: gauges.
+    let opening = shared.growth.in_flight();
+    let maintenance = shared.in_maintenance.load(Ordering::Relaxed); // O11
+    let retired = gauges.retired + raw.torn_down();
+    let out = gauges.idle + gauges.vacant + retired + opening + maintenance;
+    let lent = capacity.saturating_sub(out);
+    Stats {
+        capacity,
+        max_size: shared.settings.load().max_size,
+        size: gauges.idle + lent + maintenance,
+        idle: gauges.idle,
+        lent,
+        opening,
+        maintenance,
+        vacant: gauges.vacant,
+        retired,
+        waiting: gauges.waiting,
+        waiter_nodes: raw.queued(),
+        checkouts: raw.ledgers().map(Ledger::checkouts).sum(),
+        returns: raw.ledgers().map(Ledger::returns).sum(),
+        waits: counters.waits.get(),
+        timeouts: counters.timeouts.get(),
+        refusals: counters.refusals.get(),
+        connects: counters.connects.get(),
+        connect_failures: counters.connect_failures.get(),
+        connects_spared: counters.connects_spared.get(),
+        pings: counters.pings.get(),
+        ping_failures: counters.ping_failures.get(),
+        resets: counters.resets.get(),
+        closes: counters.closes.get(),
+        detached: counters.detached.get(),
+        sweeps: counters.sweeps.get(),
+        evictions: Evictions::of(&counters.evictions),
+        wait_time: counters.wait_time.snapshot(),
+    }
+}

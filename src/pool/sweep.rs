@@ -1,0 +1,223 @@
+//! The housekeeper's visit to one pool: deadlines, surplus, the sweep, growth.
+//!
+//! It plans, and connectors act: no driver is called here. At most `maintenance_concurrency` connections
+//! are out of service at once; what is left over waits for the next visit.
+
+use super::growth;
+use super::job::{Job, Replaces};
+use super::shared::{Raw, Slot};
+use crate::clock::Tick;
+use crate::health::{EvictionCause, Verdict};
+use crate::manager::Manager;
+use crate::sync::{Arc, MutexGuard, Ordering, PoisonError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+/// How often idle connections are looked at when nobody says otherwise.
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Where the current pass stands.
+#[derive(Debug)]
+pub(crate) struct Sweep {
+    last: Tick,
+    /// Slots still to be judged.
+    left: Vec<u32>,
+    /// Idle connections may be closed down to the minimum.
+    may_shrink: bool,
+}
+
+impl Sweep {
+    pub(crate) fn new(now: Tick) -> Self {
+        Self { last: now, left: Vec::new(), may_shrink: false }
+    }
+
+    fn begin<M: Manager>(&mut self, raw: &Raw<M>, now: Tick) {
+        self.last = now;
+        self.left = (0..raw.capacity() as u32).rev().collect();
+        self.may_shrink = true;
+        raw.context().counters.sweeps.add();
+    }
+
+    fn is_over(&self) -> bool {
+        self.left.is_empty() && !self.may_shrink
+    }
+}
+
+fn lock<M: Manager>(raw: &Raw<M>) -> MutexGuard<'_, Sweep> {
+    raw.context().sweeping.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn interval<M: Manager>(raw: &Raw<M>) -> Duration {
+    let shared = raw.context();
+    shared.settings.load().sweep_interval.or(shared.strategy_interval).unwrap_or(DEFAULT_INTERVAL)
+}
+
+/// Begins a pass although none is due.
+pub(crate) fn begin<M: Manager>(raw: &Raw<M>) {
+    lock(raw).begin(raw, raw.context().clock.now());
+}
+
+/// Nothing of the current pass is left to be planned.
+pub(crate) fn is_over<M: Manager>(raw: &Raw<M>) -> bool {
+    lock(raw).is_over()
+}
+
+/// Does what is due, and says when to come again.
+pub(crate) fn visit<M: Manager>(raw: &Arc<Raw<M>>) -> Tick {
+    let shared = raw.context();
+    let now = shared.clock.now();
+    for waker in shared.timers.take_due(now) {
+        let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+    }
+    if raw.next_deadline() <= now.0 {
+        raw.expire(now.0);
+    }
+    let mut next = Tick::NEVER;
+    if !raw.is_closed() {
+        shed(raw);
+        next = pass(raw, now);
+        if raw.gauges().waiting > 0 {
+            shared.growth.lose_patience(now, shared.settings.load().connect_concurrency);
+        }
+        if shared.growth.retry_at() > now {
+            next = next.min(shared.growth.retry_at());
+        }
+    }
+    growth::grow(raw);
+    announce(raw, next)
+}
+
+/// Tells those who note deadlines when the next visit will be, and looks once more at those noted before.
+fn announce<M: Manager>(raw: &Raw<M>, next: Tick) -> Tick {
+    let shared = raw.context();
+    let noted = |raw: &Raw<M>| shared.timers.next().min(Tick(raw.next_deadline()));
+    let next = next.min(noted(raw));
+    // O8: pairs with `ring_before`.
+    shared.next_visit.swap(next.0, Ordering::AcqRel);
+    next.min(noted(raw))
+}
+
+/// Goes on with the pass, or begins one that is due; says when the next is.
+fn pass<M: Manager>(raw: &Arc<Raw<M>>, now: Tick) -> Tick {
+    // Somebody else sweeping by hand does it as well.
+    let Ok(mut sweep) = raw.context().sweeping.try_lock() else { return Tick::NEVER };
+    let interval = interval(raw);
+    if now >= sweep.last + interval {
+        sweep.begin(raw, now);
+    }
+    if sweep.may_shrink {
+        sweep.may_shrink = shrink(raw, now);
+    }
+    while has_room(raw)
+        && let Some(index) = sweep.left.pop()
+    {
+        if let Some(slot) = raw.claim_idle_at(index) {
+            judge(raw, slot, now);
+        }
+    }
+    sweep.last + interval
+}
+
+/// Another connection may be taken out of service.
+fn has_room<M: Manager>(raw: &Raw<M>) -> bool {
+    let shared = raw.context();
+    // O11: a limit on a gauge, kept by the one who sweeps.
+    shared.in_maintenance.load(Ordering::Relaxed) < shared.settings.load().maintenance_concurrency
+}
+
+fn judge<M: Manager>(raw: &Arc<Raw<M>>, mut slot: Slot<M>, now: Tick) {
+    let shared = raw.context();
+    let verdict = catch_unwind(AssertUnwindSafe(|| {
+        shared.strategy.on_sweep(&slot.value().vitals.info(now, shared.generation()))
+    }));
+    match verdict {
+        Ok(Verdict::Keep) => drop(slot),
+        Ok(Verdict::Ping) => Job::ping(slot, None),
+        Ok(Verdict::Evict(cause)) => {
+            let settings = shared.settings.load();
+            let is_needed = growth::open(raw) <= settings.min_size
+                || raw.gauges().idle < settings.min_idle;
+            let vitals = &mut slot.value_mut().vitals;
+            if !is_needed {
+                Job::close(slot, cause);
+            } else if vitals.replacement.strong_count() == 0 {
+                let attempt = Arc::new(());
+                vitals.replacement = Arc::downgrade(&attempt);
+                let (index, born) = (slot.index(), slot.value().vitals.born);
+                // It stays in service until its replacement is there.
+                drop(slot);
+                let old = Replaces { index, born, cause, _attempt: attempt };
+                if let Err(old) = growth::replace(raw, old) {
+                    break_before_make(raw, old);
+                }
+            }
+        }
+        Err(_) => Job::close(slot, EvictionCause::Panicked),
+    }
+}
+
+/// There is no room for two: the old one goes first, and growth sees to the rest.
+fn break_before_make<M: Manager>(raw: &Raw<M>, old: Replaces) {
+    if let Some(slot) = raw.claim_idle_at(old.index)
+        && slot.value().vitals.born == old.born
+    {
+        Job::close(slot, old.cause);
+    }
+}
+
+/// Idle connections and when they were last used, longest idle first.
+fn longest_idle<M: Manager>(raw: &Raw<M>) -> Vec<(Tick, u32)> {
+    let mut idle: Vec<_> = (0..raw.capacity() as u32)
+        .filter_map(|index| {
+            let slot = raw.claim_idle_at(index)?;
+            Some((slot.value().vitals.last_used, index))
+        })
+        .collect();
+    idle.sort_unstable();
+    idle
+}
+
+/// Closes what has been idle for too long, down to the minimum. True if there is more to do.
+fn shrink<M: Manager>(raw: &Raw<M>, now: Tick) -> bool {
+    let settings = raw.context().settings.load();
+    let Some(timeout) = settings.idle_timeout else { return false };
+    let surplus = |raw: &Raw<M>| {
+        let closing = raw.context().in_maintenance.load(Ordering::Relaxed); // O11
+        let open = growth::open(raw).saturating_sub(closing);
+        let idle = raw.gauges().idle;
+        open.saturating_sub(settings.min_size).min(idle.saturating_sub(settings.min_idle))
+    };
+    if surplus(raw) == 0 {
+        return false;
+    }
+    for (last_used, index) in longest_idle(raw) {
+        if now.since(last_used) <= timeout || surplus(raw) == 0 {
+            return false;
+        }
+        if !has_room(raw) {
+            return true;
+        }
+        if let Some(slot) = raw.claim_idle_at(index)
+            && slot.value().vitals.last_used == last_used
+        {
+            Job::close(slot, EvictionCause::IdleTimeout);
+        }
+    }
+    false
+}
+
+/// Closes idle connections above a lowered limit, longest idle first.
+pub(crate) fn shed<M: Manager>(raw: &Raw<M>) {
+    if !raw.is_in_debt() {
+        return;
+    }
+    for (_, index) in longest_idle(raw) {
+        if !raw.take_debt() {
+            return;
+        }
+        match raw.claim_idle_at(index) {
+            Some(slot) => Job::retire(slot),
+            None => raw.return_debt(),
+        }
+    }
+}

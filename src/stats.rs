@@ -1,0 +1,269 @@
+//! Counting without contention.
+//!
+//! Whoever holds a slot is the only writer of its [`Ledger`], so what happens on every checkout is a plain
+//! load and store on a line that the borrower owns anyway. Slow roads use shared relaxed counters.
+
+mod histogram;
+
+pub use histogram::Histogram;
+pub(crate) use histogram::Recorder;
+
+use crate::clock::Tick;
+use crate::error::Counts;
+use crate::health::EvictionCause;
+use crate::raw::slots::StaticRef;
+use crate::sync::{AtomicU64, Ordering};
+use std::fmt;
+use std::panic::Location;
+
+/// A counter that many may raise.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self) {
+        // O11: a count.
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        // O11
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Raises it for the price of a load and a store: only for whoever is its only writer.
+    #[inline(always)]
+    fn add_alone(&self) {
+        // O11
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+}
+
+/// What a slot remembers beyond the connections that pass through it.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    checkouts: Counter,
+    returns: Counter,
+    lent_at: AtomicU64,
+    borrower: StaticRef<Location<'static>>,
+}
+
+impl Ledger {
+    /// The caller has just got the slot.
+    #[inline(always)]
+    pub(crate) fn lend(&self, borrower: &'static Location<'static>, now: Tick) {
+        self.checkouts.add_alone();
+        self.borrower.set(borrower);
+        // O11: for a report.
+        self.lent_at.store(now.0, Ordering::Relaxed);
+    }
+
+    /// The caller is about to give the slot away.
+    #[inline(always)]
+    pub(crate) fn take_back(&self) {
+        self.returns.add_alone();
+    }
+
+    /// Who holds the slot, if it is lent: true at rest, a guess under way.
+    pub(crate) fn holder(&self, now: Tick) -> Option<Holder> {
+        if self.checkouts.get() == self.returns.get() {
+            return None;
+        }
+        let location = self.borrower.get()?;
+        // O11
+        let since = now.since(Tick(self.lent_at.load(Ordering::Relaxed)));
+        Some(Holder { location, since })
+    }
+
+    pub(crate) fn checkouts(&self) -> u64 {
+        self.checkouts.get()
+    }
+
+    pub(crate) fn returns(&self) -> u64 {
+        self.returns.get()
+    }
+}
+
+/// Who holds a connection, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Holder {
+    /// Where the connection was asked for.
+    pub location: &'static Location<'static>,
+    /// How long ago it was lent, as coarse as the pool's tick.
+    pub since: std::time::Duration,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} for {:.1?}", self.location, self.since)
+    }
+}
+
+/// The shared counters of the slow roads.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) waits: Counter,
+    pub(crate) timeouts: Counter,
+    pub(crate) refusals: Counter,
+    pub(crate) connects: Counter,
+    pub(crate) connect_failures: Counter,
+    pub(crate) connects_spared: Counter,
+    pub(crate) pings: Counter,
+    pub(crate) ping_failures: Counter,
+    pub(crate) resets: Counter,
+    pub(crate) closes: Counter,
+    pub(crate) detached: Counter,
+    pub(crate) sweeps: Counter,
+    pub(crate) evictions: [Counter; EvictionCause::ALL.len()],
+    pub(crate) wait_time: Recorder,
+}
+
+/// A snapshot of a pool.
+///
+/// At rest everything agrees: `idle + lent + opening + maintenance + vacant + retired = capacity`, and
+/// `checkouts = returns + lent`. While connections move, each figure is true of some moment within the
+/// call, but they need not be true of the same one: `lent` is what the other gauges leave of the capacity,
+/// so it absorbs the difference.
+///
+/// ```
+/// # fn show<M: caliburn::Manager>(pool: &caliburn::Pool<M>) {
+/// let stats = pool.stats();
+/// println!("{stats}");
+/// assert!(stats.size <= stats.max_size);
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Stats {
+    /// Slots; fixed at construction.
+    pub capacity: usize,
+    /// The limit on connections now.
+    pub max_size: usize,
+    /// Open connections: idle, lent or under maintenance.
+    pub size: usize,
+    /// Open connections that nobody holds.
+    pub idle: usize,
+    /// Connections held by borrowers. One whose guard was forgotten counts here for good.
+    pub lent: usize,
+    /// Connections being opened.
+    pub opening: usize,
+    /// Connections being pinged in the background, reset or closed, or queued for it.
+    pub maintenance: usize,
+    /// Slots in which a connection might be opened.
+    pub vacant: usize,
+    /// Slots out of use because of a lowered limit, or because the pool is closed.
+    pub retired: usize,
+    /// Borrowers in line.
+    pub waiting: usize,
+    /// Their nodes in the waiting room, with those of borrowers that left and were not yet cleared away.
+    pub waiter_nodes: usize,
+
+    /// Connections lent, ever.
+    pub checkouts: u64,
+    /// Connections that came back, ever.
+    pub returns: u64,
+    /// Borrowers that had to wait.
+    pub waits: u64,
+    /// Borrowers that went away because their time was up.
+    pub timeouts: u64,
+    /// Borrowers refused because too many were waiting.
+    pub refusals: u64,
+    /// Connections opened.
+    pub connects: u64,
+    /// Attempts to connect that failed.
+    pub connect_failures: u64,
+    /// Connects that were asked for and not begun, because nobody needed them any more.
+    pub connects_spared: u64,
+    /// Pings.
+    pub pings: u64,
+    /// Pings that failed.
+    pub ping_failures: u64,
+    /// Resets.
+    pub resets: u64,
+    /// Connections closed by the pool.
+    pub closes: u64,
+    /// Connections taken out of the pool by their borrowers.
+    pub detached: u64,
+    /// Passes of the housekeeper over the idle connections.
+    pub sweeps: u64,
+    /// Connections condemned to be closed, by cause.
+    pub evictions: Evictions,
+    /// How long those who waited did so, in nanoseconds.
+    pub wait_time: Histogram,
+}
+
+impl Stats {
+    pub(crate) fn counts(&self) -> Counts {
+        let Self { idle, lent, opening, waiting, .. } = *self;
+        Counts { idle, lent, opening, waiting }
+    }
+}
+
+/// Evictions by cause.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Evictions([u64; EvictionCause::ALL.len()]);
+
+impl Evictions {
+    pub(crate) fn of(counters: &[Counter; EvictionCause::ALL.len()]) -> Self {
+        Self(std::array::from_fn(|cause| counters[cause].get()))
+    }
+
+    /// How many connections were evicted for this cause.
+    pub fn by(&self, cause: EvictionCause) -> u64 {
+        self.0[cause as usize]
+    }
+
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    /// Causes and counts.
+    pub fn iter(&self) -> impl Iterator<Item = (EvictionCause, u64)> {
+        EvictionCause::ALL.into_iter().zip(self.0)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for Evictions {
+    /// As a map from cause to count.
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter().map(|(cause, count)| (cause.as_str(), count)))
+    }
+}
+
+impl fmt::Display for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { size, max_size, idle, lent, opening, maintenance, waiting, .. } = self;
+        writeln!(
+            f,
+            "connections  {size} of {max_size}: {idle} idle, {lent} lent, {maintenance} in \
+             maintenance; {opening} opening; {waiting} waiting"
+        )?;
+        let Self { checkouts, returns, waits, timeouts, refusals, .. } = self;
+        writeln!(
+            f,
+            "checkouts    {checkouts} ({returns} returned, {waits} waited, {timeouts} timed out, \
+             {refusals} refused)"
+        )?;
+        let Self { connects, connect_failures, connects_spared, closes, detached, .. } = self;
+        writeln!(
+            f,
+            "connects     {connects} ({connect_failures} failed, {connects_spared} spared); \
+             {closes} closed, {detached} detached"
+        )?;
+        let Self { pings, ping_failures, resets, sweeps, evictions, .. } = self;
+        write!(
+            f,
+            "health       {pings} pings ({ping_failures} failed), {resets} resets, {sweeps} sweeps, \
+             {} evictions",
+            evictions.total()
+        )?;
+        for (n, (cause, count)) in evictions.iter().filter(|(_, count)| *count > 0).enumerate() {
+            write!(f, "{}{count} {cause}", if n == 0 { ": " } else { ", " })?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,148 @@
+//! A log-linear histogram of durations: eight steps to each doubling, so a figure is within 1/8 of the
+//! truth, after Gil Tene's HDR histogram.
+
+use crate::sync::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Steps to a doubling, as a power of two.
+const STEP_BITS: u32 = 3;
+const STEPS: usize = 1 << STEP_BITS;
+/// Enough for 2^40 ns, about 18 minutes; what is longer counts as that.
+const DOUBLINGS: usize = 38;
+const BUCKETS: usize = DOUBLINGS * STEPS;
+
+fn bucket(nanos: u64) -> usize {
+    let magnitude = nanos.checked_ilog2().unwrap_or(0).saturating_sub(STEP_BITS);
+    (magnitude as usize * STEPS + (nanos >> magnitude) as usize).min(BUCKETS - 1)
+}
+
+/// The greatest value that falls into a bucket.
+fn upper(bucket: usize) -> u64 {
+    if bucket < 2 * STEPS {
+        return bucket as u64;
+    }
+    let magnitude = bucket / STEPS - 1;
+    ((bucket % STEPS + STEPS + 1) as u64) * (1 << magnitude) - 1
+}
+
+/// Takes durations from many threads.
+pub(crate) struct Recorder {
+    buckets: Box<[AtomicU64]>,
+    max: AtomicU64,
+}
+
+impl Default for Recorder {
+    fn default() -> Self {
+        Self { buckets: (0..BUCKETS).map(|_| AtomicU64::new(0)).collect(), max: AtomicU64::new(0) }
+    }
+}
+
+impl Recorder {
+    pub(crate) fn record(&self, duration: Duration) {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        // O11: counts.
+        self.buckets[bucket(nanos)].fetch_add(1, Ordering::Relaxed);
+        // O11
+        self.max.fetch_max(nanos, Ordering::Relaxed);
+    }
+
+    pub(crate) fn snapshot(&self) -> Histogram {
+        // O11: counts.
+        let buckets: Vec<_> = self.buckets.iter().map(|n| n.load(Ordering::Relaxed)).collect();
+        Histogram { buckets, max: self.max.load(Ordering::Relaxed) } // O11
+    }
+}
+
+impl std::fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recorder").finish_non_exhaustive()
+    }
+}
+
+/// How often which duration was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Histogram {
+    buckets: Vec<u64>,
+    max: u64,
+}
+
+impl Histogram {
+    /// How many durations were recorded.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+
+    /// The greatest, exactly.
+    pub fn max(&self) -> Duration {
+        Duration::from_nanos(self.max)
+    }
+
+    /// The duration that a share of `quantile` (0 to 1) did not exceed, up to an eighth too high; zero if
+    /// nothing was recorded.
+    pub fn quantile(&self, quantile: f64) -> Duration {
+        let rank = (quantile.clamp(0.0, 1.0) * self.count() as f64).ceil().max(1.0) as u64;
+        let mut seen = 0;
+        for (bucket, count) in self.buckets.iter().enumerate() {
+            seen += count;
+            if seen >= rank {
+                return Duration::from_nanos(upper(bucket).min(self.max));
+            }
+        }
+        self.max()
+    }
+}
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for Histogram {
+    /// As count, maximum and the usual quantiles, in nanoseconds.
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let nanos = |quantile| self.quantile(quantile).as_nanos() as u64;
+        serializer.collect_map([
+            ("count", self.count()),
+            ("p50_ns", nanos(0.5)),
+            ("p90_ns", nanos(0.9)),
+            ("p99_ns", nanos(0.99)),
+            ("p999_ns", nanos(0.999)),
+            ("max_ns", self.max),
+        ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_value_falls_into_a_bucket_that_is_at_most_an_eighth_too_high() {
+        let values = (0..10_000u64).chain((14..38).flat_map(|p| [(1 << p) - 1, 1 << p, (1 << p) + 7]));
+        for nanos in values {
+            let upper = upper(bucket(nanos));
+            assert!(upper >= nanos, "{nanos} above its bucket's {upper}");
+            assert!(upper - nanos <= nanos / 8, "{nanos} reported as {upper}");
+        }
+    }
+
+    #[test]
+    fn quantiles_of_a_thousand_values_are_where_they_should_be() {
+        let recorder = Recorder::default();
+        for micros in 1..=1000 {
+            recorder.record(Duration::from_micros(micros));
+        }
+        let histogram = recorder.snapshot();
+        assert_eq!(histogram.count(), 1000);
+        assert_eq!(histogram.max(), Duration::from_millis(1));
+        assert_eq!(histogram.quantile(1.0), Duration::from_millis(1));
+        for (quantile, micros) in [(0.5, 500), (0.9, 900), (0.99, 990)] {
+            let (found, right) = (histogram.quantile(quantile), Duration::from_micros(micros));
+            assert!(found >= right && found <= right * 9 / 8, "{quantile}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn an_empty_histogram_and_an_enormous_value_are_no_trouble() {
+        let recorder = Recorder::default();
+        assert_eq!(recorder.snapshot().quantile(0.99), Duration::ZERO);
+        recorder.record(Duration::MAX);
+        assert_eq!(recorder.snapshot().max(), Duration::from_nanos(u64::MAX));
+    }
+}
