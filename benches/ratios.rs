@@ -7,6 +7,7 @@
 
 use caliburn::health::{AgeEviction, PingOnBorrow};
 use caliburn::{BlockingManager, Deadline, HealthStrategy, Manager, Pool};
+use cpu_time::ThreadTime;
 use std::hint::black_box;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -87,22 +88,16 @@ fn cpu_cost(threads: usize, trip: impl Fn() + Sync) -> f64 {
         let work = || {
             trip();
             barrier.wait();
-            let begun = thread_cpu_nanos();
+            let begun = ThreadTime::now();
             for _ in 0..TRIPS * 4 {
                 trip();
             }
-            (thread_cpu_nanos() - begun) as f64
+            begun.elapsed().as_nanos() as f64
         };
         let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         threads.into_iter().map(|thread| thread.join().expect("no panic")).sum()
     });
     total / (threads as f64 * f64::from(TRIPS * 4))
-}
-
-/// This thread's CPU time, from the kernel's books.
-fn thread_cpu_nanos() -> u64 {
-    let books = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    books.split(' ').next().and_then(|nanos| nanos.parse().ok()).unwrap_or(0)
 }
 
 fn main() {
@@ -116,7 +111,8 @@ fn main() {
         pool.get().expect("an idle object").touched += 1;
     };
     let mut rows: Vec<(&str, Vec<f64>)> = Vec::new();
-    let mut note = |name: &'static str, ratio: f64| match rows.iter_mut().find(|row| row.0 == name) {
+    let mut note = |name: &'static str, ratio: f64| match rows.iter_mut().find(|row| row.0 == name)
+    {
         Some(row) => row.1.push(ratio),
         None => rows.push((name, vec![ratio])),
     };
@@ -124,9 +120,12 @@ fn main() {
         eprint!("\rround {} of {rounds}", round + 1);
         let base = cost(|| floor(black_box(&line.0)));
         note("floor, ns", base);
-        note("try_get, 1 thread, 16 slots", cost(|| {
-            bare.try_get().expect("an idle object").touched += 1;
-        }) / base);
+        note(
+            "try_get, 1 thread, 16 slots",
+            cost(|| {
+                bare.try_get().expect("an idle object").touched += 1;
+            }) / base,
+        );
         note("get, 1 thread, 16 slots", cost(|| get(&bare)) / base);
         note("get, the same with (PingOnBorrow, AgeEviction)", cost(|| get(&judged)) / base);
         let polled = runtime.block_on(async {

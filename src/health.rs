@@ -13,7 +13,7 @@
 //!
 //! impl HealthStrategy for Thousand {
 //!     fn on_borrow(&self, info: &ConnectionInfo) -> Verdict {
-//!         match info.uses {
+//!         match info.uses() {
 //!             1000.. => Verdict::Evict(EvictionCause::Strategy),
 //!             n if n % 100 == 99 => Verdict::Ping,
 //!             _ => Verdict::Keep,
@@ -23,9 +23,11 @@
 //! ```
 
 mod age;
+mod info;
 mod strategies;
 
 pub use age::AgeEviction;
+pub use info::ConnectionInfo;
 pub use strategies::{PeriodicSweep, PingOnBorrow, Suspicion};
 
 use std::fmt;
@@ -114,29 +116,6 @@ impl fmt::Display for EvictionCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
-}
-
-/// What a strategy may know of a connection. Durations come from one coarse clock read and may lag by
-/// some tens of milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct ConnectionInfo {
-    /// Time since it was opened.
-    pub age: Duration,
-    /// Time since it last came back, or was opened.
-    pub idle: Duration,
-    /// Time since a ping last succeeded, or since it was opened.
-    pub since_check: Duration,
-    /// How often it has been lent before.
-    pub uses: u64,
-    /// Time since its borrower last [suspected](crate::PooledConnection::suspect) it.
-    pub since_error: Option<Duration>,
-    /// The pool's generation when it was opened or last pinged.
-    pub generation: u64,
-    /// The pool's generation now: raised when a connection of the newest generation is found dead.
-    pub pool_generation: u64,
-    /// Drawn at birth, evenly from 0 to 1: for limits that must not strike all connections at once.
-    pub jitter: f64,
 }
 
 /// The occasions on which a strategy wants to be asked.

@@ -39,14 +39,17 @@ impl Counter {
     }
 }
 
-/// What a slot remembers beyond the connections that pass through it.
+/// What a slot remembers beyond the connections that pass through it. Only the slot's owner writes.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     checkouts: Counter,
-    returns: Counter,
-    lent_at: AtomicU64,
+    /// When the slot was last lent or came back, with [`LENT`] telling which.
+    turned: AtomicU64,
     borrower: StaticRef<Location<'static>>,
 }
+
+/// Set in [`Ledger::turned`] while the slot is lent: moments do not reach that far.
+const LENT: u64 = 1 << 63;
 
 impl Ledger {
     /// The caller has just got the slot.
@@ -54,33 +57,42 @@ impl Ledger {
     pub(crate) fn lend(&self, borrower: &'static Location<'static>, now: Tick) {
         self.checkouts.add_alone();
         self.borrower.set(borrower);
-        // O11: for a report.
-        self.lent_at.store(now.0, Ordering::Relaxed);
+        // O11: for reports, and for the owner.
+        self.turned.store(now.0 | LENT, Ordering::Relaxed);
     }
 
     /// The caller is about to give the slot away.
     #[inline(always)]
-    pub(crate) fn take_back(&self) {
-        self.returns.add_alone();
+    pub(crate) fn take_back(&self, now: Tick) {
+        // O11
+        self.turned.store(now.0, Ordering::Relaxed);
+    }
+
+    fn turned(&self) -> u64 {
+        // O11
+        self.turned.load(Ordering::Relaxed)
+    }
+
+    /// When the slot last came back: for its owner.
+    #[inline(always)]
+    pub(crate) fn last_used(&self) -> Tick {
+        Tick(self.turned() & !LENT)
     }
 
     /// Who holds the slot, if it is lent: true at rest, a guess under way.
     pub(crate) fn holder(&self, now: Tick) -> Option<Holder> {
-        if self.checkouts.get() == self.returns.get() {
-            return None;
-        }
-        let location = self.borrower.get()?;
-        // O11
-        let since = now.since(Tick(self.lent_at.load(Ordering::Relaxed)));
-        Some(Holder { location, since })
+        let turned = self.turned();
+        let location = self.borrower.get().filter(|_| turned & LENT != 0)?;
+        Some(Holder { location, since: now.since(Tick(turned & !LENT)) })
     }
 
+    #[inline(always)]
     pub(crate) fn checkouts(&self) -> u64 {
         self.checkouts.get()
     }
 
     pub(crate) fn returns(&self) -> u64 {
-        self.returns.get()
+        self.checkouts().saturating_sub(u64::from(self.turned() & LENT != 0))
     }
 }
 

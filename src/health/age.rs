@@ -1,5 +1,6 @@
 //! The strategy that looks at the calendar.
 
+use super::info::nanos;
 use super::{ConnectionInfo, EvictionCause, HealthStrategy, Occasions, Verdict};
 use std::time::Duration;
 
@@ -23,83 +24,84 @@ use std::time::Duration;
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct AgeEviction {
-    max_lifetime: Option<Duration>,
+    // In nanoseconds, as the comparisons are made on every checkout; `u64::MAX` is no limit.
+    max_lifetime: u64,
     jitter: f64,
-    idle_timeout: Option<Duration>,
-    max_uses: Option<u64>,
+    /// The part of the lifetime that chance decides on.
+    spread: u64,
+    idle_timeout: u64,
+    max_uses: u64,
 }
 
 impl Default for AgeEviction {
     /// A lifetime of 30 minutes less up to a tenth, and no other limit.
     fn default() -> Self {
-        Self {
-            max_lifetime: Some(Duration::from_secs(30 * 60)),
-            jitter: 0.1,
-            idle_timeout: None,
-            max_uses: None,
-        }
+        Self::unlimited().max_lifetime(Duration::from_secs(30 * 60))
     }
 }
 
 impl AgeEviction {
     /// No limit at all: add your own.
     pub const fn unlimited() -> Self {
-        Self { max_lifetime: None, jitter: 0.1, idle_timeout: None, max_uses: None }
+        let none = u64::MAX;
+        Self { max_lifetime: none, jitter: 0.1, spread: 0, idle_timeout: none, max_uses: none }
     }
 
     /// How long a connection may live.
     pub const fn max_lifetime(mut self, limit: Duration) -> Self {
-        self.max_lifetime = Some(limit);
+        self.max_lifetime = nanos(limit);
+        self.spread = (self.max_lifetime as f64 * self.jitter) as u64;
         self
     }
 
-    /// The share of its lifetime, from 0 to 1, up to which a connection may fall short of it.
+    /// The share of its lifetime, from 0 to 1, up to which a connection may fall short of it. Default 0.1.
     pub const fn jitter(mut self, share: f64) -> Self {
         self.jitter = share.clamp(0.0, 1.0);
+        self.spread = (self.max_lifetime as f64 * self.jitter) as u64;
         self
     }
 
     /// How long a connection may lie idle.
     pub const fn idle_timeout(mut self, limit: Duration) -> Self {
-        self.idle_timeout = Some(limit);
+        self.idle_timeout = nanos(limit);
         self
     }
 
     /// How often a connection may be lent.
     pub const fn max_uses(mut self, limit: u64) -> Self {
-        self.max_uses = Some(limit);
+        self.max_uses = limit;
         self
     }
 
-    fn judge(&self, info: &ConnectionInfo, idle: Duration) -> Verdict {
-        if let Some(limit) = self.max_lifetime
-            && info.age >= limit.mul_f64(1.0 - self.jitter * info.jitter)
-        {
-            return Verdict::Evict(EvictionCause::MaxLifetime);
+    #[inline]
+    fn judge(&self, info: &ConnectionInfo, idle: u64) -> Verdict {
+        let share = (u128::from(self.spread) * u128::from(info.luck)) >> 32;
+        let lifetime = self.max_lifetime.saturating_sub(share as u64);
+        if self.max_lifetime < u64::MAX && info.now.0.saturating_sub(info.born.0) >= lifetime {
+            Verdict::Evict(EvictionCause::MaxLifetime)
+        } else if idle > self.idle_timeout {
+            Verdict::Evict(EvictionCause::IdleTimeout)
+        } else if info.uses >= self.max_uses {
+            Verdict::Evict(EvictionCause::MaxUses)
+        } else {
+            Verdict::Keep
         }
-        if self.idle_timeout.is_some_and(|limit| idle > limit) {
-            return Verdict::Evict(EvictionCause::IdleTimeout);
-        }
-        if self.max_uses.is_some_and(|limit| info.uses >= limit) {
-            return Verdict::Evict(EvictionCause::MaxUses);
-        }
-        Verdict::Keep
     }
 }
 
 impl HealthStrategy for AgeEviction {
     #[inline]
     fn on_borrow(&self, info: &ConnectionInfo) -> Verdict {
-        self.judge(info, info.idle)
+        self.judge(info, info.now.0.saturating_sub(info.last_used.0))
     }
 
     fn on_return(&self, info: &ConnectionInfo) -> Verdict {
         // What comes back was in use.
-        self.judge(info, Duration::ZERO)
+        self.judge(info, 0)
     }
 
     fn on_sweep(&self, info: &ConnectionInfo) -> Verdict {
-        self.judge(info, info.idle)
+        self.on_borrow(info)
     }
 
     fn occasions(&self) -> Occasions {

@@ -1,5 +1,6 @@
 //! Strategies that ask the server: before lending, now and then, or after bad news.
 
+use super::info::nanos;
 use super::{ConnectionInfo, HealthStrategy, Occasions, Verdict};
 use std::time::Duration;
 
@@ -18,18 +19,19 @@ use std::time::Duration;
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct PingOnBorrow {
-    window: Duration,
+    /// In nanoseconds, as the comparison is made on every checkout.
+    window: u64,
 }
 
 impl PingOnBorrow {
     /// Pings before every loan.
     pub const fn always() -> Self {
-        Self { window: Duration::ZERO }
+        Self { window: 0 }
     }
 
     /// Skips the ping for a connection used or pinged less than `window` ago.
     pub const fn skip_if_used_within(window: Duration) -> Self {
-        Self { window }
+        Self { window: nanos(window) }
     }
 }
 
@@ -43,7 +45,9 @@ impl Default for PingOnBorrow {
 impl HealthStrategy for PingOnBorrow {
     #[inline]
     fn on_borrow(&self, info: &ConnectionInfo) -> Verdict {
-        if info.idle.min(info.since_check) < self.window { Verdict::Keep } else { Verdict::Ping }
+        let last_sign_of_life = info.last_used.max(info.last_checked);
+        let silent = info.now.0.saturating_sub(last_sign_of_life.0);
+        if silent < self.window { Verdict::Keep } else { Verdict::Ping }
     }
 
     fn occasions(&self) -> Occasions {

@@ -12,9 +12,7 @@ use crate::health::HealthStrategy;
 use crate::manager::{BoxFuture, Driver, Manager};
 use crate::raw::RawPool;
 use crate::raw::bitmap::Bitmap;
-use crate::sync::{
-    Arc, ArrayQueue, AtomicU64, AtomicUsize, Mutex, OnceLock, Weak, thread,
-};
+use crate::sync::{Arc, ArrayQueue, AtomicU64, AtomicUsize, Mutex, OnceLock, Weak, thread};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use std::fmt;
 use std::time::Duration;
@@ -133,7 +131,10 @@ impl<M: Manager> Builder<M> {
     /// `.spawner(move |task| { handle.spawn(task); })`. Called on the housekeeper's thread and on those of
     /// borrowers. A task that the runtime drops unfinished costs at most the connection it was about.
     /// Default: connector threads.
-    pub fn spawner(mut self, spawn: impl Fn(BoxFuture<'static, ()>) + Send + Sync + 'static) -> Self {
+    pub fn spawner(
+        mut self,
+        spawn: impl Fn(BoxFuture<'static, ()>) + Send + Sync + 'static,
+    ) -> Self {
         self.spawner = Some(Box::new(spawn));
         self
     }
@@ -186,7 +187,8 @@ impl<M: Manager> Builder<M> {
         let first = self.settings.min_size.max(self.settings.min_idle);
         let initial_size = self.initial_size.unwrap_or(first);
         let by_hand = self.by_hand;
-        let raw = RawPool::build(capacity as u32, stripes, self.into_shared(capacity, initial_size));
+        let raw =
+            RawPool::build(capacity as u32, stripes, self.into_shared(capacity, initial_size));
         raw.adjust(unused);
         if !by_hand {
             let weak: Weak<Raw<M>> = Arc::downgrade(&raw);

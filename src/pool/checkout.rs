@@ -4,10 +4,10 @@
 //! [`slow`] is a future that a task awaits and a thread drives by parking.
 
 use super::connector;
+use super::growth;
 use super::guard::PooledConnection;
 use super::job::{Job, OutOfService};
-use super::shared::{Pooled, Raw, Slot, stats};
-use super::growth;
+use super::shared::{Pooled, Raw, Slot, refresh, stats};
 use crate::clock::Tick;
 use crate::error::{GetError, Phase, TryGetError};
 use crate::health::{EvictionCause, Occasions, Verdict};
@@ -26,6 +26,8 @@ pub(crate) enum Detour<M: Manager> {
     Missed,
     /// This one must be pinged first.
     NeedsPing(Slot<M>),
+    /// One was taken and evicted; there may be others.
+    Evicted,
 }
 
 /// The first step of every checkout. Wait-free.
@@ -35,28 +37,34 @@ pub(crate) fn swift<M: Manager>(
     borrower: &'static Location<'static>,
 ) -> Result<PooledConnection<M>, Detour<M>> {
     match raw.claim() {
-        Ok(slot) if !must_be_judged(&slot) => Ok(lend(slot, borrower)),
-        Ok(slot) => match judge(slot) {
-            Judged::Fit(slot) => Ok(lend(slot, borrower)),
-            Judged::NeedsPing(slot) => Err(Detour::NeedsPing(slot)),
-            Judged::Evicted => again(raw, borrower),
-        },
+        Ok(slot) if must_be_judged(&slot) => lend_if_fit(slot, borrower),
+        Ok(slot) => Ok(lend(slot, borrower)),
         Err(_) => Err(Detour::Missed),
+    }
+}
+
+#[inline(never)]
+fn lend_if_fit<M: Manager>(
+    slot: Slot<M>,
+    borrower: &'static Location<'static>,
+) -> Result<PooledConnection<M>, Detour<M>> {
+    match judge(slot) {
+        Judged::Fit(slot) => Ok(lend(slot, borrower)),
+        Judged::NeedsPing(slot) => Err(Detour::NeedsPing(slot)),
+        Judged::Evicted => Err(Detour::Evicted),
     }
 }
 
 /// [`swift`] after an eviction: each round closes one more connection, so there are at most `capacity`.
 #[cold]
-fn again<M: Manager>(
+pub(crate) fn again<M: Manager>(
     raw: &Raw<M>,
     borrower: &'static Location<'static>,
 ) -> Result<PooledConnection<M>, Detour<M>> {
     for _ in 0..raw.capacity() {
-        match raw.claim().map(judge) {
-            Ok(Judged::Fit(slot)) => return Ok(lend(slot, borrower)),
-            Ok(Judged::NeedsPing(slot)) => return Err(Detour::NeedsPing(slot)),
-            Ok(Judged::Evicted) => {}
-            Err(_) => return Err(Detour::Missed),
+        match swift(raw, borrower) {
+            Err(Detour::Evicted) => {}
+            other => return other,
         }
     }
     Err(Detour::Missed)
@@ -65,13 +73,10 @@ fn again<M: Manager>(
 /// The last step of every checkout.
 #[inline(always)]
 pub(crate) fn lend<M: Manager>(
-    mut slot: Slot<M>,
+    slot: Slot<M>,
     borrower: &'static Location<'static>,
 ) -> PooledConnection<M> {
-    let (entry, raw) = slot.parts();
-    entry.vitals.uses += 1;
-    let now = raw.context().clock.tick();
-    slot.ledger().lend(borrower, now);
+    slot.ledger().lend(borrower, slot.pool().context().clock.tick());
     PooledConnection::new(slot.into())
 }
 
@@ -83,8 +88,7 @@ enum Judged<M: Manager> {
 
 #[inline(always)]
 fn must_be_judged<M: Manager>(slot: &Slot<M>) -> bool {
-    slot.value().vitals.ping_due
-        || slot.pool().context().occasions.intersects(Occasions::BORROW)
+    slot.value().ping_due || slot.pool().context().occasions.intersects(Occasions::BORROW)
 }
 
 #[inline]
@@ -105,14 +109,13 @@ fn judge<M: Manager>(mut slot: Slot<M>) -> Judged<M> {
 
 #[inline]
 fn verdict<M: Manager>(slot: &mut Slot<M>) -> Verdict {
-    let (entry, raw) = slot.parts();
+    let (entry, ledger, raw) = slot.parts();
     let shared = raw.context();
-    let due = if entry.vitals.ping_due { Verdict::Ping } else { Verdict::Keep };
+    let due = if entry.ping_due { Verdict::Ping } else { Verdict::Keep };
     if !shared.occasions.intersects(Occasions::BORROW) {
         return due;
     }
-    let info = entry.vitals.info(shared.clock.tick(), shared.generation());
-    due.max(shared.strategy.on_borrow(&info))
+    due.max(shared.strategy.on_borrow(refresh(entry, ledger, shared, shared.clock.tick())))
 }
 
 /// Where a checkout stands, told to whoever drops it.
@@ -161,6 +164,7 @@ impl<M: Manager> Slow<'_, M> {
         let mut attempt = match detour {
             Detour::NeedsPing(slot) => self.ping(slot).await?,
             Detour::Missed => self.wait(false).await?,
+            Detour::Evicted => self.retry().await?,
         };
         loop {
             attempt = match attempt {
@@ -215,10 +219,7 @@ impl<M: Manager> Slow<'_, M> {
         }
     }
 
-    async fn stand_in_line(
-        &self,
-        ahead: bool,
-    ) -> Result<Outcome<Pooled<M>>, GetError<M::Error>> {
+    async fn stand_in_line(&self, ahead: bool) -> Result<Outcome<Pooled<M>>, GetError<M::Error>> {
         let (raw, shared) = (self.raw, self.raw.context());
         // A thread looks at the clock itself; a task is woken by the housekeeper.
         let deadline = if self.face == Kind::Blocking { NEVER } else { self.deadline.0 };
@@ -325,9 +326,20 @@ pub(crate) fn timed_out<M: Manager>(
 /// What [`swift`] came to for somebody who will not wait. A connection that must be pinged is: the next
 /// attempt may have it.
 #[cold]
-pub(crate) fn decline<M: Manager>(raw: &Raw<M>, detour: Detour<M>) -> TryGetError {
+pub(crate) fn decline<M: Manager>(
+    raw: &Raw<M>,
+    detour: Detour<M>,
+    borrower: &'static Location<'static>,
+) -> Result<PooledConnection<M>, TryGetError> {
+    let detour = match detour {
+        Detour::Evicted => match again(raw, borrower) {
+            Ok(connection) => return Ok(connection),
+            Err(detour) => detour,
+        },
+        detour => detour,
+    };
     if let Detour::NeedsPing(slot) = detour {
         Job::ping(slot, None);
     }
-    if raw.is_closed() { TryGetError::Closed } else { TryGetError::Empty }
+    Err(if raw.is_closed() { TryGetError::Closed } else { TryGetError::Empty })
 }

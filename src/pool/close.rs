@@ -38,7 +38,11 @@ impl fmt::Display for CloseReport {
         if self.is_complete() {
             return f.write_str("closed, nothing left");
         }
-        write!(f, "closed with {} connections lent, {} unfinished", self.still_lent, self.unfinished)?;
+        write!(
+            f,
+            "closed with {} connections lent, {} unfinished",
+            self.still_lent, self.unfinished
+        )?;
         for holder in &self.holders {
             write!(f, "; held by {holder}")?;
         }

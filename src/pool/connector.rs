@@ -5,7 +5,7 @@
 
 use super::block_on::block_on;
 use super::job::{Job, OutOfService, Replaces, Task};
-use super::shared::{Entry, Pooled, Raw, Shared, Vitals};
+use super::shared::{Entry, Pooled, Raw, Shared};
 use super::{crew, growth};
 use crate::clock::{Deadline, Tick};
 use crate::error::ManagerError;
@@ -157,15 +157,14 @@ async fn open<M: Manager>(raw: &Arc<Raw<M>>, slot: InFlight<M>, replaces: Option
         drop(slot.end());
         return;
     }
-    let deadline =
-        Deadline::by(&shared.clock, shared.settings.load().connect_timeout, Tick::NEVER);
+    let deadline = Deadline::by(&shared.clock, shared.settings.load().connect_timeout, Tick::NEVER);
     let result = call(shared, &deadline, shared.driver.connect(&shared.manager, &deadline)).await;
     match flatten(result) {
         Ok(connection) => {
             let Some(vacant) = slot.end() else { return };
             let now = shared.clock.now();
-            let vitals = Vitals::newborn(now, shared.generation());
-            let occupied = vacant.fill(Entry { connection, vitals });
+            let entry = Entry::newborn(connection, vacant.ledger(), now, shared.generation());
+            let occupied = vacant.fill(entry);
             shared.counters.connects.add();
             shared.last_failure.store(None);
             growth::opened(raw);
@@ -202,7 +201,7 @@ async fn open<M: Manager>(raw: &Arc<Raw<M>>, slot: InFlight<M>, replaces: Option
 /// does, the next sweep finds it.
 fn retire_replaced<M: Manager>(raw: &Raw<M>, old: Replaces) {
     if let Some(slot) = raw.claim_idle_at(old.index)
-        && slot.value().vitals.born == old.born
+        && slot.value().info.born == old.born
     {
         Job::close(slot, old.cause);
     }
@@ -296,15 +295,15 @@ pub(crate) async fn check<M: Manager>(
     let result =
         call(shared, &deadline, shared.driver.ping(&shared.manager, connection, &deadline)).await;
     let mut slot = slot.end()?;
-    let vitals = &mut slot.value_mut().vitals;
+    let entry = slot.value_mut();
     if let Ok(Ok(())) = result {
-        vitals.last_checked = shared.clock.now();
-        vitals.generation = generation;
-        vitals.ping_due = false;
+        entry.info.last_checked = shared.clock.now();
+        entry.info.generation = generation;
+        entry.ping_due = false;
         return Some(slot);
     }
     shared.counters.ping_failures.add();
-    shared.suspect_generation(vitals.generation);
+    shared.suspect_generation(entry.info.generation);
     Job::close(slot, EvictionCause::PingFailed);
     None
 }

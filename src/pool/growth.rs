@@ -134,7 +134,8 @@ fn wanted<M: Manager>(raw: &Raw<M>) -> (usize, usize) {
 /// Open connections, whoever has them.
 pub(crate) fn open<M: Manager>(raw: &Raw<M>) -> usize {
     let gauges = raw.gauges();
-    let closed = gauges.vacant + gauges.retired + raw.torn_down() + raw.context().growth.in_flight();
+    let closed =
+        gauges.vacant + gauges.retired + raw.torn_down() + raw.context().growth.in_flight();
     raw.capacity().saturating_sub(closed)
 }
 

@@ -1,7 +1,7 @@
 //! The guard: a borrowed connection.
 
 use super::job::Job;
-use super::shared::Pooled;
+use super::shared::{Pooled, Slot};
 use crate::health::{ConnectionInfo, EvictionCause};
 use crate::manager::Manager;
 use crate::raw::slots::Lent;
@@ -35,8 +35,7 @@ impl<M: Manager> PooledConnection<M> {
     /// }
     /// ```
     pub fn detach(this: Self) -> M::Connection {
-        let slot = this.0.into_occupied();
-        slot.ledger().take_back();
+        let slot = end_of_loan(this);
         let raw = slot.keep_alive();
         let (vacant, entry) = slot.vacate();
         raw.context().counters.detached.add();
@@ -60,24 +59,29 @@ impl<M: Manager> PooledConnection<M> {
     /// }
     /// ```
     pub fn condemn(this: Self) {
-        let slot = this.0.into_occupied();
-        slot.ledger().take_back();
+        let slot = end_of_loan(this);
         Job::close(slot, EvictionCause::Condemned);
     }
 
     /// Has the connection pinged before it is lent again, whatever the strategy says.
     pub fn suspect(this: &mut Self) {
         let now = this.0.pool().context().clock.tick();
-        let vitals = &mut this.0.value_mut().vitals;
-        vitals.ping_due = true;
-        vitals.last_error = Some(now);
+        let entry = this.0.value_mut();
+        entry.ping_due = true;
+        entry.info.last_error = Some(now);
     }
 
     /// What the pool knows of the connection: its age, uses and checks.
     pub fn info(this: &Self) -> ConnectionInfo {
-        let shared = this.0.pool().context();
-        this.0.value().vitals.info(shared.clock.tick(), shared.generation())
+        let (entry, shared) = (this.0.value(), this.0.pool().context());
+        entry.info_at(this.0.ledger(), shared.clock.tick(), shared.generation())
     }
+}
+
+fn end_of_loan<M: Manager>(connection: PooledConnection<M>) -> Slot<M> {
+    let slot = connection.0.into_occupied();
+    slot.ledger().take_back(slot.pool().context().clock.tick());
+    slot
 }
 
 impl<M: Manager> Deref for PooledConnection<M> {

@@ -94,7 +94,10 @@ impl<M: Manager> Pool<M> {
     /// See [`GetError`].
     #[inline]
     #[track_caller]
-    pub fn get_timeout(&self, timeout: Duration) -> Result<PooledConnection<M>, GetError<M::Error>> {
+    pub fn get_timeout(
+        &self,
+        timeout: Duration,
+    ) -> Result<PooledConnection<M>, GetError<M::Error>> {
         let borrower = Location::caller();
         checkout::swift(&self.raw, borrower)
             .or_else(|detour| self.get_slowly(detour, Some(timeout), borrower))
@@ -189,8 +192,9 @@ impl<M: Manager> Pool<M> {
     #[inline]
     #[track_caller]
     pub fn try_get(&self) -> Result<PooledConnection<M>, TryGetError> {
-        checkout::swift(&self.raw, Location::caller())
-            .map_err(|detour| checkout::decline(&self.raw, detour))
+        let borrower = Location::caller();
+        checkout::swift(&self.raw, borrower)
+            .or_else(|detour| checkout::decline(&self.raw, detour, borrower))
     }
 
     /// The settings as they are now: a copy to change and [`set`](Self::set).

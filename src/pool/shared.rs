@@ -12,7 +12,9 @@ use crate::manager::{BoxFuture, Driver, Manager};
 use crate::raw::slots::Occupied;
 use crate::raw::{House, RawPool};
 use crate::stats::{Counters, Evictions, Ledger, Stats};
-use crate::sync::{Arc, ArrayQueue, AtomicU64, AtomicUsize, Mutex, OnceLock, Ordering, thread};
+use crate::sync::{
+    Arc, ArrayQueue, AtomicU64, AtomicUsize, Mutex, OnceLock, Ordering, Weak, thread,
+};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -45,53 +47,60 @@ impl<M: Manager> House for Pooled<M> {
 /// A connection and what is known of it.
 pub(crate) struct Entry<C> {
     pub(crate) connection: C,
-    pub(crate) vitals: Vitals,
-}
-
-/// What is known of a connection.
-#[derive(Debug)]
-pub(crate) struct Vitals {
-    pub(crate) born: Tick,
-    pub(crate) last_used: Tick,
-    pub(crate) last_checked: Tick,
-    pub(crate) last_error: Option<Tick>,
-    pub(crate) uses: u64,
-    pub(crate) generation: u64,
-    pub(crate) jitter: f64,
     /// To be pinged before its next loan, whatever the strategy says then.
     pub(crate) ping_due: bool,
+    /// Up to date only when [`refresh`]ed.
+    pub(crate) info: ConnectionInfo,
+    /// The slot's checkouts before this connection came.
+    checkouts_before: u64,
     /// Upgradable as long as a replacement is being opened.
-    pub(crate) replacement: crate::sync::Weak<()>,
+    pub(crate) replacement: Weak<()>,
 }
 
-impl Vitals {
-    pub(crate) fn newborn(now: Tick, generation: u64) -> Self {
+impl<C> Entry<C> {
+    pub(crate) fn newborn(connection: C, ledger: &Ledger, now: Tick, generation: u64) -> Self {
+        ledger.take_back(now);
+        let luck = (random_share() * f64::from(u32::MAX)) as u32;
         Self {
-            born: now,
-            last_used: now,
-            last_checked: now,
-            last_error: None,
-            uses: 0,
-            generation,
-            jitter: random_share(),
+            connection,
             ping_due: false,
-            replacement: crate::sync::Weak::new(),
+            info: ConnectionInfo::newborn(now, generation, luck),
+            checkouts_before: ledger.checkouts(),
+            replacement: Weak::new(),
         }
     }
 
-    #[inline]
-    pub(crate) fn info(&self, now: Tick, pool_generation: u64) -> ConnectionInfo {
+    /// A copy of what is known at `now`.
+    pub(crate) fn info_at(
+        &self,
+        ledger: &Ledger,
+        now: Tick,
+        pool_generation: u64,
+    ) -> ConnectionInfo {
         ConnectionInfo {
-            age: now.since(self.born),
-            idle: now.since(self.last_used),
-            since_check: now.since(self.last_checked),
-            uses: self.uses,
-            since_error: self.last_error.map(|at| now.since(at)),
-            generation: self.generation,
+            now,
+            last_used: ledger.last_used(),
+            uses: ledger.checkouts() - self.checkouts_before,
             pool_generation,
-            jitter: self.jitter,
+            ..self.info.clone()
         }
     }
+}
+
+/// Brings what is known of a connection up to date, where it lies: copying it would cost more than the
+/// judgement.
+#[inline]
+pub(crate) fn refresh<'a, M: Manager>(
+    entry: &'a mut Entry<M::Connection>,
+    ledger: &Ledger,
+    shared: &Shared<M>,
+    now: Tick,
+) -> &'a ConnectionInfo {
+    entry.info.now = now;
+    entry.info.last_used = ledger.last_used();
+    entry.info.uses = ledger.checkouts() - entry.checkouts_before;
+    entry.info.pool_generation = shared.generation();
+    &entry.info
 }
 
 /// Evenly from 0 to 1. `std` seeds each hasher differently, which is all the chance needed here.

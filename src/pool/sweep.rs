@@ -5,7 +5,7 @@
 
 use super::growth;
 use super::job::{Job, Replaces};
-use super::shared::{Raw, Slot};
+use super::shared::{Raw, Slot, refresh};
 use crate::clock::Tick;
 use crate::health::{EvictionCause, Verdict};
 use crate::manager::Manager;
@@ -128,22 +128,22 @@ fn has_room<M: Manager>(raw: &Raw<M>) -> bool {
 fn judge<M: Manager>(raw: &Arc<Raw<M>>, mut slot: Slot<M>, now: Tick) {
     let shared = raw.context();
     let verdict = catch_unwind(AssertUnwindSafe(|| {
-        shared.strategy.on_sweep(&slot.value().vitals.info(now, shared.generation()))
+        let (entry, ledger, _) = slot.parts();
+        shared.strategy.on_sweep(refresh(entry, ledger, shared, now))
     }));
     match verdict {
         Ok(Verdict::Keep) => drop(slot),
         Ok(Verdict::Ping) => Job::ping(slot, None),
         Ok(Verdict::Evict(cause)) => {
             let settings = shared.settings.load();
-            let is_needed = growth::open(raw) <= settings.min_size
-                || raw.gauges().idle < settings.min_idle;
-            let vitals = &mut slot.value_mut().vitals;
+            let is_needed =
+                growth::open(raw) <= settings.min_size || raw.gauges().idle < settings.min_idle;
             if !is_needed {
                 Job::close(slot, cause);
-            } else if vitals.replacement.strong_count() == 0 {
+            } else if slot.value().replacement.strong_count() == 0 {
                 let attempt = Arc::new(());
-                vitals.replacement = Arc::downgrade(&attempt);
-                let (index, born) = (slot.index(), slot.value().vitals.born);
+                slot.value_mut().replacement = Arc::downgrade(&attempt);
+                let (index, born) = (slot.index(), slot.value().info.born);
                 // It stays in service until its replacement is there.
                 drop(slot);
                 let old = Replaces { index, born, cause, _attempt: attempt };
@@ -159,7 +159,7 @@ fn judge<M: Manager>(raw: &Arc<Raw<M>>, mut slot: Slot<M>, now: Tick) {
 /// There is no room for two: the old one goes first, and growth sees to the rest.
 fn break_before_make<M: Manager>(raw: &Raw<M>, old: Replaces) {
     if let Some(slot) = raw.claim_idle_at(old.index)
-        && slot.value().vitals.born == old.born
+        && slot.value().info.born == old.born
     {
         Job::close(slot, old.cause);
     }
@@ -170,7 +170,7 @@ fn longest_idle<M: Manager>(raw: &Raw<M>) -> Vec<(Tick, u32)> {
     let mut idle: Vec<_> = (0..raw.capacity() as u32)
         .filter_map(|index| {
             let slot = raw.claim_idle_at(index)?;
-            Some((slot.value().vitals.last_used, index))
+            Some((slot.ledger().last_used(), index))
         })
         .collect();
     idle.sort_unstable();
@@ -198,7 +198,7 @@ fn shrink<M: Manager>(raw: &Raw<M>, now: Tick) -> bool {
             return true;
         }
         if let Some(slot) = raw.claim_idle_at(index)
-            && slot.value().vitals.last_used == last_used
+            && slot.ledger().last_used() == last_used
         {
             Job::close(slot, EvictionCause::IdleTimeout);
         }

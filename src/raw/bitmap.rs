@@ -14,14 +14,21 @@ const SHUT: u64 = 1 << 62;
 const FLAGS: u64 = GATE | SHUT;
 /// The bits that stand for slots.
 const SLOTS: u64 = (1 << SLOT_BITS) - 1;
-/// How often [`Bitmap::offer`] repeats a lost compare-exchange before it gives up.
+/// How often [`offer`] repeats a lost compare-exchange before it gives up.
 const OFFER_TRIES: u32 = 2;
 
 /// Where a slot's bit lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     stripe: u32,
-    mask: u64,
+    bit: u32,
+}
+
+impl Place {
+    #[inline(always)]
+    fn mask(self) -> u64 {
+        1 << self.bit
+    }
 }
 
 /// Why a claim came back without a slot.
@@ -33,6 +40,57 @@ pub(crate) enum Miss {
     Gated,
 }
 
+/// A bit to try: what the slot behind it needs can be fetched before the read-modify-write, which loads
+/// after it would have to wait for.
+pub(crate) struct Pick<'a> {
+    word: &'a AtomicU64,
+    bit: u32,
+    pub(crate) index: u32,
+}
+
+impl<'a> Pick<'a> {
+    /// Claims it. The word is for the way back.
+    #[inline(always)]
+    pub(crate) fn take(self) -> Option<&'a AtomicU64> {
+        take(self.word, self.bit).then_some(self.word)
+    }
+}
+
+/// Clears `bit`; true if it was set. Written so that it tests nothing but its own bit, which makes it a
+/// `lock btr` on x86-64 rather than a compare-exchange loop.
+#[inline(always)]
+fn take(word: &AtomicU64, bit: u32) -> bool {
+    let mask = 1 << bit;
+    // O1: acquires the slot from whoever released it (O2).
+    word.fetch_and(!mask, Ordering::Acquire) & mask != 0
+}
+
+/// Sets the bit of a slot that the caller owns, in the word where it lies, if the gate is down. `false`: the
+/// bit is as it was, the slot still the caller's, and the gate is up (or the word too busy): use
+/// [`Bitmap::put`].
+///
+/// This is a compare-exchange and not an add because of what may follow: once the bit is set, the slot no
+/// longer keeps the pool's memory alive, so a releaser that must go on to the waiting room has to learn of
+/// the gate *before* it lets go.
+#[inline(always)]
+pub(crate) fn offer(word: &AtomicU64, place: Place) -> bool {
+    // O3: only a guess for the exchange.
+    let mut seen = word.load(Ordering::Relaxed);
+    for _ in 0..OFFER_TRIES {
+        if seen & FLAGS != 0 {
+            return false;
+        }
+        debug_assert_eq!(seen & place.mask(), 0, "a slot was released twice");
+        // O2: publishes the slot to its next claimer (O1). O3 on failure: a fresher guess.
+        let set = seen | place.mask();
+        match word.compare_exchange(seen, set, Ordering::Release, Ordering::Relaxed) {
+            Ok(_) => return true,
+            Err(now) => seen = now,
+        }
+    }
+    false
+}
+
 /// One word alone on its pair of cache lines (x86 fetches lines in pairs).
 #[derive(Debug)]
 #[repr(align(128))]
@@ -42,15 +100,16 @@ struct Stripe(AtomicU64);
 #[derive(Debug)]
 pub(crate) struct Bitmap {
     stripes: Box<[Stripe]>,
+    /// The logarithm of their number.
+    shift: u32,
 }
 
 impl Bitmap {
     /// All bits clear, the gate down. `stripes` must be a power of two.
     pub(crate) fn new(stripes: usize) -> Self {
         debug_assert!(stripes.is_power_of_two());
-        Self {
-            stripes: (0..stripes).map(|_| Stripe(AtomicU64::new(0))).collect(),
-        }
+        let words = (0..stripes).map(|_| Stripe(AtomicU64::new(0)));
+        Self { stripes: words.collect(), shift: stripes.trailing_zeros() }
     }
 
     /// How many stripes a bitmap over `capacity` slots has when `parallelism` threads run at once:
@@ -67,17 +126,17 @@ impl Bitmap {
     /// Where the bit of slot `index` lies: neighbours lie in different stripes, so that low indices
     /// are low bits everywhere.
     pub(crate) fn place(&self, index: u32) -> Place {
-        let shift = self.stripes.len().trailing_zeros();
-        let stripe = index & (self.stripes.len() as u32 - 1);
-        Place {
-            stripe,
-            mask: 1 << (index >> shift),
-        }
+        Place { stripe: index & (self.stripes.len() as u32 - 1), bit: index >> self.shift }
     }
 
     #[inline(always)]
-    fn index(&self, stripe: usize, mask: u64) -> u32 {
-        (mask.trailing_zeros() << self.stripes.len().trailing_zeros()) | stripe as u32
+    fn index(&self, stripe: usize, bit: u32) -> u32 {
+        (bit << self.shift) | stripe as u32
+    }
+
+    /// The word in which a slot's bit lies.
+    pub(crate) fn word_of(&self, place: Place) -> &AtomicU64 {
+        self.word(place.stripe as usize)
     }
 
     #[inline(always)]
@@ -85,26 +144,25 @@ impl Bitmap {
         &self.stripes[stripe & (self.stripes.len() - 1)].0
     }
 
+    /// The first set bit of the home stripe, if the gate is down: a candidate, not yet a claim.
+    #[inline(always)]
+    pub(crate) fn pick(&self, home: usize) -> Option<Pick<'_>> {
+        let stripe = home & (self.stripes.len() - 1);
+        let word = self.word(stripe);
+        // O3: the claim carries the ordering; a stale look costs a miss, not the truth.
+        let seen = word.load(Ordering::Relaxed);
+        if seen & FLAGS != 0 || seen == 0 {
+            return None;
+        }
+        let bit = seen.trailing_zeros();
+        Some(Pick { word, bit, index: self.index(stripe, bit) })
+    }
+
     /// Clears one set bit and returns its slot; leaves everything as it is when the gate is up.
     ///
     /// Wait-free: at most one read-modify-write per bit seen set, so at most `capacity` in all.
-    #[inline(always)]
-    pub(crate) fn claim(&self, home: usize) -> Result<u32, Miss> {
-        let stripe = home & (self.stripes.len() - 1);
-        // O3: the claim below carries the ordering; a stale look costs a miss, not the truth.
-        let seen = self.word(stripe).load(Ordering::Relaxed);
-        if seen & FLAGS == 0 && seen != 0 {
-            let mask = seen & seen.wrapping_neg();
-            if self.take(stripe, mask) {
-                return Ok(self.index(stripe, mask));
-            }
-        }
-        self.claim_further(home)
-    }
-
-    /// [`claim`](Self::claim) beyond the first bit of the home stripe.
     #[cold]
-    fn claim_further(&self, home: usize) -> Result<u32, Miss> {
+    pub(crate) fn claim(&self, home: usize) -> Result<u32, Miss> {
         for step in 0..self.stripes.len() {
             let stripe = (home + step) & (self.stripes.len() - 1);
             // O3: as in `claim`.
@@ -134,11 +192,11 @@ impl Bitmap {
     fn claim_within(&self, stripe: usize, seen: u64) -> Option<u32> {
         let mut seen = seen & SLOTS;
         while seen != 0 {
-            let mask = seen & seen.wrapping_neg();
-            if self.take(stripe, mask) {
-                return Some(self.index(stripe, mask));
+            let bit = seen.trailing_zeros();
+            if take(self.word(stripe), bit) {
+                return Some(self.index(stripe, bit));
             }
-            seen &= !mask;
+            seen &= !(1 << bit);
             // O3: fresher, but never with a bit that this scan has not seen.
             seen &= self.word(stripe).load(Ordering::Relaxed);
         }
@@ -147,56 +205,15 @@ impl Bitmap {
 
     /// Clears the bit of one particular slot, past the gate.
     pub(crate) fn claim_at(&self, place: Place) -> bool {
-        self.take(place.stripe as usize, place.mask)
-    }
-
-    /// Clears `mask`; true if it was set. Tests nothing but its own bit, which makes it a `lock btr`
-    /// on x86-64 rather than a compare-exchange loop.
-    #[inline(always)]
-    fn take(&self, stripe: usize, mask: u64) -> bool {
-        // O1: acquires the slot from whoever released it (O2).
-        self.word(stripe).fetch_and(!mask, Ordering::Acquire) & mask != 0
-    }
-
-    /// Sets the bit of a slot that the caller owns, if the gate is down. `false`: the bit is as it
-    /// was, the slot still the caller's, and the gate is up (or the word too busy): use
-    /// [`put`](Self::put).
-    ///
-    /// This is a compare-exchange and not an add because of what may follow: once the bit is set, the
-    /// slot no longer keeps the pool's memory alive, so a releaser that must go on to the waiting room
-    /// has to learn of the gate *before* it lets go.
-    #[inline(always)]
-    pub(crate) fn offer(&self, place: Place) -> bool {
-        let word = self.word(place.stripe as usize);
-        // O3: only a guess for the exchange.
-        let mut seen = word.load(Ordering::Relaxed);
-        for _ in 0..OFFER_TRIES {
-            if seen & FLAGS != 0 {
-                return false;
-            }
-            debug_assert_eq!(seen & place.mask, 0, "a slot was released twice");
-            // O2: publishes the slot to its next claimer (O1). O3 on failure: a fresher guess.
-            match word.compare_exchange(
-                seen,
-                seen | place.mask,
-                Ordering::Release,
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => return true,
-                Err(now) => seen = now,
-            }
-        }
-        false
+        take(self.word(place.stripe as usize), place.bit)
     }
 
     /// Sets the bit of a slot that the caller owns and tells whether the gate is up. Ownership proves
     /// the bit clear, so adding it sets it and returns the gate in one instruction.
     pub(crate) fn put(&self, place: Place) -> bool {
         // O2: as in `offer`.
-        let before = self
-            .word(place.stripe as usize)
-            .fetch_add(place.mask, Ordering::Release);
-        debug_assert_eq!(before & place.mask, 0, "a slot was released twice");
+        let before = self.word(place.stripe as usize).fetch_add(place.mask(), Ordering::Release);
+        debug_assert_eq!(before & place.mask(), 0, "a slot was released twice");
         before & FLAGS != 0
     }
 

@@ -50,9 +50,7 @@ impl<H: House> RawPool<H> {
     /// A pool of `capacity` vacant slots on `stripes` stripes (a power of two, and enough for them).
     pub(crate) fn build(capacity: u32, stripes: usize, context: H::Context) -> Arc<Self> {
         let idle = Bitmap::new(stripes);
-        let slots = (0..capacity)
-            .map(|index| Slot::new(index, idle.place(index)))
-            .collect();
+        let slots = (0..capacity).map(|index| Slot::new(index, idle.place(index))).collect();
         let pool = Arc::new(Self {
             idle,
             slots,
@@ -86,19 +84,24 @@ impl<H: House> RawPool<H> {
         self.slots.iter().map(Slot::ledger)
     }
 
-    /// Takes an idle slot, if nobody waits for one. Wait-free: at most `capacity` read-modify-writes.
+    /// Takes an idle slot, if nobody waits for one. Wait-free: at most `capacity` read-modify-writes beyond
+    /// the first.
     #[inline(always)]
     pub(crate) fn claim(&self) -> Result<Occupied<H>, Miss> {
-        let index = self.idle.claim(crate::sync::thread_number())?;
-        Ok(Occupied::adopt(self, index))
+        let home = crate::sync::thread_number();
+        if let Some(pick) = self.idle.pick(home) {
+            let slot = &self.slots[pick.index as usize];
+            if let Some(word) = pick.take() {
+                return Ok(Occupied::claimed(slot, word));
+            }
+        }
+        self.idle.claim(home).map(|index| Occupied::adopt(self, index))
     }
 
     /// Takes one particular slot if it is idle, past those who wait: for maintenance.
     pub(crate) fn claim_idle_at(&self, index: u32) -> Option<Occupied<H>> {
         let slot = &self.slots[index as usize];
-        self.idle
-            .claim_at(slot.place())
-            .then(|| Occupied::adopt(self, index))
+        self.idle.claim_at(slot.place()).then(|| Occupied::adopt(self, index))
     }
 
     /// Takes a vacant slot to open a connection in; slots that are to retire are retired on the way.
@@ -142,10 +145,7 @@ impl<H: House> RawPool<H> {
         let mut debt = self.debt.load(Ordering::Relaxed);
         while debt > 0 {
             // O9. O11 on failure.
-            match self
-                .debt
-                .compare_exchange(debt, debt - 1, Ordering::AcqRel, Ordering::Relaxed)
-            {
+            match self.debt.compare_exchange(debt, debt - 1, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => return true,
                 Err(now) => debt = now,
             }
@@ -258,8 +258,6 @@ pub(crate) struct Gauges {
 
 impl<H: House> fmt::Debug for RawPool<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RawPool")
-            .field("gauges", &self.gauges())
-            .finish_non_exhaustive()
+        f.debug_struct("RawPool").field("gauges", &self.gauges()).finish_non_exhaustive()
     }
 }

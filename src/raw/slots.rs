@@ -12,9 +12,9 @@
 
 #![allow(unsafe_code)]
 
-use super::bitmap::Place;
+use super::bitmap::{self, Place};
 use super::{House, RawPool};
-use crate::sync::{Arc, AtomicPtr, Ordering, UnsafeCell};
+use crate::sync::{Arc, AtomicPtr, AtomicU64, Ordering, UnsafeCell};
 use std::fmt;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
@@ -26,7 +26,9 @@ pub(super) struct Slot<H: House> {
     index: u32,
     ledger: H::Ledger,
     value: UnsafeCell<Option<H::Value>>,
-    /// The slot's own count on the pool that it is part of (R2).
+    /// The pool that the slot is part of.
+    pool: AtomicPtr<RawPool<H>>,
+    /// The slot's own count on it (R2).
     home: UnsafeCell<Option<Arc<RawPool<H>>>>,
 }
 
@@ -43,6 +45,7 @@ impl<H: House> Slot<H> {
             index,
             ledger: H::Ledger::default(),
             value: UnsafeCell::new(None),
+            pool: AtomicPtr::new(std::ptr::null_mut()),
             home: UnsafeCell::new(None),
         }
     }
@@ -59,6 +62,8 @@ impl<H: House> Slot<H> {
 /// Gives each slot its strong count (R2). Called once, before any bit is set.
 pub(super) fn take_counts<H: House>(pool: &Arc<RawPool<H>>) {
     for slot in &pool.slots {
+        // O11: nobody reads it before a bit is set, which publishes it (O2).
+        slot.pool.store(Arc::as_ptr(pool).cast_mut(), Ordering::Relaxed);
         slot.home.with_mut(|home| {
             // SAFETY: no bit was ever set, so no token exists and nobody else reads the cell (R1).
             unsafe { *home = Some(Arc::clone(pool)) };
@@ -66,10 +71,11 @@ pub(super) fn take_counts<H: House>(pool: &Arc<RawPool<H>>) {
     }
 }
 
-/// The pair of pointers that all tokens are made of.
+/// What all tokens are made of: the slot, and the word of the idle bitmap where its bit goes back to, so
+/// that the way back need not look it up.
 struct Key<H: House> {
-    pool: NonNull<RawPool<H>>,
     slot: NonNull<Slot<H>>,
+    word: NonNull<AtomicU64>,
 }
 
 impl<H: House> Clone for Key<H> {
@@ -82,26 +88,37 @@ impl<H: House> Copy for Key<H> {}
 
 impl<H: House> Key<H> {
     #[inline(always)]
-    fn new(pool: &RawPool<H>, index: u32) -> Self {
-        Self {
-            pool: NonNull::from(pool),
-            slot: NonNull::from(&pool.slots[index as usize]),
-        }
+    fn new(slot: &Slot<H>, word: &AtomicU64) -> Self {
+        Self { slot: NonNull::from(slot), word: NonNull::from(word) }
+    }
+
+    fn of(pool: &RawPool<H>, index: u32) -> Self {
+        let slot = &pool.slots[index as usize];
+        Self::new(slot, pool.idle.word_of(slot.place))
     }
 
     /// The pool, for as long as the token lives.
     #[inline(always)]
     fn pool<'a>(self) -> &'a RawPool<H> {
-        // SAFETY: a key exists only inside a token, and the token's slot keeps the pool alive (R2).
-        // The lifetime is bounded by the callers, which hand it out for a borrow of the token or clone
-        // a count before the token ends.
-        unsafe { self.pool.as_ref() }
+        // O11: written once, before any bit was set (O2).
+        let pool = self.slot().pool.load(Ordering::Relaxed);
+        // SAFETY: `take_counts` put the address of the slot's own pool there, and the slot keeps that pool
+        // alive (R2). The lifetime is bounded by the callers, which hand it out for a borrow of the token
+        // or take a count before the token ends.
+        unsafe { &*pool }
     }
 
     #[inline(always)]
     fn slot<'a>(self) -> &'a Slot<H> {
-        // SAFETY: slots live as long as their pool; as above.
+        // SAFETY: a key exists only inside a token, and the token's slot keeps the pool alive that it is
+        // part of (R2). The lifetime is bounded as in `pool`.
         unsafe { self.slot.as_ref() }
+    }
+
+    #[inline(always)]
+    fn word<'a>(self) -> &'a AtomicU64 {
+        // SAFETY: a word of the same pool's bitmap; as above.
+        unsafe { self.word.as_ref() }
     }
 
     /// A strong count of one's own, for those who touch the pool after their token has ended.
@@ -185,11 +202,14 @@ unsafe impl<H: House> Sync for Vacant<H> {}
 
 impl<H: House> Occupied<H> {
     /// Makes the token of a slot whose idle bit the caller cleared, or whose grant it took (R1).
-    #[inline(always)]
     pub(super) fn adopt(pool: &RawPool<H>, index: u32) -> Self {
-        Self {
-            key: Key::new(pool, index),
-        }
+        Self { key: Key::of(pool, index) }
+    }
+
+    /// The same for a bit that the caller cleared in `word`.
+    #[inline(always)]
+    pub(super) fn claimed(slot: &Slot<H>, word: &AtomicU64) -> Self {
+        Self { key: Key::new(slot, word) }
     }
 
     /// Ends the token without setting a bit: its index travels on as a grant.
@@ -225,11 +245,11 @@ impl<H: House> Occupied<H> {
         unsafe { self.key.value_mut() }
     }
 
-    /// The value to change and the pool to look at, together.
+    /// The value to change, and the ledger and the pool to look at, together.
     #[inline(always)]
-    pub(crate) fn parts(&mut self) -> (&mut H::Value, &RawPool<H>) {
+    pub(crate) fn parts(&mut self) -> (&mut H::Value, &H::Ledger, &RawPool<H>) {
         // SAFETY: as in `value_mut`. The pool's `&self` never reaches a slot's value.
-        (unsafe { self.key.value_mut() }, self.key.pool())
+        (unsafe { self.key.value_mut() }, &self.key.slot().ledger, self.key.pool())
     }
 
     /// A count of one's own on the pool, for work that goes on after the token has ended.
@@ -276,6 +296,11 @@ impl<H: House> Lent<H> {
     }
 
     #[inline(always)]
+    pub(crate) fn ledger(&self) -> &H::Ledger {
+        &self.key.slot().ledger
+    }
+
+    #[inline(always)]
     pub(crate) fn value(&self) -> &H::Value {
         // SAFETY: the token owns the slot (R1) and is borrowed for as long as the reference lives.
         unsafe { self.key.value() }
@@ -300,7 +325,7 @@ impl<H: House> Drop for Occupied<H> {
     #[inline(always)]
     fn drop(&mut self) {
         // Nothing may be touched after a successful offer (R2).
-        if !self.key.pool().idle.offer(self.key.slot().place) {
+        if !bitmap::offer(self.key.word(), self.key.slot().place) {
             release_slowly(self.key);
         }
     }
@@ -318,9 +343,7 @@ fn release_slowly<H: House>(key: Key<H>) {
 impl<H: House> Vacant<H> {
     /// Makes the token of a slot whose vacant or retired bit the caller cleared (R1).
     pub(super) fn adopt(pool: &RawPool<H>, index: u32) -> Self {
-        Self {
-            key: Key::new(pool, index),
-        }
+        Self { key: Key::of(pool, index) }
     }
 
     pub(crate) fn pool(&self) -> &RawPool<H> {
@@ -330,6 +353,10 @@ impl<H: House> Vacant<H> {
     /// A count of one's own on the pool, for work that goes on after the token has ended.
     pub(crate) fn keep_alive(&self) -> Arc<RawPool<H>> {
         self.key.keep_alive()
+    }
+
+    pub(crate) fn ledger(&self) -> &H::Ledger {
+        &self.key.slot().ledger
     }
 
     /// Puts a value in.
@@ -383,9 +410,7 @@ impl<H: House> fmt::Debug for Occupied<H> {
 
 impl<H: House> fmt::Debug for Vacant<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Vacant")
-            .field(&self.key.slot().index)
-            .finish()
+        f.debug_tuple("Vacant").field(&self.key.slot().index).finish()
     }
 }
 
@@ -397,8 +422,7 @@ impl<T: Sync> StaticRef<T> {
     #[inline(always)]
     pub(crate) fn set(&self, value: &'static T) {
         // O11: what it points to is static and was never written.
-        self.0
-            .store(std::ptr::from_ref(value).cast_mut(), Ordering::Relaxed);
+        self.0.store(std::ptr::from_ref(value).cast_mut(), Ordering::Relaxed);
     }
 
     pub(crate) fn get(&self) -> Option<&'static T> {

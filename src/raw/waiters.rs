@@ -72,18 +72,13 @@ impl Waiter {
     fn settle(&self, to: usize) -> bool {
         // O5: releases what the waiter is to find (its slot, the closed flag), and acquires the unlocked
         // waker of a waiter that has looked again before (O7). O11 on failure: nothing is read.
-        self.state
-            .compare_exchange(WAITING, to, Ordering::AcqRel, Ordering::Relaxed)
-            .is_ok()
+        self.state.compare_exchange(WAITING, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
     /// The waker to fire after a won [`settle`](Self::settle). `None` when the waiter is replacing it
     /// this very moment: then it looks at its state again afterwards (O7) and needs no wake-up.
     fn take_waker(&self) -> Option<Waker> {
-        self.waker
-            .try_lock()
-            .ok()
-            .and_then(|mut waker| waker.take())
+        self.waker.try_lock().ok().and_then(|mut waker| waker.take())
     }
 
     fn lock_waker(&self) -> MutexGuard<'_, Option<Waker>> {
@@ -103,20 +98,12 @@ impl Waiter {
 
     /// Tells the waiter that it must look for another way.
     pub(crate) fn fail(&self) -> Wakes {
-        Wakes::of(if self.settle(FAILED) {
-            self.take_waker()
-        } else {
-            None
-        })
+        Wakes::of(if self.settle(FAILED) { self.take_waker() } else { None })
     }
 
     /// Tells the waiter that the pool is closed.
     pub(crate) fn close(&self) -> Wakes {
-        Wakes::of(if self.settle(CLOSED) {
-            self.take_waker()
-        } else {
-            None
-        })
+        Wakes::of(if self.settle(CLOSED) { self.take_waker() } else { None })
     }
 }
 
@@ -131,10 +118,7 @@ pub(crate) struct Wakes {
 
 impl Wakes {
     fn of(first: Option<Waker>) -> Self {
-        Self {
-            first,
-            rest: Vec::new(),
-        }
+        Self { first, rest: Vec::new() }
     }
 
     fn add(&mut self, waker: Option<Waker>) {
@@ -165,11 +149,7 @@ pub(crate) struct Ticket<'a, H: House> {
 impl<'a, H: House> Ticket<'a, H> {
     /// Waits for somebody who holds the other end, outside the line.
     pub(super) fn appointment(pool: &'a RawPool<H>, waker: Waker) -> Self {
-        Self {
-            pool,
-            waiter: Waiter::new(waker, NEVER, false),
-            in_line: false,
-        }
+        Self { pool, waiter: Waiter::new(waker, NEVER, false), in_line: false }
     }
 
     /// The other end of an appointment.
@@ -184,10 +164,7 @@ impl<'a, H: House> Ticket<'a, H> {
             return Poll::Ready(outcome);
         }
         let mut waker = self.waiter.lock_waker();
-        if waker
-            .as_ref()
-            .is_some_and(|waker| waker.will_wake(cx.waker()))
-        {
+        if waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             return Poll::Pending;
         }
         drop(waker);
@@ -253,9 +230,7 @@ impl<H: House> fmt::Debug for Outcome<H> {
 
 impl<H: House> fmt::Debug for Ticket<'_, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ticket")
-            .field("in_line", &self.in_line)
-            .finish_non_exhaustive()
+        f.debug_struct("Ticket").field("in_line", &self.in_line).finish_non_exhaustive()
     }
 }
 
@@ -290,11 +265,7 @@ impl WaitingRoom {
         Self {
             inbox: SegQueue::new(),
             calls: AtomicUsize::new(0),
-            desk: Mutex::new(Desk {
-                line: VecDeque::new(),
-                gate_is_up: false,
-                expired_to: 0,
-            }),
+            desk: Mutex::new(Desk { line: VecDeque::new(), gate_is_up: false, expired_to: 0 }),
             live: AtomicUsize::new(0),
             queued: AtomicUsize::new(0),
             next_deadline: AtomicU64::new(NEVER),
@@ -349,11 +320,7 @@ impl<H: House> RawPool<H> {
             return Err(TooMany(before));
         }
         let waiter = Waiter::new(waker.clone(), deadline, ahead);
-        let ticket = Ticket {
-            pool: self,
-            waiter: Arc::clone(&waiter),
-            in_line: true,
-        };
+        let ticket = Ticket { pool: self, waiter: Arc::clone(&waiter), in_line: true };
         room.inbox.push(waiter);
         if deadline != NEVER {
             // O8: after the push, so that whoever forgets this figure (`expire_line`) finds the waiter.
@@ -507,9 +474,7 @@ impl<H: House> RawPool<H> {
             false
         });
         // O8
-        self.room
-            .next_deadline
-            .fetch_min(earliest, Ordering::AcqRel);
+        self.room.next_deadline.fetch_min(earliest, Ordering::AcqRel);
     }
 
     fn raise_gate(&self, desk: &mut Desk) {

@@ -114,7 +114,8 @@ mod tests {
 
     #[test]
     fn every_value_falls_into_a_bucket_that_is_at_most_an_eighth_too_high() {
-        let values = (0..10_000u64).chain((14..38).flat_map(|p| [(1 << p) - 1, 1 << p, (1 << p) + 7]));
+        let values =
+            (0..10_000u64).chain((14..38).flat_map(|p| [(1 << p) - 1, 1 << p, (1 << p) + 7]));
         for nanos in values {
             let upper = upper(bucket(nanos));
             assert!(upper >= nanos, "{nanos} above its bucket's {upper}");

@@ -1,0 +1,127 @@
+//! What is known of a connection.
+
+use crate::clock::Tick;
+use std::time::Duration;
+
+/// What a strategy may know of a connection. Durations come from one read of a coarse clock and may lag by
+/// some tens of milliseconds.
+///
+/// To try a strategy out, make one up:
+///
+/// ```
+/// use caliburn::health::{ConnectionInfo, HealthStrategy, PingOnBorrow, Verdict};
+/// use std::time::Duration;
+///
+/// let info = ConnectionInfo::made_up(Duration::from_secs(60)).with_idle(Duration::from_secs(1));
+/// assert_eq!(PingOnBorrow::default().on_borrow(&info), Verdict::Ping);
+/// ```
+#[derive(Clone, Debug)]
+pub struct ConnectionInfo {
+    // It lies beside its connection; what changes with time is brought up to date before it is shown.
+    pub(crate) now: Tick,
+    pub(crate) born: Tick,
+    pub(crate) last_used: Tick,
+    pub(crate) last_checked: Tick,
+    pub(crate) last_error: Option<Tick>,
+    pub(crate) uses: u64,
+    pub(crate) generation: u64,
+    pub(crate) pool_generation: u64,
+    pub(crate) luck: u32,
+}
+
+impl ConnectionInfo {
+    pub(crate) fn newborn(now: Tick, generation: u64, luck: u32) -> Self {
+        Self {
+            now,
+            born: now,
+            last_used: now,
+            last_checked: now,
+            last_error: None,
+            uses: 0,
+            generation,
+            pool_generation: generation,
+            luck,
+        }
+    }
+
+    /// A connection of that age, never used nor checked since it was opened.
+    pub fn made_up(age: Duration) -> Self {
+        let now = Tick(1 << 62);
+        let born = Tick(now.0.saturating_sub(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX)));
+        Self { now, ..Self::newborn(born, 0, 0) }
+    }
+
+    /// The same, having come back so long ago.
+    #[must_use]
+    pub fn with_idle(mut self, idle: Duration) -> Self {
+        self.last_used = Tick(self.now.0.saturating_sub(idle.as_nanos() as u64));
+        self
+    }
+
+    /// The same, having been lent so often.
+    #[must_use]
+    pub fn with_uses(mut self, uses: u64) -> Self {
+        self.uses = uses;
+        self
+    }
+
+    /// The same, having drawn this share (0 to 1) at birth.
+    #[must_use]
+    pub fn with_jitter(mut self, share: f64) -> Self {
+        self.luck = (share.clamp(0.0, 1.0) * f64::from(u32::MAX)) as u32;
+        self
+    }
+
+    /// The same, so many generations behind its pool.
+    #[must_use]
+    pub fn with_lag(mut self, generations: u64) -> Self {
+        self.pool_generation = self.generation + generations;
+        self
+    }
+
+    /// Time since it was opened.
+    pub fn age(&self) -> Duration {
+        self.now.since(self.born)
+    }
+
+    /// Time since it last came back, or was opened.
+    pub fn idle(&self) -> Duration {
+        self.now.since(self.last_used)
+    }
+
+    /// Time since a ping last succeeded, or since it was opened.
+    pub fn since_check(&self) -> Duration {
+        self.now.since(self.last_checked)
+    }
+
+    /// How often it has been lent.
+    pub fn uses(&self) -> u64 {
+        self.uses
+    }
+
+    /// Time since its borrower last [suspected](crate::PooledConnection::suspect) it.
+    pub fn since_error(&self) -> Option<Duration> {
+        self.last_error.map(|at| self.now.since(at))
+    }
+
+    /// The pool's generation when it was opened or last pinged.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The pool's generation now: raised when a connection of the newest generation is found dead.
+    pub fn pool_generation(&self) -> u64 {
+        self.pool_generation
+    }
+
+    /// Drawn at birth, evenly from 0 to 1: for limits that must not strike all connections at once.
+    pub fn jitter(&self) -> f64 {
+        f64::from(self.luck) / f64::from(u32::MAX)
+    }
+}
+
+/// A duration in nanoseconds; the enormous is for ever.
+pub(super) const fn nanos(duration: Duration) -> u64 {
+    let nanos = duration.as_nanos();
+    if nanos > u64::MAX as u128 { u64::MAX } else { nanos as u64 }
+}
