@@ -1,7 +1,7 @@
 //! The way out: claim, judge, perhaps wait, perhaps ping.
 //!
 //! There is one checkout. [`swift`] is its first step and, when an idle connection is fit, its last;
-//! [`slow`] is a future that a task awaits and a thread drives by parking.
+//! [`Slow`] is a future that a task awaits and a thread drives by parking.
 
 use super::connector;
 use super::growth;

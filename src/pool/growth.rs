@@ -212,7 +212,8 @@ pub(crate) fn replace<M: Manager>(raw: &Raw<M>, old: Replaces) -> Result<(), Rep
         Some(slot) => Job::open(slot, Some(old)),
         None => {
             growth.release();
-            return Err(old);
+            // Room that another connect has taken may come back.
+            return if growth.in_flight() > 0 { Ok(()) } else { Err(old) };
         }
     }
     Ok(())
