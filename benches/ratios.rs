@@ -126,7 +126,10 @@ fn main() {
                 bare.try_get().expect("an idle object").touched += 1;
             }) / base,
         );
-        note("get, 1 thread, 16 slots", cost(|| get(&bare)) / base);
+        note(
+            "get, 1 thread, 16 slots",
+            cost(|| bare.get().expect("an idle object").touched += 1) / base,
+        );
         note("get, the same with (PingOnBorrow, AgeEviction)", cost(|| get(&judged)) / base);
         let polled = runtime.block_on(async {
             let begun = Instant::now();

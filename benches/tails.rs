@@ -44,10 +44,8 @@ fn main() {
         .wait_ready(Duration::from_secs(10))
         .build()
         .expect("numbers always connect");
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .build()
-        .expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().expect("a runtime");
     for round in 1..=3 {
         let begun = Instant::now();
         let mut waits: Vec<Duration> = runtime.block_on(async {
@@ -63,7 +61,7 @@ fn main() {
                             work();
                             tokio::task::yield_now().await;
                             work();
-                            *number += 1;
+                            **number += 1;
                         }
                         waits
                     })

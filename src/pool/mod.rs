@@ -78,12 +78,14 @@ impl<M: Manager> Pool<M> {
     /// # Errors
     ///
     /// See [`GetError`].
-    #[inline]
+    #[inline(always)]
     #[track_caller]
     pub fn get(&self) -> Result<PooledConnection<M>, GetError<M::Error>> {
         let borrower = Location::caller();
-        checkout::swift(&self.raw, borrower)
-            .or_else(|detour| self.get_slowly(detour, None, borrower))
+        match checkout::swift(&self.raw, borrower) {
+            Ok(connection) => Ok(connection),
+            Err(detour) => self.get_slowly(detour, None, borrower),
+        }
     }
 
     /// [`get`](Self::get) with a limit of its own. Zero: an idle connection or none; [`Duration::MAX`]:
