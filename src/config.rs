@@ -45,7 +45,8 @@ pub struct Settings {
     /// How often the housekeeper passes over the idle connections. `None`: as the strategy asks, else
     /// every 30 s. Default `None`.
     pub sweep_interval: Option<Duration>,
-    /// The most borrowers that may wait in line; one more is refused at once. Default: no limit.
+    /// The most borrowers that may wait in line; one more is refused at once. Zero: nobody waits, and as
+    /// nobody then asks for growth only the minimum is ever open. Default: no limit.
     pub max_waiters: usize,
     /// The most connections opened at once. Default 4.
     pub connect_concurrency: usize,

@@ -142,7 +142,7 @@ pub(crate) struct Counters {
 /// # fn show<M: caliburn::Manager>(pool: &caliburn::Pool<M>) {
 /// let stats = pool.stats();
 /// println!("{stats}");
-/// assert!(stats.size <= stats.max_size);
+/// assert!(stats.idle <= stats.size);
 /// # }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -54,6 +54,10 @@ mod switched {
         pub(crate) fn touch(&self) {}
     }
 
+    /// Where a model may switch threads although nothing is shared here.
+    #[inline(always)]
+    pub(crate) fn switch_point() {}
+
     thread_local! {
         /// This thread's number plus one; 0 until it is drawn.
         static NUMBER: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
@@ -126,6 +130,10 @@ mod switched {
         fn drop(&mut self) {
             self.0.with_mut(|_| ());
         }
+    }
+
+    pub(crate) fn switch_point() {
+        loom::thread::yield_now();
     }
 
     pub(crate) fn thread_number() -> usize {

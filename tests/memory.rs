@@ -1,4 +1,4 @@
-//! What is allocated, counted by the allocator itself. One test, as the count is the whole process's.
+//! What is allocated, counted by the allocator itself.
 #![allow(unsafe_code, missing_docs)]
 
 mod common;
@@ -7,25 +7,28 @@ use caliburn::health::{AgeEviction, PingOnBorrow};
 use caliburn::{HealthStrategy, Pool};
 use common::*;
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::SeqCst};
+use std::cell::Cell;
 use std::time::Duration;
 
 struct Counting;
 
-static CALLS: AtomicUsize = AtomicUsize::new(0);
-static BYTES: AtomicIsize = AtomicIsize::new(0);
+thread_local! {
+    // Of this thread alone: the test harness has others. All pools here are worked by hand.
+    static CALLS: Cell<usize> = const { Cell::new(0) };
+    static BYTES: Cell<isize> = const { Cell::new(0) };
+}
 
 // SAFETY: the system's allocator does the work.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        CALLS.fetch_add(1, SeqCst);
-        BYTES.fetch_add(layout.size() as isize, SeqCst);
+        CALLS.set(CALLS.get() + 1);
+        BYTES.set(BYTES.get() + layout.size() as isize);
         // SAFETY: the caller's promise.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        BYTES.fetch_sub(layout.size() as isize, SeqCst);
+        BYTES.set(BYTES.get() - layout.size() as isize);
         // SAFETY: the caller's promise.
         unsafe { System.dealloc(memory, layout) }
     }
@@ -36,9 +39,9 @@ static ALLOCATOR: Counting = Counting;
 
 /// Calls to the allocator, and bytes that stayed, during `work`.
 fn measure(work: impl FnOnce()) -> (usize, isize) {
-    let (calls, bytes) = (CALLS.load(SeqCst), BYTES.load(SeqCst));
+    let (calls, bytes) = (CALLS.get(), BYTES.get());
     work();
-    (CALLS.load(SeqCst) - calls, BYTES.load(SeqCst) - bytes)
+    (CALLS.get() - calls, BYTES.get() - bytes)
 }
 
 fn pool(size: usize, strategy: impl HealthStrategy) -> Pool<Fake> {

@@ -47,14 +47,14 @@ impl ConnectionInfo {
     /// A connection of that age, never used nor checked since it was opened.
     pub fn made_up(age: Duration) -> Self {
         let now = Tick(1 << 62);
-        let born = Tick(now.0.saturating_sub(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX)));
+        let born = Tick(now.0.saturating_sub(nanos(age)));
         Self { now, ..Self::newborn(born, 0, 0) }
     }
 
     /// The same, having come back so long ago.
     #[must_use]
     pub fn with_idle(mut self, idle: Duration) -> Self {
-        self.last_used = Tick(self.now.0.saturating_sub(idle.as_nanos() as u64));
+        self.last_used = Tick(self.now.0.saturating_sub(nanos(idle)));
         self
     }
 

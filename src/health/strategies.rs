@@ -24,7 +24,7 @@ pub struct PingOnBorrow {
 }
 
 impl PingOnBorrow {
-    /// Pings before every loan.
+    /// Pings before every loan. As [`try_get`](crate::Pool::try_get) never pings, it then never succeeds.
     pub const fn always() -> Self {
         Self { window: 0 }
     }

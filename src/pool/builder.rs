@@ -2,6 +2,7 @@
 
 use super::growth::Growth;
 use super::housekeeper::{self, Household};
+use super::job::Lane;
 use super::shared::{Raw, Shared, Spawner};
 use super::sweep::Sweep;
 use super::{Pool, connector, growth};
@@ -12,7 +13,7 @@ use crate::health::HealthStrategy;
 use crate::manager::{BoxFuture, Driver, Manager};
 use crate::raw::RawPool;
 use crate::raw::bitmap::Bitmap;
-use crate::sync::{Arc, ArrayQueue, AtomicU64, AtomicUsize, Mutex, OnceLock, Weak, thread};
+use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, OnceLock, Weak, thread};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use std::fmt;
 use std::time::Duration;
@@ -140,7 +141,8 @@ impl<M: Manager> Builder<M> {
     }
 
     /// Has nothing happen in the background: connections are opened, pinged and closed, and the deadlines
-    /// of tasks kept, only within [`Pool::maintain`]. For tests, and for those who have a thread to spare.
+    /// of tasks kept, only within [`Pool::maintain`], and on the hot path time stands still in between. For
+    /// tests, and for those who have a thread to spare.
     pub fn by_hand(mut self) -> Self {
         self.by_hand = true;
         self
@@ -221,9 +223,10 @@ impl<M: Manager> Builder<M> {
             changing: Mutex::new(()),
             counters: Default::default(),
             growth: Growth::new(initial_size),
-            jobs: ArrayQueue::new(capacity),
-            connectors: AtomicUsize::new(0),
-            connectors_starting: AtomicUsize::new(0),
+            demand: Lane::new(capacity),
+            upkeep: Lane::new(capacity),
+            visits_since_close: AtomicUsize::new(0),
+            draining: AtomicBool::new(false),
             in_maintenance: AtomicUsize::new(0),
             spawner: self.spawner,
             timers: Default::default(),

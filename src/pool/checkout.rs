@@ -6,7 +6,7 @@
 use super::connector;
 use super::growth;
 use super::guard::PooledConnection;
-use super::job::{Job, OutOfService};
+use super::job::{Appointment, Job, OutOfService};
 use super::shared::{Pooled, Raw, Slot, refresh, stats};
 use crate::clock::Tick;
 use crate::error::{GetError, Phase, TryGetError};
@@ -202,7 +202,7 @@ impl<M: Manager> Slow<'_, M> {
         }
         let now = shared.clock.now();
         if shared.growth.is_hopeless(now) && growth::open(raw) == 0 {
-            return Err(self.cannot_connect());
+            return self.cannot_connect();
         }
         if self.deadline <= now {
             growth::grow(raw);
@@ -214,7 +214,7 @@ impl<M: Manager> Slow<'_, M> {
         match outcome {
             Outcome::Granted(slot) => Ok(Attempt::Slot(slot)),
             Outcome::Closed => Err(GetError::Closed),
-            Outcome::Failed => Err(self.cannot_connect()),
+            Outcome::Failed => self.cannot_connect(),
             Outcome::Expired => Err(self.timed_out()),
         }
     }
@@ -231,11 +231,10 @@ impl<M: Manager> Slow<'_, M> {
                 none => match raw.enroll(cx.waker(), deadline, max_waiters, ahead) {
                     Ok(new) => {
                         let ticket = none.insert(new);
-                        if let Poll::Ready(outcome) = ticket.poll(cx) {
-                            return Poll::Ready(Ok(outcome));
+                        if !ticket.is_settled() {
+                            growth::grow(raw);
+                            shared.ring_before(Tick(deadline));
                         }
-                        growth::grow(raw);
-                        shared.ring_before(Tick(deadline));
                         ticket
                     }
                     Err(_) => return Poll::Ready(Err(self.refused())),
@@ -246,13 +245,19 @@ impl<M: Manager> Slow<'_, M> {
         .await
     }
 
-    /// Has the connection pinged, here if the manager is of this face's kind, else by a connector.
+    /// Has the connection pinged: here if the manager is of this face's kind and there is time for the whole
+    /// of a ping, else by a connector, which finishes it even if this checkout must leave.
     async fn ping(&self, slot: Slot<M>) -> Result<Attempt<M>, GetError<M::Error>> {
         let (raw, shared) = (self.raw, self.raw.context());
         self.phase.set(Phase::Ping);
-        let checked = if shared.driver.kind() == self.face {
-            let slot = OutOfService::new(slot);
-            connector::check(raw, slot, self.deadline).await
+        let now = shared.clock.now();
+        if self.deadline <= now {
+            Job::ping(slot, None);
+            return Err(self.timed_out());
+        }
+        let has_time = now + shared.settings.load().ping_timeout <= self.deadline;
+        let checked = if shared.driver.kind() == self.face && has_time {
+            connector::check(raw, OutOfService::new(slot)).await
         } else {
             match self.appointment(slot).await? {
                 Outcome::Granted(slot) => Some(slot),
@@ -278,7 +283,7 @@ impl<M: Manager> Slow<'_, M> {
         poll_fn(|cx: &mut Context<'_>| {
             let ticket = ticket.get_or_insert_with(|| raw.appointment(cx.waker()));
             if let Some(slot) = slot.take() {
-                Job::ping(slot, Some(ticket.waiter()));
+                Job::ping(slot, Some(Appointment::with(ticket.waiter())));
                 connector::pump(raw);
             }
             if let Poll::Ready(outcome) = ticket.poll(cx) {
@@ -302,12 +307,11 @@ impl<M: Manager> Slow<'_, M> {
         GetError::Full { counts: stats(self.raw).counts() }
     }
 
-    fn cannot_connect(&self) -> GetError<M::Error> {
-        let counts = stats(self.raw).counts();
+    fn cannot_connect(&self) -> Result<Attempt<M>, GetError<M::Error>> {
         match self.raw.context().last_failure() {
-            Some(cause) => GetError::Connect { counts, cause },
-            // A connect has succeeded meanwhile, too late for this one.
-            None => self.timed_out(),
+            Some(cause) => Err(GetError::Connect { counts: stats(self.raw).counts(), cause }),
+            // A connect has succeeded meanwhile.
+            None => Ok(Attempt::Again),
         }
     }
 }

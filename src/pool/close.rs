@@ -58,7 +58,7 @@ impl<M: Manager> Pool<M> {
         self.raw.close();
         let shared = self.raw.context();
         if shared.is_by_hand() {
-            connector::run_all(&self.raw);
+            connector::drain(&self.raw);
         } else {
             connector::pump(&self.raw);
         }

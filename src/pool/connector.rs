@@ -4,7 +4,8 @@
 //! one that is dropped half-way (its runtime went away) leaves the others where they are.
 
 use super::block_on::block_on;
-use super::job::{Job, OutOfService, Replaces, Task};
+use super::growth::Growth;
+use super::job::{Appointment, Job, Lane, OutOfService, Replaces, Task};
 use super::shared::{Entry, Pooled, Raw, Shared};
 use super::{crew, growth};
 use crate::clock::{Deadline, Tick};
@@ -12,12 +13,11 @@ use crate::error::ManagerError;
 use crate::health::EvictionCause;
 use crate::manager::{BoxFuture, ErrorClass, Kind, Manager};
 use crate::raw::slots::Vacant;
-use crate::raw::waiters::Waiter;
 use crate::sync::{Arc, Ordering};
 use std::any::Any;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 
 /// Has connectors started for the jobs that wait, as far as the limits allow.
@@ -26,60 +26,116 @@ pub(crate) fn pump<M: Manager>(raw: &Arc<Raw<M>>) {
     if shared.is_by_hand() {
         return;
     }
-    // O11: a connector too many finds nothing to do; the housekeeper's next visit makes up for one too few.
-    while shared.connectors_starting.load(Ordering::Relaxed) < shared.jobs.len() {
-        let Some(connector) = Connector::begin(raw) else { return };
-        let run = connector.run();
-        match (&shared.spawner, shared.driver.kind()) {
-            (Some(spawn), Kind::Async) => {
-                // Foreign code; if it fails the connector is dropped and a later pump tries again.
-                let _ = catch_unwind(AssertUnwindSafe(|| spawn(Box::pin(run))));
+    let settings = shared.settings.load();
+    let upkeep = settings.maintenance_concurrency;
+    let overdue = shared.growth.overdue(shared.clock.tick());
+    let demand = settings.connect_concurrency.saturating_add(upkeep).saturating_add(overdue);
+    for (which, limit) in [(Which::Demand, demand), (Which::Upkeep, upkeep)] {
+        let lane = which.of(shared);
+        // O11: a connector too many finds nothing to do; the next visit makes up for one too few.
+        let starting = lane.starting.load(Ordering::Relaxed);
+        for _ in starting..lane.jobs.len() {
+            let Some(connector) = Connector::begin(raw, which, limit) else { break };
+            if !launch(connector) {
+                break;
             }
-            _ => {
-                let clock = shared.clock.clone();
-                crew::submit(Box::new(move || {
-                    block_on(run, &clock, Tick::NEVER);
-                }));
-            }
-        }
-        if shared.jobs.is_empty() {
-            return;
         }
     }
 }
 
-/// Does all jobs here and now.
+/// Has it run by whoever can. False: nobody can now.
+fn launch<M: Manager>(connector: Connector<M>) -> bool {
+    let raw = Arc::clone(&connector.raw);
+    let shared = raw.context();
+    // A closed pool may have outlived its runtime; then threads must do what is left.
+    let is_orphaned = raw.is_closed() && shared.visits_since_close() > 1;
+    match &shared.spawner {
+        Some(spawn) if shared.driver.kind() == Kind::Async && !is_orphaned => {
+            // Foreign code. If it fails, or drops what it was given, a later visit tries again.
+            let run = connector.run();
+            catch_unwind(AssertUnwindSafe(|| spawn(Box::pin(run)))).is_ok()
+        }
+        _ => {
+            let clock = shared.clock.clone();
+            crew::submit(Box::new(move || {
+                block_on(connector.run(), &clock, Tick::NEVER);
+            }))
+        }
+    }
+}
+
+/// Does all jobs here and now, and keeps the timers of those that are being done.
 pub(crate) fn run_all<M: Manager>(raw: &Arc<Raw<M>>) {
-    while let Some(job) = raw.context().jobs.pop() {
-        block_on(perform(raw, job), &raw.context().clock, Tick::NEVER);
+    let shared = raw.context();
+    while let Some(job) = shared.demand.jobs.pop().or_else(|| shared.upkeep.jobs.pop()) {
+        let mut work = pin!(perform(raw, job));
+        while block_on(work.as_mut(), &shared.clock, shared.timers.next()).is_none() {
+            super::sweep::fire_timers(raw);
+        }
+    }
+}
+
+/// [`run_all`] for a closed pool by hand. What is done may free slots and so call for more: only the
+/// outermost call does it, or a pool of thousands would overflow the stack.
+pub(crate) fn drain<M: Manager>(raw: &Arc<Raw<M>>) {
+    let shared = raw.context();
+    // O9: orders a job that was queued before a vain attempt against the look after the flag is cleared.
+    while !shared.has_no_jobs() && !shared.draining.swap(true, Ordering::AcqRel) {
+        run_all(raw);
+        // O9
+        shared.draining.swap(false, Ordering::AcqRel);
+    }
+}
+
+/// One of the two lanes.
+#[derive(Clone, Copy)]
+enum Which {
+    Demand,
+    Upkeep,
+}
+
+impl Which {
+    fn of<M: Manager>(self, shared: &Shared<M>) -> &Lane<M> {
+        match self {
+            Self::Demand => &shared.demand,
+            Self::Upkeep => &shared.upkeep,
+        }
     }
 }
 
 /// A connector's place among those that may work at once.
 struct Connector<M: Manager> {
     raw: Arc<Raw<M>>,
+    which: Which,
     has_started: bool,
 }
 
 impl<M: Manager> Connector<M> {
-    fn begin(raw: &Arc<Raw<M>>) -> Option<Self> {
-        reserve(raw.context()).then(|| {
-            // O11
-            raw.context().connectors_starting.fetch_add(1, Ordering::Relaxed);
-            Self { raw: Arc::clone(raw), has_started: false }
-        })
+    fn begin(raw: &Arc<Raw<M>>, which: Which, limit: usize) -> Option<Self> {
+        let lane = which.of(raw.context());
+        lane.connectors
+            // O9; O11 on failure.
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |n| (n < limit).then_some(n + 1))
+            .ok()?;
+        // O11
+        lane.starting.fetch_add(1, Ordering::Relaxed);
+        Some(Self { raw: Arc::clone(raw), which, has_started: false })
+    }
+
+    fn lane(&self) -> &Lane<M> {
+        self.which.of(self.raw.context())
     }
 
     fn started(&mut self) {
         if !std::mem::replace(&mut self.has_started, true) {
             // O11
-            self.raw.context().connectors_starting.fetch_sub(1, Ordering::Relaxed);
+            self.lane().starting.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
     async fn run(mut self) {
         loop {
-            let job = self.raw.context().jobs.pop();
+            let job = self.lane().jobs.pop();
             self.started();
             match job {
                 Some(job) => perform(&self.raw, job).await,
@@ -89,7 +145,7 @@ impl<M: Manager> Connector<M> {
         let raw = Arc::clone(&self.raw);
         drop(self);
         // A job that came between the last look and the leaving.
-        if !raw.context().jobs.is_empty() {
+        if !raw.context().has_no_jobs() {
             pump(&raw);
         }
     }
@@ -99,18 +155,8 @@ impl<M: Manager> Drop for Connector<M> {
     fn drop(&mut self) {
         self.started();
         // O9: orders the leaving before the look at the jobs that follows.
-        self.raw.context().connectors.fetch_sub(1, Ordering::AcqRel);
+        self.lane().connectors.fetch_sub(1, Ordering::AcqRel);
     }
-}
-
-fn reserve<M: Manager>(shared: &Shared<M>) -> bool {
-    let settings = shared.settings.load();
-    let limit = settings.connect_concurrency.saturating_add(settings.maintenance_concurrency);
-    shared
-        .connectors
-        // O9; O11 on failure.
-        .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |n| (n < limit).then_some(n + 1))
-        .is_ok()
 }
 
 /// One job, whatever comes of it.
@@ -158,7 +204,10 @@ async fn open<M: Manager>(raw: &Arc<Raw<M>>, slot: InFlight<M>, replaces: Option
         return;
     }
     let deadline = Deadline::by(&shared.clock, shared.settings.load().connect_timeout, Tick::NEVER);
+    shared.growth.begun(deadline.at());
+    let ended = Ended(&shared.growth, deadline.at());
     let result = call(shared, &deadline, shared.driver.connect(&shared.manager, &deadline)).await;
+    drop(ended);
     match flatten(result) {
         Ok(connection) => {
             let Some(vacant) = slot.end() else { return };
@@ -197,6 +246,15 @@ async fn open<M: Manager>(raw: &Arc<Raw<M>>, slot: InFlight<M>, replaces: Option
     shared.notices.post();
 }
 
+/// Notes that a connect is over, however it ended.
+struct Ended<'a>(&'a Growth, Tick);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.ended(self.1);
+    }
+}
+
 /// Make before break: the fresh connection is there, the old one may go if nobody holds it. If somebody
 /// does, the next sweep finds it.
 fn retire_replaced<M: Manager>(raw: &Raw<M>, old: Replaces) {
@@ -210,34 +268,38 @@ fn retire_replaced<M: Manager>(raw: &Raw<M>, old: Replaces) {
 async fn close<M: Manager>(raw: &Arc<Raw<M>>, slot: OutOfService<M>, retire: bool) {
     let shared = raw.context();
     let Some(slot) = slot.end() else { return };
-    let _gauge = Maintenance::enter(raw);
     let (vacant, entry) = slot.vacate();
+    let _leaving = Leaving::new(vacant, retire);
     let deadline = Deadline::by(&shared.clock, shared.settings.load().close_timeout, Tick::NEVER);
     let goodbye = shared.driver.close(&shared.manager, entry.connection, &deadline);
     // Nothing hangs on how it ends: the connection is gone.
     let _ = call(shared, &deadline, goodbye).await;
     shared.counters.closes.add();
-    drop(_gauge);
-    if retire || raw.take_debt() {
-        vacant.retire();
-    } else {
-        drop(vacant);
+}
+
+/// A slot whose connection is being closed: under maintenance until it is dropped, then vacant, or retired.
+struct Leaving<M: Manager> {
+    vacant: Option<Vacant<Pooled<M>>>,
+    retire: bool,
+}
+
+impl<M: Manager> Leaving<M> {
+    fn new(vacant: Vacant<Pooled<M>>, retire: bool) -> Self {
+        vacant.pool().context().in_maintenance.fetch_add(1, Ordering::Relaxed); // O11
+        Self { vacant: Some(vacant), retire }
     }
 }
 
-/// Counts a slot as under maintenance while its connection is being closed.
-struct Maintenance<'a, M: Manager>(&'a Raw<M>);
-
-impl<'a, M: Manager> Maintenance<'a, M> {
-    fn enter(raw: &'a Raw<M>) -> Self {
-        raw.context().in_maintenance.fetch_add(1, Ordering::Relaxed); // O11
-        Self(raw)
-    }
-}
-
-impl<M: Manager> Drop for Maintenance<'_, M> {
+impl<M: Manager> Drop for Leaving<M> {
     fn drop(&mut self) {
-        self.0.context().in_maintenance.fetch_sub(1, Ordering::Relaxed); // O11
+        let Some(vacant) = self.vacant.take() else { return };
+        let raw = vacant.keep_alive();
+        raw.context().in_maintenance.fetch_sub(1, Ordering::Relaxed); // O11
+        if self.retire || raw.take_debt() {
+            vacant.retire();
+        } else {
+            drop(vacant);
+        }
     }
 }
 
@@ -259,25 +321,15 @@ async fn reset<M: Manager>(raw: &Arc<Raw<M>>, mut slot: OutOfService<M>) {
 async fn ping<M: Manager>(
     raw: &Arc<Raw<M>>,
     slot: OutOfService<M>,
-    appointment: Option<Arc<Waiter>>,
+    appointment: Option<Appointment>,
 ) {
-    match check(raw, slot, Tick::NEVER).await {
-        Some(slot) => match appointment {
-            Some(waiter) if raw.is_closed() => {
-                drop(slot);
-                waiter.close().fire();
-            }
-            Some(waiter) => match waiter.grant(slot) {
-                Ok(wakes) => wakes.fire(),
-                Err(slot) => drop(slot),
-            },
-            None => super::release::put_back(slot),
-        },
-        None => {
-            if let Some(waiter) = appointment {
-                waiter.fail().fire();
-            }
-        }
+    let Some(slot) = check(raw, slot).await else { return };
+    let unclaimed = match appointment {
+        Some(appointment) => appointment.keep(slot),
+        None => Err(slot),
+    };
+    if let Err(slot) = unclaimed {
+        super::release::put_back_checked(slot);
     }
 }
 
@@ -285,10 +337,10 @@ async fn ping<M: Manager>(
 pub(crate) async fn check<M: Manager>(
     raw: &Raw<M>,
     mut slot: OutOfService<M>,
-    latest: Tick,
 ) -> Option<super::shared::Slot<M>> {
     let shared = raw.context();
-    let deadline = Deadline::by(&shared.clock, shared.settings.load().ping_timeout, latest);
+    let deadline = Deadline::by(&shared.clock, shared.settings.load().ping_timeout, Tick::NEVER);
+    slot.is_being_pinged();
     let generation = shared.generation();
     let connection = &mut slot.slot()?.value_mut().connection;
     shared.counters.pings.add();

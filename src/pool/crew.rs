@@ -23,20 +23,22 @@ fn lock() -> MutexGuard<'static, Crew> {
     CREW.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Has a thread do `task`. If the system gives no thread, the task is dropped: its owner must notice.
-pub(crate) fn submit(task: Task) {
+/// Has a thread do `task`. False if the system gives no thread; the task is dropped then.
+pub(crate) fn submit(task: Task) -> bool {
     let mut crew = lock();
     crew.tasks.push_back(task);
     if crew.idle >= crew.tasks.len() {
         drop(crew);
         BELL.notify_one();
-        return;
+        return true;
     }
     drop(crew);
-    if thread::Builder::new().name("caliburn-connector".into()).spawn(work).is_err() {
+    let has_thread = thread::Builder::new().name("caliburn-connector".into()).spawn(work).is_ok();
+    if !has_thread {
         let task = lock().tasks.pop_back();
         drop(task);
     }
+    has_thread
 }
 
 fn work() {

@@ -12,7 +12,9 @@ use super::shared::Raw;
 use crate::clock::Tick;
 use crate::error::NotReady;
 use crate::manager::Manager;
-use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{
+    Arc, AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering, PoisonError,
+};
 use std::time::Duration;
 
 /// The wait after the first failure, doubled with each further one.
@@ -36,6 +38,8 @@ pub(crate) struct Growth {
     permanent: AtomicBool,
     /// So many connections are to be opened at the start.
     warm_up: AtomicUsize,
+    /// When those in flight ought to be over.
+    limits: Mutex<Vec<Tick>>,
 }
 
 // O11 throughout: these figures steer; no memory is reached through them. `in_flight` is exact because
@@ -50,7 +54,27 @@ impl Growth {
             begun_at: AtomicU64::new(0),
             permanent: AtomicBool::new(false),
             warm_up: AtomicUsize::new(initial_size),
+            limits: Mutex::new(Vec::new()),
         }
+    }
+
+    /// A connect that ought to be over by `limit` has been begun.
+    pub(crate) fn begun(&self, limit: Tick) {
+        self.limits.lock().unwrap_or_else(PoisonError::into_inner).push(limit);
+    }
+
+    /// It is over.
+    pub(crate) fn ended(&self, limit: Tick) {
+        let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(index) = limits.iter().position(|known| *known == limit) {
+            limits.swap_remove(index);
+        }
+    }
+
+    /// How many connects ought to be over and are not.
+    pub(crate) fn overdue(&self, now: Tick) -> usize {
+        let limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        limits.iter().filter(|limit| **limit <= now).count()
     }
 
     pub(crate) fn in_flight(&self) -> usize {
@@ -93,7 +117,7 @@ impl Growth {
         self.retry_at.store(0, Ordering::Relaxed); // O11
         self.permanent.store(false, Ordering::Relaxed); // O11
         let ramp = self.ramp.load(Ordering::Relaxed); // O11
-        let ramp = if still_waiting { (ramp * 2).min(concurrency) } else { 1 };
+        let ramp = if still_waiting { ramp.saturating_mul(2).min(concurrency) } else { 1 };
         self.ramp.store(ramp, Ordering::Relaxed); // O11
     }
 
@@ -123,12 +147,13 @@ fn wanted<M: Manager>(raw: &Raw<M>) -> (usize, usize) {
     let gauges = raw.gauges();
     let open = open(raw);
     let warm_up = shared.growth.warm_up.load(Ordering::Relaxed); // O11
-    if warm_up > 0 && open >= warm_up {
+    if warm_up > 0 && open >= warm_up.min(settings.max_size) {
         shared.growth.warm_up.store(0, Ordering::Relaxed); // O11
     }
     let missing = settings.min_size.max(warm_up).saturating_sub(open);
     let missing_idle = settings.min_idle.saturating_sub(gauges.idle);
-    (gauges.waiting, missing.max(missing_idle))
+    let room = settings.max_size.saturating_sub(open);
+    (gauges.waiting, missing.max(missing_idle).min(room))
 }
 
 /// Open connections, whoever has them.
@@ -161,7 +186,7 @@ pub(crate) fn not_ready<M: Manager>(raw: &Raw<M>) -> NotReady<M::Error> {
 /// Gives one connect back if it is not needed any more.
 pub(crate) fn spare<M: Manager>(raw: &Raw<M>) -> bool {
     let (waiting, missing) = wanted(raw);
-    raw.context().growth.spare(waiting + missing)
+    raw.context().growth.spare(waiting.saturating_add(missing))
 }
 
 /// A connect in flight has become a connection.
@@ -181,7 +206,9 @@ pub(crate) fn grow<M: Manager>(raw: &Arc<Raw<M>>) {
         let (waiting, missing) = wanted(raw);
         let ramp = growth.ramp.load(Ordering::Relaxed); // O11
         let concurrency = shared.settings.load().connect_concurrency;
-        let allowed = (missing + waiting.min(ramp)).min(concurrency);
+        let allowed = missing.saturating_add(waiting.min(ramp)).min(concurrency);
+        // A connect that its driver keeps beyond its limit must not stand in the way of others.
+        let allowed = allowed.saturating_add(if allowed > 0 { growth.overdue(now) } else { 0 });
         if allowed == 0 || (now < growth.retry_at() && shared.clock.now() < growth.retry_at()) {
             break;
         }

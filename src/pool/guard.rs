@@ -18,6 +18,7 @@ use std::ops::{Deref, DerefMut};
 ///
 /// It is two words, `'static`, and holds no reference count of its own. Extras are associated functions, so
 /// that they hide no method of the driver's: `PooledConnection::info(&conn)`.
+#[must_use = "a connection that is not kept goes back at once"]
 pub struct PooledConnection<M: Manager>(Lent<Pooled<M>>);
 
 impl<M: Manager> PooledConnection<M> {
@@ -34,6 +35,7 @@ impl<M: Manager> PooledConnection<M> {
     ///     PooledConnection::detach(conn)
     /// }
     /// ```
+    #[must_use = "a connection that is not kept is closed"]
     pub fn detach(this: Self) -> M::Connection {
         let slot = end_of_loan(this);
         let raw = slot.keep_alive();

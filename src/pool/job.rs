@@ -4,8 +4,9 @@ use super::shared::{Pooled, Raw, Slot};
 use crate::health::EvictionCause;
 use crate::manager::Manager;
 use crate::raw::slots::Vacant;
-use crate::raw::waiters::Waiter;
-use crate::sync::{Arc, Ordering};
+use crate::raw::waiters::{Waiter, Wakes};
+use crate::sync::{Arc, ArrayQueue, AtomicUsize, Ordering};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// One piece of work. It owns the slot it is about.
 pub(crate) enum Job<M: Manager> {
@@ -15,6 +16,26 @@ pub(crate) enum Job<M: Manager> {
     Tend(OutOfService<M>, Task),
 }
 
+/// Jobs of one sort and the connectors that do them. There are two lanes, so that what borrowers wait for
+/// (connects, and pings of connections promised to them) is never held up by hanging closes.
+pub(crate) struct Lane<M: Manager> {
+    pub(crate) jobs: ArrayQueue<Job<M>>,
+    /// Connectors at work.
+    pub(crate) connectors: AtomicUsize,
+    /// Those of them that have not yet looked for a job.
+    pub(crate) starting: AtomicUsize,
+}
+
+impl<M: Manager> Lane<M> {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self {
+            jobs: ArrayQueue::new(capacity),
+            connectors: AtomicUsize::new(0),
+            starting: AtomicUsize::new(0),
+        }
+    }
+}
+
 /// What to do with an open connection.
 pub(crate) enum Task {
     /// Close it. If `retire`, its slot goes out of use.
@@ -22,7 +43,37 @@ pub(crate) enum Task {
     /// Reset it, then put it back.
     Reset,
     /// Ping it, then put it back, or hand it to the one who has an appointment.
-    Ping(Option<Arc<Waiter>>),
+    Ping(Option<Appointment>),
+}
+
+/// Somebody waits for this connection in particular. Dropped unkept, it tells him so.
+pub(crate) struct Appointment(Option<Arc<Waiter>>);
+
+impl Appointment {
+    pub(crate) fn with(waiter: Arc<Waiter>) -> Self {
+        Self(Some(waiter))
+    }
+
+    /// Hands the connection over, or back if nobody waits any more.
+    pub(crate) fn keep<M: Manager>(mut self, slot: Slot<M>) -> Result<(), Slot<M>> {
+        match self.0.take() {
+            Some(waiter) if slot.pool().is_closed() => {
+                drop(slot);
+                waiter.close().fire();
+                Ok(())
+            }
+            Some(waiter) => waiter.grant(slot).map(Wakes::fire),
+            None => Err(slot),
+        }
+    }
+}
+
+impl Drop for Appointment {
+    fn drop(&mut self) {
+        if let Some(waiter) = self.0.take() {
+            waiter.fail().fire();
+        }
+    }
 }
 
 /// The connection that a fresh one replaces.
@@ -36,18 +87,21 @@ pub(crate) struct Replaces {
 
 /// A connection that must not be lent, and is counted as such. Dropped, because a task was cancelled or a
 /// callback panicked, it is closed.
-pub(crate) struct OutOfService<M: Manager>(Option<Slot<M>>);
+pub(crate) struct OutOfService<M: Manager> {
+    slot: Option<Slot<M>>,
+    is_being_pinged: bool,
+}
 
 impl<M: Manager> OutOfService<M> {
     pub(crate) fn new(slot: Slot<M>) -> Self {
         // O11: a gauge.
         slot.pool().context().in_maintenance.fetch_add(1, Ordering::Relaxed);
-        Self(Some(slot))
+        Self { slot: Some(slot), is_being_pinged: false }
     }
 
     /// Ends it: the connection is fit, or is about to be closed.
     pub(crate) fn end(mut self) -> Option<Slot<M>> {
-        let slot = self.0.take();
+        let slot = self.slot.take();
         if let Some(slot) = &slot {
             // O11
             slot.pool().context().in_maintenance.fetch_sub(1, Ordering::Relaxed);
@@ -56,17 +110,28 @@ impl<M: Manager> OutOfService<M> {
     }
 
     pub(crate) fn slot(&mut self) -> Option<&mut Slot<M>> {
-        self.0.as_mut()
+        self.slot.as_mut()
+    }
+
+    /// From here on a drop means that a ping was cancelled.
+    pub(crate) fn is_being_pinged(&mut self) {
+        self.is_being_pinged = true;
     }
 }
 
 impl<M: Manager> Drop for OutOfService<M> {
     fn drop(&mut self) {
-        if let Some(slot) = self.0.take() {
+        if let Some(slot) = self.slot.take() {
             let shared = slot.pool().context();
-            shared.count_eviction(EvictionCause::PingCancelled);
             shared.in_maintenance.fetch_sub(1, Ordering::Relaxed); // O11
-            Job::close_uncounted(slot, false);
+            let is_as_before = self.is_being_pinged
+                && catch_unwind(AssertUnwindSafe(|| shared.manager.ping_is_cancel_safe()))
+                    .unwrap_or(false);
+            if is_as_before {
+                drop(slot);
+            } else {
+                Job::close(slot, EvictionCause::PingCancelled);
+            }
         }
     }
 }
@@ -81,24 +146,20 @@ impl<M: Manager> Job<M> {
     /// Has the connection closed. Takes no lock, allocates nothing and waits for nobody.
     pub(crate) fn close(slot: Slot<M>, cause: EvictionCause) {
         slot.pool().context().count_eviction(cause);
-        Self::close_uncounted(slot, false);
+        Self::tend(slot, Task::Close { retire: false });
     }
 
     /// The same, and its slot goes out of use; the caller has taken a unit of the debt.
     pub(crate) fn retire(slot: Slot<M>) {
         slot.pool().context().count_eviction(EvictionCause::Surplus);
-        Self::close_uncounted(slot, true);
-    }
-
-    fn close_uncounted(slot: Slot<M>, retire: bool) {
-        Self::tend(slot, Task::Close { retire });
+        Self::tend(slot, Task::Close { retire: true });
     }
 
     pub(crate) fn reset(slot: Slot<M>) {
         Self::tend(slot, Task::Reset);
     }
 
-    pub(crate) fn ping(slot: Slot<M>, appointment: Option<Arc<Waiter>>) {
+    pub(crate) fn ping(slot: Slot<M>, appointment: Option<Appointment>) {
         Self::tend(slot, Task::Ping(appointment));
     }
 
@@ -109,12 +170,16 @@ impl<M: Manager> Job<M> {
 
     fn enqueue(self, raw: &Arc<Raw<M>>) {
         let shared = raw.context();
+        let lane = match &self {
+            Self::Open(..) | Self::Tend(_, Task::Ping(Some(_))) => &shared.demand,
+            Self::Tend(..) => &shared.upkeep,
+        };
         // Each job owns one of `capacity` slots, and so many places there are.
-        let refused = shared.jobs.push(self);
+        let refused = lane.jobs.push(self);
         debug_assert!(refused.is_ok());
         if shared.is_by_hand() && raw.is_closed() {
             // Nobody may ever crank a closed pool again.
-            super::connector::run_all(raw);
+            super::connector::drain(raw);
         } else {
             shared.ring();
         }

@@ -217,6 +217,7 @@ impl<M: Manager> Pool<M> {
     }
 
     /// Changes some of the settings under a lock, so that two who do it at once do not undo each other.
+    /// `change` must not change the settings of this pool by itself: it would wait for its own lock.
     ///
     /// # Errors
     ///
@@ -239,11 +240,13 @@ impl<M: Manager> Pool<M> {
         after.validate(self.raw.capacity(), None)?;
         let by = before.max_size as i64 - after.max_size as i64;
         shared.settings.store(Arc::new(after));
-        self.raw.adjust(by);
         drop(changing);
+        // Differences add up to the same, in whatever order they are made.
+        self.raw.adjust(by);
         sweep::shed(&self.raw);
         growth::grow(&self.raw);
         shared.ring();
+        shared.notices.post();
         Ok(())
     }
 
@@ -313,19 +316,19 @@ impl<M: Manager> Pool<M> {
         self.raw.ledgers().filter_map(|ledger: &Ledger| ledger.holder(now)).collect()
     }
 
-    /// Does on this thread what the housekeeper and its connectors would do now: keeps deadlines, goes on
-    /// with a sweep or begins one that is due, opens and closes. Returns when it finds nothing more to do.
+    /// Does on this thread what the housekeeper would do now: keeps deadlines, goes on with a sweep or begins
+    /// one that is due, asks for growth.
     ///
-    /// The futures of an async manager are driven on this thread. Needed only for a pool built
-    /// [`by_hand`](Builder::by_hand).
+    /// In a pool built [`by_hand`](Builder::by_hand), and only there is it needed, it also does what connectors
+    /// would do, drives the futures of an async manager, and returns when it finds nothing more to do. A
+    /// connect that hangs keeps it until its limit.
     pub fn maintain(&self) {
         loop {
             sweep::visit(&self.raw);
-            let had_jobs = !self.shared().jobs.is_empty();
-            connector::run_all(&self.raw);
-            if !had_jobs && (sweep::is_over(&self.raw) || !self.shared().is_by_hand()) {
+            if self.shared().has_no_jobs() || !self.shared().is_by_hand() {
                 return;
             }
+            connector::run_all(&self.raw);
         }
     }
 
@@ -343,7 +346,10 @@ impl<M: Manager> Pool<M> {
     /// They were not in time, or connecting failed for good.
     pub fn ready(&self, timeout: Duration) -> Result<(), NotReady<M::Error>> {
         if self.shared().is_by_hand() {
+            // Nobody else will do anything about it.
             self.maintain();
+            return growth::is_ready(&self.raw)
+                .unwrap_or_else(|| Err(growth::not_ready(&self.raw)));
         }
         let deadline = self.shared().clock.now() + timeout;
         block_on(self.until_ready(), &self.shared().clock, deadline)

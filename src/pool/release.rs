@@ -93,7 +93,13 @@ fn send_away<M: Manager>(slot: Slot<M>, fate: Fate) {
     }
 }
 
-/// A connection has been reset or pinged, and is to be idle unless the strategy objects.
+/// A connection has been pinged, and is to be idle again. Its strategy was asked when it came back.
+pub(crate) fn put_back_checked<M: Manager>(slot: Slot<M>) {
+    let fate = if slot.pool().is_in_debt() { Fate::Retire } else { Fate::Idle };
+    send_away(slot, fate);
+}
+
+/// A connection has been reset, and is to be idle unless the strategy objects.
 pub(crate) fn put_back<M: Manager>(mut slot: Slot<M>) {
     let fate = catch_unwind(AssertUnwindSafe(|| judge(&mut slot)))
         .unwrap_or(Fate::Close(EvictionCause::Panicked));

@@ -1,7 +1,7 @@
 //! What all parts of one pool share: the context of its [`RawPool`].
 
 use super::growth::Growth;
-use super::job::Job;
+use super::job::{Job, Lane};
 use super::notices::Notices;
 use super::timers::Timers;
 use crate::clock::{Clock, Tick};
@@ -13,7 +13,7 @@ use crate::raw::slots::Occupied;
 use crate::raw::{House, RawPool};
 use crate::stats::{Counters, Evictions, Ledger, Stats};
 use crate::sync::{
-    Arc, ArrayQueue, AtomicU64, AtomicUsize, Mutex, OnceLock, Ordering, Weak, thread,
+    Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, OnceLock, Ordering, Weak, thread,
 };
 use arc_swap::{ArcSwap, ArcSwapOption};
 use std::marker::PhantomData;
@@ -130,12 +130,13 @@ pub(crate) struct Shared<M: Manager> {
     pub(crate) changing: Mutex<()>,
     pub(crate) counters: Counters,
     pub(crate) growth: Growth,
-    /// What is waiting for a connector. Each job owns a slot, so there is room for all.
-    pub(crate) jobs: ArrayQueue<Job<M>>,
-    /// Connectors at work.
-    pub(crate) connectors: AtomicUsize,
-    /// Those of them that have not yet looked for a job.
-    pub(crate) connectors_starting: AtomicUsize,
+    /// What borrowers wait for.
+    pub(crate) demand: Lane<M>,
+    /// What nobody waits for.
+    pub(crate) upkeep: Lane<M>,
+    pub(crate) visits_since_close: AtomicUsize,
+    /// A closed pool by hand is being drained.
+    pub(crate) draining: AtomicBool,
     /// Connections queued for, or under, maintenance.
     pub(crate) in_maintenance: AtomicUsize,
     pub(crate) spawner: Option<Spawner>,
@@ -155,6 +156,22 @@ impl<M: Manager> Shared<M> {
     /// Nobody works in the background: `maintain` does it all.
     pub(crate) fn is_by_hand(&self) -> bool {
         self.housekeeper.get().is_none()
+    }
+
+    /// The housekeeper has looked in on the closed pool.
+    pub(crate) fn note_visit_after_close(&self) {
+        // O11
+        self.visits_since_close.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn visits_since_close(&self) -> usize {
+        // O11
+        self.visits_since_close.load(Ordering::Relaxed)
+    }
+
+    /// Nothing waits for a connector.
+    pub(crate) fn has_no_jobs(&self) -> bool {
+        self.demand.jobs.is_empty() && self.upkeep.jobs.is_empty()
     }
 
     /// Calls the housekeeper. Takes no lock and does not wait.

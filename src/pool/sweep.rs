@@ -7,7 +7,7 @@ use super::growth;
 use super::job::{Job, Replaces};
 use super::shared::{Raw, Slot, refresh};
 use crate::clock::Tick;
-use crate::health::{EvictionCause, Verdict};
+use crate::health::{EvictionCause, Occasions, Verdict};
 use crate::manager::Manager;
 use crate::sync::{Arc, MutexGuard, Ordering, PoisonError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -37,10 +37,6 @@ impl Sweep {
         self.may_shrink = true;
         raw.context().counters.sweeps.add();
     }
-
-    fn is_over(&self) -> bool {
-        self.left.is_empty() && !self.may_shrink
-    }
 }
 
 fn lock<M: Manager>(raw: &Raw<M>) -> MutexGuard<'_, Sweep> {
@@ -57,23 +53,27 @@ pub(crate) fn begin<M: Manager>(raw: &Raw<M>) {
     lock(raw).begin(raw, raw.context().clock.now());
 }
 
-/// Nothing of the current pass is left to be planned.
-pub(crate) fn is_over<M: Manager>(raw: &Raw<M>) -> bool {
-    lock(raw).is_over()
-}
-
-/// Does what is due, and says when to come again.
-pub(crate) fn visit<M: Manager>(raw: &Arc<Raw<M>>) -> Tick {
+/// Wakes the futures whose time has come.
+pub(crate) fn fire_timers<M: Manager>(raw: &Raw<M>) -> Tick {
     let shared = raw.context();
     let now = shared.clock.now();
     for waker in shared.timers.take_due(now) {
         let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
     }
+    now
+}
+
+/// Does what is due, and says when to come again.
+pub(crate) fn visit<M: Manager>(raw: &Arc<Raw<M>>) -> Tick {
+    let shared = raw.context();
+    let now = fire_timers(raw);
     if raw.next_deadline() <= now.0 {
         raw.expire(now.0);
     }
     let mut next = Tick::NEVER;
-    if !raw.is_closed() {
+    if raw.is_closed() {
+        shared.note_visit_after_close();
+    } else {
         shed(raw);
         next = pass(raw, now);
         if raw.gauges().waiting > 0 {
@@ -129,6 +129,9 @@ fn judge<M: Manager>(raw: &Arc<Raw<M>>, mut slot: Slot<M>, now: Tick) {
     let shared = raw.context();
     let verdict = catch_unwind(AssertUnwindSafe(|| {
         let (entry, ledger, _) = slot.parts();
+        if !shared.occasions.intersects(Occasions::SWEEP) {
+            return Verdict::Keep;
+        }
         shared.strategy.on_sweep(refresh(entry, ledger, shared, now))
     }));
     match verdict {

@@ -157,27 +157,34 @@ impl<'a, H: House> Ticket<'a, H> {
         Arc::clone(&self.waiter)
     }
 
+    /// Somebody has settled it already.
+    pub(crate) fn is_settled(&self) -> bool {
+        !self.waiter.is_waiting()
+    }
+
     /// Ready once the waiter has been settled; else `cx` is woken when it is.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome<H>> {
         // O6: acquires the granted slot (O5).
         if let Some(outcome) = self.read(self.waiter.state.load(Ordering::Acquire)) {
             return Poll::Ready(outcome);
         }
-        let mut waker = self.waiter.lock_waker();
-        if waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            return Poll::Pending;
+        if !self.knows(cx.waker()) {
+            // Cloning and dropping wakers is foreign code: never under the lock.
+            let fresh = cx.waker().clone();
+            let stale = self.waiter.lock_waker().replace(fresh);
+            drop(stale);
         }
-        drop(waker);
-        // Cloning and dropping wakers is foreign code: never under the lock.
-        let fresh = cx.waker().clone();
-        waker = self.waiter.lock_waker();
-        let stale = waker.replace(fresh);
-        drop(waker);
-        drop(stale);
-        // O7: a read-modify-write, so that it comes either after the settling (O5) and sees it, or before
+        // Even if the waker was known: a settler may have found the lock taken and left the waking to this
+        // look. O7: a read-modify-write, so that it comes either after the settling (O5) and sees it, or before
         // and then the settler sees the lock free and the fresh waker in it.
         let state = self.waiter.state.fetch_add(0, Ordering::AcqRel);
         self.read(state).map_or(Poll::Pending, Poll::Ready)
+    }
+
+    fn knows(&self, waker: &Waker) -> bool {
+        let known = self.waiter.lock_waker();
+        crate::sync::switch_point();
+        known.as_ref().is_some_and(|known| known.will_wake(waker))
     }
 
     fn read(&self, state: usize) -> Option<Outcome<H>> {
@@ -198,22 +205,25 @@ impl<'a, H: House> Ticket<'a, H> {
 
 impl<H: House> Drop for Ticket<'_, H> {
     fn drop(&mut self) {
-        // O5
-        if self.waiter.settle(CANCELLED) {
-            drop(self.waiter.lock_waker().take());
+        let was_waiting = self.waiter.settle(CANCELLED);
+        // The node may outlive the ticket; the waker must not, as its destructor is foreign code that the
+        // matchmaker would run.
+        let stale = self.waiter.lock_waker().take();
+        if was_waiting {
             if self.in_line {
                 self.pool.room.left();
                 if self.pool.room.is_littered() {
                     self.pool.dispatch();
                 }
             }
-            return;
+        } else {
+            // O6: acquires the granted slot.
+            let state = self.waiter.state.load(Ordering::Acquire);
+            if state >= FIRST_GRANT {
+                drop(self.read(state));
+            }
         }
-        // O6: acquires the granted slot.
-        let state = self.waiter.state.load(Ordering::Acquire);
-        if state >= FIRST_GRANT {
-            drop(self.read(state));
-        }
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(stale)));
     }
 }
 
@@ -375,19 +385,20 @@ impl<H: House> RawPool<H> {
         let mut desk = room.desk.lock().unwrap_or_else(PoisonError::into_inner);
         let desk = &mut *desk;
         let expire_to = self.requested_expiry(desk);
+        // O4: rides on the call. Taken before the inbox is drained, so that none is missed.
+        let fail_all = room.fail_all.swap(false, Ordering::Relaxed);
+        let mut ahead = 0;
         while let Some(waiter) = room.inbox.pop() {
             if waiter.ahead {
-                desk.line.push_front(waiter);
+                desk.line.insert(ahead, waiter);
+                ahead += 1;
             } else {
                 desk.line.push_back(waiter);
             }
         }
         if self.is_closed() {
             self.settle_line(desk, CLOSED, wakes);
-        // O4
-        } else if room.fail_all.load(Ordering::Relaxed) {
-            // O4
-            room.fail_all.store(false, Ordering::Relaxed);
+        } else if fail_all {
             self.settle_line(desk, FAILED, wakes);
         }
         if let Some(now) = expire_to {

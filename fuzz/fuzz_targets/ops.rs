@@ -1,0 +1,22 @@
+//! Operations on the public face of a pool, beside the twin that the property tests have.
+#![no_main]
+
+#[path = "../../tests/common/mod.rs"]
+mod common;
+#[path = "../../tests/common/twin.rs"]
+mod twin;
+
+use libfuzzer_sys::{arbitrary, fuzz_target};
+use twin::{Op, Setup};
+
+#[derive(arbitrary::Arbitrary, Debug)]
+struct Input {
+    setup: (u8, u8, u8, u8),
+    ops: Vec<(u8, u8)>,
+}
+
+fuzz_target!(|input: Input| {
+    let (capacity, max_size, min_size, kind) = input.setup;
+    let ops: Vec<Op> = input.ops.iter().take(200).map(|(kind, n)| Op::of(*kind, *n)).collect();
+    twin::run(Setup::of(capacity, max_size, min_size, kind), &ops);
+});

@@ -1,0 +1,93 @@
+//! Random operations on a pool and on a slow, obviously right twin of it.
+
+mod common;
+#[path = "common/twin.rs"]
+mod twin;
+
+use common::Fake;
+use proptest::prelude::*;
+use std::time::Duration;
+use twin::{Op, Setup, run};
+
+fn setups(kinds: std::ops::Range<u8>) -> impl Strategy<Value = Setup> {
+    (0..4u8, 0..4u8, 0..4u8, kinds).prop_map(|(capacity, max_size, min_size, kind)| {
+        Setup::of(capacity, max_size, min_size, kind)
+    })
+}
+
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    let op = (0..Op::KINDS, 0..4u8).prop_map(|(kind, which)| Op::of(kind, which));
+    proptest::collection::vec(op, 0..100)
+}
+
+/// Failures are printed in full, so no file of seeds is kept.
+fn config() -> ProptestConfig {
+    ProptestConfig { failure_persistence: None, ..ProptestConfig::default() }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn a_pool_does_what_its_twin_does(setup in setups(0..8), ops in ops()) {
+        run(setup, &ops);
+    }
+
+    #[test]
+    fn the_accounts_agree_whatever_the_strategy(setup in setups(8..16), ops in ops()) {
+        run(setup, &ops);
+    }
+
+    #[test]
+    fn settings_that_contradict_each_other_change_nothing(
+        capacity in 1..6usize, max_size in 0..8usize, min_size in 0..8usize, min_idle in 0..8usize
+    ) {
+        let pool = caliburn::Pool::builder(Fake::new())
+            .by_hand()
+            .capacity(capacity)
+            .max_size(1)
+            .build()
+            .unwrap();
+        let before = pool.settings();
+        let mut after = before.clone();
+        (after.max_size, after.min_size, after.min_idle) = (max_size, min_size, min_idle);
+        let is_valid = (1..=capacity).contains(&max_size)
+            && min_size <= max_size
+            && min_idle <= max_size;
+        prop_assert_eq!(pool.set(after.clone()).is_ok(), is_valid);
+        prop_assert_eq!(pool.settings(), if is_valid { after } else { before });
+    }
+
+    #[test]
+    fn the_quantiles_of_the_wait_time_rise_and_end_at_the_greatest(
+        waits in proptest::collection::vec(0..1u64 << 40, 0..20)
+    ) {
+        let (clock, hand) = caliburn::Clock::mock();
+        let pool =
+            caliburn::Pool::builder(Fake::new()).by_hand().clock(clock).max_size(1).build().unwrap();
+        // Each waits in line for a connection that is opened so much later.
+        for nanos in &waits {
+            let mut wait = Box::pin(pool.get_timeout_async(Duration::MAX));
+            prop_assert!(common::poll_once(&mut wait).is_pending());
+            hand.advance(Duration::from_nanos(*nanos));
+            pool.maintain();
+            let std::task::Poll::Ready(Ok(conn)) = common::poll_once(&mut wait) else {
+                panic!("not served");
+            };
+            caliburn::PooledConnection::condemn(conn);
+            pool.maintain();
+        }
+        let histogram = pool.stats().wait_time;
+        prop_assert_eq!(histogram.count(), waits.len() as u64);
+        let greatest = waits.iter().max().copied().unwrap_or_default();
+        prop_assert_eq!(histogram.max(), Duration::from_nanos(greatest));
+        let quantiles: Vec<_> = (0..=20).map(|n| histogram.quantile(f64::from(n) / 20.0)).collect();
+        prop_assert!(quantiles.is_sorted(), "{:?}", quantiles);
+        prop_assert_eq!(quantiles[20], histogram.max());
+        for (n, right) in [(10, 0.5), (18, 0.9)] {
+            // At least that share of the waits is no longer than the quantile.
+            let below = waits.iter().filter(|w| Duration::from_nanos(**w) <= quantiles[n]).count();
+            prop_assert!(below as f64 >= (right * waits.len() as f64).floor());
+        }
+    }
+}

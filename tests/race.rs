@@ -1,0 +1,153 @@
+//! Threads at a pool's throat: for ThreadSanitizer, which `.ci/deep` runs it under, and for any other run.
+//!
+//! Without the test harness, whose own threads ThreadSanitizer complains about; see `.ci/tsan.supp`. The
+//! connections carry plain numbers that borrowers change, so a slot with two owners is a data race.
+#![allow(missing_docs)]
+
+use caliburn::{BlockingManager, Deadline, GetError, Manager, Pool, PooledConnection};
+use std::convert::Infallible;
+use std::future::Future;
+use std::hint::black_box;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::{Context, Poll, Waker};
+use std::thread;
+use std::time::Duration;
+
+const THREADS: usize = 4;
+const ROUNDS: usize = 300;
+const PLENTY: Duration = Duration::from_secs(20);
+
+struct Numbers {
+    alive: Arc<AtomicUsize>,
+}
+
+struct Number {
+    /// Changed by borrowers and pings without any synchronisation of their own.
+    value: u64,
+    is_broken: bool,
+    alive: Arc<AtomicUsize>,
+}
+
+impl Drop for Number {
+    fn drop(&mut self) {
+        self.alive.fetch_sub(1, Relaxed);
+    }
+}
+
+impl Manager for Numbers {
+    type Connection = Number;
+    type Error = Infallible;
+
+    fn has_broken(&self, conn: &mut Number) -> bool {
+        conn.value += 1;
+        conn.is_broken
+    }
+}
+
+impl BlockingManager for Numbers {
+    fn connect(&self, _: &Deadline) -> Result<Number, Infallible> {
+        self.alive.fetch_add(1, Relaxed);
+        Ok(Number { value: 0, is_broken: false, alive: Arc::clone(&self.alive) })
+    }
+
+    fn ping(&self, conn: &mut Number, _: &Deadline) -> Result<(), Infallible> {
+        conn.value += 1;
+        Ok(())
+    }
+}
+
+/// What one thread does in one round.
+fn hammer(pool: &Pool<Numbers>, thread: usize, round: usize) -> Result<(), GetError<Infallible>> {
+    match (thread + round) % 12 {
+        0..=4 => pool.get_timeout(PLENTY)?.value += 1,
+        5 => {
+            if let Ok(mut conn) = pool.try_get() {
+                conn.value += 1;
+            }
+        }
+        6 => {
+            // A task that waits, and leaves or takes what it was given.
+            let mut wait = pin!(pool.get_timeout_async(PLENTY));
+            let mut cx = Context::from_waker(Waker::noop());
+            for _ in 0..=round % 3 {
+                if let Poll::Ready(conn) = wait.as_mut().poll(&mut cx) {
+                    conn?.value += 1;
+                    break;
+                }
+                thread::yield_now();
+            }
+        }
+        7 => {
+            let mut conn = pool.get_timeout(PLENTY)?;
+            conn.value += 1;
+            conn.is_broken = round.is_multiple_of(3);
+        }
+        8 => PooledConnection::condemn(pool.get_timeout(PLENTY)?),
+        9 => drop(PooledConnection::detach(pool.get_timeout(PLENTY)?)),
+        10 => {
+            let mut conn = pool.get_timeout(PLENTY)?;
+            PooledConnection::suspect(&mut conn);
+            // The guard ends on another thread.
+            thread::spawn(move || conn.value += 1).join().unwrap();
+        }
+        _ if round.is_multiple_of(2) => {
+            let _ = pool.set_max_size(round / 2 % 3 + 1);
+        }
+        _ => {
+            pool.sweep();
+            black_box((pool.stats(), pool.holders()));
+        }
+    }
+    if round.is_multiple_of(7) {
+        thread::yield_now();
+    }
+    Ok(())
+}
+
+/// All at once, and a close in the middle of it if `close_early`.
+fn storm(close_early: bool) {
+    let alive = Arc::new(AtomicUsize::new(0));
+    let pool = Pool::builder(Numbers { alive: Arc::clone(&alive) })
+        .capacity(3)
+        .max_size(2)
+        .build()
+        .unwrap();
+    let ready = Arc::new(AtomicUsize::new(0));
+    let threads: Vec<_> = (0..THREADS)
+        .map(|thread| {
+            let (pool, ready) = (pool.clone(), Arc::clone(&ready));
+            thread::spawn(move || {
+                // All behind one line, or two cores may never meet.
+                ready.fetch_add(1, Relaxed);
+                while ready.load(Relaxed) < THREADS {
+                    thread::yield_now();
+                }
+                for round in 0..ROUNDS {
+                    if close_early && thread == 0 && round == ROUNDS / 2 {
+                        pool.close();
+                    }
+                    match hammer(&pool, thread, round) {
+                        Ok(()) => {}
+                        Err(GetError::Closed) if close_early => return,
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    let report = pool.close_within(PLENTY);
+    assert!(report.is_complete(), "{report}");
+    assert_eq!(alive.load(Relaxed), 0, "a connection was left: {pool:?}");
+}
+
+fn main() {
+    for close_early in [false, true, true] {
+        storm(close_early);
+    }
+    println!("3 storms, nothing lost");
+}
