@@ -475,7 +475,6 @@ fn racing_changes_of_the_bounds_never_lose_a_slot() {
 }
 
 #[test]
-#[ignore = "the ramp overflows when it is doubled"]
 fn a_hundred_waiters_are_served_with_no_limit_to_the_connects_at_once() {
     let fake = Fake::new();
     let pool = Pool::builder(fake.clone())
@@ -887,7 +886,6 @@ fn assert_housekeeping_goes_on() {
 }
 
 #[test]
-#[ignore = "the pump spawns for ever"]
 fn a_spawner_that_drops_every_task_keeps_nobody_beyond_the_limit() {
     let pool = Pool::builder_async(AsyncFake::default()).spawner(drops_tasks).max_size(1);
     let pool = pool.build().unwrap();
@@ -899,7 +897,6 @@ fn a_spawner_that_drops_every_task_keeps_nobody_beyond_the_limit() {
 }
 
 #[test]
-#[ignore = "the pump spawns for ever"]
 fn a_spawner_that_panics_keeps_nobody_beyond_the_limit() {
     expect_panics();
     let pool = Pool::builder_async(AsyncFake::default()).spawner(|_| panic!("on purpose"));
@@ -912,7 +909,6 @@ fn a_spawner_that_panics_keeps_nobody_beyond_the_limit() {
 }
 
 #[test]
-#[ignore = "the pump spawns for ever"]
 fn a_pool_whose_runtime_is_gone_can_be_closed_and_dropped() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
     let handle = runtime.handle().clone();
@@ -932,7 +928,6 @@ fn a_pool_whose_runtime_is_gone_can_be_closed_and_dropped() {
 // By hand
 
 #[test]
-#[ignore = "maintain never returns"]
 fn a_closed_pool_can_be_swept_and_maintained_by_hand() {
     let fake = Fake::new();
     let pool = fixed(&fake, 2).by_hand().build().unwrap();
@@ -945,7 +940,6 @@ fn a_closed_pool_can_be_swept_and_maintained_by_hand() {
 }
 
 #[test]
-#[ignore = "maintain never returns"]
 fn a_sweep_by_hand_does_not_wait_for_a_ping_that_a_task_on_this_thread_is_making() {
     let fake = AsyncFake::default();
     let pool = Pool::builder_async(fake.clone())
@@ -1222,7 +1216,6 @@ fn a_guard_dropped_with_its_thread_serves_another_that_waits() {
 // Clocks
 
 #[test]
-#[ignore = "the moment runs into the bit for lent"]
 fn a_clock_turned_to_the_end_of_time_confuses_nobody() {
     let fake = Fake::new();
     let (clock, hand) = Clock::mock();
@@ -1235,7 +1228,6 @@ fn a_clock_turned_to_the_end_of_time_confuses_nobody() {
 }
 
 #[test]
-#[ignore = "the idle time is cut to 64 bits"]
 fn a_made_up_connection_may_have_been_idle_for_ever() {
     let longer_than_a_clock_can_tell = Duration::from_nanos(u64::MAX) + Duration::from_nanos(1);
     for idle in [Duration::from_secs(1 << 40), longer_than_a_clock_can_tell, Duration::MAX] {
@@ -1248,7 +1240,6 @@ fn a_made_up_connection_may_have_been_idle_for_ever() {
 // Pings that are dropped half-way
 
 #[test]
-#[ignore = "nobody asks ping_is_cancel_safe"]
 fn a_ping_dropped_half_way_costs_the_connection_unless_the_driver_says_it_is_harmless() {
     for is_harmless in [false, true] {
         let fake = AsyncFake::default();

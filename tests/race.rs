@@ -10,7 +10,7 @@ use std::future::Future;
 use std::hint::black_box;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
@@ -106,14 +106,22 @@ fn hammer(pool: &Pool<Numbers>, thread: usize, round: usize) -> Result<(), GetEr
     Ok(())
 }
 
-/// All at once, and a close in the middle of it if `close_early`.
-fn storm(close_early: bool) {
+/// All at once, and a close in the middle of it if `close_early`. If `by_hand`, a thread of the test does
+/// what the housekeeper and the connectors do.
+fn storm(by_hand: bool, close_early: bool) {
     let alive = Arc::new(AtomicUsize::new(0));
-    let pool = Pool::builder(Numbers { alive: Arc::clone(&alive) })
-        .capacity(3)
-        .max_size(2)
-        .build()
-        .unwrap();
+    let builder = Pool::builder(Numbers { alive: Arc::clone(&alive) }).capacity(3).max_size(2);
+    let pool = if by_hand { builder.by_hand() } else { builder }.build().unwrap();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let keeper = by_hand.then(|| {
+        let (pool, is_over) = (pool.clone(), Arc::clone(&is_over));
+        thread::spawn(move || {
+            while !is_over.load(Relaxed) {
+                pool.maintain();
+                thread::yield_now();
+            }
+        })
+    });
     let ready = Arc::new(AtomicUsize::new(0));
     let threads: Vec<_> = (0..THREADS)
         .map(|thread| {
@@ -140,14 +148,25 @@ fn storm(close_early: bool) {
     for thread in threads {
         thread.join().unwrap();
     }
+    is_over.store(true, Relaxed);
+    if let Some(keeper) = keeper {
+        keeper.join().unwrap();
+    }
     let report = pool.close_within(PLENTY);
     assert!(report.is_complete(), "{report}");
     assert_eq!(alive.load(Relaxed), 0, "a connection was left: {pool:?}");
 }
 
+/// With the argument `by-hand`, only storms without the crew's threads: ThreadSanitizer does not understand
+/// the condition variable of `std` that those sleep on.
 fn main() {
-    for close_early in [false, true, true] {
-        storm(close_early);
+    let only_by_hand = std::env::args().any(|argument| argument == "by-hand");
+    for by_hand in [true, false] {
+        if by_hand || !only_by_hand {
+            for close_early in [false, true, true] {
+                storm(by_hand, close_early);
+            }
+        }
     }
-    println!("3 storms, nothing lost");
+    println!("no storm lost anything");
 }

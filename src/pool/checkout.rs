@@ -12,7 +12,7 @@ use crate::clock::Tick;
 use crate::error::{GetError, Phase, TryGetError};
 use crate::health::{EvictionCause, Occasions, Verdict};
 use crate::manager::{Kind, Manager};
-use crate::raw::waiters::{NEVER, Outcome, Ticket};
+use crate::raw::waiter::{NEVER, Outcome, Ticket};
 use crate::sync::{Arc, AtomicBool, Ordering};
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};

@@ -4,7 +4,7 @@ use super::shared::{Pooled, Raw, Slot};
 use crate::health::EvictionCause;
 use crate::manager::Manager;
 use crate::raw::slots::Vacant;
-use crate::raw::waiters::{Waiter, Wakes};
+use crate::raw::waiter::{Waiter, Wakes};
 use crate::sync::{Arc, ArrayQueue, AtomicUsize, Ordering};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

@@ -2,14 +2,16 @@
 
 pub(crate) mod bitmap;
 pub(crate) mod slots;
-pub(crate) mod waiters;
+pub(crate) mod waiter;
+mod waiters;
 
 use crate::sync::{Arc, AtomicBool, AtomicI64, AtomicUsize, Ordering, Witness};
 use bitmap::{Bitmap, Miss};
 use slots::{Occupied, Slot, Vacant};
 use std::fmt;
 use std::task::Waker;
-use waiters::{Ticket, WaitingRoom};
+use waiter::Ticket;
+use waiters::WaitingRoom;
 
 /// What the house above the mechanism keeps in it.
 pub(crate) trait House: Sized + 'static {

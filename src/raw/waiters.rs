@@ -5,244 +5,18 @@
 //! the ordered line. See `README.md` for the states and the races.
 
 use super::slots::Occupied;
+use super::waiter::{CLOSED, EXPIRED, FAILED, NEVER, Ticket, Waiter, Wakes};
 use super::{House, RawPool};
 use crate::sync::{
-    Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError, SegQueue,
+    Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, PoisonError, SegQueue,
 };
 use std::collections::VecDeque;
-use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 
-// The states of a waiter. `WAITING` is left once, by a compare-exchange; `FIRST_GRANT + index` says that
-// the slot `index` is the waiter's own.
-const WAITING: usize = 0;
-const CANCELLED: usize = 1;
-const CLOSED: usize = 2;
-const FAILED: usize = 3;
-const EXPIRED: usize = 4;
-const TAKEN: usize = 5;
-const FIRST_GRANT: usize = 8;
-
-/// "No deadline": its owner keeps it, or there is none.
-pub(crate) const NEVER: u64 = u64::MAX;
 /// The line keeps its memory up to this many places.
 const ROOMY: usize = 64;
 /// So many cancelled waiters are tolerated in the line beyond the number of living ones.
 const SLACK: usize = 8;
-
-/// What became of a waiter.
-pub(crate) enum Outcome<H: House> {
-    /// The slot is the waiter's.
-    Granted(Occupied<H>),
-    /// The pool was closed.
-    Closed,
-    /// The pool has given up on all who waited at that moment.
-    Failed,
-    /// The waiter's deadline has passed.
-    Expired,
-}
-
-/// One who waits: a state and a wake-up.
-pub(crate) struct Waiter {
-    state: AtomicUsize,
-    deadline: u64,
-    /// Has stood in line before, and goes to its head.
-    ahead: bool,
-    /// Held for a moment by the waiter itself while it replaces the waker; others only ever try.
-    waker: Mutex<Option<Waker>>,
-}
-
-impl Waiter {
-    fn new(waker: Waker, deadline: u64, ahead: bool) -> Arc<Self> {
-        Arc::new(Self {
-            state: AtomicUsize::new(WAITING),
-            deadline,
-            ahead,
-            waker: Mutex::new(Some(waker)),
-        })
-    }
-
-    fn is_waiting(&self) -> bool {
-        // O6
-        self.state.load(Ordering::Acquire) == WAITING
-    }
-
-    /// `WAITING → to`, by whoever comes first. The winner must wake the waiter.
-    fn settle(&self, to: usize) -> bool {
-        // O5: releases what the waiter is to find (its slot, the closed flag), and acquires the unlocked
-        // waker of a waiter that has looked again before (O7). O11 on failure: nothing is read.
-        self.state.compare_exchange(WAITING, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
-    }
-
-    /// The waker to fire after a won [`settle`](Self::settle). `None` when the waiter is replacing it
-    /// this very moment: then it looks at its state again afterwards (O7) and needs no wake-up.
-    fn take_waker(&self) -> Option<Waker> {
-        self.waker.try_lock().ok().and_then(|mut waker| waker.take())
-    }
-
-    fn lock_waker(&self) -> MutexGuard<'_, Option<Waker>> {
-        self.waker.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Hands `slot` over, or back if the waiter has left.
-    pub(crate) fn grant<H: House>(&self, slot: Occupied<H>) -> Result<Wakes, Occupied<H>> {
-        let index = slot.index() as usize;
-        if self.settle(FIRST_GRANT + index) {
-            slot.into_grant();
-            Ok(Wakes::of(self.take_waker()))
-        } else {
-            Err(slot)
-        }
-    }
-
-    /// Tells the waiter that it must look for another way.
-    pub(crate) fn fail(&self) -> Wakes {
-        Wakes::of(if self.settle(FAILED) { self.take_waker() } else { None })
-    }
-
-    /// Tells the waiter that the pool is closed.
-    pub(crate) fn close(&self) -> Wakes {
-        Wakes::of(if self.settle(CLOSED) { self.take_waker() } else { None })
-    }
-}
-
-/// Wake-ups to fire once the matchmaker has left: they are foreign code, may panic and may re-enter.
-#[derive(Default)]
-#[must_use]
-pub(crate) struct Wakes {
-    /// Most often there is one, and then nothing is allocated.
-    first: Option<Waker>,
-    rest: Vec<Waker>,
-}
-
-impl Wakes {
-    fn of(first: Option<Waker>) -> Self {
-        Self { first, rest: Vec::new() }
-    }
-
-    fn add(&mut self, waker: Option<Waker>) {
-        match waker {
-            Some(waker) if self.first.is_none() => self.first = Some(waker),
-            Some(waker) => self.rest.push(waker),
-            None => {}
-        }
-    }
-
-    pub(crate) fn fire(self) {
-        for waker in self.first.into_iter().chain(self.rest) {
-            // A waker's panic must reach neither a returning guard nor the other waiters.
-            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
-        }
-    }
-}
-
-/// A waiter's own end: poll it, or drop it to leave. Left with a grant, it passes the slot on.
-#[must_use]
-pub(crate) struct Ticket<'a, H: House> {
-    pool: &'a RawPool<H>,
-    waiter: Arc<Waiter>,
-    /// Stands in the line, as opposed to having an appointment.
-    in_line: bool,
-}
-
-impl<'a, H: House> Ticket<'a, H> {
-    /// Waits for somebody who holds the other end, outside the line.
-    pub(super) fn appointment(pool: &'a RawPool<H>, waker: Waker) -> Self {
-        Self { pool, waiter: Waiter::new(waker, NEVER, false), in_line: false }
-    }
-
-    /// The other end of an appointment.
-    pub(crate) fn waiter(&self) -> Arc<Waiter> {
-        Arc::clone(&self.waiter)
-    }
-
-    /// Somebody has settled it already.
-    pub(crate) fn is_settled(&self) -> bool {
-        !self.waiter.is_waiting()
-    }
-
-    /// Ready once the waiter has been settled; else `cx` is woken when it is.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome<H>> {
-        // O6: acquires the granted slot (O5).
-        if let Some(outcome) = self.read(self.waiter.state.load(Ordering::Acquire)) {
-            return Poll::Ready(outcome);
-        }
-        if !self.knows(cx.waker()) {
-            // Cloning and dropping wakers is foreign code: never under the lock.
-            let fresh = cx.waker().clone();
-            let stale = self.waiter.lock_waker().replace(fresh);
-            drop(stale);
-        }
-        // Even if the waker was known: a settler may have found the lock taken and left the waking to this
-        // look. O7: a read-modify-write, so that it comes either after the settling (O5) and sees it, or before
-        // and then the settler sees the lock free and the fresh waker in it.
-        let state = self.waiter.state.fetch_add(0, Ordering::AcqRel);
-        self.read(state).map_or(Poll::Pending, Poll::Ready)
-    }
-
-    fn knows(&self, waker: &Waker) -> bool {
-        let known = self.waiter.lock_waker();
-        crate::sync::switch_point();
-        known.as_ref().is_some_and(|known| known.will_wake(waker))
-    }
-
-    fn read(&self, state: usize) -> Option<Outcome<H>> {
-        Some(match state {
-            WAITING => return None,
-            CLOSED => Outcome::Closed,
-            FAILED => Outcome::Failed,
-            EXPIRED => Outcome::Expired,
-            granted => {
-                debug_assert!(granted >= FIRST_GRANT, "a settled ticket was polled again");
-                // O11: a settled state is the ticket's alone.
-                self.waiter.state.store(TAKEN, Ordering::Relaxed);
-                Outcome::Granted(Occupied::adopt(self.pool, (granted - FIRST_GRANT) as u32))
-            }
-        })
-    }
-}
-
-impl<H: House> Drop for Ticket<'_, H> {
-    fn drop(&mut self) {
-        let was_waiting = self.waiter.settle(CANCELLED);
-        // The node may outlive the ticket; the waker must not, as its destructor is foreign code that the
-        // matchmaker would run.
-        let stale = self.waiter.lock_waker().take();
-        if was_waiting {
-            if self.in_line {
-                self.pool.room.left();
-                if self.pool.room.is_littered() {
-                    self.pool.dispatch();
-                }
-            }
-        } else {
-            // O6: acquires the granted slot.
-            let state = self.waiter.state.load(Ordering::Acquire);
-            if state >= FIRST_GRANT {
-                drop(self.read(state));
-            }
-        }
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(stale)));
-    }
-}
-
-impl<H: House> fmt::Debug for Outcome<H> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Granted(slot) => f.debug_tuple("Granted").field(slot).finish(),
-            Self::Closed => f.write_str("Closed"),
-            Self::Failed => f.write_str("Failed"),
-            Self::Expired => f.write_str("Expired"),
-        }
-    }
-}
-
-impl<H: House> fmt::Debug for Ticket<'_, H> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ticket").field("in_line", &self.in_line).finish_non_exhaustive()
-    }
-}
 
 /// The room itself.
 pub(super) struct WaitingRoom {
@@ -327,10 +101,10 @@ impl<H: House> RawPool<H> {
         let before = room.live.fetch_add(1, Ordering::Relaxed);
         if before >= max_waiters && !ahead {
             room.left();
-            return Err(TooMany(before));
+            return Err(TooMany);
         }
         let waiter = Waiter::new(waker.clone(), deadline, ahead);
-        let ticket = Ticket { pool: self, waiter: Arc::clone(&waiter), in_line: true };
+        let ticket = Ticket::in_line(self, Arc::clone(&waiter));
         room.inbox.push(waiter);
         if deadline != NEVER {
             // O8: after the push, so that whoever forgets this figure (`expire_line`) finds the waiter.
@@ -338,6 +112,14 @@ impl<H: House> RawPool<H> {
         }
         self.dispatch();
         Ok(ticket)
+    }
+
+    /// A waiter in the line has cancelled.
+    pub(super) fn leave_line(&self) {
+        self.room.left();
+        if self.room.is_littered() {
+            self.dispatch();
+        }
     }
 
     /// Has deadlines up to `now` expire.
@@ -439,7 +221,7 @@ impl<H: House> RawPool<H> {
                 match waiter.grant(slot) {
                     Ok(wake) => {
                         self.room.left();
-                        wakes.add(wake.first);
+                        wakes.append(wake);
                         break;
                     }
                     Err(refused) => slot = refused,
@@ -505,4 +287,4 @@ impl<H: House> RawPool<H> {
 
 /// The line is as long as it may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TooMany(pub(crate) usize);
+pub(crate) struct TooMany;

@@ -1,7 +1,7 @@
 //! Return ‖ close, connect ‖ close, enqueue ‖ close, and the memory behind the last return.
 
 use super::{Payload, bury, checkout, model, pool, touch};
-use crate::raw::waiters::Outcome;
+use crate::raw::waiter::Outcome;
 use loom::sync::Arc;
 use loom::thread;
 

@@ -1,7 +1,7 @@
 //! Release ‖ enqueue, grant ‖ cancel, grant ‖ timeout, waker ‖ grant, two returns ‖ two waiters.
 
 use super::{Bell, bury, checkout, finish, granted, model, pool, touch, wait};
-use crate::raw::waiters::{NEVER, Outcome};
+use crate::raw::waiter::{NEVER, Outcome};
 use loom::sync::Arc;
 use loom::thread;
 use std::task::{Context, Poll, Waker};

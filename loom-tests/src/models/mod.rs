@@ -7,7 +7,7 @@ mod line;
 mod resize;
 
 use crate::raw::slots::Occupied;
-use crate::raw::waiters::{NEVER, Outcome, Ticket};
+use crate::raw::waiter::{NEVER, Outcome, Ticket};
 use crate::raw::{House, RawPool};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;

@@ -1,0 +1,241 @@
+//! One who waits: a state, a waker, and the ticket by which its owner polls it or leaves.
+//!
+//! The state is left once, by a compare-exchange; whoever wins it acts. See `README.md` for the races.
+
+use super::slots::Occupied;
+use super::{House, RawPool};
+use crate::sync::{Arc, AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError, switch_point};
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::{Context, Poll, Waker};
+
+// The states of a waiter. `WAITING` is left once, by a compare-exchange; `FIRST_GRANT + index` says that
+// the slot `index` is the waiter's own.
+const WAITING: usize = 0;
+const CANCELLED: usize = 1;
+pub(super) const CLOSED: usize = 2;
+pub(super) const FAILED: usize = 3;
+pub(super) const EXPIRED: usize = 4;
+const TAKEN: usize = 5;
+const FIRST_GRANT: usize = 8;
+
+/// "No deadline": its owner keeps it, or there is none.
+pub(crate) const NEVER: u64 = u64::MAX;
+/// What became of a waiter.
+pub(crate) enum Outcome<H: House> {
+    /// The slot is the waiter's.
+    Granted(Occupied<H>),
+    /// The pool was closed.
+    Closed,
+    /// The pool has given up on all who waited at that moment.
+    Failed,
+    /// The waiter's deadline has passed.
+    Expired,
+}
+
+/// One who waits: a state and a wake-up.
+pub(crate) struct Waiter {
+    state: AtomicUsize,
+    pub(super) deadline: u64,
+    /// Has stood in line before, and goes to its head.
+    pub(super) ahead: bool,
+    /// Held for a moment by the waiter itself while it replaces the waker; others only ever try.
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Waiter {
+    pub(super) fn new(waker: Waker, deadline: u64, ahead: bool) -> Arc<Self> {
+        Arc::new(Self {
+            state: AtomicUsize::new(WAITING),
+            deadline,
+            ahead,
+            waker: Mutex::new(Some(waker)),
+        })
+    }
+
+    pub(super) fn is_waiting(&self) -> bool {
+        // O6
+        self.state.load(Ordering::Acquire) == WAITING
+    }
+
+    /// `WAITING → to`, by whoever comes first. The winner must wake the waiter.
+    pub(super) fn settle(&self, to: usize) -> bool {
+        // O5: releases what the waiter is to find (its slot, the closed flag), and acquires the unlocked
+        // waker of a waiter that has looked again before (O7). O11 on failure: nothing is read.
+        self.state.compare_exchange(WAITING, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// The waker to fire after a won [`settle`](Self::settle). `None` when the waiter is replacing it
+    /// this very moment: then it looks at its state again afterwards (O7) and needs no wake-up.
+    pub(super) fn take_waker(&self) -> Option<Waker> {
+        self.waker.try_lock().ok().and_then(|mut waker| waker.take())
+    }
+
+    fn lock_waker(&self) -> MutexGuard<'_, Option<Waker>> {
+        self.waker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands `slot` over, or back if the waiter has left.
+    pub(crate) fn grant<H: House>(&self, slot: Occupied<H>) -> Result<Wakes, Occupied<H>> {
+        let index = slot.index() as usize;
+        if self.settle(FIRST_GRANT + index) {
+            slot.into_grant();
+            Ok(Wakes::of(self.take_waker()))
+        } else {
+            Err(slot)
+        }
+    }
+
+    /// Tells the waiter that it must look for another way.
+    pub(crate) fn fail(&self) -> Wakes {
+        Wakes::of(if self.settle(FAILED) { self.take_waker() } else { None })
+    }
+
+    /// Tells the waiter that the pool is closed.
+    pub(crate) fn close(&self) -> Wakes {
+        Wakes::of(if self.settle(CLOSED) { self.take_waker() } else { None })
+    }
+}
+
+/// Wake-ups to fire once the matchmaker has left: they are foreign code, may panic and may re-enter.
+#[derive(Default)]
+#[must_use]
+pub(crate) struct Wakes {
+    /// Most often there is one, and then nothing is allocated.
+    first: Option<Waker>,
+    rest: Vec<Waker>,
+}
+
+impl Wakes {
+    fn of(first: Option<Waker>) -> Self {
+        Self { first, rest: Vec::new() }
+    }
+
+    pub(super) fn add(&mut self, waker: Option<Waker>) {
+        match waker {
+            Some(waker) if self.first.is_none() => self.first = Some(waker),
+            Some(waker) => self.rest.push(waker),
+            None => {}
+        }
+    }
+
+    pub(super) fn append(&mut self, more: Self) {
+        more.first.into_iter().chain(more.rest).for_each(|waker| self.add(Some(waker)));
+    }
+
+    pub(crate) fn fire(self) {
+        for waker in self.first.into_iter().chain(self.rest) {
+            // A waker's panic must reach neither a returning guard nor the other waiters.
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        }
+    }
+}
+
+/// A waiter's own end: poll it, or drop it to leave. Left with a grant, it passes the slot on.
+#[must_use]
+pub(crate) struct Ticket<'a, H: House> {
+    pool: &'a RawPool<H>,
+    waiter: Arc<Waiter>,
+    /// Stands in the line, as opposed to having an appointment.
+    in_line: bool,
+}
+
+impl<'a, H: House> Ticket<'a, H> {
+    /// The ticket of a waiter in the line.
+    pub(super) fn in_line(pool: &'a RawPool<H>, waiter: Arc<Waiter>) -> Self {
+        Self { pool, waiter, in_line: true }
+    }
+
+    /// Waits for somebody who holds the other end, outside the line.
+    pub(super) fn appointment(pool: &'a RawPool<H>, waker: Waker) -> Self {
+        Self { pool, waiter: Waiter::new(waker, NEVER, false), in_line: false }
+    }
+
+    /// The other end of an appointment.
+    pub(crate) fn waiter(&self) -> Arc<Waiter> {
+        Arc::clone(&self.waiter)
+    }
+
+    /// Somebody has settled it already.
+    pub(crate) fn is_settled(&self) -> bool {
+        !self.waiter.is_waiting()
+    }
+
+    /// Ready once the waiter has been settled; else `cx` is woken when it is.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome<H>> {
+        // O6: acquires the granted slot (O5).
+        if let Some(outcome) = self.read(self.waiter.state.load(Ordering::Acquire)) {
+            return Poll::Ready(outcome);
+        }
+        if !self.knows(cx.waker()) {
+            // Cloning and dropping wakers is foreign code: never under the lock.
+            let fresh = cx.waker().clone();
+            let stale = self.waiter.lock_waker().replace(fresh);
+            drop(stale);
+        }
+        // Even if the waker was known: a settler may have found the lock taken and left the waking to this
+        // look. O7: a read-modify-write, so that it comes either after the settling (O5) and sees it, or before
+        // and then the settler sees the lock free and the fresh waker in it.
+        let state = self.waiter.state.fetch_add(0, Ordering::AcqRel);
+        self.read(state).map_or(Poll::Pending, Poll::Ready)
+    }
+
+    fn knows(&self, waker: &Waker) -> bool {
+        let known = self.waiter.lock_waker();
+        switch_point();
+        known.as_ref().is_some_and(|known| known.will_wake(waker))
+    }
+
+    fn read(&self, state: usize) -> Option<Outcome<H>> {
+        Some(match state {
+            WAITING => return None,
+            CLOSED => Outcome::Closed,
+            FAILED => Outcome::Failed,
+            EXPIRED => Outcome::Expired,
+            granted => {
+                debug_assert!(granted >= FIRST_GRANT, "a settled ticket was polled again");
+                // O11: a settled state is the ticket's alone.
+                self.waiter.state.store(TAKEN, Ordering::Relaxed);
+                Outcome::Granted(Occupied::adopt(self.pool, (granted - FIRST_GRANT) as u32))
+            }
+        })
+    }
+}
+
+impl<H: House> Drop for Ticket<'_, H> {
+    fn drop(&mut self) {
+        let was_waiting = self.waiter.settle(CANCELLED);
+        // The node may outlive the ticket; the waker must not, as its destructor is foreign code that the
+        // matchmaker would run.
+        let stale = self.waiter.lock_waker().take();
+        if was_waiting {
+            if self.in_line {
+                self.pool.leave_line();
+            }
+        } else {
+            // O6: acquires the granted slot.
+            let state = self.waiter.state.load(Ordering::Acquire);
+            if state >= FIRST_GRANT {
+                drop(self.read(state));
+            }
+        }
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(stale)));
+    }
+}
+
+impl<H: House> fmt::Debug for Outcome<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Granted(slot) => f.debug_tuple("Granted").field(slot).finish(),
+            Self::Closed => f.write_str("Closed"),
+            Self::Failed => f.write_str("Failed"),
+            Self::Expired => f.write_str("Expired"),
+        }
+    }
+}
+
+impl<H: House> fmt::Debug for Ticket<'_, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ticket").field("in_line", &self.in_line).finish_non_exhaustive()
+    }
+}
