@@ -253,6 +253,43 @@ fn returns_and_cancellations_on_many_threads_lose_nothing() {
     assert_eq!(pool.stats().idle, 2);
 }
 
+/// A waiter that shows a waker which is already known, at the moment when it is served, must look again.
+#[test]
+fn nobody_is_left_waiting_with_a_connection_that_is_already_his() {
+    let fake = Fake::new();
+    let pool = Pool::builder(fake.clone())
+        .max_size(8)
+        .min_size(8)
+        .health(caliburn::health::PingOnBorrow::always())
+        .connection_timeout(Duration::MAX)
+        .wait_ready(PLENTY)
+        .build()
+        .unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_time()
+        .build()
+        .unwrap();
+    let tasks: Vec<_> = (0..64)
+        .map(|_| {
+            let pool = pool.clone();
+            runtime.spawn(async move {
+                for _ in 0..500 {
+                    drop(pool.get_async().await.unwrap());
+                    yield_once().await;
+                }
+            })
+        })
+        .collect();
+    runtime.block_on(async {
+        for task in tasks {
+            let ended = tokio::time::timeout(PLENTY, task).await;
+            ended.expect("a task waits for ever").expect("no panic");
+        }
+    });
+    assert_settled(&pool, fake.books());
+}
+
 #[test]
 fn a_waker_that_panics_hurts_neither_the_returner_nor_the_others() {
     struct Bomb;
