@@ -140,17 +140,21 @@ fn for_both_kinds(test: impl Fn(Builder<Server>, &Server)) {
     test(Pool::builder_async(server.clone()), &server);
 }
 
-/// The accounts agree once the background has come to rest.
+/// The accounts agree in the end. As long as somebody works in the background they may look as if they did
+/// and change again, so this is one look at everything.
 #[track_caller]
 fn assert_balanced<M: Manager>(pool: &Pool<M>, books: &Books, lent: usize) {
-    eventually("the background comes to rest", || {
+    eventually("the accounts agree", || {
         let stats = pool.stats();
-        stats.opening + stats.maintenance + stats.waiting == 0
+        let under_way = stats.opening + stats.maintenance + stats.waiting + stats.waiter_nodes;
+        under_way == 0
             && stats.lent == lent
+            && stats.idle + lent == stats.size
             && stats.size == books.alive()
             && stats.size >= pool.settings().min_size
+            && stats.size + stats.vacant + stats.retired == stats.capacity
+            && stats.checkouts == stats.returns + lent as u64
     });
-    assert_settled(pool, books);
 }
 
 /// A pool that misbehaviour was inflicted on works, loses nothing, and closes to the last connection.
@@ -352,6 +356,7 @@ fn the_shortest_durations_close_what_they_concern_and_end_what_takes_longer() {
         // Each connection is too old as soon as it is born.
         let error = assert_ends_in_vain(&pool);
         assert!(matches!(error, GetError::TimedOut { .. }), "{error}");
+        eventually("none survives", || pool.stats().vacant == 2);
         assert_balanced(&pool, server.books(), 0);
         assert!(pool.close_within(PLENTY).is_complete());
         assert_eq!(server.alive(), 0);
@@ -475,6 +480,22 @@ fn racing_changes_of_the_bounds_never_lose_a_slot() {
 }
 
 #[test]
+#[ignore = "a borrower that has counted itself and is not yet in line has the pool grow again and again"]
+fn one_borrower_costs_one_connection_however_often_the_pool_is_maintained() {
+    for _ in 0..2000 {
+        let fake = Fake::new();
+        let pool = Pool::builder(fake.clone()).by_hand().max_size(5).build().unwrap();
+        std::thread::scope(|scope| {
+            let borrower = scope.spawn(|| drop(pool.get_timeout(PLENTY).unwrap()));
+            while !borrower.is_finished() {
+                pool.maintain();
+            }
+        });
+        assert_eq!(fake.books().opened.load(SeqCst), 1);
+    }
+}
+
+#[test]
 fn a_hundred_waiters_are_served_with_no_limit_to_the_connects_at_once() {
     let fake = Fake::new();
     let pool = Pool::builder(fake.clone())
@@ -557,7 +578,6 @@ fn assert_survives(mood: fn() -> Verdict, cause: EvictionCause) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let error = runtime.block_on(pool.get_timeout_async(SHORT)).unwrap_err();
         assert!(matches!(error, GetError::TimedOut { .. }), "{error}");
-        pool.sweep();
         assert!(pool.stats().evictions.by(cause) >= 2);
         assert_balanced(&pool, server.books(), 0);
         moody.calm_down();

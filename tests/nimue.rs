@@ -268,8 +268,10 @@ fn a_thread_that_finds_none_free_gets_a_new_one_while_there_is_room() {
     assert_eq!(counts(&pool), (1, 1, 0));
     let second = std::thread::scope(|scope| {
         let borrower = scope.spawn(|| pool.get_timeout(PLENTY).unwrap());
-        eventually("it waits", || pool.stats().waiting == 1);
-        pool.maintain();
+        eventually("it is served", || {
+            pool.maintain();
+            borrower.is_finished()
+        });
         borrower.join().unwrap()
     });
     assert_eq!(counts(&pool), (2, 2, 0));

@@ -322,7 +322,8 @@ fn orderings_have_numbers(source: &Source) -> Vec<String> {
             let code = line.code.trim_end();
             is_earlier_statement |= code.ends_with(';');
             let is_end = has_word(code, "fn") || code.trim() == "}";
-            !is_end && !(is_earlier_statement && names_one(line))
+            let is_spent = is_earlier_statement && names_one(line);
+            !(is_end || is_spent)
         });
         if !reach.any(has_number) {
             let what = "an ordering without the number of its reason (`// O…`)";

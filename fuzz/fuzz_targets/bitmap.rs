@@ -12,7 +12,7 @@ mod sync;
 use libfuzzer_sys::{arbitrary, fuzz_target};
 use raw::bitmap::{Bitmap, Miss};
 use raw::slots::{Occupied, Vacant};
-use raw::waiters::{Outcome, Ticket};
+use raw::waiter::{Outcome, Ticket};
 use raw::{House, RawPool};
 use std::collections::BTreeSet;
 use std::sync::Arc;

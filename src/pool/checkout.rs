@@ -168,11 +168,11 @@ impl<M: Manager> Slow<'_, M> {
         };
         loop {
             attempt = match attempt {
-                Attempt::Checked(slot) => return Ok(lend(slot, self.borrower)),
-                Attempt::Slot(slot) if self.raw.is_closed() => {
+                Attempt::Checked(slot) | Attempt::Slot(slot) if self.raw.is_closed() => {
                     drop(slot);
                     return Err(GetError::Closed);
                 }
+                Attempt::Checked(slot) => return Ok(lend(slot, self.borrower)),
                 Attempt::Slot(slot) => match judge(slot) {
                     Judged::Fit(slot) => return Ok(lend(slot, self.borrower)),
                     Judged::NeedsPing(slot) => self.ping(slot).await?,

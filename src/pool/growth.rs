@@ -77,6 +77,11 @@ impl Growth {
         limits.iter().filter(|limit| **limit <= now).count()
     }
 
+    /// The settings have changed: what was to be opened at the start does not matter any more.
+    pub(crate) fn forget_start(&self) {
+        self.warm_up.store(0, Ordering::Relaxed); // O11
+    }
+
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed) // O11
     }

@@ -241,6 +241,7 @@ impl<M: Manager> Pool<M> {
         let by = before.max_size as i64 - after.max_size as i64;
         shared.settings.store(Arc::new(after));
         drop(changing);
+        shared.growth.forget_start();
         // Differences add up to the same, in whatever order they are made.
         self.raw.adjust(by);
         sweep::shed(&self.raw);

@@ -374,7 +374,7 @@ impl<'p> Twin<'p> {
                 self.now += by;
             }
             Op::Maintain => self.maintain(&before, false),
-            Op::Sweep => self.maintain(&before, !self.is_closed),
+            Op::Sweep => self.maintain(&before, true),
             Op::Kill => {
                 self.fake.kill_all();
                 self.dead_below = self.opened();

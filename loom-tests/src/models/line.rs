@@ -165,10 +165,7 @@ fn a_deadline_noted_while_others_expire_is_not_forgotten() {
         let waker = Waker::from(bell.clone());
         let ticket = pool.enroll(&waker, 7, usize::MAX, false).unwrap();
         keeper.join().unwrap();
-        assert!(
-            pool.next_deadline() <= 7,
-            "nobody would ever expire this waiter"
-        );
+        assert!(pool.next_deadline() <= 7, "nobody would ever expire this waiter");
         drop(ticket);
         bury(pool);
     });

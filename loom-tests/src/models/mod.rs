@@ -104,9 +104,7 @@ impl Bell {
 /// Waits in line, parked, until settled.
 pub(crate) fn wait(pool: &RawPool<Bare>) -> Outcome<Bare> {
     let bell = Bell::new();
-    let mut ticket = pool
-        .enroll(&Waker::from(bell.clone()), NEVER, usize::MAX, false)
-        .unwrap();
+    let mut ticket = pool.enroll(&Waker::from(bell.clone()), NEVER, usize::MAX, false).unwrap();
     finish(&mut ticket, &bell)
 }
 
@@ -148,8 +146,5 @@ pub(crate) fn model(f: impl Fn() + Sync + Send + 'static) {
         counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         f();
     });
-    println!(
-        "{place}: {} interleavings",
-        count.load(std::sync::atomic::Ordering::Relaxed)
-    );
+    println!("{place}: {} interleavings", count.load(std::sync::atomic::Ordering::Relaxed));
 }

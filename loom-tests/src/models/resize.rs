@@ -12,11 +12,7 @@ fn a_lower_limit_that_meets_a_return_is_kept() {
         let slot = pool.claim().unwrap();
         let returner = thread::spawn(move || {
             let (vacant, _value) = slot.vacate();
-            if theirs.take_debt() {
-                vacant.retire()
-            } else {
-                drop(vacant)
-            }
+            if theirs.take_debt() { vacant.retire() } else { drop(vacant) }
         });
         pool.adjust(1);
         returner.join().unwrap();
@@ -39,11 +35,7 @@ fn a_limit_raised_while_a_slot_retires_gets_it_back() {
         let retirer = thread::spawn(move || slot.retire());
         pool.adjust(-1);
         retirer.join().unwrap();
-        assert_eq!(
-            pool.gauges().vacant,
-            1,
-            "the slot was lost to a retirement under way"
-        );
+        assert_eq!(pool.gauges().vacant, 1, "the slot was lost to a retirement under way");
         bury(pool);
     });
 }
