@@ -129,7 +129,9 @@ fn simultaneous_gets_grow_the_pool_from_its_minimum_to_its_maximum() {
     let held: Vec<_> = (0..4).map(|_| pool.get_timeout(PLENTY).unwrap()).collect();
     eventually("all four are lent", || counts(&pool) == (4, 4, 0));
     drop(held);
-    eventually("all four are back", || counts(&pool) == (4, 0, 4));
+    eventually("all four are back", || {
+        counts(&pool) == (4, 0, 4) && pool.stats().waiter_nodes == 0
+    });
     assert_settled(&pool, fake.books());
     assert_eq!(fake.books().most_open.load(SeqCst), 4);
 }
@@ -268,6 +270,7 @@ fn a_thread_that_finds_none_free_gets_a_new_one_while_there_is_room() {
     assert_eq!(counts(&pool), (1, 1, 0));
     let second = std::thread::scope(|scope| {
         let borrower = scope.spawn(|| pool.get_timeout(PLENTY).unwrap());
+        eventually("it stands in line", || pool.stats().waiter_nodes == 1);
         eventually("it is served", || {
             pool.maintain();
             borrower.is_finished()
@@ -327,8 +330,11 @@ fn new_connections_that_fail_their_check_are_replaced_until_the_limit_and_none_l
     fake.on_ping(Mode::Ok);
     drop(pool.get_timeout(PLENTY).unwrap());
     drop(first);
-    eventually("all are back", || pool.stats().idle == fake.books().alive());
-    assert_settled(&pool, fake.books());
+    eventually("all are back", || {
+        let stats = pool.stats();
+        let slots = stats.idle + stats.vacant;
+        stats.idle == fake.books().alive() && slots == stats.capacity && stats.waiter_nodes == 0
+    });
 }
 
 /// `testGetAtFreeZeroNonBlockingBadHealthcheck`
@@ -423,7 +429,9 @@ fn the_sixth_thread_gets_what_the_first_of_five_gives_back() {
         assert_eq!(receiver.recv_timeout(PLENTY).unwrap().id, id);
     });
     drop(held);
-    assert_eq!(counts(&pool), (5, 0, 5));
+    eventually("all five are back", || {
+        counts(&pool) == (5, 0, 5) && pool.stats().waiter_nodes == 0
+    });
     assert_settled(&pool, fake.books());
 }
 
