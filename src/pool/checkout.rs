@@ -4,18 +4,18 @@
 //! [`Slow`] is a future that a task awaits and a thread drives by parking.
 
 use super::connector;
-use super::growth;
 use super::guard::PooledConnection;
 use super::job::{Appointment, Job, OutOfService};
-use super::shared::{Pooled, Raw, Slot, refresh, stats};
+use super::shared::{Pooled, Raw, Slot, stats};
+use super::{growth, verdict};
 use crate::clock::Tick;
 use crate::error::{GetError, Phase, TryGetError};
-use crate::health::{EvictionCause, Occasions, Verdict};
+use crate::health::Verdict;
 use crate::manager::{Kind, Manager};
 use crate::raw::waiter::{NEVER, Outcome, Ticket};
 use crate::sync::{Arc, AtomicBool, Ordering};
 use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -37,21 +37,28 @@ pub(crate) fn swift<M: Manager>(
     borrower: &'static Location<'static>,
 ) -> Result<PooledConnection<M>, Detour<M>> {
     match raw.claim() {
-        Ok(slot) if must_be_judged(&slot) => lend_if_fit(slot, borrower),
-        Ok(slot) => Ok(lend(slot, borrower)),
+        Ok(mut slot) => match verdict_on(&mut slot) {
+            Verdict::Keep => Ok(lend(slot, borrower)),
+            verdict => Err(refuse(slot, verdict)),
+        },
         Err(_) => Err(Detour::Missed),
     }
 }
 
-#[inline(never)]
-fn lend_if_fit<M: Manager>(
-    slot: Slot<M>,
-    borrower: &'static Location<'static>,
-) -> Result<PooledConnection<M>, Detour<M>> {
-    match judge(slot) {
-        Judged::Fit(slot) => Ok(lend(slot, borrower)),
-        Judged::NeedsPing(slot) => Err(Detour::NeedsPing(slot)),
-        Judged::Evicted => Err(Detour::Evicted),
+#[inline(always)]
+fn verdict_on<M: Manager>(slot: &mut Slot<M>) -> Verdict {
+    let (entry, ledger, raw) = slot.parts();
+    verdict::on_borrow(entry, ledger, raw.context())
+}
+
+/// The connection cannot be lent as it is.
+#[cold]
+fn refuse<M: Manager>(slot: Slot<M>, verdict: Verdict) -> Detour<M> {
+    if let Verdict::Evict(cause) = verdict {
+        Job::close(slot, cause);
+        Detour::Evicted
+    } else {
+        Detour::NeedsPing(slot)
     }
 }
 
@@ -78,44 +85,6 @@ pub(crate) fn lend<M: Manager>(
 ) -> PooledConnection<M> {
     slot.ledger().lend(borrower, slot.pool().context().clock.tick());
     PooledConnection::new(slot.into())
-}
-
-enum Judged<M: Manager> {
-    Fit(Slot<M>),
-    NeedsPing(Slot<M>),
-    Evicted,
-}
-
-#[inline(always)]
-fn must_be_judged<M: Manager>(slot: &Slot<M>) -> bool {
-    slot.value().ping_due || slot.pool().context().occasions.intersects(Occasions::BORROW)
-}
-
-#[inline]
-fn judge<M: Manager>(mut slot: Slot<M>) -> Judged<M> {
-    match catch_unwind(AssertUnwindSafe(|| verdict(&mut slot))) {
-        Ok(Verdict::Keep) => Judged::Fit(slot),
-        Ok(Verdict::Ping) => Judged::NeedsPing(slot),
-        Ok(Verdict::Evict(cause)) => {
-            Job::close(slot, cause);
-            Judged::Evicted
-        }
-        Err(_) => {
-            Job::close(slot, EvictionCause::Panicked);
-            Judged::Evicted
-        }
-    }
-}
-
-#[inline]
-fn verdict<M: Manager>(slot: &mut Slot<M>) -> Verdict {
-    let (entry, ledger, raw) = slot.parts();
-    let shared = raw.context();
-    let due = if entry.ping_due { Verdict::Ping } else { Verdict::Keep };
-    if !shared.occasions.intersects(Occasions::BORROW) {
-        return due;
-    }
-    due.max(shared.strategy.on_borrow(refresh(entry, ledger, shared, shared.clock.tick())))
 }
 
 /// Where a checkout stands, told to whoever drops it.
@@ -173,10 +142,12 @@ impl<M: Manager> Slow<'_, M> {
                     return Err(GetError::Closed);
                 }
                 Attempt::Checked(slot) => return Ok(lend(slot, self.borrower)),
-                Attempt::Slot(slot) => match judge(slot) {
-                    Judged::Fit(slot) => return Ok(lend(slot, self.borrower)),
-                    Judged::NeedsPing(slot) => self.ping(slot).await?,
-                    Judged::Evicted => Attempt::Again,
+                Attempt::Slot(mut slot) => match verdict_on(&mut slot) {
+                    Verdict::Keep => return Ok(lend(slot, self.borrower)),
+                    verdict => match refuse(slot, verdict) {
+                        Detour::NeedsPing(slot) => self.ping(slot).await?,
+                        Detour::Missed | Detour::Evicted => Attempt::Again,
+                    },
                 },
                 Attempt::Again => self.retry().await?,
             };

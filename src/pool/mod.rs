@@ -17,6 +17,7 @@ mod release;
 mod shared;
 mod sweep;
 mod timers;
+mod verdict;
 
 pub use builder::Builder;
 pub use close::CloseReport;

@@ -1,8 +1,9 @@
 //! The way back: no I/O, no lock, no waiting, and the same for every face.
 
 use super::job::Job;
-use super::shared::{Slot, refresh};
-use crate::health::{EvictionCause, Occasions, Verdict};
+use super::shared::{Entry, Slot};
+use super::verdict;
+use crate::health::{EvictionCause, Verdict};
 use crate::manager::Manager;
 use crate::sync::thread;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,21 +22,22 @@ enum Fate {
 /// line, as even the room for it on the stack would cost stores that the release must wait for.
 #[inline(always)]
 pub(crate) fn come_home<M: Manager>(mut slot: Slot<M>) {
-    let (_, ledger, raw) = slot.parts();
+    let (entry, ledger, raw) = slot.parts();
     let shared = raw.context();
     ledger.take_back(shared.clock.tick());
-    let is_special = thread::panicking()
-        || shared.occasions.intersects(Occasions::RETURN)
-        || raw.is_in_debt()
-        || !is_sound(&mut slot);
-    if is_special { come_home_specially(slot) } else { drop(slot) }
+    let is_ordinary = !thread::panicking() && !raw.is_in_debt() && is_sound(entry, &shared.manager);
+    if !is_ordinary {
+        return come_home_specially(slot);
+    }
+    match verdict::on_return(entry, ledger, shared) {
+        Verdict::Keep => drop(slot),
+        verdict => act_upon(slot, verdict),
+    }
 }
 
 /// The driver sees nothing wrong. A callback's panic must not leave a destructor.
 #[inline(always)]
-fn is_sound<M: Manager>(slot: &mut Slot<M>) -> bool {
-    let (entry, _, raw) = slot.parts();
-    let manager = &raw.context().manager;
+fn is_sound<M: Manager>(entry: &mut Entry<M::Connection>, manager: &M) -> bool {
     let connection = &mut entry.connection;
     catch_unwind(AssertUnwindSafe(|| {
         !manager.has_broken(connection) && !manager.needs_reset(connection)
@@ -43,6 +45,7 @@ fn is_sound<M: Manager>(slot: &mut Slot<M>) -> bool {
     .unwrap_or(false)
 }
 
+/// The same from the beginning, to see what it is that is out of the ordinary.
 #[cold]
 #[inline(never)]
 fn come_home_specially<M: Manager>(mut slot: Slot<M>) {
@@ -69,19 +72,25 @@ fn assess<M: Manager>(slot: &mut Slot<M>) -> Fate {
 }
 
 /// What the strategy and the limit say.
-#[inline(always)]
 fn judge<M: Manager>(slot: &mut Slot<M>) -> Fate {
     let (entry, ledger, raw) = slot.parts();
-    let shared = raw.context();
-    if shared.occasions.intersects(Occasions::RETURN) {
-        let info = refresh(entry, ledger, shared, ledger.last_used());
-        match shared.strategy.on_return(info) {
-            Verdict::Keep => {}
-            Verdict::Ping => entry.ping_due = true,
-            Verdict::Evict(cause) => return Fate::Close(cause),
-        }
+    let verdict = verdict::on_return(entry, ledger, raw.context());
+    fate_of(slot, verdict)
+}
+
+fn fate_of<M: Manager>(slot: &mut Slot<M>, verdict: Verdict) -> Fate {
+    match verdict {
+        Verdict::Evict(cause) => return Fate::Close(cause),
+        Verdict::Ping => slot.value_mut().ping_due = true,
+        Verdict::Keep => {}
     }
-    if raw.is_in_debt() { Fate::Retire } else { Fate::Idle }
+    if slot.pool().is_in_debt() { Fate::Retire } else { Fate::Idle }
+}
+
+#[cold]
+fn act_upon<M: Manager>(mut slot: Slot<M>, verdict: Verdict) {
+    let fate = fate_of(&mut slot, verdict);
+    send_away(slot, fate);
 }
 
 fn send_away<M: Manager>(slot: Slot<M>, fate: Fate) {
@@ -101,7 +110,6 @@ pub(crate) fn put_back_checked<M: Manager>(slot: Slot<M>) {
 
 /// A connection has been reset, and is to be idle unless the strategy objects.
 pub(crate) fn put_back<M: Manager>(mut slot: Slot<M>) {
-    let fate = catch_unwind(AssertUnwindSafe(|| judge(&mut slot)))
-        .unwrap_or(Fate::Close(EvictionCause::Panicked));
+    let fate = judge(&mut slot);
     send_away(slot, fate);
 }

@@ -3,11 +3,11 @@
 //! It plans, and connectors act: no driver is called here. At most `maintenance_concurrency` connections
 //! are out of service at once; what is left over waits for the next visit.
 
-use super::growth;
 use super::job::{Job, Replaces};
-use super::shared::{Raw, Slot, refresh};
+use super::shared::{Raw, Slot};
+use super::{growth, verdict};
 use crate::clock::Tick;
-use crate::health::{EvictionCause, Occasions, Verdict};
+use crate::health::{EvictionCause, Verdict};
 use crate::manager::Manager;
 use crate::sync::{Arc, MutexGuard, Ordering, PoisonError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -127,17 +127,11 @@ fn has_room<M: Manager>(raw: &Raw<M>) -> bool {
 
 fn judge<M: Manager>(raw: &Arc<Raw<M>>, mut slot: Slot<M>, now: Tick) {
     let shared = raw.context();
-    let verdict = catch_unwind(AssertUnwindSafe(|| {
-        let (entry, ledger, _) = slot.parts();
-        if !shared.occasions.intersects(Occasions::SWEEP) {
-            return Verdict::Keep;
-        }
-        shared.strategy.on_sweep(refresh(entry, ledger, shared, now))
-    }));
-    match verdict {
-        Ok(Verdict::Keep) => drop(slot),
-        Ok(Verdict::Ping) => Job::ping(slot, None),
-        Ok(Verdict::Evict(cause)) => {
+    let (entry, ledger, _) = slot.parts();
+    match verdict::on_sweep(entry, ledger, shared, now) {
+        Verdict::Keep => drop(slot),
+        Verdict::Ping => Job::ping(slot, None),
+        Verdict::Evict(cause) => {
             let settings = shared.settings.load();
             let is_needed =
                 growth::open(raw) <= settings.min_size || raw.gauges().idle < settings.min_idle;
@@ -155,7 +149,6 @@ fn judge<M: Manager>(raw: &Arc<Raw<M>>, mut slot: Slot<M>, now: Tick) {
                 }
             }
         }
-        Err(_) => Job::close(slot, EvictionCause::Panicked),
     }
 }
 
