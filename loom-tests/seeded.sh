@@ -7,7 +7,7 @@ copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
 export CARGO_TARGET_DIR="$PWD/target/seeded"
 # A model that panics in one of loom's coroutines may leave the test harness locked: hence one at a time,
-# uncaptured, with a limit; what counts is the panic.
+# uncaptured, with a limit (a panic within a panic overflows the coroutine); what counts is the panic.
 export RUST_BACKTRACE=0
 survivors=0
 
@@ -23,9 +23,9 @@ plant() {
     survivors=$((survivors + 1))
     return
   fi
-  out=$(cd "$copy/loom-tests" && timeout 120 cargo test -q ${4:-} -- --test-threads=1 --nocapture 2>&1)
-  red=$(grep -o "thread 'models::[a-z_:]*' .*panicked\|signal: [0-9]*" <<<"$out" \
-    | grep -v canary | sed "s/' .*/'/" | sort -u | wc -l)
+  out=$(cd "$copy/loom-tests" && timeout 100 cargo test -q ${4:-} -- --test-threads=1 --nocapture 2>&1)
+  red=$(grep -o "models::[a-z_:]* --- FAILED\|thread 'models::[a-z_:]*\|coroutine has overflowed\|signal: [0-9]*" \
+    <<<"$out" | grep -v canary | grep -o 'models::[a-z_:]*\|coroutine\|signal.*' | sort -u | wc -l)
   if [ "$red" -gt 0 ]; then
     echo "caught    $1 ($red)"
   else

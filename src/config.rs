@@ -83,7 +83,8 @@ impl Settings {
     ) -> Result<(), ConfigError> {
         let mut problems = Vec::new();
         let zero = [
-            ("capacity", capacity == 0),
+            // Without a capacity of its own a pool has that of its limit: one mistake, one problem.
+            ("capacity", capacity == 0 && self.max_size != 0),
             ("max_size", self.max_size == 0),
             ("connect_timeout", self.connect_timeout.is_zero()),
             ("ping_timeout", self.ping_timeout.is_zero()),

@@ -158,7 +158,8 @@ fn wanted<M: Manager>(raw: &Raw<M>) -> (usize, usize) {
     let missing = settings.min_size.max(warm_up).saturating_sub(open);
     let missing_idle = settings.min_idle.saturating_sub(gauges.idle);
     let room = settings.max_size.saturating_sub(open);
-    (gauges.waiting, missing.max(missing_idle).min(room))
+    // Who is on his way into the line, or has not yet looked up, is served by what is idle.
+    (gauges.waiting.saturating_sub(gauges.idle), missing.max(missing_idle).min(room))
 }
 
 /// Open connections, whoever has them.
