@@ -13,7 +13,7 @@ survivors=0
 
 # red OUTPUT: some model other than the canary, which must, has failed.
 red() {
-  grep -v canary "$1" | grep -q "models::[a-z_:]* --- FAILED\|thread 'models::\|coroutine has overflowed\|signal: "
+  grep -av canary "$1" | grep -aq "models::[a-z_:]* --- FAILED\|thread 'models::\|coroutine has overflowed\|signal: "
 }
 
 # plant NAME FILE PERL-SUBSTITUTION
@@ -41,7 +41,7 @@ plant() {
     echo "caught    $1"
   else
     echo "SURVIVED  $1"
-    grep -E '^error' "$copy/out" | head -3
+    grep -aE '^error' "$copy/out" | head -3
     survivors=$((survivors + 1))
   fi
 }
