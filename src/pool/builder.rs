@@ -89,7 +89,7 @@ impl<M: Manager> Builder<M> {
     }
 
     /// How many slots the pool has: the greatest `max_size` that it can ever be given. Each costs some
-    /// 300 bytes. Default: `max_size` as it is at the start. At most [`MAX_CAPACITY`](crate::MAX_CAPACITY).
+    /// 370 bytes. Default: `max_size` as it is at the start. At most [`MAX_CAPACITY`](crate::MAX_CAPACITY).
     pub fn capacity(mut self, capacity: usize) -> Self {
         self.capacity = Some(capacity);
         self

@@ -17,6 +17,7 @@ use super::{House, RawPool};
 use crate::sync::{Arc, AtomicPtr, AtomicU64, Ordering, UnsafeCell};
 use std::fmt;
 use std::mem::ManuallyDrop;
+use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
 /// One slot: its value, and the ledger that outlives the values which pass through it.
@@ -176,9 +177,7 @@ pub(crate) struct Occupied<H: House> {
 
 /// Owns a slot whose value somebody has borrowed. Dropped, it [comes home](House::come_home).
 #[must_use]
-pub(crate) struct Lent<H: House> {
-    key: Key<H>,
-}
+pub(crate) struct Lent<H: House>(ManuallyDrop<Occupied<H>>);
 
 /// Owns an empty slot. Dropped, it becomes a vacant bit.
 #[must_use]
@@ -191,10 +190,6 @@ pub(crate) struct Vacant<H: House> {
 unsafe impl<H: House> Send for Occupied<H> {}
 // SAFETY: a shared token gives `&H::Value` and `Sync` things, hence the bound.
 unsafe impl<H: House> Sync for Occupied<H> where H::Value: Sync {}
-// SAFETY: as for `Occupied`.
-unsafe impl<H: House> Send for Lent<H> {}
-// SAFETY: as for `Occupied`.
-unsafe impl<H: House> Sync for Lent<H> where H::Value: Sync {}
 // SAFETY: a vacant token gives no value at all, only `Sync` things.
 unsafe impl<H: House> Send for Vacant<H> {}
 // SAFETY: as above.
@@ -280,7 +275,7 @@ impl<H: House> Occupied<H> {
 impl<H: House> From<Occupied<H>> for Lent<H> {
     #[inline(always)]
     fn from(slot: Occupied<H>) -> Self {
-        Self { key: ManuallyDrop::new(slot).key }
+        Self(ManuallyDrop::new(slot))
     }
 }
 
@@ -289,27 +284,21 @@ impl<H: House> Lent<H> {
     pub(crate) fn into_occupied(self) -> Occupied<H> {
         Occupied { key: ManuallyDrop::new(self).key }
     }
+}
+
+impl<H: House> Deref for Lent<H> {
+    type Target = Occupied<H>;
 
     #[inline(always)]
-    pub(crate) fn pool(&self) -> &RawPool<H> {
-        self.key.pool()
+    fn deref(&self) -> &Occupied<H> {
+        &self.0
     }
+}
 
+impl<H: House> DerefMut for Lent<H> {
     #[inline(always)]
-    pub(crate) fn ledger(&self) -> &H::Ledger {
-        &self.key.slot().ledger
-    }
-
-    #[inline(always)]
-    pub(crate) fn value(&self) -> &H::Value {
-        // SAFETY: the token owns the slot (R1) and is borrowed for as long as the reference lives.
-        unsafe { self.key.value() }
-    }
-
-    #[inline(always)]
-    pub(crate) fn value_mut(&mut self) -> &mut H::Value {
-        // SAFETY: as in `value`, and the token is borrowed mutably.
-        unsafe { self.key.value_mut() }
+    fn deref_mut(&mut self) -> &mut Occupied<H> {
+        &mut self.0
     }
 }
 
@@ -317,7 +306,7 @@ impl<H: House> Drop for Lent<H> {
     #[inline(always)]
     fn drop(&mut self) {
         // The token ends here, and the slot has a token again at once (R1).
-        H::come_home(Occupied { key: self.key });
+        H::come_home(Occupied { key: self.0.key });
     }
 }
 
