@@ -29,7 +29,7 @@ fn a_pool_grows_on_demand_up_to_its_limit_and_no_further() {
     let fake = Fake::new();
     let pool = Pool::builder(fake.clone()).max_size(4).build().unwrap();
     let held: Vec<_> = (0..4).map(|_| pool.get_timeout(PLENTY).unwrap()).collect();
-    assert_eq!(pool.stats().lent, 4);
+    eventually("all four are lent", || pool.stats().lent == 4);
     let error = pool.get_timeout(Duration::from_millis(20)).unwrap_err();
     assert!(matches!(error, GetError::TimedOut { .. }), "{error}");
     drop(held);
