@@ -223,7 +223,8 @@ async fn open<M: Manager>(raw: &Arc<Raw<M>>, slot: InFlight<M>, replaces: Option
                 drop(occupied);
             }
             if let Some(old) = replaces {
-                retire_replaced(raw, old);
+                // Made, now break. If somebody holds it, the next sweep finds it.
+                old.close(raw);
             }
         }
         Err(error) => {
@@ -252,16 +253,6 @@ struct Ended<'a>(&'a Growth, Tick);
 impl Drop for Ended<'_> {
     fn drop(&mut self) {
         self.0.ended(self.1);
-    }
-}
-
-/// Make before break: the fresh connection is there, the old one may go if nobody holds it. If somebody
-/// does, the next sweep finds it.
-fn retire_replaced<M: Manager>(raw: &Raw<M>, old: Replaces) {
-    if let Some(slot) = raw.claim_idle_at(old.index)
-        && slot.value().info.born == old.born
-    {
-        Job::close(slot, old.cause);
     }
 }
 
@@ -295,11 +286,7 @@ impl<M: Manager> Drop for Leaving<M> {
         let Some(vacant) = self.vacant.take() else { return };
         let raw = vacant.keep_alive();
         raw.context().in_maintenance.fetch_sub(1, Ordering::Relaxed); // O11
-        if self.retire || raw.take_debt() {
-            vacant.retire();
-        } else {
-            drop(vacant);
-        }
+        if self.retire { vacant.retire() } else { vacant.give_back() }
     }
 }
 

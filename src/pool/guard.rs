@@ -1,7 +1,7 @@
 //! The guard: a borrowed connection.
 
 use super::job::Job;
-use super::shared::{Pooled, Slot};
+use super::shared::{Pooled, Slot, info_at};
 use crate::health::{ConnectionInfo, EvictionCause};
 use crate::manager::Manager;
 use crate::raw::slots::Lent;
@@ -41,11 +41,7 @@ impl<M: Manager> PooledConnection<M> {
         let raw = slot.keep_alive();
         let (vacant, entry) = slot.vacate();
         raw.context().counters.detached.add();
-        if raw.take_debt() {
-            vacant.retire();
-        } else {
-            drop(vacant);
-        }
+        vacant.give_back();
         raw.context().ring();
         entry.connection
     }
@@ -76,7 +72,7 @@ impl<M: Manager> PooledConnection<M> {
     /// What the pool knows of the connection: its age, uses and checks.
     pub fn info(this: &Self) -> ConnectionInfo {
         let (entry, shared) = (this.0.value(), this.0.pool().context());
-        entry.info_at(this.0.ledger(), shared.clock.tick(), shared.generation())
+        info_at(entry, this.0.ledger(), shared, shared.clock.tick())
     }
 }
 

@@ -81,8 +81,19 @@ pub(crate) struct Replaces {
     pub(crate) index: u32,
     pub(crate) born: crate::clock::Tick,
     pub(crate) cause: EvictionCause,
-    /// Dropped when the attempt is over, which tells the old connection's `Vitals`.
+    /// Dropped when the attempt is over, which tells the old connection's entry.
     pub(crate) _attempt: Arc<()>,
+}
+
+impl Replaces {
+    /// Has the old connection closed, if nobody holds it.
+    pub(crate) fn close<M: Manager>(self, raw: &Raw<M>) {
+        if let Some(slot) = raw.claim_idle_at(self.index)
+            && slot.value().info.born == self.born
+        {
+            Job::close(slot, self.cause);
+        }
+    }
 }
 
 /// A connection that must not be lent, and is counted as such. Dropped, because a task was cancelled or a

@@ -1,8 +1,8 @@
 //! A notice board for rare events: a connection opened or failed to, the last slot was torn down.
 
+use crate::raw::waiter::wake_all;
 use crate::sync::{Mutex, MutexGuard, PoisonError};
 use std::future::poll_fn;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Poll, Waker};
 
 #[derive(Debug, Default)]
@@ -16,9 +16,7 @@ impl Notices {
     /// Wakes all who wait for something.
     pub(crate) fn post(&self) {
         let wakers = std::mem::take(&mut *self.lock());
-        for waker in wakers {
-            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
-        }
+        wake_all(wakers);
     }
 
     /// Waits until `look` finds something; it looks again after every notice.

@@ -87,7 +87,6 @@ fn fate_of<M: Manager>(slot: &mut Slot<M>, verdict: Verdict) -> Fate {
     if slot.pool().is_in_debt() { Fate::Retire } else { Fate::Idle }
 }
 
-#[cold]
 fn act_upon<M: Manager>(mut slot: Slot<M>, verdict: Verdict) {
     let fate = fate_of(&mut slot, verdict);
     send_away(slot, fate);
@@ -104,8 +103,7 @@ fn send_away<M: Manager>(slot: Slot<M>, fate: Fate) {
 
 /// A connection has been pinged, and is to be idle again. Its strategy was asked when it came back.
 pub(crate) fn put_back_checked<M: Manager>(slot: Slot<M>) {
-    let fate = if slot.pool().is_in_debt() { Fate::Retire } else { Fate::Idle };
-    send_away(slot, fate);
+    act_upon(slot, Verdict::Keep);
 }
 
 /// A connection has been reset, and is to be idle unless the strategy objects.

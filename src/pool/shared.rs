@@ -69,22 +69,6 @@ impl<C> Entry<C> {
             replacement: Weak::new(),
         }
     }
-
-    /// A copy of what is known at `now`.
-    pub(crate) fn info_at(
-        &self,
-        ledger: &Ledger,
-        now: Tick,
-        pool_generation: u64,
-    ) -> ConnectionInfo {
-        ConnectionInfo {
-            now,
-            last_used: ledger.last_used(),
-            uses: ledger.checkouts() - self.checkouts_before,
-            pool_generation,
-            ..self.info.clone()
-        }
-    }
 }
 
 /// Brings what is known of a connection up to date, where it lies: copying it would cost more than the
@@ -96,11 +80,36 @@ pub(crate) fn refresh<'a, M: Manager>(
     shared: &Shared<M>,
     now: Tick,
 ) -> &'a ConnectionInfo {
-    entry.info.now = now;
-    entry.info.last_used = ledger.last_used();
-    entry.info.uses = ledger.checkouts() - entry.checkouts_before;
-    entry.info.pool_generation = shared.generation();
-    &entry.info
+    let (info, before) = (&mut entry.info, entry.checkouts_before);
+    bring_up_to_date(info, before, ledger, shared, now);
+    info
+}
+
+/// The same for somebody who only looks: a copy.
+pub(crate) fn info_at<M: Manager>(
+    entry: &Entry<M::Connection>,
+    ledger: &Ledger,
+    shared: &Shared<M>,
+    now: Tick,
+) -> ConnectionInfo {
+    let mut info = entry.info.clone();
+    bring_up_to_date(&mut info, entry.checkouts_before, ledger, shared, now);
+    info
+}
+
+/// What changes with time: the slot's ledger knows its uses, the pool the rest.
+#[inline(always)]
+fn bring_up_to_date<M: Manager>(
+    info: &mut ConnectionInfo,
+    checkouts_before: u64,
+    ledger: &Ledger,
+    shared: &Shared<M>,
+    now: Tick,
+) {
+    info.now = now;
+    info.last_used = ledger.last_used();
+    info.uses = ledger.checkouts() - checkouts_before;
+    info.pool_generation = shared.generation();
 }
 
 /// Evenly from 0 to 1. `std` seeds each hasher differently, which is all the chance needed here.

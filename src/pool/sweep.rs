@@ -9,8 +9,8 @@ use super::{growth, verdict};
 use crate::clock::Tick;
 use crate::health::{EvictionCause, Verdict};
 use crate::manager::Manager;
+use crate::raw::waiter::wake_all;
 use crate::sync::{Arc, MutexGuard, Ordering, PoisonError};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 /// How often idle connections are looked at when nobody says otherwise.
@@ -57,9 +57,7 @@ pub(crate) fn begin<M: Manager>(raw: &Raw<M>) {
 pub(crate) fn fire_timers<M: Manager>(raw: &Raw<M>) -> Tick {
     let shared = raw.context();
     let now = shared.clock.now();
-    for waker in shared.timers.take_due(now) {
-        let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
-    }
+    wake_all(shared.timers.take_due(now));
     now
 }
 
@@ -145,19 +143,11 @@ fn judge<M: Manager>(raw: &Arc<Raw<M>>, mut slot: Slot<M>, now: Tick) {
                 drop(slot);
                 let old = Replaces { index, born, cause, _attempt: attempt };
                 if let Err(old) = growth::replace(raw, old) {
-                    break_before_make(raw, old);
+                    // No room for two: the old one goes first, and growth sees to the rest.
+                    old.close(raw);
                 }
             }
         }
-    }
-}
-
-/// There is no room for two: the old one goes first, and growth sees to the rest.
-fn break_before_make<M: Manager>(raw: &Raw<M>, old: Replaces) {
-    if let Some(slot) = raw.claim_idle_at(old.index)
-        && slot.value().info.born == old.born
-    {
-        Job::close(slot, old.cause);
     }
 }
 

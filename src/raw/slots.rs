@@ -34,7 +34,8 @@ pub(super) struct Slot<H: House> {
 }
 
 // SAFETY: `value` and `home` are reached only through the slot's single token (R1), and values may
-// change threads (`H::Value: Send`), as counts on a `Sync` pool may; `ledger` is `Sync` by the bound on `H::Ledger`; the rest never changes.
+// change threads (`H::Value: Send`), as counts on a `Sync` pool may; `ledger` is `Sync` by the bound on
+// `H::Ledger`; the rest never changes.
 unsafe impl<H: House> Sync for Slot<H> {}
 // SAFETY: as above; a slot changes threads only together with its whole pool.
 unsafe impl<H: House> Send for Slot<H> {}
@@ -367,6 +368,11 @@ impl<H: House> Vacant<H> {
         pool.retired.put(key.slot().place);
         pool.settle_debt();
         pool.dispatch();
+    }
+
+    /// Gives the slot back: retired if the pool is in debt, else vacant.
+    pub(crate) fn give_back(self) {
+        if self.pool().take_debt() { self.retire() } else { drop(self) }
     }
 
     /// Sets the vacant bit and nothing else: for those who dispatch themselves.

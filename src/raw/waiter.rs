@@ -124,10 +124,14 @@ impl Wakes {
     }
 
     pub(crate) fn fire(self) {
-        for waker in self.first.into_iter().chain(self.rest) {
-            // A waker's panic must reach neither a returning guard nor the other waiters.
-            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
-        }
+        wake_all(self.first.into_iter().chain(self.rest));
+    }
+}
+
+/// Fires wakers. A panic of one reaches neither the caller, a returning guard perhaps, nor the others.
+pub(crate) fn wake_all(wakers: impl IntoIterator<Item = Waker>) {
+    for waker in wakers {
+        let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
     }
 }
 

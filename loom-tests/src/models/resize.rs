@@ -8,11 +8,10 @@ use loom::thread;
 fn a_lower_limit_that_meets_a_return_is_kept() {
     model(|| {
         let pool = pool(2, 1);
-        let theirs = Arc::clone(&pool);
         let slot = pool.claim().unwrap();
         let returner = thread::spawn(move || {
             let (vacant, _value) = slot.vacate();
-            if theirs.take_debt() { vacant.retire() } else { drop(vacant) }
+            vacant.give_back();
         });
         pool.adjust(1);
         returner.join().unwrap();
