@@ -28,6 +28,10 @@ impl Add<Duration> for Tick {
     }
 }
 
+/// A sleep ends up to so much later than asked for (Linux groups its timers), which is much for a limit of a
+/// millisecond: so it is asked to end earlier, and the rest, if there is one, is spent yielding.
+const SLACK: Duration = Duration::from_micros(60);
+
 /// The coarse time of all real clocks.
 static COARSE: AtomicU64 = AtomicU64::new(0);
 
@@ -101,14 +105,21 @@ impl Clock {
         }
     }
 
-    /// How long a thread may sleep before it must look again whether `until` has come.
-    pub(crate) fn nap(&self, until: Tick) -> Duration {
-        let left = until.since(self.now());
+    /// How long it is until `moment`, or until a clock that is turned by hand may show it.
+    pub(crate) fn until(&self, moment: Tick) -> Duration {
+        let left = moment.since(self.now());
         match self.0 {
             Source::Real => left,
             // Nobody wakes sleepers when a hand turns the clock.
             Source::Mock(_) => left.min(Duration::from_millis(1)),
         }
+    }
+
+    /// How long a thread may sleep before it must look again whether `until` has come. Zero: it comes so
+    /// soon that a sleep would end too late.
+    pub(crate) fn nap(&self, until: Tick) -> Duration {
+        let left = self.until(until);
+        if let Source::Real = self.0 { left.saturating_sub(SLACK) } else { left }
     }
 }
 
@@ -145,31 +156,31 @@ impl fmt::Debug for Clock {
 #[derive(Clone, Debug)]
 pub struct Deadline {
     clock: Clock,
-    at: Tick,
+    moment: Tick,
 }
 
 impl Deadline {
     /// A deadline by the real clock, for trying out a manager without a pool.
     pub fn after(timeout: Duration) -> Self {
-        Self::by(&Clock::real(), timeout, Tick::NEVER)
+        let clock = Clock::real();
+        Self::at(&clock, clock.now() + timeout)
     }
 
-    /// `timeout` from now, but no later than `latest`.
-    pub(crate) fn by(clock: &Clock, timeout: Duration, latest: Tick) -> Self {
-        Self { clock: clock.clone(), at: (clock.now() + timeout).min(latest) }
+    pub(crate) fn at(clock: &Clock, moment: Tick) -> Self {
+        Self { clock: clock.clone(), moment }
     }
 
-    pub(crate) fn at(&self) -> Tick {
-        self.at
+    pub(crate) fn moment(&self) -> Tick {
+        self.moment
     }
 
     /// What is left; zero once it is past.
     pub fn remaining(&self) -> Duration {
-        self.at.since(self.clock.now())
+        self.moment.since(self.clock.now())
     }
 
     /// Whether nothing is left.
     pub fn is_past(&self) -> bool {
-        self.clock.now() >= self.at
+        self.clock.now() >= self.moment
     }
 }

@@ -48,10 +48,31 @@ pub struct Settings {
     /// The most borrowers that may wait in line; one more is refused at once. Zero: nobody waits, and as
     /// nobody then asks for growth only the minimum is ever open. Default: no limit.
     pub max_waiters: usize,
-    /// The most connections opened at once. Default 4.
+    /// The most connections opened at once. Those that have outlived `connect_timeout`, or were begun before
+    /// another that has succeeded since, do not count. Default 4.
     pub connect_concurrency: usize,
-    /// The most connections out of service for pings, resets and closes at once. Default 4.
+    /// The most connections out of service at once for pings and closes that nobody waits for; those that
+    /// have outlived their limit do not count. Default 4.
     pub maintenance_concurrency: usize,
+    /// Who pings a connection that a thread is about to borrow, if the driver blocks. Default: the borrower.
+    pub ping_on: PingOn,
+    /// When connecting fails and no connection is open, all who wait fail at once with the cause, and so do
+    /// those who come before the next attempt, even if the error may pass. Otherwise they wait for better
+    /// times as long as their timeout lets them; after a permanent error nobody does. Default: no.
+    pub fail_fast: bool,
+}
+
+/// Who pings a connection that a thread is about to borrow, if the driver blocks the thread it is called on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PingOn {
+    /// The borrower itself: the driver is trusted to honour the [`Deadline`](crate::Deadline) it is given.
+    /// (One with less time left than a ping may take leaves it to a connector.)
+    #[default]
+    Borrower,
+    /// A connector's thread, at the cost of two thread switches: the borrower leaves at its deadline,
+    /// whatever the driver does.
+    Connector,
 }
 
 impl Default for Settings {
@@ -70,6 +91,8 @@ impl Default for Settings {
             max_waiters: usize::MAX,
             connect_concurrency: 4,
             maintenance_concurrency: 4,
+            ping_on: PingOn::Borrower,
+            fail_fast: false,
         }
     }
 }

@@ -1,5 +1,9 @@
 //! Errors: one type per operation, each with its cause and the counts of the moment.
 
+mod build;
+
+pub use build::{BuildError, ConfigError, NotReady, Problem};
+
 use crate::sync::Arc;
 use std::error::Error;
 use std::fmt;
@@ -11,10 +15,12 @@ use std::time::Duration;
 pub enum ManagerError<E> {
     /// The manager said no.
     Failed(E),
-    /// It did not answer in time and was dropped.
+    /// It did not answer within the limit of that call.
     TimedOut,
     /// It panicked, with this message.
     Panicked(String),
+    /// It had not answered yet when the borrower's time was up.
+    Pending,
 }
 
 impl<E: fmt::Display> fmt::Display for ManagerError<E> {
@@ -23,6 +29,7 @@ impl<E: fmt::Display> fmt::Display for ManagerError<E> {
             Self::Failed(error) => error.fmt(f),
             Self::TimedOut => f.write_str("no answer within the limit"),
             Self::Panicked(message) => write!(f, "the manager panicked: {message}"),
+            Self::Pending => f.write_str("no answer yet"),
         }
     }
 }
@@ -40,20 +47,39 @@ impl<E: Error + 'static> Error for ManagerError<E> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counts {
+    /// The limit on connections.
+    pub max_size: usize,
     /// Open connections that nobody holds.
     pub idle: usize,
     /// Connections held by borrowers.
     pub lent: usize,
     /// Connections being opened.
     pub opening: usize,
+    /// Connections being pinged, reset or closed.
+    pub maintenance: usize,
+    /// Slots whose call into the manager has outlived its limit.
+    pub quarantined: usize,
     /// Borrowers in line.
     pub waiting: usize,
 }
 
+impl Counts {
+    /// Every connection there may be is with a borrower.
+    fn are_all_lent(&self) -> bool {
+        self.lent >= self.max_size
+    }
+}
+
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { idle, lent, opening, waiting } = self;
-        write!(f, "{idle} idle, {lent} lent, {opening} opening, {waiting} waiting")
+        let Self { max_size, idle, lent, opening, maintenance, quarantined, waiting } = self;
+        write!(f, "of {max_size}: {idle} idle, {lent} lent, {opening} opening")?;
+        for (count, what) in [(maintenance, "in maintenance"), (quarantined, "quarantined")] {
+            if *count > 0 {
+                write!(f, ", {count} {what}")?;
+            }
+        }
+        write!(f, "; {waiting} waiting")
     }
 }
 
@@ -63,6 +89,8 @@ impl fmt::Display for Counts {
 pub enum Phase {
     /// A connection: one returned, or one opened.
     Wait,
+    /// The same, while no connection was open at all: a connect.
+    Connect,
     /// The ping of the connection that it was about to get.
     Ping,
 }
@@ -71,13 +99,17 @@ impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Wait => "waiting for a connection",
-            Self::Ping => "waiting for a ping",
+            Self::Connect => "waiting for a first connection to be opened",
+            Self::Ping => "waiting for the ping of a connection",
         })
     }
 }
 
 /// Why [`get`](crate::Pool::get), [`get_timeout`](crate::Pool::get_timeout) or
 /// [`get_async`](crate::Pool::get_async) came back without a connection.
+///
+/// `Display` says all of it in one sentence: what was waited for, how long, what the pool looked like, and
+/// what the manager had to say.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum GetError<E> {
@@ -89,7 +121,9 @@ pub enum GetError<E> {
         waited: Duration,
         /// What the pool looked like.
         counts: Counts,
-        /// The error of the last attempt to connect, if that failed; this is the `source()`.
+        /// What the manager did about it; this is the `source()`. In phase `Ping` the error of the last ping,
+        /// else that of the last connect, if it failed; [`Pending`](ManagerError::Pending) if there is none
+        /// and everything hangs on the manager; nothing if connections are with borrowers.
         cause: Option<Arc<ManagerError<E>>>,
     },
     /// The line is as long as [`Settings::max_waiters`](crate::Settings::max_waiters) allows.
@@ -97,12 +131,24 @@ pub enum GetError<E> {
         /// What the pool looked like.
         counts: Counts,
     },
-    /// Connecting failed for a reason that will not pass by itself.
+    /// Connecting failed for a reason that will not pass by itself, or with
+    /// [`fail_fast`](crate::Settings::fail_fast) for whatever reason.
     Connect {
         /// What the pool looked like.
         counts: Counts,
         /// The reason; this is the `source()`.
         cause: Arc<ManagerError<E>>,
+    },
+    /// More connections in a row than the pool may have were unfit to be lent: their pings failed, or the
+    /// strategy would have none of them. The last one was opened for this borrower, so that more of the
+    /// same would not help.
+    Unfit {
+        /// How many.
+        refused: usize,
+        /// What the pool looked like.
+        counts: Counts,
+        /// Why the last ping failed, if one did; this is the `source()`.
+        cause: Option<Arc<ManagerError<E>>>,
     },
     /// The pool is closed.
     Closed,
@@ -113,13 +159,27 @@ impl<E: fmt::Display> fmt::Display for GetError<E> {
         match self {
             Self::TimedOut { phase, waited, counts, cause } => {
                 write!(f, "timed out after {waited:.1?} {phase} ({counts})")?;
-                match cause {
-                    Some(cause) => write!(f, "; the last connect failed: {cause}"),
-                    None => Ok(()),
+                match (phase, cause.as_deref()) {
+                    (_, Some(ManagerError::Pending)) => {
+                        f.write_str("; the manager has not answered yet")
+                    }
+                    (Phase::Ping, Some(cause)) => write!(f, "; the last ping failed: {cause}"),
+                    (_, Some(cause)) => write!(f, "; the last connect failed: {cause}"),
+                    (_, None) if counts.are_all_lent() => {
+                        f.write_str("; all are lent, Pool::holders() says to whom")
+                    }
+                    (_, None) => Ok(()),
                 }
             }
             Self::Full { counts } => write!(f, "too many borrowers are waiting ({counts})"),
             Self::Connect { counts, cause } => write!(f, "cannot connect: {cause} ({counts})"),
+            Self::Unfit { refused, counts, cause } => {
+                write!(f, "{refused} connections in a row were unfit to be lent ({counts})")?;
+                match cause {
+                    Some(cause) => write!(f, "; the last ping failed: {cause}"),
+                    None => f.write_str("; the health strategy refused them"),
+                }
+            }
             Self::Closed => f.write_str("the pool is closed"),
         }
     }
@@ -128,7 +188,9 @@ impl<E: fmt::Display> fmt::Display for GetError<E> {
 impl<E: Error + 'static> Error for GetError<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::TimedOut { cause, .. } => cause.as_deref().map(|cause| cause as _),
+            Self::TimedOut { cause, .. } | Self::Unfit { cause, .. } => {
+                cause.as_deref().map(|cause| cause as _)
+            }
             Self::Connect { cause, .. } => Some(&**cause),
             _ => None,
         }
@@ -156,137 +218,3 @@ impl fmt::Display for TryGetError {
 }
 
 impl Error for TryGetError {}
-
-/// Why [`Builder::build`](crate::Builder::build) failed.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum BuildError<E> {
-    /// The configuration contradicts itself.
-    Config(ConfigError),
-    /// The system would not start the housekeeper's thread.
-    Thread(std::io::Error),
-    /// The pool was not [ready](crate::Builder::wait_ready) in time, or never will be.
-    NotReady(NotReady<E>),
-}
-
-impl<E: fmt::Display> fmt::Display for BuildError<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Config(error) => error.fmt(f),
-            Self::Thread(_) => f.write_str("the housekeeper's thread could not be started"),
-            Self::NotReady(error) => error.fmt(f),
-        }
-    }
-}
-
-impl<E: Error + 'static> Error for BuildError<E> {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Self::Config(_) => None,
-            Self::Thread(error) => Some(error),
-            Self::NotReady(error) => error.source(),
-        }
-    }
-}
-
-/// The first connections were not open in time, or a permanent error says that they never will be.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct NotReady<E> {
-    /// How many connections are open.
-    pub open: usize,
-    /// How many should be.
-    pub wanted: usize,
-    /// The error of the last attempt to connect, if that failed; this is the `source()`.
-    pub cause: Option<Arc<ManagerError<E>>>,
-}
-
-impl<E: fmt::Display> fmt::Display for NotReady<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the pool is not ready: {} of {} connections are open", self.open, self.wanted)?;
-        match &self.cause {
-            Some(cause) => write!(f, "; the last connect failed: {cause}"),
-            None => Ok(()),
-        }
-    }
-}
-
-impl<E: Error + 'static> Error for NotReady<E> {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.cause.as_deref().map(|cause| cause as _)
-    }
-}
-
-/// Everything that is wrong with a configuration, not only the first thing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigError {
-    problems: Vec<Problem>,
-}
-
-impl ConfigError {
-    /// `Ok` if there is no problem.
-    pub(crate) fn of(problems: Vec<Problem>) -> Result<(), Self> {
-        if problems.is_empty() { Ok(()) } else { Err(Self { problems }) }
-    }
-
-    /// The problems; at least one.
-    pub fn problems(&self) -> &[Problem] {
-        &self.problems
-    }
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("invalid configuration: ")?;
-        for (n, problem) in self.problems.iter().enumerate() {
-            write!(f, "{}{problem}", if n == 0 { "" } else { "; " })?;
-        }
-        Ok(())
-    }
-}
-
-impl Error for ConfigError {}
-
-/// One thing that is wrong with a configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Problem {
-    /// A number or a duration must not be zero: the setting's name.
-    Zero(&'static str),
-    /// A number is greater than the one that bounds it.
-    Above {
-        /// The setting.
-        setting: &'static str,
-        /// Its value.
-        value: usize,
-        /// What bounds it.
-        bound: &'static str,
-        /// The bound's value.
-        limit: usize,
-    },
-    /// A number is less than the one that bounds it.
-    Below {
-        /// The setting.
-        setting: &'static str,
-        /// Its value.
-        value: usize,
-        /// What bounds it.
-        bound: &'static str,
-        /// The bound's value.
-        limit: usize,
-    },
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Zero(setting) => write!(f, "{setting} is zero"),
-            Self::Above { setting, value, bound, limit } => {
-                write!(f, "{setting} ({value}) is above {bound} ({limit})")
-            }
-            Self::Below { setting, value, bound, limit } => {
-                write!(f, "{setting} ({value}) is below {bound} ({limit})")
-            }
-        }
-    }
-}

@@ -12,11 +12,11 @@ mod stats;
 mod sync;
 
 pub use clock::{Clock, Deadline, MockClock};
-pub use config::{MAX_CAPACITY, Settings};
+pub use config::{MAX_CAPACITY, PingOn, Settings};
 pub use error::{
     BuildError, ConfigError, Counts, GetError, ManagerError, NotReady, Phase, Problem, TryGetError,
 };
 pub use health::{ConnectionInfo, EvictionCause, HealthStrategy, Verdict};
 pub use manager::{AsyncManager, BlockingManager, ErrorClass, Manager};
 pub use pool::{Builder, CloseReport, Pool, PooledConnection};
-pub use stats::{Evictions, Histogram, Holder, Stats};
+pub use stats::{Call, Evictions, Histogram, Holder, Overrun, Stats};

@@ -4,17 +4,17 @@
 //! load and store on a line that the borrower owns anyway. Slow roads use shared relaxed counters.
 
 mod histogram;
+mod ledger;
 
 pub use histogram::Histogram;
 pub(crate) use histogram::Recorder;
+pub use ledger::{Call, Holder, Overrun};
+pub(crate) use ledger::{Ledger, Noted, Queue};
 
-use crate::clock::Tick;
 use crate::error::Counts;
 use crate::health::EvictionCause;
-use crate::raw::slots::StaticRef;
 use crate::sync::{AtomicU64, Ordering};
 use std::fmt;
-use std::panic::Location;
 
 /// A counter that many may raise.
 #[derive(Debug, Default)]
@@ -39,79 +39,6 @@ impl Counter {
     }
 }
 
-/// What a slot remembers beyond the connections that pass through it. Only the slot's owner writes.
-#[derive(Debug, Default)]
-pub(crate) struct Ledger {
-    checkouts: Counter,
-    /// When the slot was last lent or came back, with [`LENT`] telling which.
-    turned: AtomicU64,
-    borrower: StaticRef<Location<'static>>,
-}
-
-/// Set in [`Ledger::turned`] while the slot is lent: moments do not reach that far.
-const LENT: u64 = 1 << 63;
-
-impl Ledger {
-    /// The caller has just got the slot.
-    #[inline(always)]
-    pub(crate) fn lend(&self, borrower: &'static Location<'static>, now: Tick) {
-        self.checkouts.add_alone();
-        self.borrower.set(borrower);
-        // O11: for reports, and for the owner.
-        self.turned.store(now.0 | LENT, Ordering::Relaxed);
-    }
-
-    /// The caller is about to give the slot away.
-    #[inline(always)]
-    pub(crate) fn take_back(&self, now: Tick) {
-        // O11
-        self.turned.store(now.0, Ordering::Relaxed);
-    }
-
-    fn turned(&self) -> u64 {
-        // O11
-        self.turned.load(Ordering::Relaxed)
-    }
-
-    /// When the slot last came back: for its owner.
-    #[inline(always)]
-    pub(crate) fn last_used(&self) -> Tick {
-        Tick(self.turned() & !LENT)
-    }
-
-    /// Who holds the slot, if it is lent: true at rest, a guess under way.
-    pub(crate) fn holder(&self, now: Tick) -> Option<Holder> {
-        let turned = self.turned();
-        let location = self.borrower.get().filter(|_| turned & LENT != 0)?;
-        Some(Holder { location, since: now.since(Tick(turned & !LENT)) })
-    }
-
-    #[inline(always)]
-    pub(crate) fn checkouts(&self) -> u64 {
-        self.checkouts.get()
-    }
-
-    pub(crate) fn returns(&self) -> u64 {
-        self.checkouts().saturating_sub(u64::from(self.turned() & LENT != 0))
-    }
-}
-
-/// Who holds a connection, and for how long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Holder {
-    /// Where the connection was asked for.
-    pub location: &'static Location<'static>,
-    /// How long ago it was lent, as coarse as the pool's tick.
-    pub since: std::time::Duration,
-}
-
-impl fmt::Display for Holder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} for {:.1?}", self.location, self.since)
-    }
-}
-
 /// The shared counters of the slow roads.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -123,6 +50,7 @@ pub(crate) struct Counters {
     pub(crate) connects_spared: Counter,
     pub(crate) pings: Counter,
     pub(crate) ping_failures: Counter,
+    pub(crate) pings_cancelled: Counter,
     pub(crate) resets: Counter,
     pub(crate) closes: Counter,
     pub(crate) detached: Counter,
@@ -133,8 +61,8 @@ pub(crate) struct Counters {
 
 /// A snapshot of a pool.
 ///
-/// At rest everything agrees: `idle + lent + opening + maintenance + vacant + retired = capacity`, and
-/// `checkouts = returns + lent`. While connections move, each figure is true of some moment within the
+/// At rest everything agrees: `idle + lent + opening + maintenance + quarantined + vacant + retired =
+/// capacity`, and `checkouts = returns + lent`. While connections move, each figure is true of some moment within the
 /// call, but they need not be true of the same one: `lent` is what the other gauges leave of the capacity,
 /// so it absorbs the difference.
 ///
@@ -153,7 +81,7 @@ pub struct Stats {
     pub capacity: usize,
     /// The limit on connections now.
     pub max_size: usize,
-    /// Open connections: idle, lent or under maintenance.
+    /// Open connections: idle, lent, under maintenance, or in quarantine with a call other than a connect.
     pub size: usize,
     /// Open connections that nobody holds.
     pub idle: usize,
@@ -161,8 +89,11 @@ pub struct Stats {
     pub lent: usize,
     /// Connections being opened.
     pub opening: usize,
-    /// Connections being pinged in the background, reset or closed, or queued for it.
+    /// Connections being pinged, reset or closed, or queued for it.
     pub maintenance: usize,
+    /// Slots whose call into the manager has outlived its limit: they serve nobody until it comes back.
+    /// See [`Pool::overruns`](crate::Pool::overruns).
+    pub quarantined: usize,
     /// Slots in which a connection might be opened.
     pub vacant: usize,
     /// Slots out of use because of a lowered limit, or because the pool is closed.
@@ -192,6 +123,8 @@ pub struct Stats {
     pub pings: u64,
     /// Pings that failed.
     pub ping_failures: u64,
+    /// Pings dropped half-way, because the borrower or the runtime went away.
+    pub pings_cancelled: u64,
     /// Resets.
     pub resets: u64,
     /// Connections closed by the pool.
@@ -208,8 +141,8 @@ pub struct Stats {
 
 impl Stats {
     pub(crate) fn counts(&self) -> Counts {
-        let Self { idle, lent, opening, waiting, .. } = *self;
-        Counts { idle, lent, opening, waiting }
+        let Self { max_size, idle, lent, opening, maintenance, quarantined, waiting, .. } = *self;
+        Counts { max_size, idle, lent, opening, maintenance, quarantined, waiting }
     }
 }
 
@@ -248,11 +181,12 @@ impl serde::Serialize for Evictions {
 
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { size, max_size, idle, lent, opening, maintenance, waiting, .. } = self;
+        let Self { size, max_size, idle, lent, opening, maintenance, quarantined, waiting, .. } =
+            self;
         writeln!(
             f,
             "connections  {size} of {max_size}: {idle} idle, {lent} lent, {maintenance} in \
-             maintenance; {opening} opening; {waiting} waiting"
+             maintenance; {opening} opening; {quarantined} quarantined; {waiting} waiting"
         )?;
         let Self { checkouts, returns, waits, timeouts, refusals, .. } = self;
         writeln!(
@@ -266,11 +200,11 @@ impl fmt::Display for Stats {
             "connects     {connects} ({connect_failures} failed, {connects_spared} spared); \
              {closes} closed, {detached} detached"
         )?;
-        let Self { pings, ping_failures, resets, sweeps, evictions, .. } = self;
+        let Self { pings, ping_failures, pings_cancelled, resets, sweeps, evictions, .. } = self;
         write!(
             f,
-            "health       {pings} pings ({ping_failures} failed), {resets} resets, {sweeps} sweeps, \
-             {} evictions",
+            "health       {pings} pings ({ping_failures} failed, {pings_cancelled} cancelled), \
+             {resets} resets, {sweeps} sweeps, {} evictions",
             evictions.total()
         )?;
         for (n, (cause, count)) in evictions.iter().filter(|(_, count)| *count > 0).enumerate() {

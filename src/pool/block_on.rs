@@ -6,6 +6,7 @@ use std::cell::Cell;
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 /// Wakes a parked thread.
 struct Parked {
@@ -65,6 +66,9 @@ fn drive<F: Future>(
         if clock.now() >= until {
             return None;
         }
-        thread::park_timeout(clock.nap(until));
+        match clock.nap(until) {
+            Duration::ZERO => thread::yield_now(),
+            nap => thread::park_timeout(nap),
+        }
     }
 }

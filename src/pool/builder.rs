@@ -7,7 +7,7 @@ use super::shared::{Raw, Shared, Spawner};
 use super::sweep::Sweep;
 use super::{Pool, connector, growth};
 use crate::clock::{Clock, Tick};
-use crate::config::Settings;
+use crate::config::{PingOn, Settings};
 use crate::error::BuildError;
 use crate::health::HealthStrategy;
 use crate::manager::{BoxFuture, Driver, Manager};
@@ -80,6 +80,8 @@ impl<M: Manager> Builder<M> {
         max_waiters: usize,
         connect_concurrency: usize,
         maintenance_concurrency: usize,
+        ping_on: PingOn,
+        fail_fast: bool,
     }
 
     /// Sets all [`Settings`] at once.
@@ -231,7 +233,8 @@ impl<M: Manager> Builder<M> {
             spawner: self.spawner,
             timers: Default::default(),
             notices: Default::default(),
-            last_failure: ArcSwapOption::empty(),
+            last_connect_failure: ArcSwapOption::empty(),
+            last_ping_failure: ArcSwapOption::empty(),
             sweeping: Mutex::new(Sweep::new(now)),
             next_visit: AtomicU64::new(Tick::NEVER.0),
             housekeeper: OnceLock::new(),

@@ -3,20 +3,22 @@
 //! There is one checkout. [`swift`] is its first step and, when an idle connection is fit, its last;
 //! [`Slow`] is a future that a task awaits and a thread drives by parking.
 
-use super::connector;
 use super::guard::PooledConnection;
 use super::job::{Appointment, Job, OutOfService};
 use super::shared::{Pooled, Raw, Slot, stats};
-use super::{growth, verdict};
+use super::tend::{check, reject};
+use super::within::within;
+use super::{connector, growth, verdict};
 use crate::clock::Tick;
-use crate::error::{GetError, Phase, TryGetError};
+use crate::config::PingOn;
+use crate::error::{GetError, ManagerError, Phase, TryGetError};
 use crate::health::Verdict;
 use crate::manager::{Kind, Manager};
 use crate::raw::waiter::{NEVER, Outcome, Ticket};
+use crate::stats::Queue;
 use crate::sync::{Arc, AtomicBool, Ordering};
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::panic::Location;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -55,7 +57,7 @@ fn verdict_on<M: Manager>(slot: &mut Slot<M>) -> Verdict {
 #[cold]
 fn refuse<M: Manager>(slot: Slot<M>, verdict: Verdict) -> Detour<M> {
     if let Verdict::Evict(cause) = verdict {
-        Job::close(slot, cause);
+        reject(slot, cause);
         Detour::Evicted
     } else {
         Detour::NeedsPing(slot)
@@ -120,7 +122,9 @@ enum Attempt<M: Manager> {
     Slot(Slot<M>),
     /// This connection, fresh from a ping.
     Checked(Slot<M>),
-    /// Nothing; try again, ahead of those who came later.
+    /// One that was unfit; try again, ahead of those who came later.
+    Refused,
+    /// Nothing; the same.
     Again,
 }
 
@@ -130,10 +134,11 @@ impl<M: Manager> Slow<'_, M> {
         self,
         detour: Detour<M>,
     ) -> Result<PooledConnection<M>, GetError<M::Error>> {
+        let mut refused = 0;
         let mut attempt = match detour {
             Detour::NeedsPing(slot) => self.ping(slot).await?,
             Detour::Missed => self.wait(false).await?,
-            Detour::Evicted => self.retry().await?,
+            Detour::Evicted => Attempt::Refused,
         };
         loop {
             attempt = match attempt {
@@ -146,18 +151,28 @@ impl<M: Manager> Slow<'_, M> {
                     Verdict::Keep => return Ok(lend(slot, self.borrower)),
                     verdict => match refuse(slot, verdict) {
                         Detour::NeedsPing(slot) => self.ping(slot).await?,
-                        Detour::Missed | Detour::Evicted => Attempt::Again,
+                        Detour::Missed | Detour::Evicted => Attempt::Refused,
                     },
                 },
-                Attempt::Again => self.retry().await?,
+                Attempt::Refused => {
+                    refused += 1;
+                    self.retry(refused).await?
+                }
+                Attempt::Again => self.retry(refused).await?,
             };
         }
     }
 
-    async fn retry(&self) -> Result<Attempt<M>, GetError<M::Error>> {
-        if self.raw.context().clock.now() >= self.deadline {
+    async fn retry(&self, refused: usize) -> Result<Attempt<M>, GetError<M::Error>> {
+        let shared = self.raw.context();
+        if shared.clock.now() >= self.deadline {
             return Err(self.timed_out());
         }
+        if refused > shared.settings.load().max_size {
+            let (counts, cause) = (stats(self.raw).counts(), shared.last_ping_failure.load_full());
+            return Err(GetError::Unfit { refused, counts, cause });
+        }
+        growth::grow(self.raw);
         match self.raw.claim() {
             Ok(slot) => Ok(Attempt::Slot(slot)),
             Err(_) => self.wait(true).await,
@@ -172,7 +187,8 @@ impl<M: Manager> Slow<'_, M> {
             return Err(GetError::Closed);
         }
         let now = shared.clock.now();
-        if shared.growth.is_hopeless(now) && growth::open(raw) == 0 {
+        let fail_fast = shared.settings.load().fail_fast;
+        if shared.growth.outage.is_hopeless(now, fail_fast) && growth::open(raw) == 0 {
             return self.cannot_connect();
         }
         if self.deadline <= now {
@@ -226,9 +242,8 @@ impl<M: Manager> Slow<'_, M> {
             Job::ping(slot, None);
             return Err(self.timed_out());
         }
-        let has_time = now + shared.settings.load().ping_timeout <= self.deadline;
-        let checked = if shared.driver.kind() == self.face && has_time {
-            connector::check(raw, OutOfService::new(slot)).await
+        let checked = if self.may_ping_itself(now) {
+            check(raw, OutOfService::new(slot), Queue::Place).await
         } else {
             match self.appointment(slot).await? {
                 Outcome::Granted(slot) => Some(slot),
@@ -238,31 +253,33 @@ impl<M: Manager> Slow<'_, M> {
         };
         match checked {
             Some(slot) => Ok(Attempt::Checked(slot)),
-            None => {
-                growth::grow(raw);
-                Ok(Attempt::Again)
-            }
+            None => Ok(Attempt::Refused),
         }
+    }
+
+    /// The driver is of this face's kind and trusted, and there is time for the whole of a ping.
+    fn may_ping_itself(&self, now: Tick) -> bool {
+        let shared = self.raw.context();
+        let settings = shared.settings.load();
+        let is_trusted = self.face == Kind::Async || settings.ping_on == PingOn::Borrower;
+        shared.driver.kind() == self.face
+            && is_trusted
+            && now + settings.ping_timeout <= self.deadline
     }
 
     async fn appointment(&self, slot: Slot<M>) -> Result<Outcome<Pooled<M>>, GetError<M::Error>> {
         let (raw, shared) = (self.raw, self.raw.context());
         let until = if self.face == Kind::Blocking { Tick::NEVER } else { self.deadline };
-        let mut sleep =
-            shared.timers.sleep(&shared.clock, until, |at: Tick| shared.ring_before(at));
         let (mut slot, mut ticket) = (Some(slot), None);
-        poll_fn(|cx: &mut Context<'_>| {
+        let kept = poll_fn(|cx: &mut Context<'_>| {
             let ticket = ticket.get_or_insert_with(|| raw.appointment(cx.waker()));
             if let Some(slot) = slot.take() {
                 Job::ping(slot, Some(Appointment::with(ticket.waiter())));
                 connector::pump(raw);
             }
-            if let Poll::Ready(outcome) = ticket.poll(cx) {
-                return Poll::Ready(Ok(outcome));
-            }
-            Pin::new(&mut sleep).poll(cx).map(|()| Err(self.timed_out()))
-        })
-        .await
+            ticket.poll(cx)
+        });
+        within(shared, until, kept).await.ok_or_else(|| self.timed_out())
     }
 
     fn waited(&self) -> Duration {
@@ -279,7 +296,7 @@ impl<M: Manager> Slow<'_, M> {
     }
 
     fn cannot_connect(&self) -> Result<Attempt<M>, GetError<M::Error>> {
-        match self.raw.context().last_failure() {
+        match self.raw.context().last_connect_failure.load_full() {
             Some(cause) => Err(GetError::Connect { counts: stats(self.raw).counts(), cause }),
             // A connect has succeeded meanwhile.
             None => Ok(Attempt::Again),
@@ -294,8 +311,20 @@ pub(crate) fn timed_out<M: Manager>(
 ) -> GetError<M::Error> {
     let shared = raw.context();
     shared.counters.timeouts.add();
-    let (counts, cause) = (stats(raw).counts(), shared.last_failure());
-    GetError::TimedOut { phase, waited, counts, cause }
+    let counts = stats(raw).counts();
+    let is_open = counts.idle + counts.lent + counts.maintenance > 0;
+    let is_opening = counts.opening > 0 || counts.quarantined == 0;
+    let phase = match phase {
+        Phase::Wait if !is_open && is_opening => Phase::Connect,
+        phase => phase,
+    };
+    let last = match phase {
+        Phase::Ping => &shared.last_ping_failure,
+        _ => &shared.last_connect_failure,
+    };
+    let hangs_on_manager = phase != Phase::Wait || counts.lent + counts.idle == 0;
+    let pending = || hangs_on_manager.then(|| Arc::new(ManagerError::Pending));
+    GetError::TimedOut { phase, waited, counts, cause: last.load_full().or_else(pending) }
 }
 
 /// What [`swift`] came to for somebody who will not wait. A connection that must be pinged is: the next

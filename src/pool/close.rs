@@ -1,15 +1,12 @@
 //! Closing: at once for whoever waits, on their return for the connections that are lent.
 
 use super::block_on::block_on;
-use super::shared::{Shared, stats};
+use super::shared::stats;
+use super::within::within;
 use super::{Pool, connector};
-use crate::clock::{Deadline, Tick};
 use crate::manager::Manager;
 use crate::stats::Holder;
 use std::fmt;
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
-use std::task::Poll;
 use std::time::Duration;
 
 /// What [`Pool::close_within`] came to.
@@ -20,7 +17,7 @@ pub struct CloseReport {
     pub closes: u64,
     /// Connections still out when the time was up.
     pub still_lent: usize,
-    /// Connections still being opened or closed when the time was up.
+    /// Connections still being opened or closed when the time was up, those in quarantine included.
     pub unfinished: usize,
     /// Who holds those that are still out.
     pub holders: Vec<Holder>,
@@ -83,9 +80,9 @@ impl<M: Manager> Pool<M> {
     /// [`close_within`](Self::close_within) for tasks. Dropped half-way, the pool is closed all the same.
     pub async fn close_within_async(&self, timeout: Duration) -> CloseReport {
         let shared = self.raw.context();
-        let deadline = Deadline::by(&shared.clock, timeout, Tick::NEVER);
+        let deadline = shared.clock.now() + timeout;
         self.close();
-        within(shared, &deadline, self.deserted()).await;
+        within(shared, deadline, self.deserted()).await;
         self.close_report()
     }
 
@@ -98,26 +95,8 @@ impl<M: Manager> Pool<M> {
         CloseReport {
             closes: stats.closes,
             still_lent: stats.lent,
-            unfinished: stats.opening + stats.maintenance,
+            unfinished: stats.opening + stats.maintenance + stats.quarantined,
             holders: self.holders(),
         }
     }
-}
-
-/// The future's output, unless the deadline comes first; for tasks.
-pub(crate) async fn within<M: Manager, F: Future>(
-    shared: &Shared<M>,
-    deadline: &Deadline,
-    future: F,
-) -> Option<F::Output> {
-    let mut future = pin!(future);
-    let mut sleep =
-        shared.timers.sleep(&shared.clock, deadline.at(), |at: Tick| shared.ring_before(at));
-    poll_fn(|cx| {
-        if let Poll::Ready(output) = future.as_mut().poll(cx) {
-            return Poll::Ready(Some(output));
-        }
-        Pin::new(&mut sleep).poll(cx).map(|()| None)
-    })
-    .await
 }

@@ -4,21 +4,16 @@
 //! one that is dropped half-way (its runtime went away) leaves the others where they are.
 
 use super::block_on::block_on;
-use super::growth::Growth;
-use super::job::{Appointment, Job, Lane, OutOfService, Replaces, Task};
-use super::shared::{Entry, Pooled, Raw, Shared};
-use super::{crew, growth};
-use crate::clock::{Deadline, Tick};
-use crate::error::ManagerError;
-use crate::health::EvictionCause;
-use crate::manager::{BoxFuture, ErrorClass, Kind, Manager};
-use crate::raw::slots::Vacant;
+use super::crew;
+use super::job::Lane;
+use super::quarantine::Late;
+use super::shared::{Raw, Shared};
+use super::tend::perform;
+use crate::clock::Tick;
+use crate::manager::{Kind, Manager};
 use crate::sync::{Arc, Ordering};
-use std::any::Any;
-use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::pin::pin;
 
 /// Has connectors started for the jobs that wait, as far as the limits allow.
 pub(crate) fn pump<M: Manager>(raw: &Arc<Raw<M>>) {
@@ -26,17 +21,18 @@ pub(crate) fn pump<M: Manager>(raw: &Arc<Raw<M>>) {
     if shared.is_by_hand() {
         return;
     }
-    let settings = shared.settings.load();
-    let upkeep = settings.maintenance_concurrency;
-    let overdue = shared.growth.overdue(shared.clock.tick());
-    let demand = settings.connect_concurrency.saturating_add(upkeep).saturating_add(overdue);
-    for (which, limit) in [(Which::Demand, demand), (Which::Upkeep, upkeep)] {
+    for which in [Which::Demand, Which::Upkeep] {
         let lane = which.of(shared);
         // O11: a connector too many finds nothing to do; the next visit makes up for one too few.
         let starting = lane.starting.load(Ordering::Relaxed);
         for _ in starting..lane.jobs.len() {
-            let Some(connector) = Connector::begin(raw, which, limit) else { break };
-            if !launch(connector) {
+            let limit = which.limit(shared);
+            let connector = Connector::begin(raw, which, limit).or_else(|| {
+                // Those that a late call keeps are no longer at work.
+                let late = which.late(Late::now(raw, shared.clock.now()));
+                Connector::begin(raw, which, limit.saturating_add(late))
+            });
+            if !connector.is_some_and(launch) {
                 break;
             }
         }
@@ -101,6 +97,26 @@ impl Which {
             Self::Upkeep => &shared.upkeep,
         }
     }
+
+    /// How many may work at once. What borrowers wait for is limited by the borrowers, and connects by
+    /// growth; what remains to be limited are threads.
+    fn limit<M: Manager>(self, shared: &Shared<M>) -> usize {
+        let settings = shared.settings.load();
+        match self {
+            Self::Demand if shared.driver.kind() == Kind::Async => usize::MAX,
+            Self::Demand => {
+                settings.connect_concurrency.saturating_add(settings.maintenance_concurrency)
+            }
+            Self::Upkeep => settings.maintenance_concurrency,
+        }
+    }
+
+    fn late(self, late: Late) -> usize {
+        match self {
+            Self::Demand => late.demand,
+            Self::Upkeep => late.upkeep,
+        }
+    }
 }
 
 /// A connector's place among those that may work at once.
@@ -156,242 +172,5 @@ impl<M: Manager> Drop for Connector<M> {
         self.started();
         // O9: orders the leaving before the look at the jobs that follows.
         self.lane().connectors.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-/// One job, whatever comes of it.
-async fn perform<M: Manager>(raw: &Arc<Raw<M>>, job: Job<M>) {
-    match job {
-        Job::Open(slot, replaces) => open(raw, InFlight::new(slot), replaces).await,
-        Job::Tend(slot, Task::Close { retire }) => close(raw, slot, retire).await,
-        Job::Tend(slot, Task::Reset) => reset(raw, slot).await,
-        Job::Tend(slot, Task::Ping(appointment)) => ping(raw, slot, appointment).await,
-    }
-    growth::grow(raw);
-    raw.context().ring();
-}
-
-/// A connect in flight; however it ends, it is no longer counted.
-struct InFlight<M: Manager>(Option<Vacant<Pooled<M>>>);
-
-impl<M: Manager> InFlight<M> {
-    fn new(slot: Vacant<Pooled<M>>) -> Self {
-        Self(Some(slot))
-    }
-
-    /// Ends it; the caller has taken it off the count.
-    fn end(mut self) -> Option<Vacant<Pooled<M>>> {
-        self.0.take()
-    }
-}
-
-impl<M: Manager> Drop for InFlight<M> {
-    fn drop(&mut self) {
-        if let Some(slot) = self.0.take() {
-            slot.pool().context().growth.release();
-        }
-    }
-}
-
-async fn open<M: Manager>(raw: &Arc<Raw<M>>, slot: InFlight<M>, replaces: Option<Replaces>) {
-    let shared = raw.context();
-    if raw.is_closed() {
-        return;
-    }
-    if replaces.is_none() && growth::spare(raw) {
-        shared.counters.connects_spared.add();
-        drop(slot.end());
-        return;
-    }
-    let deadline = Deadline::by(&shared.clock, shared.settings.load().connect_timeout, Tick::NEVER);
-    shared.growth.begun(deadline.at());
-    let ended = Ended(&shared.growth, deadline.at());
-    let result = call(shared, &deadline, shared.driver.connect(&shared.manager, &deadline)).await;
-    drop(ended);
-    match flatten(result) {
-        Ok(connection) => {
-            let Some(vacant) = slot.end() else { return };
-            let now = shared.clock.now();
-            let entry = Entry::newborn(connection, vacant.ledger(), now, shared.generation());
-            let occupied = vacant.fill(entry);
-            shared.counters.connects.add();
-            shared.last_failure.store(None);
-            growth::opened(raw);
-            if raw.take_debt() {
-                Job::retire(occupied);
-            } else {
-                drop(occupied);
-            }
-            if let Some(old) = replaces {
-                // Made, now break. If somebody holds it, the next sweep finds it.
-                old.close(raw);
-            }
-        }
-        Err(error) => {
-            shared.counters.connect_failures.add();
-            let permanent = match &error {
-                ManagerError::Failed(error) => {
-                    let class = catch_unwind(AssertUnwindSafe(|| shared.manager.classify(error)));
-                    matches!(class, Ok(ErrorClass::Permanent))
-                }
-                _ => false,
-            };
-            shared.last_failure.store(Some(Arc::new(error)));
-            shared.growth.failed(shared.clock.now(), permanent);
-            drop(slot);
-            if permanent {
-                raw.fail_all();
-            }
-        }
-    }
-    shared.notices.post();
-}
-
-/// Notes that a connect is over, however it ended.
-struct Ended<'a>(&'a Growth, Tick);
-
-impl Drop for Ended<'_> {
-    fn drop(&mut self) {
-        self.0.ended(self.1);
-    }
-}
-
-async fn close<M: Manager>(raw: &Arc<Raw<M>>, slot: OutOfService<M>, retire: bool) {
-    let shared = raw.context();
-    let Some(slot) = slot.end() else { return };
-    let (vacant, entry) = slot.vacate();
-    let _leaving = Leaving::new(vacant, retire);
-    let deadline = Deadline::by(&shared.clock, shared.settings.load().close_timeout, Tick::NEVER);
-    let goodbye = shared.driver.close(&shared.manager, entry.connection, &deadline);
-    // Nothing hangs on how it ends: the connection is gone.
-    let _ = call(shared, &deadline, goodbye).await;
-    shared.counters.closes.add();
-}
-
-/// A slot whose connection is being closed: under maintenance until it is dropped, then vacant, or retired.
-struct Leaving<M: Manager> {
-    vacant: Option<Vacant<Pooled<M>>>,
-    retire: bool,
-}
-
-impl<M: Manager> Leaving<M> {
-    fn new(vacant: Vacant<Pooled<M>>, retire: bool) -> Self {
-        vacant.pool().context().in_maintenance.fetch_add(1, Ordering::Relaxed); // O11
-        Self { vacant: Some(vacant), retire }
-    }
-}
-
-impl<M: Manager> Drop for Leaving<M> {
-    fn drop(&mut self) {
-        let Some(vacant) = self.vacant.take() else { return };
-        let raw = vacant.keep_alive();
-        raw.context().in_maintenance.fetch_sub(1, Ordering::Relaxed); // O11
-        if self.retire { vacant.retire() } else { vacant.give_back() }
-    }
-}
-
-async fn reset<M: Manager>(raw: &Arc<Raw<M>>, mut slot: OutOfService<M>) {
-    let shared = raw.context();
-    let Some(occupied) = slot.slot() else { return };
-    let deadline = Deadline::by(&shared.clock, shared.settings.load().reset_timeout, Tick::NEVER);
-    let connection = &mut occupied.value_mut().connection;
-    let result =
-        call(shared, &deadline, shared.driver.reset(&shared.manager, connection, &deadline)).await;
-    shared.counters.resets.add();
-    let Some(slot) = slot.end() else { return };
-    match result {
-        Ok(Ok(())) => super::release::put_back(slot),
-        _ => Job::close(slot, EvictionCause::ResetFailed),
-    }
-}
-
-async fn ping<M: Manager>(
-    raw: &Arc<Raw<M>>,
-    slot: OutOfService<M>,
-    appointment: Option<Appointment>,
-) {
-    let Some(slot) = check(raw, slot).await else { return };
-    let unclaimed = match appointment {
-        Some(appointment) => appointment.keep(slot),
-        None => Err(slot),
-    };
-    if let Err(slot) = unclaimed {
-        super::release::put_back_checked(slot);
-    }
-}
-
-/// Pings. The connection comes back if it answered; if not, it is on its way to be closed.
-pub(crate) async fn check<M: Manager>(
-    raw: &Raw<M>,
-    mut slot: OutOfService<M>,
-) -> Option<super::shared::Slot<M>> {
-    let shared = raw.context();
-    let deadline = Deadline::by(&shared.clock, shared.settings.load().ping_timeout, Tick::NEVER);
-    slot.is_being_pinged();
-    let generation = shared.generation();
-    let connection = &mut slot.slot()?.value_mut().connection;
-    shared.counters.pings.add();
-    let result =
-        call(shared, &deadline, shared.driver.ping(&shared.manager, connection, &deadline)).await;
-    let mut slot = slot.end()?;
-    let entry = slot.value_mut();
-    if let Ok(Ok(())) = result {
-        entry.info.last_checked = shared.clock.now();
-        entry.info.generation = generation;
-        entry.ping_due = false;
-        return Some(slot);
-    }
-    shared.counters.ping_failures.add();
-    shared.suspect_generation(entry.info.generation);
-    Job::close(slot, EvictionCause::PingFailed);
-    None
-}
-
-/// Why a call has no answer of the manager's.
-pub(crate) enum Interrupted {
-    TimedOut,
-    Panicked(String),
-}
-
-fn flatten<T, E>(result: Result<Result<T, E>, Interrupted>) -> Result<T, ManagerError<E>> {
-    match result {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(ManagerError::Failed(error)),
-        Err(Interrupted::TimedOut) => Err(ManagerError::TimedOut),
-        Err(Interrupted::Panicked(message)) => Err(ManagerError::Panicked(message)),
-    }
-}
-
-/// Drives a manager's call: a panic ends it, and so does its deadline, unless it blocks the thread.
-async fn call<M: Manager, T>(
-    shared: &Shared<M>,
-    deadline: &Deadline,
-    future: BoxFuture<'_, T>,
-) -> Result<T, Interrupted> {
-    let mut sleep =
-        shared.timers.sleep(&shared.clock, deadline.at(), |at: Tick| shared.ring_before(at));
-    let mut future = Some(future);
-    poll_fn(move |cx| {
-        let Some(running) = future.as_mut() else { return Poll::Pending };
-        let result = match catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(cx))) {
-            Ok(Poll::Ready(value)) => Ok(value),
-            Err(panic) => Err(Interrupted::Panicked(message(&*panic))),
-            Ok(Poll::Pending) if Pin::new(&mut sleep).poll(cx).is_ready() => {
-                Err(Interrupted::TimedOut)
-            }
-            Ok(Poll::Pending) => return Poll::Pending,
-        };
-        // What the future still holds may panic as it goes.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(future.take())));
-        Poll::Ready(result)
-    })
-    .await
-}
-
-fn message(panic: &(dyn Any + Send)) -> String {
-    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
-        (Some(message), _) => (*message).into(),
-        (_, Some(message)) => message.clone(),
-        _ => "no message".into(),
     }
 }

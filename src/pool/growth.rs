@@ -4,42 +4,32 @@
 //! for growth; connects in flight never exceed those who wait plus what is missing, and one that nobody
 //! needs any more when its turn comes is not begun. Demand ramps up: one connect at first, then twice as
 //! many with each that succeeds while somebody still waits, so a spike that returning connections can
-//! serve does not inflate the pool.
+//! serve does not inflate the pool. Connects that are late, or lost in an [outage](super::outage), stand in
+//! nobody's way.
 
-use super::connector;
 use super::job::{Job, Replaces};
+use super::outage::{Leave, Outage};
 use super::shared::Raw;
+use super::{connector, quarantine};
 use crate::clock::Tick;
 use crate::error::NotReady;
 use crate::manager::Manager;
-use crate::sync::{
-    Arc, AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering, PoisonError,
-};
+use crate::sync::{Arc, AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// The wait after the first failure, doubled with each further one.
-const FIRST_BACK_OFF: Duration = Duration::from_millis(10);
-/// The longest wait between attempts.
-const MAX_BACK_OFF: Duration = Duration::from_secs(1);
 /// A connect that takes longer than this no longer keeps others from being begun.
 const PATIENCE: Duration = Duration::from_millis(250);
 
 #[derive(Debug)]
 pub(crate) struct Growth {
+    pub(crate) outage: Outage,
     in_flight: AtomicUsize,
+    /// Those of them that others need not wait for, at the housekeeper's last visit.
+    lost: AtomicUsize,
     /// How many connects for borrowers may be in flight.
     ramp: AtomicUsize,
-    failures: AtomicU32,
-    /// Not before this moment.
-    retry_at: AtomicU64,
-    /// When a connect was last begun.
-    begun_at: AtomicU64,
-    /// The last failure will not pass by itself.
-    permanent: AtomicBool,
     /// So many connections are to be opened at the start.
     warm_up: AtomicUsize,
-    /// When those in flight ought to be over.
-    limits: Mutex<Vec<Tick>>,
 }
 
 // O11 throughout: these figures steer; no memory is reached through them. `in_flight` is exact because
@@ -47,34 +37,12 @@ pub(crate) struct Growth {
 impl Growth {
     pub(crate) fn new(initial_size: usize) -> Self {
         Self {
+            outage: Outage::default(),
             in_flight: AtomicUsize::new(0),
+            lost: AtomicUsize::new(0),
             ramp: AtomicUsize::new(1),
-            failures: AtomicU32::new(0),
-            retry_at: AtomicU64::new(0),
-            begun_at: AtomicU64::new(0),
-            permanent: AtomicBool::new(false),
             warm_up: AtomicUsize::new(initial_size),
-            limits: Mutex::new(Vec::new()),
         }
-    }
-
-    /// A connect that ought to be over by `limit` has been begun.
-    pub(crate) fn begun(&self, limit: Tick) {
-        self.limits.lock().unwrap_or_else(PoisonError::into_inner).push(limit);
-    }
-
-    /// It is over.
-    pub(crate) fn ended(&self, limit: Tick) {
-        let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(index) = limits.iter().position(|known| *known == limit) {
-            limits.swap_remove(index);
-        }
-    }
-
-    /// How many connects ought to be over and are not.
-    pub(crate) fn overdue(&self, now: Tick) -> usize {
-        let limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
-        limits.iter().filter(|limit| **limit <= now).count()
     }
 
     /// The settings have changed: what was to be opened at the start does not matter any more.
@@ -86,24 +54,28 @@ impl Growth {
         self.in_flight.load(Ordering::Relaxed) // O11
     }
 
-    /// When the next attempt may be made.
-    pub(crate) fn retry_at(&self) -> Tick {
-        Tick(self.retry_at.load(Ordering::Relaxed)) // O11
+    /// So many of the connects in flight stand in nobody's way.
+    pub(crate) fn note_lost(&self, lost: usize) {
+        self.lost.store(lost, Ordering::Relaxed); // O11
     }
 
-    /// The last attempt failed for good, and it is too early for another.
-    pub(crate) fn is_hopeless(&self, now: Tick) -> bool {
-        self.permanent.load(Ordering::Relaxed) && now < self.retry_at() // O11
-    }
-
-    pub(crate) fn is_permanent_failure(&self) -> bool {
-        self.permanent.load(Ordering::Relaxed) // O11
-    }
-
-    fn reserve(&self, allowed: usize) -> bool {
+    /// Counts one more in flight, if fewer than `allowed` are, beside the lost, and the server is up; or as
+    /// a probe, if it is down and the time has come.
+    fn reserve(&self, allowed: usize, now: Tick) -> bool {
+        let allowed = match self.outage.leave(now, self.in_flight()) {
+            Leave::Free => allowed.saturating_add(self.lost.load(Ordering::Relaxed)), // O11
+            Leave::Probe { seen } if self.outage.begin_probe(seen, now) => usize::MAX,
+            Leave::Probe { .. } | Leave::None => return false,
+        };
         self.in_flight
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < allowed).then_some(n + 1)) // O11
             .is_ok()
+    }
+
+    /// Takes that back: there is no room.
+    fn give_up(&self, now: Tick) {
+        self.release();
+        self.outage.call_off(now);
     }
 
     pub(crate) fn release(&self) {
@@ -111,34 +83,26 @@ impl Growth {
     }
 
     /// Gives one connect up if more are in flight than `wanted`.
-    pub(crate) fn spare(&self, wanted: usize) -> bool {
+    fn spare(&self, wanted: usize) -> bool {
         self.in_flight
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n > wanted).then(|| n - 1)) // O11
             .is_ok()
     }
 
-    pub(crate) fn succeeded(&self, still_waiting: bool, concurrency: usize) {
-        self.failures.store(0, Ordering::Relaxed); // O11
-        self.retry_at.store(0, Ordering::Relaxed); // O11
-        self.permanent.store(false, Ordering::Relaxed); // O11
+    fn widen(&self, still_waiting: bool, concurrency: usize) {
         let ramp = self.ramp.load(Ordering::Relaxed); // O11
         let ramp = if still_waiting { ramp.saturating_mul(2).min(concurrency) } else { 1 };
         self.ramp.store(ramp, Ordering::Relaxed); // O11
     }
 
-    pub(crate) fn failed(&self, now: Tick, permanent: bool) {
-        let failures = self.failures.fetch_add(1, Ordering::Relaxed).min(16); // O11
-        let wait = (FIRST_BACK_OFF * (1 << failures.min(16))).min(MAX_BACK_OFF);
-        let wait = wait.mul_f64(0.5 + 0.5 * super::shared::random_share());
+    /// A connect has failed, or as good as failed: the ramp begins anew.
+    pub(crate) fn narrow(&self) {
         self.ramp.store(1, Ordering::Relaxed); // O11
-        self.permanent.store(permanent, Ordering::Relaxed); // O11
-        self.retry_at.store((now + wait).0, Ordering::Relaxed); // O11
     }
 
     /// Lets one more begin if those in flight are taking long.
     pub(crate) fn lose_patience(&self, now: Tick, concurrency: usize) {
-        let begun = Tick(self.begun_at.load(Ordering::Relaxed)); // O11
-        if self.in_flight() > 0 && now.since(begun) >= PATIENCE {
+        if self.in_flight() > 0 && self.outage.since_begun(now) >= PATIENCE {
             let ramp = self.in_flight().saturating_add(1).min(concurrency);
             self.ramp.fetch_max(ramp, Ordering::Relaxed); // O11
         }
@@ -175,7 +139,7 @@ pub(crate) fn is_ready<M: Manager>(raw: &Raw<M>) -> Option<Result<(), NotReady<M
     let (_, missing) = wanted(raw);
     if missing == 0 {
         Some(Ok(()))
-    } else if raw.is_closed() || raw.context().growth.is_permanent_failure() {
+    } else if raw.is_closed() || raw.context().growth.outage.is_permanent() {
         Some(Err(not_ready(raw)))
     } else {
         None
@@ -186,49 +150,63 @@ pub(crate) fn is_ready<M: Manager>(raw: &Raw<M>) -> Option<Result<(), NotReady<M
 pub(crate) fn not_ready<M: Manager>(raw: &Raw<M>) -> NotReady<M::Error> {
     let (_, missing) = wanted(raw);
     let open = open(raw);
-    NotReady { open, wanted: open + missing, cause: raw.context().last_failure() }
+    NotReady { open, wanted: open + missing, cause: raw.context().last_connect_failure.load_full() }
 }
 
 /// Gives one connect back if it is not needed any more.
 pub(crate) fn spare<M: Manager>(raw: &Raw<M>) -> bool {
+    let growth = &raw.context().growth;
     let (waiting, missing) = wanted(raw);
-    raw.context().growth.spare(waiting.saturating_add(missing))
+    let wanted = waiting.saturating_add(missing);
+    if growth.in_flight() <= wanted {
+        return false;
+    }
+    // Those that are stuck are nobody's hope.
+    let now = raw.context().clock.now();
+    let stuck = quarantine::lost_connects(raw, now, Outage::long_before(now));
+    let is_spared = growth.spare(wanted.saturating_add(stuck));
+    if is_spared {
+        growth.outage.call_off(now);
+    }
+    is_spared
 }
 
-/// A connect in flight has become a connection.
-pub(crate) fn opened<M: Manager>(raw: &Raw<M>) {
+/// A connect in flight, begun at `begun`, has become a connection.
+pub(crate) fn opened<M: Manager>(raw: &Raw<M>, begun: Tick) {
     let shared = raw.context();
     shared.growth.release();
+    shared.growth.outage.succeeded(begun, shared.clock.now());
     // One of those who wait is about to be served.
-    shared.growth.succeeded(raw.gauges().waiting > 1, shared.settings.load().connect_concurrency);
+    shared.growth.widen(raw.gauges().waiting > 1, shared.settings.load().connect_concurrency);
 }
 
 /// Has as many connects begun as are wanted and allowed.
 pub(crate) fn grow<M: Manager>(raw: &Arc<Raw<M>>) {
+    while !raw.is_closed() && grow_by_one(raw) {}
+    connector::pump(raw);
+}
+
+fn grow_by_one<M: Manager>(raw: &Arc<Raw<M>>) -> bool {
     let shared = raw.context();
     let growth = &shared.growth;
-    let now = shared.clock.tick();
-    while !raw.is_closed() {
-        let (waiting, missing) = wanted(raw);
-        let ramp = growth.ramp.load(Ordering::Relaxed); // O11
-        let concurrency = shared.settings.load().connect_concurrency;
-        let allowed = missing.saturating_add(waiting.min(ramp)).min(concurrency);
-        // A connect that its driver keeps beyond its limit must not stand in the way of others.
-        let allowed = allowed.saturating_add(if allowed > 0 { growth.overdue(now) } else { 0 });
-        if allowed == 0 || (now < growth.retry_at() && shared.clock.now() < growth.retry_at()) {
-            break;
-        }
-        if !growth.reserve(allowed) {
-            break;
-        }
-        let Some(slot) = raw.claim_vacant() else {
-            growth.release();
-            break;
-        };
-        growth.begun_at.store(now.0, Ordering::Relaxed); // O11
-        Job::open(slot, None);
+    let (waiting, missing) = wanted(raw);
+    let ramp = growth.ramp.load(Ordering::Relaxed); // O11
+    let concurrency = shared.settings.load().connect_concurrency;
+    let allowed = missing.saturating_add(waiting.min(ramp)).min(concurrency);
+    if allowed == 0 {
+        return false;
     }
-    connector::pump(raw);
+    let now = shared.clock.now();
+    if !growth.reserve(allowed, now) {
+        return false;
+    }
+    let Some(slot) = raw.claim_vacant() else {
+        growth.give_up(now);
+        return false;
+    };
+    growth.outage.begun(now);
+    Job::open(slot, None);
+    true
 }
 
 /// Has a replacement opened beside a connection that is to go. It comes back if there is no room for
@@ -236,15 +214,18 @@ pub(crate) fn grow<M: Manager>(raw: &Arc<Raw<M>>) {
 pub(crate) fn replace<M: Manager>(raw: &Raw<M>, old: Replaces) -> Result<(), Replaces> {
     let shared = raw.context();
     let growth = &shared.growth;
-    let is_early = shared.clock.now() < growth.retry_at();
-    if is_early || !growth.reserve(shared.settings.load().connect_concurrency) {
+    let now = shared.clock.now();
+    if !growth.reserve(shared.settings.load().connect_concurrency, now) {
         // Not now: the old one stays until the next sweep.
         return Ok(());
     }
     match raw.claim_vacant() {
-        Some(slot) => Job::open(slot, Some(old)),
+        Some(slot) => {
+            growth.outage.begun(now);
+            Job::open(slot, Some(old));
+        }
         None => {
-            growth.release();
+            growth.give_up(now);
             // Room that another connect has taken may come back.
             return if growth.in_flight() > 0 { Ok(()) } else { Err(old) };
         }

@@ -24,7 +24,7 @@ pub(crate) trait Household: Send + Sync {
 impl<M: Manager> Household for Raw<M> {
     fn visit(self: Arc<Self>) -> Duration {
         let next = sweep::visit(&self);
-        self.context().clock.nap(next)
+        self.context().clock.until(next)
     }
 }
 
@@ -79,9 +79,9 @@ fn keep_house() {
             }
             continue;
         }
-        let spent = clock.now().since(begun);
-        if let Some(left) = sleep.checked_sub(spent).filter(|left| !left.is_zero()) {
-            thread::park_timeout(left);
+        match clock.nap(begun + sleep) {
+            Duration::ZERO => thread::yield_now(),
+            nap => thread::park_timeout(nap),
         }
     }
 }

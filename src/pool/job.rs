@@ -5,6 +5,7 @@ use crate::health::EvictionCause;
 use crate::manager::Manager;
 use crate::raw::slots::Vacant;
 use crate::raw::waiter::{Waiter, Wakes};
+use crate::stats::Queue;
 use crate::sync::{Arc, ArrayQueue, AtomicUsize, Ordering};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -17,7 +18,7 @@ pub(crate) enum Job<M: Manager> {
 }
 
 /// Jobs of one sort and the connectors that do them. There are two lanes, so that what borrowers wait for
-/// (connects, and pings of connections promised to them) is never held up by hanging closes.
+/// (connects, resets, pings of connections promised to them) is never held up by hanging closes.
 pub(crate) struct Lane<M: Manager> {
     pub(crate) jobs: ArrayQueue<Job<M>>,
     /// Connectors at work.
@@ -135,6 +136,9 @@ impl<M: Manager> Drop for OutOfService<M> {
         if let Some(slot) = self.slot.take() {
             let shared = slot.pool().context();
             shared.in_maintenance.fetch_sub(1, Ordering::Relaxed); // O11
+            if self.is_being_pinged {
+                shared.counters.pings_cancelled.add();
+            }
             let is_as_before = self.is_being_pinged
                 && catch_unwind(AssertUnwindSafe(|| shared.manager.ping_is_cancel_safe()))
                     .unwrap_or(false);
@@ -174,6 +178,14 @@ impl<M: Manager> Job<M> {
         Self::tend(slot, Task::Ping(appointment));
     }
 
+    /// Whether borrowers may be waiting for it.
+    pub(crate) fn queue(&self) -> Queue {
+        match self {
+            Self::Open(..) | Self::Tend(_, Task::Ping(Some(_)) | Task::Reset) => Queue::Demand,
+            Self::Tend(..) => Queue::Upkeep,
+        }
+    }
+
     fn tend(slot: Slot<M>, task: Task) {
         let raw = slot.keep_alive();
         Self::Tend(OutOfService::new(slot), task).enqueue(&raw);
@@ -181,9 +193,9 @@ impl<M: Manager> Job<M> {
 
     fn enqueue(self, raw: &Arc<Raw<M>>) {
         let shared = raw.context();
-        let lane = match &self {
-            Self::Open(..) | Self::Tend(_, Task::Ping(Some(_))) => &shared.demand,
-            Self::Tend(..) => &shared.upkeep,
+        let lane = match self.queue() {
+            Queue::Demand => &shared.demand,
+            Queue::Upkeep | Queue::Place => &shared.upkeep,
         };
         // Each job owns one of `capacity` slots, and so many places there are.
         let refused = lane.jobs.push(self);

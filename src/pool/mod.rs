@@ -13,21 +13,24 @@ mod guard;
 mod housekeeper;
 mod job;
 mod notices;
+mod outage;
+mod quarantine;
 mod release;
 mod shared;
 mod sweep;
+mod tend;
 mod timers;
 mod verdict;
+mod within;
 
 pub use builder::Builder;
 pub use close::CloseReport;
 pub use guard::PooledConnection;
 
-use crate::clock::{Deadline, Tick};
 use crate::config::Settings;
 use crate::error::{ConfigError, GetError, NotReady, TryGetError};
 use crate::manager::{Async, AsyncManager, Blocking, BlockingManager, Kind, Manager};
-use crate::stats::{Holder, Ledger, Stats};
+use crate::stats::{Holder, Ledger, Overrun, Stats};
 use crate::sync::{Arc, Ordering, PoisonError};
 use block_on::block_on;
 use checkout::{PhaseCell, Slow};
@@ -36,6 +39,7 @@ use std::fmt;
 use std::future::Future;
 use std::panic::Location;
 use std::time::Duration;
+use within::within;
 
 /// A handle to a pool of connections. Clone it freely; dropping the last one closes the pool.
 ///
@@ -318,6 +322,13 @@ impl<M: Manager> Pool<M> {
         self.raw.ledgers().filter_map(|ledger: &Ledger| ledger.holder(now)).collect()
     }
 
+    /// The calls into the manager that have outlived their limit. Each keeps a slot
+    /// [in quarantine](Stats::quarantined) until it comes back, and a thread: only calls that block can
+    /// overrun, as futures are dropped at their limit.
+    pub fn overruns(&self) -> Vec<Overrun> {
+        quarantine::overruns(&self.raw)
+    }
+
     /// Does on this thread what the housekeeper would do now: keeps deadlines, goes on with a sweep or begins
     /// one that is due, asks for growth.
     ///
@@ -364,8 +375,8 @@ impl<M: Manager> Pool<M> {
     ///
     /// As [`ready`](Self::ready).
     pub async fn ready_async(&self, timeout: Duration) -> Result<(), NotReady<M::Error>> {
-        let deadline = Deadline::by(&self.shared().clock, timeout, Tick::NEVER);
-        close::within(self.shared(), &deadline, self.until_ready())
+        let deadline = self.shared().clock.now() + timeout;
+        within(self.shared(), deadline, self.until_ready())
             .await
             .unwrap_or_else(|| Err(growth::not_ready(&self.raw)))
     }

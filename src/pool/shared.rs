@@ -3,6 +3,7 @@
 use super::growth::Growth;
 use super::job::{Job, Lane};
 use super::notices::Notices;
+use super::quarantine::Late;
 use super::timers::Timers;
 use crate::clock::{Clock, Tick};
 use crate::config::Settings;
@@ -12,9 +13,7 @@ use crate::manager::{BoxFuture, Driver, Manager};
 use crate::raw::slots::Occupied;
 use crate::raw::{House, RawPool};
 use crate::stats::{Counters, Evictions, Ledger, Stats};
-use crate::sync::{
-    Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, OnceLock, Ordering, Weak, thread,
-};
+use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, OnceLock, Ordering, Weak, thread};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -68,6 +67,11 @@ impl<C> Entry<C> {
             checkouts_before: ledger.checkouts(),
             replacement: Weak::new(),
         }
+    }
+
+    /// It has never been lent.
+    pub(crate) fn is_unused(&self, ledger: &Ledger) -> bool {
+        ledger.checkouts() == self.checkouts_before
     }
 }
 
@@ -151,7 +155,10 @@ pub(crate) struct Shared<M: Manager> {
     pub(crate) spawner: Option<Spawner>,
     pub(crate) timers: Timers,
     pub(crate) notices: Notices,
-    pub(crate) last_failure: ArcSwapOption<ManagerError<M::Error>>,
+    /// Why the last connect failed, if it did.
+    pub(crate) last_connect_failure: ArcSwapOption<ManagerError<M::Error>>,
+    /// Why the last ping failed, if it did.
+    pub(crate) last_ping_failure: ArcSwapOption<ManagerError<M::Error>>,
     pub(crate) sweeping: Mutex<super::sweep::Sweep>,
     /// When the housekeeper means to come by; whoever needs it earlier rings.
     pub(crate) next_visit: AtomicU64,
@@ -218,10 +225,6 @@ impl<M: Manager> Shared<M> {
             Ordering::Relaxed,
         );
     }
-
-    pub(crate) fn last_failure(&self) -> Option<Arc<ManagerError<M::Error>>> {
-        self.last_failure.load_full()
-    }
 }
 
 /// A snapshot. See [`Stats`] for what may disagree.
@@ -230,20 +233,23 @@ pub(crate) fn stats<M: Manager>(raw: &Raw<M>) -> Stats {
     let counters = &shared.counters;
     let gauges = raw.gauges();
     let capacity = raw.capacity();
+    let late = Late::now(raw, shared.clock.now());
     // O11: gauges.
-    let opening = shared.growth.in_flight();
-    let maintenance = shared.in_maintenance.load(Ordering::Relaxed); // O11
+    let opening = shared.growth.in_flight().saturating_sub(late.connects);
+    let maintenance = shared.in_maintenance.load(Ordering::Relaxed).saturating_sub(late.tending); // O11
+    let quarantined = late.connects + late.tending;
     let retired = gauges.retired + raw.torn_down();
-    let out = gauges.idle + gauges.vacant + retired + opening + maintenance;
+    let out = gauges.idle + gauges.vacant + retired + opening + maintenance + quarantined;
     let lent = capacity.saturating_sub(out);
     Stats {
         capacity,
         max_size: shared.settings.load().max_size,
-        size: gauges.idle + lent + maintenance,
+        size: gauges.idle + lent + maintenance + late.tending,
         idle: gauges.idle,
         lent,
         opening,
         maintenance,
+        quarantined,
         vacant: gauges.vacant,
         retired,
         waiting: gauges.waiting,
@@ -258,6 +264,7 @@ pub(crate) fn stats<M: Manager>(raw: &Raw<M>) -> Stats {
         connects_spared: counters.connects_spared.get(),
         pings: counters.pings.get(),
         ping_failures: counters.ping_failures.get(),
+        pings_cancelled: counters.pings_cancelled.get(),
         resets: counters.resets.get(),
         closes: counters.closes.get(),
         detached: counters.detached.get(),

@@ -4,6 +4,7 @@
 //! are out of service at once; what is left over waits for the next visit.
 
 use super::job::{Job, Replaces};
+use super::quarantine::{Late, lost_connects};
 use super::shared::{Raw, Slot};
 use super::{growth, verdict};
 use crate::clock::Tick;
@@ -16,10 +17,15 @@ use std::time::Duration;
 /// How often idle connections are looked at when nobody says otherwise.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(30);
 
+/// The least time between passes that were begun because a connection was found dead.
+const AFTER_BAD_NEWS: Duration = Duration::from_secs(1);
+
 /// Where the current pass stands.
 #[derive(Debug)]
 pub(crate) struct Sweep {
     last: Tick,
+    /// The pool's generation when it was begun.
+    generation: u64,
     /// Slots still to be judged.
     left: Vec<u32>,
     /// Idle connections may be closed down to the minimum.
@@ -28,11 +34,12 @@ pub(crate) struct Sweep {
 
 impl Sweep {
     pub(crate) fn new(now: Tick) -> Self {
-        Self { last: now, left: Vec::new(), may_shrink: false }
+        Self { last: now, generation: 0, left: Vec::new(), may_shrink: false }
     }
 
     fn begin<M: Manager>(&mut self, raw: &Raw<M>, now: Tick) {
         self.last = now;
+        self.generation = raw.context().generation();
         self.left = (0..raw.capacity() as u32).rev().collect();
         self.may_shrink = true;
         raw.context().counters.sweeps.add();
@@ -77,8 +84,12 @@ pub(crate) fn visit<M: Manager>(raw: &Arc<Raw<M>>) -> Tick {
         if raw.gauges().waiting > 0 {
             shared.growth.lose_patience(now, shared.settings.load().connect_concurrency);
         }
-        if shared.growth.retry_at() > now {
-            next = next.min(shared.growth.retry_at());
+        let outage = &shared.growth.outage;
+        let is_growing = shared.growth.in_flight() > 0;
+        let lost = if is_growing { lost_connects(raw, now, outage.lost_before()) } else { 0 };
+        shared.growth.note_lost(lost);
+        if outage.retry_at() > now {
+            next = next.min(outage.retry_at());
         }
     }
     growth::grow(raw);
@@ -100,6 +111,12 @@ fn pass<M: Manager>(raw: &Arc<Raw<M>>, now: Tick) -> Tick {
     // Somebody else sweeping by hand does it as well.
     let Ok(mut sweep) = raw.context().sweeping.try_lock() else { return Tick::NEVER };
     let interval = interval(raw);
+    // Bad news calls for a look at the others, though not for one after the other.
+    let interval = if raw.context().generation() == sweep.generation {
+        interval
+    } else {
+        interval.min(AFTER_BAD_NEWS)
+    };
     if now >= sweep.last + interval {
         sweep.begin(raw, now);
     }
@@ -119,8 +136,10 @@ fn pass<M: Manager>(raw: &Arc<Raw<M>>, now: Tick) -> Tick {
 /// Another connection may be taken out of service.
 fn has_room<M: Manager>(raw: &Raw<M>) -> bool {
     let shared = raw.context();
+    let limit = shared.settings.load().maintenance_concurrency;
     // O11: a limit on a gauge, kept by the one who sweeps.
-    shared.in_maintenance.load(Ordering::Relaxed) < shared.settings.load().maintenance_concurrency
+    let busy = shared.in_maintenance.load(Ordering::Relaxed);
+    busy < limit || busy - Late::now(raw, shared.clock.now()).tending.min(busy) < limit
 }
 
 fn judge<M: Manager>(raw: &Arc<Raw<M>>, mut slot: Slot<M>, now: Tick) {

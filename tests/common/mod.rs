@@ -1,6 +1,10 @@
 //! What the tests share: a manager of fake connections that keeps its own books, for both kinds.
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
+pub mod proxy;
+pub mod server;
+pub mod wire;
+
 use caliburn::{AsyncManager, BlockingManager, Deadline, ErrorClass, Manager};
 use std::fmt;
 use std::future::Future;

@@ -1,0 +1,140 @@
+//! What can be wrong with a pool before it is one.
+
+use super::ManagerError;
+use crate::sync::Arc;
+use std::error::Error;
+use std::fmt;
+
+/// Why [`Builder::build`](crate::Builder::build) failed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum BuildError<E> {
+    /// The configuration contradicts itself.
+    Config(ConfigError),
+    /// The system would not start the housekeeper's thread.
+    Thread(std::io::Error),
+    /// The pool was not [ready](crate::Builder::wait_ready) in time, or never will be.
+    NotReady(NotReady<E>),
+}
+
+impl<E: fmt::Display> fmt::Display for BuildError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => error.fmt(f),
+            Self::Thread(_) => f.write_str("the housekeeper's thread could not be started"),
+            Self::NotReady(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<E: Error + 'static> Error for BuildError<E> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Config(_) => None,
+            Self::Thread(error) => Some(error),
+            Self::NotReady(error) => error.source(),
+        }
+    }
+}
+
+/// The first connections were not open in time, or a permanent error says that they never will be.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct NotReady<E> {
+    /// How many connections are open.
+    pub open: usize,
+    /// How many should be.
+    pub wanted: usize,
+    /// The error of the last attempt to connect, if that failed; this is the `source()`.
+    pub cause: Option<Arc<ManagerError<E>>>,
+}
+
+impl<E: fmt::Display> fmt::Display for NotReady<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the pool is not ready: {} of {} connections are open", self.open, self.wanted)?;
+        match &self.cause {
+            Some(cause) => write!(f, "; the last connect failed: {cause}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl<E: Error + 'static> Error for NotReady<E> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.cause.as_deref().map(|cause| cause as _)
+    }
+}
+
+/// Everything that is wrong with a configuration, not only the first thing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    problems: Vec<Problem>,
+}
+
+impl ConfigError {
+    /// `Ok` if there is no problem.
+    pub(crate) fn of(problems: Vec<Problem>) -> Result<(), Self> {
+        if problems.is_empty() { Ok(()) } else { Err(Self { problems }) }
+    }
+
+    /// The problems; at least one.
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("invalid configuration: ")?;
+        for (n, problem) in self.problems.iter().enumerate() {
+            write!(f, "{}{problem}", if n == 0 { "" } else { "; " })?;
+        }
+        Ok(())
+    }
+}
+
+impl Error for ConfigError {}
+
+/// One thing that is wrong with a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Problem {
+    /// A number or a duration must not be zero: the setting's name.
+    Zero(&'static str),
+    /// A number is greater than the one that bounds it.
+    Above {
+        /// The setting.
+        setting: &'static str,
+        /// Its value.
+        value: usize,
+        /// What bounds it.
+        bound: &'static str,
+        /// The bound's value.
+        limit: usize,
+    },
+    /// A number is less than the one that bounds it.
+    Below {
+        /// The setting.
+        setting: &'static str,
+        /// Its value.
+        value: usize,
+        /// What bounds it.
+        bound: &'static str,
+        /// The bound's value.
+        limit: usize,
+    },
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Zero(setting) => write!(f, "{setting} is zero"),
+            Self::Above { setting, value, bound, limit } => {
+                write!(f, "{setting} ({value}) is above {bound} ({limit})")
+            }
+            Self::Below { setting, value, bound, limit } => {
+                write!(f, "{setting} ({value}) is below {bound} ({limit})")
+            }
+        }
+    }
+}

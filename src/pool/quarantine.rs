@@ -1,0 +1,61 @@
+//! Calls into the manager that outlive their limit.
+//!
+//! Futures are dropped when their time is up; a call that blocks a thread cannot be. It keeps its slot until
+//! it comes back, and so keeps nobody else: no borrower waits for it, and its place among those who may
+//! connect, or tend connections, at once is given to another. Nothing is counted up or down for this: who is
+//! late is read off the slots' ledgers.
+
+use super::shared::Raw;
+use crate::clock::Tick;
+use crate::manager::Manager;
+use crate::stats::{Call, Overrun, Queue};
+
+/// How many calls are late.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Late {
+    pub(crate) connects: usize,
+    /// Pings, resets and closes.
+    pub(crate) tending: usize,
+    /// Those of both sorts that occupy connectors, by lane.
+    pub(crate) demand: usize,
+    pub(crate) upkeep: usize,
+}
+
+impl Late {
+    /// One look at all slots.
+    pub(crate) fn now<M: Manager>(raw: &Raw<M>, now: Tick) -> Self {
+        let mut late = Self::default();
+        let running = raw.ledgers().filter_map(|ledger| ledger.running());
+        for call in running.filter(|call| call.limit <= now) {
+            match call.call {
+                Call::Connect => late.connects += 1,
+                _ => late.tending += 1,
+            }
+            match call.queue {
+                Queue::Demand => late.demand += 1,
+                Queue::Upkeep => late.upkeep += 1,
+                Queue::Place => {}
+            }
+        }
+        late
+    }
+}
+
+/// Connects that others need not wait for: they are late, or were begun before `lost_before`.
+pub(crate) fn lost_connects<M: Manager>(raw: &Raw<M>, now: Tick, lost_before: Tick) -> usize {
+    let running = raw.ledgers().filter_map(|ledger| ledger.running());
+    running
+        .filter(|call| call.call == Call::Connect)
+        .filter(|call| call.limit <= now || call.begun < lost_before)
+        .count()
+}
+
+/// For the operator.
+pub(crate) fn overruns<M: Manager>(raw: &Raw<M>) -> Vec<Overrun> {
+    let now = raw.context().clock.now();
+    raw.ledgers()
+        .filter_map(|ledger| ledger.running())
+        .filter(|call| call.limit <= now)
+        .map(|call| Overrun { call: call.call, since: now.since(call.begun) })
+        .collect()
+}

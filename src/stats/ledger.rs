@@ -1,0 +1,206 @@
+//! What is written down beside each connection, by whoever owns its slot.
+
+use super::Counter;
+use crate::clock::Tick;
+use crate::raw::slots::StaticRef;
+use crate::sync::{AtomicU64, Ordering};
+use std::fmt;
+use std::panic::Location;
+use std::time::Duration;
+
+/// What a slot remembers beyond the connections that pass through it. Only the slot's owner writes.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    checkouts: Counter,
+    /// When the slot was last lent or came back, with [`LENT`] telling which.
+    turned: AtomicU64,
+    borrower: StaticRef<Location<'static>>,
+    call: CallNote,
+}
+
+/// Set in [`Ledger::turned`] while the slot is lent: moments do not reach that far.
+const LENT: u64 = 1 << 63;
+
+impl Ledger {
+    /// The caller has just got the slot.
+    #[inline(always)]
+    pub(crate) fn lend(&self, borrower: &'static Location<'static>, now: Tick) {
+        self.checkouts.add_alone();
+        self.borrower.set(borrower);
+        // O11: for reports, and for the owner.
+        self.turned.store(now.0 | LENT, Ordering::Relaxed);
+    }
+
+    /// The caller is about to give the slot away.
+    #[inline(always)]
+    pub(crate) fn take_back(&self, now: Tick) {
+        // O11
+        self.turned.store(now.0, Ordering::Relaxed);
+    }
+
+    fn turned(&self) -> u64 {
+        // O11
+        self.turned.load(Ordering::Relaxed)
+    }
+
+    /// When the slot last came back: for its owner.
+    #[inline(always)]
+    pub(crate) fn last_used(&self) -> Tick {
+        Tick(self.turned() & !LENT)
+    }
+
+    /// Who holds the slot, if it is lent: true at rest, a guess under way.
+    pub(crate) fn holder(&self, now: Tick) -> Option<Holder> {
+        let turned = self.turned();
+        let location = self.borrower.get().filter(|_| turned & LENT != 0)?;
+        Some(Holder { location, since: now.since(Tick(turned & !LENT)) })
+    }
+
+    #[inline(always)]
+    pub(crate) fn checkouts(&self) -> u64 {
+        self.checkouts.get()
+    }
+
+    pub(crate) fn returns(&self) -> u64 {
+        self.checkouts().saturating_sub(u64::from(self.turned() & LENT != 0))
+    }
+
+    /// The owner is about to call the manager, which should answer by `limit`.
+    pub(crate) fn call(&self, call: Call, queue: Queue, begun: Tick, limit: Tick) -> Noted<'_> {
+        self.call.begin(call, queue, begun, limit)
+    }
+
+    /// The call into the manager that this slot is waiting for: when it was begun, and its limit.
+    pub(crate) fn running(&self) -> Option<Running> {
+        self.call.read()
+    }
+}
+
+/// Who holds a connection, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Holder {
+    /// Where the connection was asked for.
+    pub location: &'static Location<'static>,
+    /// How long ago it was lent, as coarse as the pool's tick.
+    pub since: Duration,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} for {:.1?}", self.location, self.since)
+    }
+}
+
+/// A call into a [`Manager`](crate::Manager).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Call {
+    /// Opening a connection.
+    Connect,
+    /// Asking whether it works.
+    Ping,
+    /// Making it as good as new.
+    Reset,
+    /// Closing it.
+    Close,
+}
+
+impl Call {
+    const ALL: [Self; 4] = [Self::Connect, Self::Ping, Self::Reset, Self::Close];
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connect => "connect",
+            Self::Ping => "ping",
+            Self::Reset => "reset",
+            Self::Close => "close",
+        })
+    }
+}
+
+/// A call into the manager that has outlived its limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Overrun {
+    /// Which call.
+    pub call: Call,
+    /// How long ago it was begun.
+    pub since: Duration,
+}
+
+impl fmt::Display for Overrun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a {} that has not answered for {:.1?}", self.call, self.since)
+    }
+}
+
+/// Whose place a call takes up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Queue {
+    /// Its borrower's own.
+    Place,
+    /// A connector's, in the lane of what borrowers wait for.
+    Demand,
+    /// A connector's, in the lane of what nobody waits for.
+    Upkeep,
+}
+
+impl Queue {
+    const ALL: [Self; 3] = [Self::Place, Self::Demand, Self::Upkeep];
+}
+
+/// A call that is running, as others see it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Running {
+    pub(crate) call: Call,
+    pub(crate) queue: Queue,
+    pub(crate) begun: Tick,
+    pub(crate) limit: Tick,
+}
+
+/// When a call was begun, and its limit, which is zero if none runs.
+#[derive(Debug, Default)]
+struct CallNote {
+    begun: AtomicU64,
+    limit: AtomicU64,
+}
+
+// O11 throughout: read for reports and to steer. A reader may see one call's beginning with another's
+// limit: a wrong figure for that moment, no more.
+impl CallNote {
+    /// Which call it is goes into the low bits of when it began: 16 ns more or less do not matter.
+    fn begin(&self, call: Call, queue: Queue, begun: Tick, limit: Tick) -> Noted<'_> {
+        let kind = call as u64 | (queue as u64) << 2;
+        self.begun.store(begun.0 & !0xf | kind, Ordering::Relaxed); // O11
+        self.limit.store(limit.0, Ordering::Relaxed); // O11
+        Noted(self)
+    }
+
+    fn read(&self) -> Option<Running> {
+        let limit = Tick(self.limit.load(Ordering::Relaxed)); // O11
+        if limit == Tick::default() {
+            return None;
+        }
+        let begun = self.begun.load(Ordering::Relaxed); // O11
+        let queue = *Queue::ALL.get((begun >> 2 & 3) as usize)?;
+        Some(Running {
+            call: Call::ALL[(begun & 3) as usize],
+            queue,
+            begun: Tick(begun & !0xf),
+            limit,
+        })
+    }
+}
+
+/// A call is running; dropped, it is over.
+#[must_use]
+pub(crate) struct Noted<'a>(&'a CallNote);
+
+impl Drop for Noted<'_> {
+    fn drop(&mut self) {
+        self.0.limit.store(0, Ordering::Relaxed); // O11
+    }
+}
