@@ -485,6 +485,10 @@ impl<'p> Twin<'p> {
             assert!(self.refuses);
             self.refused_at = Some(self.now);
         }
+        if after.ping_failures > before.ping_failures {
+            // Fresh connections found dead count as connects that failed.
+            self.refused_at = Some(self.now);
+        }
         assert_eq!((after.opening, after.maintenance), (0, 0), "work was left: {after:?}");
         self.surplus_done = after.evictions.by(EvictionCause::Surplus);
         if self.is_closed {
