@@ -15,7 +15,7 @@ use crate::error::{GetError, ManagerError, Phase, TryGetError};
 use crate::health::Verdict;
 use crate::manager::{Kind, Manager};
 use crate::raw::waiter::{NEVER, Outcome, Ticket};
-use crate::stats::Queue;
+use crate::stats::Behalf;
 use crate::sync::{Arc, AtomicBool, Ordering};
 use std::future::poll_fn;
 use std::panic::Location;
@@ -243,7 +243,7 @@ impl<M: Manager> Slow<'_, M> {
             return Err(self.timed_out());
         }
         let checked = if self.may_ping_itself(now) {
-            check(raw, OutOfService::new(slot), Queue::Place).await
+            check(raw, OutOfService::new(slot), Behalf::Borrowers).await
         } else {
             match self.appointment(slot).await? {
                 Outcome::Granted(slot) => Some(slot),

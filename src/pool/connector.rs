@@ -28,8 +28,8 @@ pub(crate) fn pump<M: Manager>(raw: &Arc<Raw<M>>) {
         for _ in starting..lane.jobs.len() {
             let limit = which.limit(shared);
             let connector = Connector::begin(raw, which, limit).or_else(|| {
-                // Those that a late call keeps are no longer at work.
-                let late = which.late(Late::now(raw, shared.clock.now()));
+                // Those that a late call keeps are not at work.
+                let late = Late::now(raw, shared.clock.now()).upkeep;
                 Connector::begin(raw, which, limit.saturating_add(late))
             });
             if !connector.is_some_and(launch) {
@@ -98,23 +98,12 @@ impl Which {
         }
     }
 
-    /// How many may work at once. What borrowers wait for is limited by the borrowers, and connects by
-    /// growth; what remains to be limited are threads.
+    /// How many may work at once. What borrowers wait for is limited by their number, and connects by
+    /// growth: were the lane to limit them too, those that hang would hold up those that might not.
     fn limit<M: Manager>(self, shared: &Shared<M>) -> usize {
-        let settings = shared.settings.load();
         match self {
-            Self::Demand if shared.driver.kind() == Kind::Async => usize::MAX,
-            Self::Demand => {
-                settings.connect_concurrency.saturating_add(settings.maintenance_concurrency)
-            }
-            Self::Upkeep => settings.maintenance_concurrency,
-        }
-    }
-
-    fn late(self, late: Late) -> usize {
-        match self {
-            Self::Demand => late.demand,
-            Self::Upkeep => late.upkeep,
+            Self::Demand => usize::MAX,
+            Self::Upkeep => shared.settings.load().maintenance_concurrency,
         }
     }
 }

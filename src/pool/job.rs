@@ -5,7 +5,7 @@ use crate::health::EvictionCause;
 use crate::manager::Manager;
 use crate::raw::slots::Vacant;
 use crate::raw::waiter::{Waiter, Wakes};
-use crate::stats::Queue;
+use crate::stats::Behalf;
 use crate::sync::{Arc, ArrayQueue, AtomicUsize, Ordering};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -178,11 +178,11 @@ impl<M: Manager> Job<M> {
         Self::tend(slot, Task::Ping(appointment));
     }
 
-    /// Whether borrowers may be waiting for it.
-    pub(crate) fn queue(&self) -> Queue {
+    /// On whose behalf it is done.
+    pub(crate) fn behalf(&self) -> Behalf {
         match self {
-            Self::Open(..) | Self::Tend(_, Task::Ping(Some(_)) | Task::Reset) => Queue::Demand,
-            Self::Tend(..) => Queue::Upkeep,
+            Self::Open(..) | Self::Tend(_, Task::Ping(Some(_)) | Task::Reset) => Behalf::Borrowers,
+            Self::Tend(..) => Behalf::Upkeep,
         }
     }
 
@@ -193,9 +193,9 @@ impl<M: Manager> Job<M> {
 
     fn enqueue(self, raw: &Arc<Raw<M>>) {
         let shared = raw.context();
-        let lane = match self.queue() {
-            Queue::Demand => &shared.demand,
-            Queue::Upkeep | Queue::Place => &shared.upkeep,
+        let lane = match self.behalf() {
+            Behalf::Borrowers => &shared.demand,
+            Behalf::Upkeep => &shared.upkeep,
         };
         // Each job owns one of `capacity` slots, and so many places there are.
         let refused = lane.jobs.push(self);

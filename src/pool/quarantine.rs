@@ -8,7 +8,7 @@
 use super::shared::Raw;
 use crate::clock::Tick;
 use crate::manager::Manager;
-use crate::stats::{Call, Overrun, Queue};
+use crate::stats::{Behalf, Call, Overrun};
 
 /// How many calls are late.
 #[derive(Clone, Copy, Debug, Default)]
@@ -16,8 +16,7 @@ pub(crate) struct Late {
     pub(crate) connects: usize,
     /// Pings, resets and closes.
     pub(crate) tending: usize,
-    /// Those of both sorts that occupy connectors, by lane.
-    pub(crate) demand: usize,
+    /// Those of them that occupy connectors for upkeep.
     pub(crate) upkeep: usize,
 }
 
@@ -31,11 +30,7 @@ impl Late {
                 Call::Connect => late.connects += 1,
                 _ => late.tending += 1,
             }
-            match call.queue {
-                Queue::Demand => late.demand += 1,
-                Queue::Upkeep => late.upkeep += 1,
-                Queue::Place => {}
-            }
+            late.upkeep += usize::from(call.behalf == Behalf::Upkeep);
         }
         late
     }

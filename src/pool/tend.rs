@@ -9,18 +9,18 @@ use crate::error::ManagerError;
 use crate::health::EvictionCause;
 use crate::manager::{BoxFuture, ErrorClass, Kind, Manager};
 use crate::raw::slots::Vacant;
-use crate::stats::{Call, Ledger, Noted, Queue};
+use crate::stats::{Behalf, Call, Ledger, Noted};
 use crate::sync::{Arc, Ordering};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// One job, whatever comes of it.
 pub(crate) async fn perform<M: Manager>(raw: &Arc<Raw<M>>, job: Job<M>) {
-    let queue = job.queue();
+    let behalf = job.behalf();
     match job {
         Job::Open(slot, replaces) => open(raw, InFlight::new(slot), replaces).await,
         Job::Tend(slot, Task::Close { retire }) => close(raw, slot, retire).await,
-        Job::Tend(slot, Task::Reset) => reset(raw, slot, queue).await,
-        Job::Tend(slot, Task::Ping(appointment)) => ping(raw, slot, queue, appointment).await,
+        Job::Tend(slot, Task::Reset) => reset(raw, slot, behalf).await,
+        Job::Tend(slot, Task::Ping(appointment)) => ping(raw, slot, behalf, appointment).await,
     }
     growth::grow(raw);
     raw.context().ring();
@@ -60,7 +60,7 @@ async fn open<M: Manager>(raw: &Arc<Raw<M>>, slot: InFlight<M>, replaces: Option
         return;
     }
     let begun = shared.clock.now();
-    let (deadline, noted) = begin(shared, ledger, Call::Connect, Queue::Demand);
+    let (deadline, noted) = begin(shared, ledger, Call::Connect, Behalf::Borrowers);
     let result = call(shared, &deadline, shared.driver.connect(&shared.manager, &deadline)).await;
     drop(noted);
     match flatten(result) {
@@ -130,7 +130,7 @@ async fn close<M: Manager>(raw: &Arc<Raw<M>>, slot: OutOfService<M>, retire: boo
     let (vacant, entry) = slot.vacate();
     let leaving = Leaving::new(vacant, retire);
     let Some(ledger) = leaving.vacant.as_ref().map(Vacant::ledger) else { return };
-    let (deadline, _noted) = begin(shared, ledger, Call::Close, Queue::Upkeep);
+    let (deadline, _noted) = begin(shared, ledger, Call::Close, Behalf::Upkeep);
     let goodbye = shared.driver.close(&shared.manager, entry.connection, &deadline);
     // Nothing hangs on how it ends: the connection is gone.
     let _ = call(shared, &deadline, goodbye).await;
@@ -159,11 +159,11 @@ impl<M: Manager> Drop for Leaving<M> {
     }
 }
 
-async fn reset<M: Manager>(raw: &Arc<Raw<M>>, mut slot: OutOfService<M>, queue: Queue) {
+async fn reset<M: Manager>(raw: &Arc<Raw<M>>, mut slot: OutOfService<M>, behalf: Behalf) {
     let shared = raw.context();
     let Some(occupied) = slot.slot() else { return };
     let (entry, ledger, _) = occupied.parts();
-    let (deadline, noted) = begin(shared, ledger, Call::Reset, queue);
+    let (deadline, noted) = begin(shared, ledger, Call::Reset, behalf);
     let future = shared.driver.reset(&shared.manager, &mut entry.connection, &deadline);
     let result = call(shared, &deadline, future).await;
     drop(noted);
@@ -180,10 +180,10 @@ async fn reset<M: Manager>(raw: &Arc<Raw<M>>, mut slot: OutOfService<M>, queue: 
 async fn ping<M: Manager>(
     raw: &Arc<Raw<M>>,
     slot: OutOfService<M>,
-    queue: Queue,
+    behalf: Behalf,
     appointment: Option<Appointment>,
 ) {
-    let Some(slot) = check(raw, slot, queue).await else { return };
+    let Some(slot) = check(raw, slot, behalf).await else { return };
     let unclaimed = match appointment {
         Some(appointment) => appointment.keep(slot),
         None => Err(slot),
@@ -197,14 +197,14 @@ async fn ping<M: Manager>(
 pub(crate) async fn check<M: Manager>(
     raw: &Raw<M>,
     mut slot: OutOfService<M>,
-    queue: Queue,
+    behalf: Behalf,
 ) -> Option<Slot<M>> {
     let shared = raw.context();
     slot.is_being_pinged();
     let generation = shared.generation();
     shared.counters.pings.add();
     let (entry, ledger, _) = slot.slot()?.parts();
-    let (deadline, noted) = begin(shared, ledger, Call::Ping, queue);
+    let (deadline, noted) = begin(shared, ledger, Call::Ping, behalf);
     let future = shared.driver.ping(&shared.manager, &mut entry.connection, &deadline);
     let result = flatten(call(shared, &deadline, future).await);
     drop(noted);
@@ -263,7 +263,7 @@ fn begin<'a, M: Manager>(
     shared: &Shared<M>,
     ledger: &'a Ledger,
     call: Call,
-    queue: Queue,
+    behalf: Behalf,
 ) -> (Deadline, Noted<'a>) {
     let settings = shared.settings.load();
     let limit = match call {
@@ -274,7 +274,7 @@ fn begin<'a, M: Manager>(
     };
     let begun = shared.clock.now();
     let deadline = Deadline::at(&shared.clock, begun + limit);
-    let noted = ledger.call(call, queue, begun, deadline.moment());
+    let noted = ledger.call(call, behalf, begun, deadline.moment());
     (deadline, noted)
 }
 

@@ -66,8 +66,8 @@ impl Ledger {
     }
 
     /// The owner is about to call the manager, which should answer by `limit`.
-    pub(crate) fn call(&self, call: Call, queue: Queue, begun: Tick, limit: Tick) -> Noted<'_> {
-        self.call.begin(call, queue, begun, limit)
+    pub(crate) fn call(&self, call: Call, behalf: Behalf, begun: Tick, limit: Tick) -> Noted<'_> {
+        self.call.begin(call, behalf, begun, limit)
     }
 
     /// The call into the manager that this slot is waiting for: when it was begun, and its limit.
@@ -137,26 +137,20 @@ impl fmt::Display for Overrun {
     }
 }
 
-/// Whose place a call takes up.
+/// On whose behalf a call is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Queue {
-    /// Its borrower's own.
-    Place,
-    /// A connector's, in the lane of what borrowers wait for.
-    Demand,
-    /// A connector's, in the lane of what nobody waits for.
+pub(crate) enum Behalf {
+    /// Somebody waits for it, or soon may.
+    Borrowers,
+    /// Nobody does.
     Upkeep,
-}
-
-impl Queue {
-    const ALL: [Self; 3] = [Self::Place, Self::Demand, Self::Upkeep];
 }
 
 /// A call that is running, as others see it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Running {
     pub(crate) call: Call,
-    pub(crate) queue: Queue,
+    pub(crate) behalf: Behalf,
     pub(crate) begun: Tick,
     pub(crate) limit: Tick,
 }
@@ -171,10 +165,10 @@ struct CallNote {
 // O11 throughout: read for reports and to steer. A reader may see one call's beginning with another's
 // limit: a wrong figure for that moment, no more.
 impl CallNote {
-    /// Which call it is goes into the low bits of when it began: 16 ns more or less do not matter.
-    fn begin(&self, call: Call, queue: Queue, begun: Tick, limit: Tick) -> Noted<'_> {
-        let kind = call as u64 | (queue as u64) << 2;
-        self.begun.store(begun.0 & !0xf | kind, Ordering::Relaxed); // O11
+    /// Which call it is goes into the low bits of when it began: 8 ns more or less do not matter.
+    fn begin(&self, call: Call, behalf: Behalf, begun: Tick, limit: Tick) -> Noted<'_> {
+        let kind = call as u64 | (behalf as u64) << 2;
+        self.begun.store(begun.0 & !0x7 | kind, Ordering::Relaxed); // O11
         self.limit.store(limit.0, Ordering::Relaxed); // O11
         Noted(self)
     }
@@ -185,11 +179,11 @@ impl CallNote {
             return None;
         }
         let begun = self.begun.load(Ordering::Relaxed); // O11
-        let queue = *Queue::ALL.get((begun >> 2 & 3) as usize)?;
+        let behalf = if begun & 4 == 0 { Behalf::Borrowers } else { Behalf::Upkeep };
         Some(Running {
             call: Call::ALL[(begun & 3) as usize],
-            queue,
-            begun: Tick(begun & !0xf),
+            behalf,
+            begun: Tick(begun & !0x7),
             limit,
         })
     }
