@@ -42,8 +42,8 @@ pub struct Settings {
     /// Connections idle for longer are closed by the sweep, longest idle first, down to `min_size` and
     /// `min_idle`. `None`: never. Default 600 s.
     pub idle_timeout: Option<Duration>,
-    /// How often the housekeeper passes over the idle connections. `None`: as the strategy asks, else
-    /// every 30 s. Default `None`.
+    /// How often the housekeeper passes over the idle connections, at most once a millisecond. `None`: as
+    /// the strategy asks, else every 30 s. Default `None`.
     pub sweep_interval: Option<Duration>,
     /// The most borrowers that may wait in line; one more is refused at once. Zero: nobody waits, and as
     /// nobody then asks for growth only the minimum is ever open. Default: no limit.

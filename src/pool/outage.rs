@@ -161,11 +161,13 @@ impl Outage {
         self.permanent.store(false, Ordering::Relaxed); // O11
     }
 
-    /// A connect that was begun at `begun` has failed. That is no news if a later one succeeded.
+    /// What became of a connect begun at `begun` says nothing of the server: a later one has succeeded.
+    pub(crate) fn is_old_news(&self, begun: Tick) -> bool {
+        begun < self.lost_before()
+    }
+
+    /// A connect that was begun at `begun` has failed. When to try again is for the last one begun to say.
     pub(crate) fn failed(&self, begun: Tick, now: Tick, permanent: bool) {
-        if begun < self.lost_before() {
-            return;
-        }
         let failures = self.failures.fetch_add(1, Ordering::Relaxed).min(16); // O11
         let wait = if permanent {
             MAX_BACK_OFF
@@ -173,7 +175,10 @@ impl Outage {
             (FIRST_BACK_OFF * (1 << failures)).min(MAX_BACK_OFF)
         };
         self.permanent.store(permanent, Ordering::Relaxed); // O11
-        self.retry_at.store((now + jittered(wait)).0, Ordering::Relaxed); // O11
+        let last = Tick(self.begun_at.load(Ordering::Relaxed)); // O11
+        if permanent || begun >= last {
+            self.retry_at.store((now + jittered(wait)).0, Ordering::Relaxed); // O11
+        }
     }
 
     /// A connection born at `born` was found unfit before it was ever lent. If it is fresh, and others were
@@ -268,12 +273,12 @@ mod tests {
     }
 
     #[test]
-    fn a_connect_that_fails_after_a_later_one_succeeded_is_no_news() {
+    fn what_becomes_of_a_connect_is_no_news_once_a_later_one_succeeded() {
         let outage = Outage::default();
         let later = START + Duration::from_secs(1);
         outage.succeeded(later, later);
-        outage.failed(START, later, true);
-        assert_eq!(outage.leave(later, 0), Leave::Free);
+        assert!(outage.is_old_news(START));
+        assert!(!outage.is_old_news(later));
     }
 
     #[test]

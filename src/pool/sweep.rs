@@ -17,6 +17,9 @@ use std::time::Duration;
 /// How often idle connections are looked at when nobody says otherwise.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(30);
 
+/// Passes are not begun more often: the housekeeper has others to look after.
+const MIN_INTERVAL: Duration = Duration::from_millis(1);
+
 /// The least time between passes that were begun because a connection was found dead.
 const AFTER_BAD_NEWS: Duration = Duration::from_secs(1);
 
@@ -52,7 +55,8 @@ fn lock<M: Manager>(raw: &Raw<M>) -> MutexGuard<'_, Sweep> {
 
 fn interval<M: Manager>(raw: &Raw<M>) -> Duration {
     let shared = raw.context();
-    shared.settings.load().sweep_interval.or(shared.strategy_interval).unwrap_or(DEFAULT_INTERVAL)
+    let wanted = shared.settings.load().sweep_interval.or(shared.strategy_interval);
+    wanted.unwrap_or(DEFAULT_INTERVAL).max(MIN_INTERVAL)
 }
 
 /// Begins a pass although none is due.

@@ -111,6 +111,9 @@ fn note_failure<M: Manager>(
     begun: Tick,
 ) -> bool {
     shared.counters.connect_failures.add();
+    if shared.growth.outage.is_old_news(begun) {
+        return false;
+    }
     let is_permanent = match &error {
         ManagerError::Failed(error) => {
             let class = catch_unwind(AssertUnwindSafe(|| shared.manager.classify(error)));

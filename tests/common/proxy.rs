@@ -104,21 +104,25 @@ impl Proxy {
     /// The same for some links: they are numbered from 0 in the order in which they were accepted.
     pub fn cut_where(&self, is_chosen: impl Fn(usize) -> bool) -> usize {
         let mut links = self.wires.links.lock().unwrap();
-        let mut threads = Vec::new();
-        for (weak, pumps) in std::mem::take(&mut *links) {
+        let (mut chosen, mut pumps) = (Vec::new(), Vec::new());
+        for (weak, its_pumps) in std::mem::take(&mut *links) {
             match weak.upgrade().filter(|link| is_chosen(link.id)) {
                 Some(link) => {
-                    link.reset();
-                    threads.push(pumps);
+                    link.is_cut.store(true, SeqCst);
+                    chosen.push(link);
+                    pumps.extend(its_pumps);
                 }
-                None => links.push((weak, pumps)),
+                None => links.push((weak, its_pumps)),
             }
         }
+        // None of them passes anything on any more when the first end learns of it.
+        chosen.iter().for_each(|link| link.reset());
         drop(links);
         drop(self.wires.mode.lock().unwrap());
         self.wires.bell.notify_all();
-        let count = threads.len();
-        threads.into_iter().flatten().for_each(|pump| pump.join().expect("a link panicked"));
+        let count = chosen.len();
+        drop(chosen);
+        pumps.into_iter().for_each(|pump| pump.join().expect("a link panicked"));
         count
     }
 }

@@ -165,7 +165,7 @@ fn left(limit: Option<&Deadline>) -> Result<Option<Duration>, WireError> {
 }
 
 impl Conn<TcpStream> {
-    fn tell(&mut self, request: &str) -> Result<(), WireError> {
+    pub fn tell(&mut self, request: &str) -> Result<(), WireError> {
         self.call(request, Some(&Deadline::after(PATIENCE)))
     }
 
@@ -185,7 +185,7 @@ impl Conn<TcpStream> {
 }
 
 impl Conn<AsyncStream> {
-    async fn tell(&mut self, request: &str) -> Result<(), WireError> {
+    pub async fn tell(&mut self, request: &str) -> Result<(), WireError> {
         let request_bytes = self.ask(request)?;
         let mut rest = &*request_bytes;
         while !rest.is_empty() {
