@@ -48,8 +48,10 @@ pub struct Settings {
     /// The most borrowers that may wait in line; one more is refused at once. Zero: nobody waits, and as
     /// nobody then asks for growth only the minimum is ever open. Default: no limit.
     pub max_waiters: usize,
-    /// The most connections opened at once. Those that have outlived `connect_timeout`, or were begun before
-    /// another that has succeeded since, do not count. Default 4.
+    /// The most connections opened at once. Stuck ones do not count, up to the same number again: those that
+    /// have outlived `connect_timeout`, or after half a second have been overtaken by another that
+    /// succeeded. While the server is down, or connects hang, one probe in a second goes out beside
+    /// them. Default 4.
     pub connect_concurrency: usize,
     /// The most connections out of service at once for pings and closes that nobody waits for; those that
     /// have outlived their limit do not count. Default 4.

@@ -139,16 +139,13 @@ pub enum GetError<E> {
         /// The reason; this is the `source()`.
         cause: Arc<ManagerError<E>>,
     },
-    /// More connections in a row than the pool may have were unfit to be lent: their pings failed, or the
-    /// strategy would have none of them. The last one was opened for this borrower, so that more of the
-    /// same would not help.
+    /// The health strategy evicted every connection offered, more of them than the pool may have, and even one
+    /// that was opened since the borrower came: more of the same would not help.
     Unfit {
         /// How many.
-        refused: usize,
+        evicted: usize,
         /// What the pool looked like.
         counts: Counts,
-        /// Why the last ping failed, if one did; this is the `source()`.
-        cause: Option<Arc<ManagerError<E>>>,
     },
     /// The pool is closed.
     Closed,
@@ -173,13 +170,10 @@ impl<E: fmt::Display> fmt::Display for GetError<E> {
             }
             Self::Full { counts } => write!(f, "too many borrowers are waiting ({counts})"),
             Self::Connect { counts, cause } => write!(f, "cannot connect: {cause} ({counts})"),
-            Self::Unfit { refused, counts, cause } => {
-                write!(f, "{refused} connections in a row were unfit to be lent ({counts})")?;
-                match cause {
-                    Some(cause) => write!(f, "; the last ping failed: {cause}"),
-                    None => f.write_str("; the health strategy refused them"),
-                }
-            }
+            Self::Unfit { evicted, counts } => write!(
+                f,
+                "the health strategy refused {evicted} connections in a row, fresh ones too ({counts})"
+            ),
             Self::Closed => f.write_str("the pool is closed"),
         }
     }
@@ -188,9 +182,7 @@ impl<E: fmt::Display> fmt::Display for GetError<E> {
 impl<E: Error + 'static> Error for GetError<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::TimedOut { cause, .. } | Self::Unfit { cause, .. } => {
-                cause.as_deref().map(|cause| cause as _)
-            }
+            Self::TimedOut { cause, .. } => cause.as_deref().map(|cause| cause as _),
             Self::Connect { cause, .. } => Some(&**cause),
             _ => None,
         }

@@ -18,7 +18,9 @@ mod switched {
     pub(crate) use std::sync::atomic::{
         AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering,
     };
-    pub(crate) use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+    pub(crate) use std::sync::{
+        Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Weak,
+    };
     pub(crate) use std::thread;
 
     /// `std`'s cell behind loom's interface, which tells the model when an access begins and ends.

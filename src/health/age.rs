@@ -7,7 +7,9 @@ use std::time::Duration;
 /// Closes connections that have lived, lain idle or been used for long enough.
 ///
 /// Limits are looked at on borrow, on return and on each sweep, so a busy connection does not outlive its
-/// lifetime by more than one loan. Each connection draws a share of the last tenth of its lifetime at birth
+/// lifetime by more than one loan. The sweep is ahead of the borrowers by a [`lead`](Self::lead): where the pool's
+/// minimum asks for it, it opens the replacement first and then closes the old connection, so that no
+/// borrower comes across one that is too old. Each connection draws a share of the last tenth of its lifetime at birth
 /// ([`jitter`](Self::jitter)), so those opened together do not expire together.
 ///
 /// Its `idle_timeout` is a judgement on the connection (a firewall may have forgotten it): it strikes
@@ -29,6 +31,8 @@ pub struct AgeEviction {
     jitter: f64,
     /// The part of the lifetime that chance decides on.
     spread: u64,
+    /// By so much the sweep is early.
+    lead: u64,
     idle_timeout: u64,
     max_uses: u64,
 }
@@ -44,13 +48,30 @@ impl AgeEviction {
     /// No limit at all: add your own.
     pub const fn unlimited() -> Self {
         let none = u64::MAX;
-        Self { max_lifetime: none, jitter: 0.1, spread: 0, idle_timeout: none, max_uses: none }
+        Self {
+            max_lifetime: none,
+            jitter: 0.1,
+            spread: 0,
+            lead: 0,
+            idle_timeout: none,
+            max_uses: none,
+        }
     }
 
-    /// How long a connection may live.
+    /// How long a connection may live. Sets the [`lead`](Self::lead), too.
     pub const fn max_lifetime(mut self, limit: Duration) -> Self {
+        const MOST: u64 = 60_000_000_000;
         self.max_lifetime = nanos(limit);
         self.spread = (self.max_lifetime as f64 * self.jitter) as u64;
+        let lead = self.max_lifetime / 20;
+        self.lead = if lead < MOST { lead } else { MOST };
+        self
+    }
+
+    /// How long before the end of its life the sweep may replace a connection. It should be longer than the
+    /// time between two sweeps. Default: a twentieth of the lifetime, at most 60 s.
+    pub const fn lead(mut self, lead: Duration) -> Self {
+        self.lead = nanos(lead);
         self
     }
 
@@ -74,9 +95,9 @@ impl AgeEviction {
     }
 
     #[inline]
-    fn judge(&self, info: &ConnectionInfo, idle: u64) -> Verdict {
+    fn judge(&self, info: &ConnectionInfo, idle: u64, lead: u64) -> Verdict {
         let share = (u128::from(self.spread) * u128::from(info.luck)) >> 32;
-        let lifetime = self.max_lifetime.saturating_sub(share as u64);
+        let lifetime = self.max_lifetime.saturating_sub(share as u64).saturating_sub(lead);
         if self.max_lifetime < u64::MAX && info.now.0.saturating_sub(info.born.0) >= lifetime {
             Verdict::Evict(EvictionCause::MaxLifetime)
         } else if idle > self.idle_timeout {
@@ -92,16 +113,16 @@ impl AgeEviction {
 impl HealthStrategy for AgeEviction {
     #[inline]
     fn on_borrow(&self, info: &ConnectionInfo) -> Verdict {
-        self.judge(info, info.now.0.saturating_sub(info.last_used.0))
+        self.judge(info, info.now.0.saturating_sub(info.last_used.0), 0)
     }
 
     fn on_return(&self, info: &ConnectionInfo) -> Verdict {
         // What comes back was in use.
-        self.judge(info, 0)
+        self.judge(info, 0, 0)
     }
 
     fn on_sweep(&self, info: &ConnectionInfo) -> Verdict {
-        self.on_borrow(info)
+        self.judge(info, info.now.0.saturating_sub(info.last_used.0), self.lead)
     }
 
     fn occasions(&self) -> Occasions {

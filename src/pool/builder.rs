@@ -229,7 +229,7 @@ impl<M: Manager> Builder<M> {
             upkeep: Lane::new(capacity),
             visits_since_close: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
-            in_maintenance: AtomicUsize::new(0),
+            errands: Default::default(),
             spawner: self.spawner,
             timers: Default::default(),
             notices: Default::default(),

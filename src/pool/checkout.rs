@@ -4,9 +4,9 @@
 //! [`Slow`] is a future that a task awaits and a thread drives by parking.
 
 use super::guard::PooledConnection;
-use super::job::{Appointment, Job, OutOfService};
+use super::job::{Appointment, Errand, Job, OutOfService};
 use super::shared::{Pooled, Raw, Slot, stats};
-use super::tend::{check, reject};
+use super::tend::check;
 use super::within::within;
 use super::{connector, growth, verdict};
 use crate::clock::Tick;
@@ -15,7 +15,6 @@ use crate::error::{GetError, ManagerError, Phase, TryGetError};
 use crate::health::Verdict;
 use crate::manager::{Kind, Manager};
 use crate::raw::waiter::{NEVER, Outcome, Ticket};
-use crate::stats::Behalf;
 use crate::sync::{Arc, AtomicBool, Ordering};
 use std::future::poll_fn;
 use std::panic::Location;
@@ -28,8 +27,8 @@ pub(crate) enum Detour<M: Manager> {
     Missed,
     /// This one must be pinged first.
     NeedsPing(Slot<M>),
-    /// One was taken and evicted; there may be others.
-    Evicted,
+    /// One, born at that moment, was taken and evicted; there may be others.
+    Evicted(Tick),
 }
 
 /// The first step of every checkout. Wait-free.
@@ -57,8 +56,9 @@ fn verdict_on<M: Manager>(slot: &mut Slot<M>) -> Verdict {
 #[cold]
 fn refuse<M: Manager>(slot: Slot<M>, verdict: Verdict) -> Detour<M> {
     if let Verdict::Evict(cause) = verdict {
-        reject(slot, cause);
-        Detour::Evicted
+        let born = slot.value().info.born;
+        Job::close(slot, cause);
+        Detour::Evicted(born)
     } else {
         Detour::NeedsPing(slot)
     }
@@ -72,7 +72,7 @@ pub(crate) fn again<M: Manager>(
 ) -> Result<PooledConnection<M>, Detour<M>> {
     for _ in 0..raw.capacity() {
         match swift(raw, borrower) {
-            Err(Detour::Evicted) => {}
+            Err(Detour::Evicted(_)) => {}
             other => return other,
         }
     }
@@ -122,8 +122,8 @@ enum Attempt<M: Manager> {
     Slot(Slot<M>),
     /// This connection, fresh from a ping.
     Checked(Slot<M>),
-    /// One that was unfit; try again, ahead of those who came later.
-    Refused,
+    /// One, born at that moment, that the strategy would not have; try again, ahead of those who came later.
+    Evicted(Tick),
     /// Nothing; the same.
     Again,
 }
@@ -134,11 +134,11 @@ impl<M: Manager> Slow<'_, M> {
         self,
         detour: Detour<M>,
     ) -> Result<PooledConnection<M>, GetError<M::Error>> {
-        let mut refused = 0;
+        let mut evicted = 0;
         let mut attempt = match detour {
             Detour::NeedsPing(slot) => self.ping(slot).await?,
             Detour::Missed => self.wait(false).await?,
-            Detour::Evicted => Attempt::Refused,
+            Detour::Evicted(born) => Attempt::Evicted(born),
         };
         loop {
             attempt = match attempt {
@@ -151,26 +151,27 @@ impl<M: Manager> Slow<'_, M> {
                     Verdict::Keep => return Ok(lend(slot, self.borrower)),
                     verdict => match refuse(slot, verdict) {
                         Detour::NeedsPing(slot) => self.ping(slot).await?,
-                        Detour::Missed | Detour::Evicted => Attempt::Refused,
+                        Detour::Evicted(born) => Attempt::Evicted(born),
+                        Detour::Missed => Attempt::Again,
                     },
                 },
-                Attempt::Refused => {
-                    refused += 1;
-                    self.retry(refused).await?
+                Attempt::Evicted(born) => {
+                    evicted += 1;
+                    let max_size = self.raw.context().settings.load().max_size;
+                    if evicted > max_size && born >= self.begun {
+                        let counts = stats(self.raw).counts();
+                        return Err(GetError::Unfit { evicted, counts });
+                    }
+                    self.retry().await?
                 }
-                Attempt::Again => self.retry(refused).await?,
+                Attempt::Again => self.retry().await?,
             };
         }
     }
 
-    async fn retry(&self, refused: usize) -> Result<Attempt<M>, GetError<M::Error>> {
-        let shared = self.raw.context();
-        if shared.clock.now() >= self.deadline {
+    async fn retry(&self) -> Result<Attempt<M>, GetError<M::Error>> {
+        if self.raw.context().clock.now() >= self.deadline {
             return Err(self.timed_out());
-        }
-        if refused > shared.settings.load().max_size {
-            let (counts, cause) = (stats(self.raw).counts(), shared.last_ping_failure.load_full());
-            return Err(GetError::Unfit { refused, counts, cause });
         }
         growth::grow(self.raw);
         match self.raw.claim() {
@@ -188,8 +189,11 @@ impl<M: Manager> Slow<'_, M> {
         }
         let now = shared.clock.now();
         let fail_fast = shared.settings.load().fail_fast;
-        if shared.growth.outage.is_hopeless(now, fail_fast) && growth::open(raw) == 0 {
-            return self.cannot_connect();
+        if shared.growth.outage.is_hopeless(now, fail_fast)
+            && growth::is_out(raw)
+            && let Some(error) = self.cannot_connect()
+        {
+            return Err(error);
         }
         if self.deadline <= now {
             growth::grow(raw);
@@ -201,7 +205,8 @@ impl<M: Manager> Slow<'_, M> {
         match outcome {
             Outcome::Granted(slot) => Ok(Attempt::Slot(slot)),
             Outcome::Closed => Err(GetError::Closed),
-            Outcome::Failed => self.cannot_connect(),
+            // If no cause is known, a connect has succeeded meanwhile.
+            Outcome::Failed => self.cannot_connect().map_or(Ok(Attempt::Again), Err),
             Outcome::Expired => Err(self.timed_out()),
         }
     }
@@ -243,7 +248,7 @@ impl<M: Manager> Slow<'_, M> {
             return Err(self.timed_out());
         }
         let checked = if self.may_ping_itself(now) {
-            check(raw, OutOfService::new(slot), Behalf::Borrowers).await
+            check(raw, OutOfService::new(slot, Errand::Borrowers)).await
         } else {
             match self.appointment(slot).await? {
                 Outcome::Granted(slot) => Some(slot),
@@ -253,7 +258,7 @@ impl<M: Manager> Slow<'_, M> {
         };
         match checked {
             Some(slot) => Ok(Attempt::Checked(slot)),
-            None => Ok(Attempt::Refused),
+            None => Ok(Attempt::Again),
         }
     }
 
@@ -269,7 +274,8 @@ impl<M: Manager> Slow<'_, M> {
 
     async fn appointment(&self, slot: Slot<M>) -> Result<Outcome<Pooled<M>>, GetError<M::Error>> {
         let (raw, shared) = (self.raw, self.raw.context());
-        let until = if self.face == Kind::Blocking { Tick::NEVER } else { self.deadline };
+        // A call that blocks may go on for longer; nobody waits for that.
+        let limit = shared.clock.now() + shared.settings.load().ping_timeout;
         let (mut slot, mut ticket) = (Some(slot), None);
         let kept = poll_fn(|cx: &mut Context<'_>| {
             let ticket = ticket.get_or_insert_with(|| raw.appointment(cx.waker()));
@@ -279,7 +285,11 @@ impl<M: Manager> Slow<'_, M> {
             }
             ticket.poll(cx)
         });
-        within(shared, until, kept).await.ok_or_else(|| self.timed_out())
+        match within(shared, limit.min(self.deadline), kept).await {
+            Some(outcome) => Ok(outcome),
+            None if shared.clock.now() >= self.deadline => Err(self.timed_out()),
+            None => Ok(Outcome::Expired),
+        }
     }
 
     fn waited(&self) -> Duration {
@@ -295,12 +305,9 @@ impl<M: Manager> Slow<'_, M> {
         GetError::Full { counts: stats(self.raw).counts() }
     }
 
-    fn cannot_connect(&self) -> Result<Attempt<M>, GetError<M::Error>> {
-        match self.raw.context().last_connect_failure.load_full() {
-            Some(cause) => Err(GetError::Connect { counts: stats(self.raw).counts(), cause }),
-            // A connect has succeeded meanwhile.
-            None => Ok(Attempt::Again),
-        }
+    fn cannot_connect(&self) -> Option<GetError<M::Error>> {
+        let cause = self.raw.context().last_connect_failure.load_full()?;
+        Some(GetError::Connect { counts: stats(self.raw).counts(), cause })
     }
 }
 
@@ -322,7 +329,9 @@ pub(crate) fn timed_out<M: Manager>(
         Phase::Ping => &shared.last_ping_failure,
         _ => &shared.last_connect_failure,
     };
-    let hangs_on_manager = phase != Phase::Wait || counts.lent + counts.idle == 0;
+    let under_way = counts.opening + counts.maintenance + counts.quarantined;
+    let is_lendable = phase == Phase::Wait && counts.lent + counts.idle > 0;
+    let hangs_on_manager = under_way > 0 && !is_lendable;
     let pending = || hangs_on_manager.then(|| Arc::new(ManagerError::Pending));
     GetError::TimedOut { phase, waited, counts, cause: last.load_full().or_else(pending) }
 }
@@ -336,7 +345,7 @@ pub(crate) fn decline<M: Manager>(
     borrower: &'static Location<'static>,
 ) -> Result<PooledConnection<M>, TryGetError> {
     let detour = match detour {
-        Detour::Evicted => match again(raw, borrower) {
+        Detour::Evicted(_) => match again(raw, borrower) {
             Ok(connection) => return Ok(connection),
             Err(detour) => detour,
         },

@@ -92,10 +92,13 @@ impl<M: Manager> Pool<M> {
 
     fn close_report(&self) -> CloseReport {
         let stats = stats(&self.raw);
+        // Slots go before the gauges.
+        let left = if self.raw.is_deserted() { 0 } else { usize::MAX };
+        let unfinished = stats.opening + stats.maintenance + stats.quarantined;
         CloseReport {
             closes: stats.closes,
-            still_lent: stats.lent,
-            unfinished: stats.opening + stats.maintenance + stats.quarantined,
+            still_lent: stats.lent.min(left),
+            unfinished: unfinished.min(left),
             holders: self.holders(),
         }
     }

@@ -14,6 +14,7 @@ use crate::manager::{Kind, Manager};
 use crate::sync::{Arc, Ordering};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
+use std::time::Duration;
 
 /// Has connectors started for the jobs that wait, as far as the limits allow.
 pub(crate) fn pump<M: Manager>(raw: &Arc<Raw<M>>) {
@@ -65,7 +66,9 @@ pub(crate) fn run_all<M: Manager>(raw: &Arc<Raw<M>>) {
     let shared = raw.context();
     while let Some(job) = shared.demand.jobs.pop().or_else(|| shared.upkeep.jobs.pop()) {
         let mut work = pin!(perform(raw, job));
-        while block_on(work.as_mut(), &shared.clock, shared.timers.next()).is_none() {
+        // The first poll may set a timer: so no longer than this without a look.
+        let soon = || shared.timers.next().min(shared.clock.now() + Duration::from_millis(25));
+        while block_on(work.as_mut(), &shared.clock, soon()).is_none() {
             super::sweep::fire_timers(raw);
         }
     }

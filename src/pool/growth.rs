@@ -4,17 +4,22 @@
 //! for growth; connects in flight never exceed those who wait plus what is missing, and one that nobody
 //! needs any more when its turn comes is not begun. Demand ramps up: one connect at first, then twice as
 //! many with each that succeeds while somebody still waits, so a spike that returning connections can
-//! serve does not inflate the pool. Connects that are late, or lost in an [outage](super::outage), stand in
-//! nobody's way.
+//! serve does not inflate the pool. Connects that are [stuck](quarantine::Stuck) stand in nobody's way.
+//!
+//! One thread decides at a time; another that asks meanwhile has it look again. The gauges change under its
+//! eyes, but only so that it begins too little and is asked again: a slot becomes vacant before its connect
+//! is counted off, and a fresh connection idle.
 
 use super::job::{Job, Replaces};
-use super::outage::{Leave, Outage};
+use super::outage::{Outage, Permit};
 use super::shared::Raw;
 use super::{connector, quarantine};
 use crate::clock::Tick;
 use crate::error::NotReady;
 use crate::manager::Manager;
-use crate::sync::{Arc, AtomicUsize, Ordering};
+use crate::sync::{
+    Arc, AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError, TryLockError,
+};
 use std::time::Duration;
 
 /// A connect that takes longer than this no longer keeps others from being begun.
@@ -23,25 +28,34 @@ const PATIENCE: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub(crate) struct Growth {
     pub(crate) outage: Outage,
+    /// Connects asked for and not over. Whoever sees one counted off sees what became of its slot.
     in_flight: AtomicUsize,
-    /// Those of them that others need not wait for, at the housekeeper's last visit.
-    lost: AtomicUsize,
+    /// Those of them that are about to be given up.
+    spared: AtomicUsize,
     /// How many connects for borrowers may be in flight.
     ramp: AtomicUsize,
     /// So many connections are to be opened at the start.
     warm_up: AtomicUsize,
+    /// Some connect was taking long at the housekeeper's last visit: it is worth looking which.
+    has_old: AtomicBool,
+    /// Held by whoever decides.
+    deciding: Mutex<()>,
+    /// Somebody has asked since the one who decides last looked.
+    asked: AtomicBool,
 }
 
-// O11 throughout: these figures steer; no memory is reached through them. `in_flight` is exact because
-// every change of it is a read-modify-write.
+// O11 where nothing else is said: those figures steer; no memory is reached through them.
 impl Growth {
     pub(crate) fn new(initial_size: usize) -> Self {
         Self {
             outage: Outage::default(),
             in_flight: AtomicUsize::new(0),
-            lost: AtomicUsize::new(0),
+            spared: AtomicUsize::new(0),
             ramp: AtomicUsize::new(1),
             warm_up: AtomicUsize::new(initial_size),
+            has_old: AtomicBool::new(false),
+            deciding: Mutex::new(()),
+            asked: AtomicBool::new(false),
         }
     }
 
@@ -51,42 +65,32 @@ impl Growth {
     }
 
     pub(crate) fn in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::Relaxed) // O11
+        // O9: the gauges that are read after this show what became of those counted off.
+        self.in_flight.load(Ordering::Acquire)
     }
 
-    /// So many of the connects in flight stand in nobody's way.
-    pub(crate) fn note_lost(&self, lost: usize) {
-        self.lost.store(lost, Ordering::Relaxed); // O11
-    }
-
-    /// Counts one more in flight, if fewer than `allowed` are, beside the lost, and the server is up; or as
-    /// a probe, if it is down and the time has come.
-    fn reserve(&self, allowed: usize, now: Tick) -> bool {
-        let allowed = match self.outage.leave(now, self.in_flight()) {
-            Leave::Free => allowed.saturating_add(self.lost.load(Ordering::Relaxed)), // O11
-            Leave::Probe { seen } if self.outage.begin_probe(seen, now) => usize::MAX,
-            Leave::Probe { .. } | Leave::None => return false,
-        };
-        self.in_flight
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < allowed).then_some(n + 1)) // O11
-            .is_ok()
-    }
-
-    /// Takes that back: there is no room.
-    fn give_up(&self, now: Tick) {
-        self.release();
-        self.outage.call_off(now);
-    }
-
+    /// One is over, and what it leaves behind is there to be seen.
     pub(crate) fn release(&self) {
-        self.in_flight.fetch_sub(1, Ordering::Relaxed); // O11
+        // O9
+        self.in_flight.fetch_sub(1, Ordering::Release);
     }
 
-    /// Gives one connect up if more are in flight than `wanted`.
-    fn spare(&self, wanted: usize) -> bool {
-        self.in_flight
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n > wanted).then(|| n - 1)) // O11
-            .is_ok()
+    /// Whether a connect takes long.
+    pub(crate) fn note_old(&self, has_old: bool) {
+        self.has_old.store(has_old, Ordering::Relaxed); // O11
+    }
+
+    /// What was found superfluous has been given up.
+    pub(crate) fn end_sparing(&self) {
+        self.spared.fetch_sub(1, Ordering::Relaxed); // O11
+    }
+
+    fn try_decide(&self) -> Option<MutexGuard<'_, ()>> {
+        match self.deciding.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     fn widen(&self, still_waiting: bool, concurrency: usize) {
@@ -109,37 +113,61 @@ impl Growth {
     }
 }
 
-/// How many connects should be in flight: those who wait, and what is missing to the minimum.
-fn wanted<M: Manager>(raw: &Raw<M>) -> (usize, usize) {
-    let shared = raw.context();
-    let settings = shared.settings.load();
-    let gauges = raw.gauges();
-    let open = open(raw);
-    let warm_up = shared.growth.warm_up.load(Ordering::Relaxed); // O11
-    if warm_up > 0 && open >= warm_up.min(settings.max_size) {
-        shared.growth.warm_up.store(0, Ordering::Relaxed); // O11
+/// What there is and what there should be.
+struct Shortage {
+    in_flight: usize,
+    /// Open connections.
+    open: usize,
+    /// How many more there should be.
+    missing: usize,
+    /// Who waits and will not be served by what is idle.
+    waiting: usize,
+}
+
+impl Shortage {
+    fn of<M: Manager>(raw: &Raw<M>) -> Self {
+        let shared = raw.context();
+        let settings = shared.settings.load();
+        // First, or a connection that has just been opened would be seen nowhere.
+        let in_flight = shared.growth.in_flight();
+        let gauges = raw.gauges();
+        let occupied =
+            raw.capacity().saturating_sub(gauges.vacant + gauges.retired + raw.torn_down());
+        let open = occupied.saturating_sub(in_flight);
+        let warm_up = shared.growth.warm_up.load(Ordering::Relaxed); // O11
+        let floor = settings.min_size.max(warm_up.min(settings.max_size));
+        let missing_idle = settings.min_idle.saturating_sub(gauges.idle);
+        let room = settings.max_size.saturating_sub(open);
+        Self {
+            in_flight,
+            open,
+            missing: floor.saturating_sub(open).max(missing_idle).min(room),
+            // Who is on his way into the line, or has not yet looked up, is served by what is idle.
+            waiting: gauges.waiting.saturating_sub(gauges.idle),
+        }
     }
-    let missing = settings.min_size.max(warm_up).saturating_sub(open);
-    let missing_idle = settings.min_idle.saturating_sub(gauges.idle);
-    let room = settings.max_size.saturating_sub(open);
-    // Who is on his way into the line, or has not yet looked up, is served by what is idle.
-    (gauges.waiting.saturating_sub(gauges.idle), missing.max(missing_idle).min(room))
 }
 
 /// Open connections, whoever has them.
 pub(crate) fn open<M: Manager>(raw: &Raw<M>) -> usize {
-    let gauges = raw.gauges();
-    let closed =
-        gauges.vacant + gauges.retired + raw.torn_down() + raw.context().growth.in_flight();
-    raw.capacity().saturating_sub(closed)
+    Shortage::of(raw).open
+}
+
+/// Whether no connection is open that may yet serve somebody.
+pub(crate) fn is_out<M: Manager>(raw: &Raw<M>) -> bool {
+    let shared = raw.context();
+    let late = quarantine::Late::now(raw, shared.clock.now());
+    open(raw) <= shared.errands.closing() + (late.tending - late.closes)
 }
 
 /// Whether the first connections are open, or never will be. `None`: not yet.
 pub(crate) fn is_ready<M: Manager>(raw: &Raw<M>) -> Option<Result<(), NotReady<M::Error>>> {
-    let (_, missing) = wanted(raw);
+    let growth = &raw.context().growth;
+    let Shortage { missing, .. } = Shortage::of(raw);
     if missing == 0 {
+        growth.forget_start();
         Some(Ok(()))
-    } else if raw.is_closed() || raw.context().growth.outage.is_permanent() {
+    } else if raw.is_closed() || growth.outage.is_permanent() {
         Some(Err(not_ready(raw)))
     } else {
         None
@@ -148,87 +176,116 @@ pub(crate) fn is_ready<M: Manager>(raw: &Raw<M>) -> Option<Result<(), NotReady<M
 
 /// How far the start has come.
 pub(crate) fn not_ready<M: Manager>(raw: &Raw<M>) -> NotReady<M::Error> {
-    let (_, missing) = wanted(raw);
-    let open = open(raw);
+    let Shortage { open, missing, .. } = Shortage::of(raw);
     NotReady { open, wanted: open + missing, cause: raw.context().last_connect_failure.load_full() }
 }
 
-/// Gives one connect back if it is not needed any more.
-pub(crate) fn spare<M: Manager>(raw: &Raw<M>) -> bool {
+/// Whether the caller's connect in flight is not needed any more. If so he must give it up and [say so](Growth::end_sparing).
+pub(crate) fn is_superfluous<M: Manager>(raw: &Raw<M>) -> bool {
     let growth = &raw.context().growth;
-    let (waiting, missing) = wanted(raw);
-    let wanted = waiting.saturating_add(missing);
-    if growth.in_flight() <= wanted {
-        return false;
-    }
-    // Those that are stuck are nobody's hope.
     let now = raw.context().clock.now();
-    let stuck = quarantine::lost_connects(raw, now, Outage::long_before(now));
-    let is_spared = growth.spare(wanted.saturating_add(stuck));
-    if is_spared {
-        growth.outage.call_off(now);
+    let _deciding = growth.deciding.lock().unwrap_or_else(PoisonError::into_inner);
+    let Shortage { in_flight, missing, waiting, .. } = Shortage::of(raw);
+    let in_flight = in_flight.saturating_sub(growth.spared.load(Ordering::Relaxed)); // O11
+    let wanted = waiting.saturating_add(missing);
+    // Those that take long are nobody's hope.
+    let is_superfluous = in_flight > wanted
+        && in_flight > wanted.saturating_add(quarantine::Stuck::now(raw, now).old);
+    if is_superfluous {
+        growth.spared.fetch_add(1, Ordering::Relaxed); // O11
     }
-    is_spared
+    is_superfluous
 }
 
-/// A connect in flight, begun at `begun`, has become a connection.
+/// A connect that was begun at `begun` has become a connection, and somebody has it.
 pub(crate) fn opened<M: Manager>(raw: &Raw<M>, begun: Tick) {
     let shared = raw.context();
     shared.growth.release();
     shared.growth.outage.succeeded(begun, shared.clock.now());
-    // One of those who wait is about to be served.
-    shared.growth.widen(raw.gauges().waiting > 1, shared.settings.load().connect_concurrency);
+    shared.growth.widen(raw.gauges().waiting > 0, shared.settings.load().connect_concurrency);
 }
 
 /// Has as many connects begun as are wanted and allowed.
 pub(crate) fn grow<M: Manager>(raw: &Arc<Raw<M>>) {
-    while !raw.is_closed() && grow_by_one(raw) {}
+    let growth = &raw.context().growth;
+    // O9: either this comes before the last look of the one who decides, or after he has let go.
+    growth.asked.swap(true, Ordering::AcqRel);
+    while let Some(deciding) = growth.try_decide() {
+        // O9
+        growth.asked.swap(false, Ordering::AcqRel);
+        while !raw.is_closed() && grow_by_one(raw) {}
+        drop(deciding);
+        // O9
+        if !growth.asked.swap(false, Ordering::AcqRel) {
+            break;
+        }
+    }
     connector::pump(raw);
 }
 
 fn grow_by_one<M: Manager>(raw: &Arc<Raw<M>>) -> bool {
-    let shared = raw.context();
-    let growth = &shared.growth;
-    let (waiting, missing) = wanted(raw);
+    let growth = &raw.context().growth;
     let ramp = growth.ramp.load(Ordering::Relaxed); // O11
-    let concurrency = shared.settings.load().connect_concurrency;
-    let allowed = missing.saturating_add(waiting.min(ramp)).min(concurrency);
-    if allowed == 0 {
-        return false;
+    let Shortage { open, missing, waiting, .. } = Shortage::of(raw);
+    let warm_up = growth.warm_up.load(Ordering::Relaxed); // O11
+    if missing == 0 && open >= warm_up {
+        growth.forget_start();
     }
-    let now = shared.clock.now();
-    if !growth.reserve(allowed, now) {
-        return false;
-    }
-    let Some(slot) = raw.claim_vacant() else {
-        growth.give_up(now);
-        return false;
-    };
-    growth.outage.begun(now);
-    Job::open(slot, None);
-    true
+    let wanted = missing.saturating_add(waiting.min(ramp));
+    begin(raw, wanted).is_some_and(|(slot, permit)| {
+        Job::open(slot, None, permit);
+        true
+    })
 }
 
-/// Has a replacement opened beside a connection that is to go. It comes back if there is no room for
-/// both; nothing happens if no connect is allowed now.
-pub(crate) fn replace<M: Manager>(raw: &Raw<M>, old: Replaces) -> Result<(), Replaces> {
+type Vacant<M> = crate::raw::slots::Vacant<super::shared::Pooled<M>>;
+
+/// A slot to open a connection in and leave to do so, if fewer than `wanted` are in flight and the limits and the
+/// server allow it. It is counted.
+fn begin<M: Manager>(raw: &Raw<M>, wanted: usize) -> Option<(Vacant<M>, Permit)> {
     let shared = raw.context();
-    let growth = &shared.growth;
+    let (growth, settings) = (&shared.growth, shared.settings.load());
     let now = shared.clock.now();
-    if !growth.reserve(shared.settings.load().connect_concurrency, now) {
-        // Not now: the old one stays until the next sweep.
-        return Ok(());
+    let in_flight = growth.in_flight();
+    if wanted == 0 {
+        return None;
     }
-    match raw.claim_vacant() {
-        Some(slot) => {
-            growth.outage.begun(now);
-            Job::open(slot, Some(old));
-        }
-        None => {
-            growth.give_up(now);
-            // Room that another connect has taken may come back.
-            return if growth.in_flight() > 0 { Ok(()) } else { Err(old) };
-        }
+    let has_old = growth.has_old.load(Ordering::Relaxed); // O11
+    let lost = if has_old { quarantine::Stuck::now(raw, now).lost } else { 0 };
+    let fresh = in_flight.saturating_sub(lost.min(settings.connect_concurrency));
+    let permit = growth.outage.permit(now, fresh, settings.connect_timeout)?;
+    let has_leave = permit.is_probe() || fresh < wanted.min(settings.connect_concurrency);
+    let slot = if has_leave { raw.claim_vacant() } else { None };
+    let Some(slot) = slot else {
+        growth.outage.call_off(permit, now);
+        return None;
+    };
+    growth.in_flight.fetch_add(1, Ordering::Relaxed); // O11
+    growth.outage.begun(now);
+    Some((slot, permit))
+}
+
+/// What came of an attempt to [`replace`] a connection.
+pub(crate) enum Replacement {
+    /// A connect has been begun.
+    Begun,
+    /// No connect is allowed at this moment.
+    NotNow,
+    /// There is no room for both.
+    NoRoom(Replaces),
+}
+
+/// Has a replacement opened beside a connection that is to go.
+pub(crate) fn replace<M: Manager>(raw: &Raw<M>, old: Replaces) -> Replacement {
+    let growth = &raw.context().growth;
+    let Some(_deciding) = growth.try_decide() else { return Replacement::NotNow };
+    if let Some((slot, permit)) = begin(raw, usize::MAX) {
+        Job::open(slot, Some(old), permit);
+        Replacement::Begun
+    } else if growth.in_flight() > 0 || raw.gauges().vacant > 0 {
+        // Room that another connect has taken may come back.
+        Replacement::NotNow
+    } else {
+        Replacement::NoRoom(old)
     }
-    Ok(())
 }

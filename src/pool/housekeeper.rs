@@ -5,7 +5,7 @@
 
 use super::shared::Raw;
 use super::sweep;
-use crate::clock::Clock;
+use crate::clock::{Clock, Tick};
 use crate::manager::Manager;
 use crate::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, thread};
 use std::io;
@@ -14,6 +14,9 @@ use std::time::Duration;
 
 /// The longest sleep: how far the coarse tick may lag, and the safety net under every ring.
 const PERIOD: Duration = Duration::from_millis(25);
+
+/// The least time between two waits for a deadline that are spent awake.
+const PUNCTUAL_ONCE_IN: Duration = Duration::from_millis(1);
 
 /// A pool as the housekeeper sees it.
 pub(crate) trait Household: Send + Sync {
@@ -60,6 +63,7 @@ pub(crate) fn take_on(pool: Weak<dyn Household>) -> io::Result<thread::Thread> {
 fn keep_house() {
     let clock = Clock::real();
     let mut pools = Vec::new();
+    let mut punctual_at = Tick::default();
     loop {
         pools.append(&mut lock().newcomers);
         let begun = clock.now();
@@ -79,8 +83,17 @@ fn keep_house() {
             }
             continue;
         }
-        match clock.nap(begun + sleep) {
-            Duration::ZERO => thread::yield_now(),
+        let until = begun + sleep;
+        match clock.nap(until) {
+            // Punctual for one deadline, and the next one soon after has to bear some delay: waiting for each
+            // awake would take up a core.
+            Duration::ZERO if begun.since(punctual_at) >= PUNCTUAL_ONCE_IN => {
+                while clock.now() < until {
+                    thread::yield_now();
+                }
+                punctual_at = until;
+            }
+            Duration::ZERO => thread::park_timeout(clock.until(until)),
             nap => thread::park_timeout(nap),
         }
     }

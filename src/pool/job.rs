@@ -1,5 +1,6 @@
 //! What connectors do: the work on a connection that no borrower's thread may be kept with.
 
+use super::outage::Permit;
 use super::shared::{Pooled, Raw, Slot};
 use crate::health::EvictionCause;
 use crate::manager::Manager;
@@ -12,7 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// One piece of work. It owns the slot it is about.
 pub(crate) enum Job<M: Manager> {
     /// Open a connection. It is counted in `Growth::in_flight`.
-    Open(Vacant<Pooled<M>>, Option<Replaces>),
+    Open(Vacant<Pooled<M>>, Option<Replaces>, Permit),
     /// Work on an open connection, which is out of service for that time.
     Tend(OutOfService<M>, Task),
 }
@@ -97,28 +98,80 @@ impl Replaces {
     }
 }
 
+/// What a connection is out of service for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Errand {
+    /// A ping or a reset that borrowers may be waiting for.
+    Borrowers,
+    /// A ping that nobody waits for.
+    Check,
+    /// To be closed.
+    Close,
+}
+
+impl Errand {
+    pub(crate) fn behalf(self) -> Behalf {
+        if self == Self::Borrowers { Behalf::Borrowers } else { Behalf::Upkeep }
+    }
+}
+
+/// How many connections are out of service, by errand.
+#[derive(Debug, Default)]
+pub(crate) struct Errands([AtomicUsize; 3]);
+
+// O11 throughout: gauges.
+impl Errands {
+    pub(crate) fn begin(&self, errand: Errand) {
+        self.0[errand as usize].fetch_add(1, Ordering::Relaxed); // O11
+    }
+
+    pub(crate) fn end(&self, errand: Errand) {
+        self.0[errand as usize].fetch_sub(1, Ordering::Relaxed); // O11
+    }
+
+    fn count(&self, errand: Errand) -> usize {
+        self.0[errand as usize].load(Ordering::Relaxed) // O11
+    }
+
+    pub(crate) fn closing(&self) -> usize {
+        self.count(Errand::Close)
+    }
+
+    /// What nobody waits for.
+    pub(crate) fn upkeep(&self) -> usize {
+        self.count(Errand::Check) + self.closing()
+    }
+
+    pub(crate) fn all(&self) -> usize {
+        self.count(Errand::Borrowers) + self.upkeep()
+    }
+}
+
 /// A connection that must not be lent, and is counted as such. Dropped, because a task was cancelled or a
 /// callback panicked, it is closed.
 pub(crate) struct OutOfService<M: Manager> {
     slot: Option<Slot<M>>,
+    errand: Errand,
     is_being_pinged: bool,
 }
 
 impl<M: Manager> OutOfService<M> {
-    pub(crate) fn new(slot: Slot<M>) -> Self {
-        // O11: a gauge.
-        slot.pool().context().in_maintenance.fetch_add(1, Ordering::Relaxed);
-        Self { slot: Some(slot), is_being_pinged: false }
+    pub(crate) fn new(slot: Slot<M>, errand: Errand) -> Self {
+        slot.pool().context().errands.begin(errand);
+        Self { slot: Some(slot), errand, is_being_pinged: false }
     }
 
     /// Ends it: the connection is fit, or is about to be closed.
     pub(crate) fn end(mut self) -> Option<Slot<M>> {
         let slot = self.slot.take();
         if let Some(slot) = &slot {
-            // O11
-            slot.pool().context().in_maintenance.fetch_sub(1, Ordering::Relaxed);
+            slot.pool().context().errands.end(self.errand);
         }
         slot
+    }
+
+    pub(crate) fn behalf(&self) -> Behalf {
+        self.errand.behalf()
     }
 
     pub(crate) fn slot(&mut self) -> Option<&mut Slot<M>> {
@@ -135,7 +188,7 @@ impl<M: Manager> Drop for OutOfService<M> {
     fn drop(&mut self) {
         if let Some(slot) = self.slot.take() {
             let shared = slot.pool().context();
-            shared.in_maintenance.fetch_sub(1, Ordering::Relaxed); // O11
+            shared.errands.end(self.errand);
             if self.is_being_pinged {
                 shared.counters.pings_cancelled.add();
             }
@@ -153,9 +206,9 @@ impl<M: Manager> Drop for OutOfService<M> {
 
 impl<M: Manager> Job<M> {
     /// Has a connection opened in `slot`.
-    pub(crate) fn open(slot: Vacant<Pooled<M>>, replaces: Option<Replaces>) {
+    pub(crate) fn open(slot: Vacant<Pooled<M>>, replaces: Option<Replaces>, permit: Permit) {
         let raw = slot.keep_alive();
-        Self::Open(slot, replaces).enqueue(&raw);
+        Self::Open(slot, replaces, permit).enqueue(&raw);
     }
 
     /// Has the connection closed. Takes no lock, allocates nothing and waits for nobody.
@@ -178,24 +231,21 @@ impl<M: Manager> Job<M> {
         Self::tend(slot, Task::Ping(appointment));
     }
 
-    /// On whose behalf it is done.
-    pub(crate) fn behalf(&self) -> Behalf {
-        match self {
-            Self::Open(..) | Self::Tend(_, Task::Ping(Some(_)) | Task::Reset) => Behalf::Borrowers,
-            Self::Tend(..) => Behalf::Upkeep,
-        }
-    }
-
     fn tend(slot: Slot<M>, task: Task) {
         let raw = slot.keep_alive();
-        Self::Tend(OutOfService::new(slot), task).enqueue(&raw);
+        let errand = match task {
+            Task::Close { .. } => Errand::Close,
+            Task::Ping(None) => Errand::Check,
+            Task::Ping(Some(_)) | Task::Reset => Errand::Borrowers,
+        };
+        Self::Tend(OutOfService::new(slot, errand), task).enqueue(&raw);
     }
 
     fn enqueue(self, raw: &Arc<Raw<M>>) {
         let shared = raw.context();
-        let lane = match self.behalf() {
-            Behalf::Borrowers => &shared.demand,
-            Behalf::Upkeep => &shared.upkeep,
+        let lane = match &self {
+            Self::Tend(slot, _) if slot.behalf() == Behalf::Upkeep => &shared.upkeep,
+            Self::Open(..) | Self::Tend(..) => &shared.demand,
         };
         // Each job owns one of `capacity` slots, and so many places there are.
         let refused = lane.jobs.push(self);

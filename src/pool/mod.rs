@@ -78,7 +78,8 @@ impl<M: Manager> Pool<M> {
     ///
     /// Those who wait, threads and tasks alike, are served in the order in which they came. If the
     /// strategy wants the connection pinged first and the driver is a blocking one, that happens on this
-    /// thread, within the same time.
+    /// thread, unless [`ping_on`](Settings::ping_on) says otherwise or less time is left than a ping may take:
+    /// then on a connector's.
     ///
     /// # Errors
     ///

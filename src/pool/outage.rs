@@ -4,11 +4,13 @@
 //! |---|---|---|
 //! | up | the last attempt succeeded | as demand and limits allow |
 //! | down | it failed, or those in flight take long and none has succeeded lately | none before `retry_at`, then one |
+//! | in doubt | connects succeed, but what they open is dead | the same, until a fresh connection answers, or two seconds pass |
 //!
 //! While the server is down one *probe* at a time goes out. Who begins it moves `retry_at` on first, so that
 //! there is one; it need not come back before the next may go, or a black hole would hold the pool for as long
-//! as its longest connect. A failure moves `retry_at` on by the back-off (doubled each time, capped,
-//! jittered), a success clears everything.
+//! as its longest connect. Most probes get less time than other connects, so that those that hang do not
+//! take up all slots. A failure of the last connect begun moves `retry_at` on by the back-off (doubled each
+//! time, capped, jittered); a success clears everything, unless in doubt.
 
 use crate::clock::Tick;
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -21,7 +23,12 @@ const MAX_BACK_OFF: Duration = Duration::from_millis(950);
 /// The jitter takes away up to so much.
 const JITTER: f64 = 0.4;
 /// Connects that are in flight for longer tell that something is wrong.
-const TAKING_LONG: Duration = Duration::from_millis(500);
+pub(crate) const TAKING_LONG: Duration = Duration::from_millis(500);
+/// A probe gets so much time, or so many times what a connect usually takes, if that is more.
+const SHORT_PROBE: Duration = Duration::from_secs(1);
+const GENEROUS: u32 = 20;
+/// One probe in so many gets all the time that the settings give a connect: the server may have become slow.
+const FULL_PROBE: u32 = 4;
 /// After a fresh connection was found dead, a connect proves nothing for so long.
 const DOUBT: Duration = Duration::from_secs(2);
 
@@ -33,34 +40,41 @@ pub(crate) struct Outage {
     retry_at: AtomicU64,
     /// The last failure will not pass by itself.
     permanent: AtomicBool,
+    probes: AtomicU32,
     /// When a connect was last begun.
     begun_at: AtomicU64,
-    /// When one last succeeded, and when that one was begun.
+    /// When one last succeeded, when that one was begun, and how long they take at most.
     succeeded_at: AtomicU64,
     proven_since: AtomicU64,
-    /// When a connection was last found unfit before it was ever lent.
+    usual: AtomicU64,
+    /// When a connection was last found dead before it was ever lent.
     rejected_at: AtomicU64,
     /// Until then a connect that succeeds is no proof that the server works.
     doubt_until: AtomicU64,
 }
 
-/// Whether one more connect may be begun.
+/// Leave to begin a connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Leave {
-    /// As far as the limits allow.
-    Free,
-    /// A single one, whatever is in flight, for whoever [begins](Outage::begin_probe) it.
-    Probe {
-        /// What `retry_at` was.
-        seen: Tick,
-    },
-    /// Not now.
-    None,
+pub(crate) struct Permit {
+    /// How long it may take.
+    pub(crate) limit: Duration,
+    /// The `retry_at` that a probe has set.
+    probe: Option<Tick>,
+}
+
+impl Permit {
+    pub(crate) fn is_probe(self) -> bool {
+        self.probe.is_some()
+    }
 }
 
 /// A wait of this length, less some jitter.
 fn jittered(wait: Duration) -> Duration {
     wait.mul_f64(1.0 - JITTER * super::shared::random_share())
+}
+
+fn back_off(failures: u32) -> Duration {
+    (FIRST_BACK_OFF * (1 << failures.min(16))).min(MAX_BACK_OFF)
 }
 
 // O11 throughout: these figures steer; no memory is reached through them.
@@ -70,7 +84,8 @@ impl Outage {
         Tick(self.retry_at.load(Ordering::Relaxed)) // O11
     }
 
-    fn is_failing(&self) -> bool {
+    /// The last attempt failed, or is in doubt.
+    pub(crate) fn is_failing(&self) -> bool {
         self.failures.load(Ordering::Relaxed) > 0 // O11
     }
 
@@ -84,14 +99,9 @@ impl Outage {
         (self.is_permanent() || fail_fast && self.is_failing()) && now < self.retry_at()
     }
 
-    /// Connects that were begun before the last one which succeeded are lost, as far as others care.
-    pub(crate) fn lost_before(&self) -> Tick {
-        Tick(self.proven_since.load(Ordering::Relaxed)) // O11
-    }
-
-    /// Connects begun before that moment take long.
-    pub(crate) fn long_before(now: Tick) -> Tick {
-        Tick(now.0.saturating_sub(TAKING_LONG.as_nanos() as u64))
+    /// What becomes of a connect begun at `begun` says nothing of the server: a later one has succeeded.
+    pub(crate) fn is_old_news(&self, begun: Tick) -> bool {
+        begun.0 < self.proven_since.load(Ordering::Relaxed) // O11
     }
 
     /// How long the last connect has been under way.
@@ -99,36 +109,47 @@ impl Outage {
         now.since(Tick(self.begun_at.load(Ordering::Relaxed))) // O11
     }
 
-    /// Whether one more connect may be begun beside so many in flight.
-    pub(crate) fn leave(&self, now: Tick, in_flight: usize) -> Leave {
+    /// Leave for one more connect, which may take up to `limit`, beside so many that are in flight.
+    pub(crate) fn permit(&self, now: Tick, in_flight: usize, limit: Duration) -> Option<Permit> {
         let seen = self.retry_at();
         if now < seen {
-            return Leave::None;
+            return None;
         }
         let all_take_long = in_flight > 0 && self.since_begun(now) >= TAKING_LONG;
         let succeeded_at = Tick(self.succeeded_at.load(Ordering::Relaxed)); // O11
         let is_stuck = all_take_long && now.since(succeeded_at) >= TAKING_LONG;
         if !self.is_failing() && !is_stuck {
-            Leave::Free
+            Some(Permit { limit, probe: None })
         } else if in_flight == 0 || all_take_long {
-            Leave::Probe { seen }
+            self.begin_probe(seen, now, limit)
         } else {
-            Leave::None
+            None
         }
     }
 
-    /// Lays claim to the probe. False: another has it.
-    pub(crate) fn begin_probe(&self, seen: Tick, now: Tick) -> bool {
+    /// Lays claim to the probe, unless another has it.
+    fn begin_probe(&self, seen: Tick, now: Tick, limit: Duration) -> Option<Permit> {
         let next = now + jittered(MAX_BACK_OFF);
         self.retry_at
             .compare_exchange(seen.0, next.0, Ordering::Relaxed, Ordering::Relaxed) // O11
-            .is_ok()
+            .ok()?;
+        let number = self.probes.fetch_add(1, Ordering::Relaxed); // O11
+        let usual = Duration::from_nanos(self.usual.load(Ordering::Relaxed)); // O11
+        let short = usual.saturating_mul(GENEROUS).max(SHORT_PROBE);
+        let is_full = number % FULL_PROBE == FULL_PROBE - 1;
+        Some(Permit { limit: if is_full { limit } else { limit.min(short) }, probe: Some(next) })
     }
 
-    /// A connect was given up before it was begun: another may go out in its place.
-    pub(crate) fn call_off(&self, now: Tick) {
-        // O11
-        self.retry_at.fetch_min(now.0, Ordering::Relaxed);
+    /// The connect was given up before it said anything of the server: if it was a probe, another may go out.
+    pub(crate) fn call_off(&self, permit: Permit, now: Tick) {
+        if let Some(next) = permit.probe {
+            let _ = self.retry_at.compare_exchange(
+                next.0,
+                now.0,
+                Ordering::Relaxed, // O11
+                Ordering::Relaxed, // O11
+            );
+        }
     }
 
     /// A connect is begun.
@@ -140,17 +161,26 @@ impl Outage {
     pub(crate) fn succeeded(&self, begun: Tick, now: Tick) {
         self.succeeded_at.fetch_max(now.0, Ordering::Relaxed); // O11
         self.proven_since.fetch_max(begun.0, Ordering::Relaxed); // O11
+        let usual = self.usual.load(Ordering::Relaxed); // O11
+        let took = now.since(begun).as_nanos() as u64;
+        self.usual.store(took.max(usual - usual / 8), Ordering::Relaxed); // O11
+        self.permanent.store(false, Ordering::Relaxed); // O11
         let doubt_until = Tick(self.doubt_until.load(Ordering::Relaxed)); // O11
         if now >= doubt_until {
             self.clear();
+        } else {
+            let wait = jittered(back_off(self.failures.load(Ordering::Relaxed))); // O11
+            self.retry_at.store((now + wait).0, Ordering::Relaxed); // O11
         }
     }
 
-    /// A ping has been answered.
-    pub(crate) fn answered(&self) {
+    /// A connection born at `born` has answered a ping.
+    pub(crate) fn answered(&self, born: Tick) {
         // O11: nothing is written in good times.
-        if self.doubt_until.load(Ordering::Relaxed) != 0 {
-            self.doubt_until.store(0, Ordering::Relaxed); // O11
+        if self.doubt_until.load(Ordering::Relaxed) != 0
+            && born.0 > self.rejected_at.load(Ordering::Relaxed)
+        // O11
+        {
             self.clear();
         }
     }
@@ -159,21 +189,13 @@ impl Outage {
         self.failures.store(0, Ordering::Relaxed); // O11
         self.retry_at.store(0, Ordering::Relaxed); // O11
         self.permanent.store(false, Ordering::Relaxed); // O11
-    }
-
-    /// What became of a connect begun at `begun` says nothing of the server: a later one has succeeded.
-    pub(crate) fn is_old_news(&self, begun: Tick) -> bool {
-        begun < self.lost_before()
+        self.doubt_until.store(0, Ordering::Relaxed); // O11
     }
 
     /// A connect that was begun at `begun` has failed. When to try again is for the last one begun to say.
     pub(crate) fn failed(&self, begun: Tick, now: Tick, permanent: bool) {
-        let failures = self.failures.fetch_add(1, Ordering::Relaxed).min(16); // O11
-        let wait = if permanent {
-            MAX_BACK_OFF
-        } else {
-            (FIRST_BACK_OFF * (1 << failures)).min(MAX_BACK_OFF)
-        };
+        let failures = self.failures.fetch_add(1, Ordering::Relaxed); // O11
+        let wait = if permanent { MAX_BACK_OFF } else { back_off(failures) };
         self.permanent.store(permanent, Ordering::Relaxed); // O11
         let last = Tick(self.begun_at.load(Ordering::Relaxed)); // O11
         if permanent || begun >= last {
@@ -181,11 +203,11 @@ impl Outage {
         }
     }
 
-    /// A connection born at `born` was found unfit before it was ever lent. If it is fresh, and others were
-    /// found so before it came, that is as bad as a connect that failed. True if so.
-    pub(crate) fn rejected(&self, born: Tick, now: Tick) -> bool {
+    /// The ping, begun at `begun`, of a connection born at `born` has failed before it was ever lent. If it was
+    /// fresh, and others were found so before it came, that is as bad as a connect that failed. True if so.
+    pub(crate) fn rejected(&self, born: Tick, begun: Tick, now: Tick) -> bool {
         let before = Tick(self.rejected_at.swap(now.0, Ordering::Relaxed)); // O11
-        let is_stillborn = before != Tick::default() && born > before && now.since(born) < DOUBT;
+        let is_stillborn = before != Tick::default() && born > before && begun.since(born) < DOUBT;
         if is_stillborn {
             self.doubt_until.store((now + DOUBT).0, Ordering::Relaxed); // O11
             self.failed(now, now, false);
@@ -200,16 +222,20 @@ mod tests {
 
     const START: Tick = Tick(1_000_000_000);
 
-    /// When probes go out if `end` says what becomes of each.
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    fn is_free(outage: &Outage, now: Tick) -> bool {
+        outage.permit(now, 3, LIMIT).is_some_and(|permit| !permit.is_probe())
+    }
+
+    /// When probes go out in half a minute if `end` says what becomes of each.
     fn probes(mut end: impl FnMut(&Outage, Tick)) -> Vec<Tick> {
         let outage = Outage::default();
         outage.failed(START, START, false);
         let (mut now, mut probes) = (START, Vec::new());
         while now < START + Duration::from_secs(30) {
             now = now + Duration::from_millis(1);
-            if let Leave::Probe { seen } = outage.leave(now, 0)
-                && outage.begin_probe(seen, now)
-            {
+            if outage.permit(now, 0, LIMIT).is_some() {
                 outage.begun(now);
                 probes.push(now);
                 end(&outage, now);
@@ -229,31 +255,52 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_that_hangs_does_not_keep_the_next_one_back() {
+    fn hanging_probes_go_out_every_second_and_hold_few_slots_of_which_one_in_four_for_long() {
         let outage = Outage::default();
-        let (mut now, mut in_flight) = (START, 0);
-        outage.failed(now, now, false);
-        for _ in 0..10_000 {
+        let (mut now, mut hanging, mut sent) = (START, Vec::new(), Vec::new());
+        outage.failed(START, START, false);
+        for _ in 0..60_000 {
             now = now + Duration::from_millis(1);
-            if let Leave::Probe { seen } = outage.leave(now, in_flight)
-                && outage.begin_probe(seen, now)
-            {
+            hanging.retain(|(begun, until): &(Tick, Tick)| {
+                if *until <= now {
+                    outage.failed(*begun, now, false);
+                }
+                *until > now
+            });
+            if let Some(permit) = outage.permit(now, hanging.len(), LIMIT) {
                 outage.begun(now);
-                in_flight += 1;
+                hanging.push((now, now + permit.limit));
+                sent.push((now, permit.limit));
             }
+            assert!(hanging.len() <= 6, "{} slots", hanging.len());
         }
-        assert!((10..=20).contains(&in_flight), "{in_flight} probes in ten seconds");
+        let gaps: Vec<_> = sent.windows(2).map(|pair| pair[1].0.since(pair[0].0)).collect();
+        assert!(gaps.iter().all(|gap| *gap <= Duration::from_secs(1)), "{gaps:?}");
+        assert!(sent.len() <= 120, "{} in a minute", sent.len());
+        let full = sent.iter().filter(|(_, limit)| *limit == LIMIT).count();
+        assert!((sent.len() / 4 - 1..=sent.len() / 4 + 1).contains(&full), "{full} full ones");
     }
 
     #[test]
-    fn one_probe_goes_out_for_however_many_want_to_send_it() {
+    fn one_probe_goes_out_for_however_many_want_to_send_it_and_called_off_another() {
         let outage = Outage::default();
         outage.failed(START, START, false);
         let now = START + Duration::from_secs(1);
-        let Leave::Probe { seen } = outage.leave(now, 0) else { panic!("it is time") };
-        assert!(outage.begin_probe(seen, now));
-        assert!(!outage.begin_probe(seen, now));
-        assert_eq!(outage.leave(now, 1), Leave::None);
+        let probe = outage.permit(now, 0, LIMIT).unwrap();
+        assert!(probe.is_probe());
+        assert_eq!(outage.permit(now, 0, LIMIT), None);
+        outage.call_off(probe, now);
+        assert!(outage.permit(now, 0, LIMIT).is_some());
+    }
+
+    #[test]
+    fn a_slow_server_has_more_time_for_probes() {
+        let outage = Outage::default();
+        let took = Duration::from_millis(200);
+        outage.succeeded(START, START + took);
+        outage.failed(START, START, false);
+        let probe = outage.permit(START + Duration::from_secs(1), 0, LIMIT).unwrap();
+        assert_eq!(probe.limit, 20 * took);
     }
 
     #[test]
@@ -261,15 +308,17 @@ mod tests {
         let outage = Outage::default();
         outage.failed(START, START, false);
         outage.succeeded(START, START);
-        assert_eq!(outage.leave(START, 3), Leave::Free);
-        assert!(!outage.rejected(START, START), "one of an old batch");
-        assert!(!outage.rejected(START, START), "another");
+        assert!(is_free(&outage, START));
+        assert!(!outage.rejected(START, START, START), "one of an old batch");
+        assert!(!outage.rejected(START, START, START), "another");
         let later = START + Duration::from_millis(1);
-        assert!(outage.rejected(later, later), "opened since");
+        assert!(outage.rejected(later, later, later), "opened since");
         outage.succeeded(later, later);
-        assert_ne!(outage.leave(later, 3), Leave::Free);
-        outage.answered();
-        assert_eq!(outage.leave(later, 3), Leave::Free);
+        assert!(!is_free(&outage, later));
+        outage.answered(START);
+        assert!(!is_free(&outage, later), "that is an old one");
+        outage.answered(later + Duration::from_millis(1));
+        assert!(is_free(&outage, later));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! connect, or tend connections, at once is given to another. Nothing is counted up or down for this: who is
 //! late is read off the slots' ledgers.
 
+use super::outage::TAKING_LONG;
 use super::shared::Raw;
 use crate::clock::Tick;
 use crate::manager::Manager;
@@ -16,8 +17,9 @@ pub(crate) struct Late {
     pub(crate) connects: usize,
     /// Pings, resets and closes.
     pub(crate) tending: usize,
-    /// Those of them that occupy connectors for upkeep.
+    /// Those of them that occupy connectors for upkeep; those of these that are closes.
     pub(crate) upkeep: usize,
+    pub(crate) closes: usize,
 }
 
 impl Late {
@@ -31,18 +33,36 @@ impl Late {
                 _ => late.tending += 1,
             }
             late.upkeep += usize::from(call.behalf == Behalf::Upkeep);
+            late.closes += usize::from(call.call == Call::Close);
         }
         late
     }
 }
 
-/// Connects that others need not wait for: they are late, or were begun before `lost_before`.
-pub(crate) fn lost_connects<M: Manager>(raw: &Raw<M>, now: Tick, lost_before: Tick) -> usize {
-    let running = raw.ledgers().filter_map(|ledger| ledger.running());
-    running
-        .filter(|call| call.call == Call::Connect)
-        .filter(|call| call.limit <= now || call.begun < lost_before)
-        .count()
+/// Connects that take long.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Stuck {
+    /// They are late, or have been under way for long.
+    pub(crate) old: usize,
+    /// Those of them that others need not wait for: they are late, or a connect begun later has succeeded.
+    pub(crate) lost: usize,
+}
+
+impl Stuck {
+    /// One look at all slots.
+    pub(crate) fn now<M: Manager>(raw: &Raw<M>, now: Tick) -> Self {
+        let mut stuck = Self::default();
+        // Not before the connects have had some time is it worth looking.
+        let outage = &raw.context().growth.outage;
+        let running = raw.ledgers().filter_map(|ledger| ledger.running());
+        for call in running.filter(|call| call.call == Call::Connect) {
+            let is_late = call.limit <= now;
+            let is_old = is_late || now.since(call.begun) >= TAKING_LONG;
+            stuck.old += usize::from(is_old);
+            stuck.lost += usize::from(is_late || is_old && outage.is_old_news(call.begun));
+        }
+        stuck
+    }
 }
 
 /// For the operator.

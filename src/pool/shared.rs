@@ -1,7 +1,7 @@
 //! What all parts of one pool share: the context of its [`RawPool`].
 
 use super::growth::Growth;
-use super::job::{Job, Lane};
+use super::job::{Errands, Job, Lane};
 use super::notices::Notices;
 use super::quarantine::Late;
 use super::timers::Timers;
@@ -151,7 +151,7 @@ pub(crate) struct Shared<M: Manager> {
     /// A closed pool by hand is being drained.
     pub(crate) draining: AtomicBool,
     /// Connections queued for, or under, maintenance.
-    pub(crate) in_maintenance: AtomicUsize,
+    pub(crate) errands: Errands,
     pub(crate) spawner: Option<Spawner>,
     pub(crate) timers: Timers,
     pub(crate) notices: Notices,
@@ -236,7 +236,7 @@ pub(crate) fn stats<M: Manager>(raw: &Raw<M>) -> Stats {
     let late = Late::now(raw, shared.clock.now());
     // O11: gauges.
     let opening = shared.growth.in_flight().saturating_sub(late.connects);
-    let maintenance = shared.in_maintenance.load(Ordering::Relaxed).saturating_sub(late.tending); // O11
+    let maintenance = shared.errands.all().saturating_sub(late.tending);
     let quarantined = late.connects + late.tending;
     let retired = gauges.retired + raw.torn_down();
     let out = gauges.idle + gauges.vacant + retired + opening + maintenance + quarantined;

@@ -3,8 +3,9 @@
 //! It plans, and connectors act: no driver is called here. At most `maintenance_concurrency` connections
 //! are out of service at once; what is left over waits for the next visit.
 
+use super::growth::Replacement;
 use super::job::{Job, Replaces};
-use super::quarantine::{Late, lost_connects};
+use super::quarantine::{Late, Stuck};
 use super::shared::{Raw, Slot};
 use super::{growth, verdict};
 use crate::clock::Tick;
@@ -31,19 +32,28 @@ pub(crate) struct Sweep {
     generation: u64,
     /// Slots still to be judged.
     left: Vec<u32>,
+    /// Those whose connections are to be replaced as soon as a connect is allowed.
+    postponed: Vec<u32>,
     /// Idle connections may be closed down to the minimum.
     may_shrink: bool,
 }
 
 impl Sweep {
     pub(crate) fn new(now: Tick) -> Self {
-        Self { last: now, generation: 0, left: Vec::new(), may_shrink: false }
+        Self {
+            last: now,
+            generation: 0,
+            left: Vec::new(),
+            postponed: Vec::new(),
+            may_shrink: false,
+        }
     }
 
     fn begin<M: Manager>(&mut self, raw: &Raw<M>, now: Tick) {
         self.last = now;
         self.generation = raw.context().generation();
         self.left = (0..raw.capacity() as u32).rev().collect();
+        self.postponed.clear();
         self.may_shrink = true;
         raw.context().counters.sweeps.add();
     }
@@ -90,8 +100,7 @@ pub(crate) fn visit<M: Manager>(raw: &Arc<Raw<M>>) -> Tick {
         }
         let outage = &shared.growth.outage;
         let is_growing = shared.growth.in_flight() > 0;
-        let lost = if is_growing { lost_connects(raw, now, outage.lost_before()) } else { 0 };
-        shared.growth.note_lost(lost);
+        shared.growth.note_old(is_growing && Stuck::now(raw, now).old > 0);
         if outage.retry_at() > now {
             next = next.min(outage.retry_at());
         }
@@ -121,17 +130,23 @@ fn pass<M: Manager>(raw: &Arc<Raw<M>>, now: Tick) -> Tick {
     } else {
         interval.min(AFTER_BAD_NEWS)
     };
-    if now >= sweep.last + interval {
+    if now >= sweep.last + interval && sweep.left.is_empty() {
         sweep.begin(raw, now);
     }
     if sweep.may_shrink {
         sweep.may_shrink = shrink(raw, now);
     }
+    while let Some(index) = sweep.postponed.pop() {
+        if !look_at(raw, index, now) {
+            sweep.postponed.push(index);
+            break;
+        }
+    }
     while has_room(raw)
         && let Some(index) = sweep.left.pop()
     {
-        if let Some(slot) = raw.claim_idle_at(index) {
-            judge(raw, slot, now);
+        if !look_at(raw, index, now) {
+            sweep.postponed.push(index);
         }
     }
     sweep.last + interval
@@ -141,12 +156,16 @@ fn pass<M: Manager>(raw: &Arc<Raw<M>>, now: Tick) -> Tick {
 fn has_room<M: Manager>(raw: &Raw<M>) -> bool {
     let shared = raw.context();
     let limit = shared.settings.load().maintenance_concurrency;
-    // O11: a limit on a gauge, kept by the one who sweeps.
-    let busy = shared.in_maintenance.load(Ordering::Relaxed);
-    busy < limit || busy - Late::now(raw, shared.clock.now()).tending.min(busy) < limit
+    let busy = shared.errands.upkeep();
+    busy < limit || busy.saturating_sub(Late::now(raw, shared.clock.now()).upkeep) < limit
 }
 
-fn judge<M: Manager>(raw: &Arc<Raw<M>>, mut slot: Slot<M>, now: Tick) {
+/// Judges the connection at `index`, if nobody holds it. False: it is to be replaced, though not just now.
+fn look_at<M: Manager>(raw: &Raw<M>, index: u32, now: Tick) -> bool {
+    raw.claim_idle_at(index).is_none_or(|slot| judge(raw, slot, now))
+}
+
+fn judge<M: Manager>(raw: &Raw<M>, mut slot: Slot<M>, now: Tick) -> bool {
     let shared = raw.context();
     let (entry, ledger, _) = slot.parts();
     match verdict::on_sweep(entry, ledger, shared, now) {
@@ -165,13 +184,16 @@ fn judge<M: Manager>(raw: &Arc<Raw<M>>, mut slot: Slot<M>, now: Tick) {
                 // It stays in service until its replacement is there.
                 drop(slot);
                 let old = Replaces { index, born, cause, _attempt: attempt };
-                if let Err(old) = growth::replace(raw, old) {
-                    // No room for two: the old one goes first, and growth sees to the rest.
-                    old.close(raw);
+                match growth::replace(raw, old) {
+                    Replacement::Begun => {}
+                    Replacement::NotNow => return false,
+                    // The old one goes first, and growth sees to the rest.
+                    Replacement::NoRoom(old) => old.close(raw),
                 }
             }
         }
     }
+    true
 }
 
 /// Idle connections and when they were last used, longest idle first.
@@ -191,7 +213,7 @@ fn shrink<M: Manager>(raw: &Raw<M>, now: Tick) -> bool {
     let settings = raw.context().settings.load();
     let Some(timeout) = settings.idle_timeout else { return false };
     let surplus = |raw: &Raw<M>| {
-        let closing = raw.context().in_maintenance.load(Ordering::Relaxed); // O11
+        let closing = raw.context().errands.closing();
         let open = growth::open(raw).saturating_sub(closing);
         let idle = raw.gauges().idle;
         open.saturating_sub(settings.min_size).min(idle.saturating_sub(settings.min_idle))

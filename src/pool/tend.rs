@@ -1,7 +1,8 @@
 //! What connectors do to connections: open, ping, reset, close. Borrowers of the driver's own kind ping too.
 
 use super::growth;
-use super::job::{Appointment, Job, OutOfService, Replaces, Task};
+use super::job::{Appointment, Errand, Job, OutOfService, Replaces, Task};
+use super::outage::Permit;
 use super::shared::{Entry, Pooled, Raw, Shared, Slot};
 use super::within::{Caught, within};
 use crate::clock::{Deadline, Tick};
@@ -10,62 +11,79 @@ use crate::health::EvictionCause;
 use crate::manager::{BoxFuture, ErrorClass, Kind, Manager};
 use crate::raw::slots::Vacant;
 use crate::stats::{Behalf, Call, Ledger, Noted};
-use crate::sync::{Arc, Ordering};
+use crate::sync::Arc;
+use arc_swap::ArcSwapOption;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// One job, whatever comes of it.
 pub(crate) async fn perform<M: Manager>(raw: &Arc<Raw<M>>, job: Job<M>) {
-    let behalf = job.behalf();
     match job {
-        Job::Open(slot, replaces) => open(raw, InFlight::new(slot), replaces).await,
+        Job::Open(slot, replaces, permit) => {
+            let slot = InFlight { slot: Some(slot), permit };
+            if !open(raw, slot, replaces).await {
+                // Who wants it all the same is heard at the next visit; asking here might never end.
+                return raw.context().ring();
+            }
+        }
         Job::Tend(slot, Task::Close { retire }) => close(raw, slot, retire).await,
-        Job::Tend(slot, Task::Reset) => reset(raw, slot, behalf).await,
-        Job::Tend(slot, Task::Ping(appointment)) => ping(raw, slot, behalf, appointment).await,
+        Job::Tend(slot, Task::Reset) => reset(raw, slot).await,
+        Job::Tend(slot, Task::Ping(appointment)) => ping(raw, slot, appointment).await,
     }
     growth::grow(raw);
     raw.context().ring();
 }
 
-/// A connect in flight; however it ends, it is no longer counted.
-struct InFlight<M: Manager>(Option<Vacant<Pooled<M>>>);
+/// A connect in flight; however it ends, it is no longer counted. Dropped, it says nothing of the server.
+struct InFlight<M: Manager> {
+    slot: Option<Vacant<Pooled<M>>>,
+    permit: Permit,
+}
 
 impl<M: Manager> InFlight<M> {
-    fn new(slot: Vacant<Pooled<M>>) -> Self {
-        Self(Some(slot))
-    }
-
-    /// Ends it; the caller has taken it off the count.
-    fn end(mut self) -> Option<Vacant<Pooled<M>>> {
-        self.0.take()
+    /// It has failed.
+    fn fail(mut self, raw: &Raw<M>) {
+        drop(self.slot.take());
+        raw.context().growth.release();
     }
 }
 
 impl<M: Manager> Drop for InFlight<M> {
     fn drop(&mut self) {
-        if let Some(slot) = self.0.take() {
-            slot.pool().context().growth.release();
-        }
+        let Some(slot) = self.slot.take() else { return };
+        let raw = slot.keep_alive();
+        let shared = raw.context();
+        shared.growth.outage.call_off(self.permit, shared.clock.now());
+        slot.give_back();
+        shared.growth.release();
     }
 }
 
-async fn open<M: Manager>(raw: &Arc<Raw<M>>, slot: InFlight<M>, replaces: Option<Replaces>) {
+/// Opens a connection. False: it was not needed any more.
+async fn open<M: Manager>(
+    raw: &Arc<Raw<M>>,
+    mut slot: InFlight<M>,
+    replaces: Option<Replaces>,
+) -> bool {
     let shared = raw.context();
-    let Some(ledger) = slot.0.as_ref().map(Vacant::ledger) else { return };
     if raw.is_closed() {
-        return;
+        return true;
     }
-    if replaces.is_none() && growth::spare(raw) {
+    if replaces.is_none() && growth::is_superfluous(raw) {
         shared.counters.connects_spared.add();
-        drop(slot.end());
-        return;
+        drop(slot);
+        shared.growth.end_sparing();
+        return false;
     }
     let begun = shared.clock.now();
-    let (deadline, noted) = begin(shared, ledger, Call::Connect, Behalf::Borrowers);
-    let result = call(shared, &deadline, shared.driver.connect(&shared.manager, &deadline)).await;
-    drop(noted);
-    match flatten(result) {
+    let result = {
+        let Some(ledger) = slot.slot.as_ref().map(Vacant::ledger) else { return true };
+        let deadline = Deadline::at(&shared.clock, begun + slot.permit.limit);
+        let _noted = ledger.call(Call::Connect, Behalf::Borrowers, begun, deadline.moment());
+        flatten(call(shared, &deadline, shared.driver.connect(&shared.manager, &deadline)).await)
+    };
+    match result {
         Ok(connection) => {
-            let Some(vacant) = slot.end() else { return };
+            let Some(vacant) = slot.slot.take() else { return true };
             welcome(raw, vacant, connection, begun);
             if let Some(old) = replaces {
                 // Made, now break. If somebody holds it, the next sweep finds it.
@@ -73,14 +91,17 @@ async fn open<M: Manager>(raw: &Arc<Raw<M>>, slot: InFlight<M>, replaces: Option
             }
         }
         Err(error) => {
-            let is_permanent = note_failure(shared, error, begun);
-            drop(slot);
-            if is_permanent || (shared.settings.load().fail_fast && growth::open(raw) == 0) {
-                raw.fail_all();
+            let news = note_failure(shared, error, begun);
+            slot.fail(raw);
+            match news {
+                News::Permanent => raw.fail_all(),
+                News::Passing => fail_the_impatient(raw),
+                News::Old => {}
             }
         }
     }
     shared.notices.post();
+    true
 }
 
 /// A connection has been opened. If the limit was lowered meanwhile, it goes again.
@@ -95,24 +116,53 @@ fn welcome<M: Manager>(
         Entry::newborn(connection, vacant.ledger(), shared.clock.now(), shared.generation());
     let occupied = vacant.fill(entry);
     shared.counters.connects.add();
-    shared.last_connect_failure.store(None);
-    growth::opened(raw, begun);
     if raw.take_debt() {
         Job::retire(occupied);
     } else {
         drop(occupied);
     }
+    growth::opened(raw, begun);
+    forget_failure(shared);
 }
 
-/// A connect that was begun at `begun` has failed. True if it will fail again.
+/// Puts a new cause in the place of the old one, whose destructor is foreign code.
+fn replace<E>(cause: &ArcSwapOption<ManagerError<E>>, new: Option<Arc<ManagerError<E>>>) {
+    let old = cause.swap(new);
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(old)));
+}
+
+/// Connecting works again, unless there are doubts.
+fn forget_failure<M: Manager>(shared: &Shared<M>) {
+    if !shared.growth.outage.is_failing() && shared.last_connect_failure.load().is_some() {
+        replace(&shared.last_connect_failure, None);
+    }
+}
+
+/// Those who will not wait for better times, if nothing is open, are told that times are bad.
+fn fail_the_impatient<M: Manager>(raw: &Raw<M>) {
+    if raw.context().settings.load().fail_fast && growth::is_out(raw) {
+        raw.fail_all();
+    }
+}
+
+/// What a failed connect tells.
+enum News {
+    /// Nothing: a later one has succeeded.
+    Old,
+    Passing,
+    Permanent,
+}
+
+/// A connect that was begun at `begun` has failed.
 fn note_failure<M: Manager>(
     shared: &Shared<M>,
     error: ManagerError<M::Error>,
     begun: Tick,
-) -> bool {
+) -> News {
     shared.counters.connect_failures.add();
     if shared.growth.outage.is_old_news(begun) {
-        return false;
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(error)));
+        return News::Old;
     }
     let is_permanent = match &error {
         ManagerError::Failed(error) => {
@@ -121,10 +171,10 @@ fn note_failure<M: Manager>(
         }
         _ => false,
     };
-    shared.last_connect_failure.store(Some(Arc::new(error)));
+    replace(&shared.last_connect_failure, Some(Arc::new(error)));
     shared.growth.narrow();
     shared.growth.outage.failed(begun, shared.clock.now(), is_permanent);
-    is_permanent
+    if is_permanent { News::Permanent } else { News::Passing }
 }
 
 async fn close<M: Manager>(raw: &Arc<Raw<M>>, slot: OutOfService<M>, retire: bool) {
@@ -148,7 +198,7 @@ struct Leaving<M: Manager> {
 
 impl<M: Manager> Leaving<M> {
     fn new(vacant: Vacant<Pooled<M>>, retire: bool) -> Self {
-        vacant.pool().context().in_maintenance.fetch_add(1, Ordering::Relaxed); // O11
+        vacant.pool().context().errands.begin(Errand::Close);
         Self { vacant: Some(vacant), retire }
     }
 }
@@ -157,16 +207,16 @@ impl<M: Manager> Drop for Leaving<M> {
     fn drop(&mut self) {
         let Some(vacant) = self.vacant.take() else { return };
         let raw = vacant.keep_alive();
-        raw.context().in_maintenance.fetch_sub(1, Ordering::Relaxed); // O11
+        raw.context().errands.end(Errand::Close);
         if self.retire { vacant.retire() } else { vacant.give_back() }
     }
 }
 
-async fn reset<M: Manager>(raw: &Arc<Raw<M>>, mut slot: OutOfService<M>, behalf: Behalf) {
+async fn reset<M: Manager>(raw: &Arc<Raw<M>>, mut slot: OutOfService<M>) {
     let shared = raw.context();
     let Some(occupied) = slot.slot() else { return };
     let (entry, ledger, _) = occupied.parts();
-    let (deadline, noted) = begin(shared, ledger, Call::Reset, behalf);
+    let (deadline, noted) = begin(shared, ledger, Call::Reset, Behalf::Borrowers);
     let future = shared.driver.reset(&shared.manager, &mut entry.connection, &deadline);
     let result = call(shared, &deadline, future).await;
     drop(noted);
@@ -183,10 +233,9 @@ async fn reset<M: Manager>(raw: &Arc<Raw<M>>, mut slot: OutOfService<M>, behalf:
 async fn ping<M: Manager>(
     raw: &Arc<Raw<M>>,
     slot: OutOfService<M>,
-    behalf: Behalf,
     appointment: Option<Appointment>,
 ) {
-    let Some(slot) = check(raw, slot, behalf).await else { return };
+    let Some(slot) = check(raw, slot).await else { return };
     let unclaimed = match appointment {
         Some(appointment) => appointment.keep(slot),
         None => Err(slot),
@@ -197,12 +246,9 @@ async fn ping<M: Manager>(
 }
 
 /// Pings. The connection comes back if it answered; if not, it is on its way to be closed.
-pub(crate) async fn check<M: Manager>(
-    raw: &Raw<M>,
-    mut slot: OutOfService<M>,
-    behalf: Behalf,
-) -> Option<Slot<M>> {
+pub(crate) async fn check<M: Manager>(raw: &Raw<M>, mut slot: OutOfService<M>) -> Option<Slot<M>> {
     let shared = raw.context();
+    let (behalf, begun) = (slot.behalf(), shared.clock.now());
     slot.is_being_pinged();
     let generation = shared.generation();
     shared.counters.pings.add();
@@ -219,31 +265,29 @@ pub(crate) async fn check<M: Manager>(
             entry.info.last_checked = shared.clock.now();
             entry.info.generation = generation;
             entry.ping_due = false;
-            shared.growth.outage.answered();
+            shared.growth.outage.answered(entry.info.born);
+            forget_failure(shared);
             if shared.last_ping_failure.load().is_some() {
-                shared.last_ping_failure.store(None);
+                replace(&shared.last_ping_failure, None);
             }
             return Some(slot);
         }
         Err(failure) => failure,
     };
     shared.counters.ping_failures.add();
-    shared.last_ping_failure.store(Some(Arc::new(failure)));
-    shared.suspect_generation(slot.value().info.generation);
-    reject(slot, EvictionCause::PingFailed);
-    None
-}
-
-/// Has a connection closed that was unfit to be lent. If it never was, the server may be to blame.
-pub(crate) fn reject<M: Manager>(slot: Slot<M>, cause: EvictionCause) {
-    let shared = slot.pool().context();
-    let entry = slot.value();
-    if entry.is_unused(slot.ledger())
-        && shared.growth.outage.rejected(entry.info.born, shared.clock.now())
-    {
+    let failure = Arc::new(failure);
+    replace(&shared.last_ping_failure, Some(Arc::clone(&failure)));
+    let (entry, now) = (slot.value(), shared.clock.now());
+    shared.suspect_generation(entry.info.generation);
+    let is_stillborn = entry.is_unused(slot.ledger())
+        && shared.growth.outage.rejected(entry.info.born, begun, now);
+    Job::close(slot, EvictionCause::PingFailed);
+    if is_stillborn {
+        replace(&shared.last_connect_failure, Some(failure));
         shared.growth.narrow();
+        fail_the_impatient(raw);
     }
-    Job::close(slot, cause);
+    None
 }
 
 /// Why a call has no answer of the manager's.
