@@ -3,7 +3,7 @@
 mod common;
 
 use caliburn::health::EvictionCause;
-use caliburn::{Clock, GetError, Pool};
+use caliburn::{Builder, Clock, GetError, Pool};
 use common::*;
 use std::sync::atomic::Ordering::SeqCst;
 use std::task::Poll;
@@ -276,4 +276,21 @@ fn stats_can_be_serialized() {
     assert_eq!(json["capacity"], 2);
     assert_eq!(json["evictions"]["broken"], 0);
     assert_eq!(json["wait_time"]["count"], 0);
+}
+
+/// Connects that end on several connectors at once must not each make up for what the others bring.
+#[test]
+fn exactly_as_many_connections_are_opened_at_the_start_as_were_asked_for() {
+    type Ask = fn(Builder<Fake>) -> Builder<Fake>;
+    let asks: [Ask; 3] = [|b| b.min_size(5), |b| b.min_idle(5), |b| b.initial_size(5)];
+    for ask in asks {
+        for _ in 0..100 {
+            let fake = Fake::new();
+            let builder = ask(Pool::builder(fake.clone()).max_size(50));
+            let pool = builder.wait_ready(PLENTY).build().unwrap();
+            assert_eq!(pool.stats().idle, 5);
+            eventually("nothing is under way", || pool.stats().opening == 0);
+            assert_eq!(fake.books().opened.load(SeqCst), 5);
+        }
+    }
 }
