@@ -188,7 +188,7 @@ Ideal: {ideal} ms, no connect. {runs} spikes for each pool, in turn; median (lea
 Threads borrow from r2d2 and from caliburn's blocking face, tasks on tokio from the others. Nobody checks connections
 on checkout. Threads sleep with std::thread::sleep; tasks are woken by a thread of like precision, as tokio's timer would
 round 2 ms up to 3. \"In the end\": when no connect was under way any more, not even one for nobody.
-caliburn: min_idle({idle}), else as shipped. r2d2: min_idle({idle}), its own three connecting threads; more of them would
+caliburn: min_size({idle}), else as shipped. r2d2: min_idle({idle}), its own three connecting threads; more of them would
 open more, none sooner. bb8: min_idle({idle}). deadpool keeps no minimum; {idle} borrowers at once opened the first ones.
 "
     )

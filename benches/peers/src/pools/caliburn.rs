@@ -49,7 +49,7 @@ fn configured<M: Manager>(builder: Builder<M>, limits: Limits) -> Builder<M> {
     };
     let builder = builder
         .max_size(limits.max)
-        .min_idle(limits.idle)
+        .min_size(limits.idle)
         .connection_timeout(limits.get)
         .health(strategy);
     match limits.check {
