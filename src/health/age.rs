@@ -68,8 +68,9 @@ impl AgeEviction {
         self
     }
 
-    /// How long before the end of its life the sweep may replace a connection. It should be longer than the
-    /// time between two sweeps. Default: a twentieth of the lifetime, at most 60 s.
+    /// How long before the end of its life, at most half of it, the sweep may replace a connection. Longer
+    /// than the time between two sweeps, or borrowers may come first. Default: a twentieth of the lifetime,
+    /// at most 60 s.
     pub const fn lead(mut self, lead: Duration) -> Self {
         self.lead = nanos(lead);
         self
@@ -97,7 +98,8 @@ impl AgeEviction {
     #[inline]
     fn judge(&self, info: &ConnectionInfo, idle: u64, lead: u64) -> Verdict {
         let share = (u128::from(self.spread) * u128::from(info.luck)) >> 32;
-        let lifetime = self.max_lifetime.saturating_sub(share as u64).saturating_sub(lead);
+        let lifetime = self.max_lifetime.saturating_sub(share as u64);
+        let lifetime = lifetime - lead.min(lifetime / 2);
         if self.max_lifetime < u64::MAX && info.now.0.saturating_sub(info.born.0) >= lifetime {
             Verdict::Evict(EvictionCause::MaxLifetime)
         } else if idle > self.idle_timeout {

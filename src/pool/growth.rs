@@ -17,13 +17,17 @@ use super::{connector, quarantine};
 use crate::clock::Tick;
 use crate::error::NotReady;
 use crate::manager::Manager;
+use crate::stats::Ledger;
 use crate::sync::{
-    Arc, AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError, TryLockError,
+    Arc, AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering, TryLockError, thread,
 };
 use std::time::Duration;
 
 /// A connect that takes longer than this no longer keeps others from being begun.
 const PATIENCE: Duration = Duration::from_millis(250);
+
+/// How often to try for the decision whether a connect is still needed.
+const PATIENT_TRIES: usize = 100;
 
 #[derive(Debug)]
 pub(crate) struct Growth {
@@ -85,6 +89,12 @@ impl Growth {
         self.spared.fetch_sub(1, Ordering::Relaxed); // O11
     }
 
+    /// Somebody waits for a decision.
+    fn is_asked(&self) -> bool {
+        // O9: a read-modify-write, so that it comes before or after that of the one who asks.
+        self.asked.fetch_or(false, Ordering::AcqRel)
+    }
+
     fn try_decide(&self) -> Option<MutexGuard<'_, ()>> {
         match self.deciding.try_lock() {
             Ok(guard) => Some(guard),
@@ -128,9 +138,11 @@ impl Shortage {
     fn of<M: Manager>(raw: &Raw<M>) -> Self {
         let shared = raw.context();
         let settings = shared.settings.load();
-        // First, or a connection that has just been opened would be seen nowhere.
+        // Before, or a connection that has just been opened would be seen nowhere; and after, or a slot
+        // that has just been claimed would pass for a connection.
         let in_flight = shared.growth.in_flight();
         let gauges = raw.gauges();
+        let in_flight = in_flight.max(shared.growth.in_flight());
         let occupied =
             raw.capacity().saturating_sub(gauges.vacant + gauges.retired + raw.torn_down());
         let open = occupied.saturating_sub(in_flight);
@@ -157,7 +169,9 @@ pub(crate) fn open<M: Manager>(raw: &Raw<M>) -> usize {
 pub(crate) fn is_out<M: Manager>(raw: &Raw<M>) -> bool {
     let shared = raw.context();
     let late = quarantine::Late::now(raw, shared.clock.now());
-    open(raw) <= shared.errands.closing() + (late.tending - late.closes)
+    let lost = shared.errands.closing() + (late.tending - late.closes);
+    // The count may be one too low for a moment, so it is not the only witness.
+    open(raw) <= lost && raw.gauges().idle == 0 && !raw.ledgers().any(Ledger::is_lent)
 }
 
 /// Whether the first connections are open, or never will be. `None`: not yet.
@@ -165,7 +179,6 @@ pub(crate) fn is_ready<M: Manager>(raw: &Raw<M>) -> Option<Result<(), NotReady<M
     let growth = &raw.context().growth;
     let Shortage { missing, .. } = Shortage::of(raw);
     if missing == 0 {
-        growth.forget_start();
         Some(Ok(()))
     } else if raw.is_closed() || growth.outage.is_permanent() {
         Some(Err(not_ready(raw)))
@@ -184,7 +197,17 @@ pub(crate) fn not_ready<M: Manager>(raw: &Raw<M>) -> NotReady<M::Error> {
 pub(crate) fn is_superfluous<M: Manager>(raw: &Raw<M>) -> bool {
     let growth = &raw.context().growth;
     let now = raw.context().clock.now();
-    let _deciding = growth.deciding.lock().unwrap_or_else(PoisonError::into_inner);
+    // Without waiting for long: the one who decides may be further down on this very stack, in a waker.
+    let deciding = (0..PATIENT_TRIES).find_map(|_| {
+        let deciding = growth.try_decide();
+        if deciding.is_none() {
+            thread::yield_now();
+        }
+        deciding
+    });
+    if deciding.is_none() {
+        return false;
+    }
     let Shortage { in_flight, missing, waiting, .. } = Shortage::of(raw);
     let in_flight = in_flight.saturating_sub(growth.spared.load(Ordering::Relaxed)); // O11
     let wanted = waiting.saturating_add(missing);
@@ -193,6 +216,10 @@ pub(crate) fn is_superfluous<M: Manager>(raw: &Raw<M>) -> bool {
         && in_flight > wanted.saturating_add(quarantine::Stuck::now(raw, now).old);
     if is_superfluous {
         growth.spared.fetch_add(1, Ordering::Relaxed); // O11
+    }
+    drop(deciding);
+    if growth.is_asked() {
+        raw.context().ring();
     }
     is_superfluous
 }
@@ -210,15 +237,13 @@ pub(crate) fn grow<M: Manager>(raw: &Arc<Raw<M>>) {
     let growth = &raw.context().growth;
     // O9: either this comes before the last look of the one who decides, or after he has let go.
     growth.asked.swap(true, Ordering::AcqRel);
-    while let Some(deciding) = growth.try_decide() {
+    while growth.is_asked()
+        && let Some(deciding) = growth.try_decide()
+    {
         // O9
         growth.asked.swap(false, Ordering::AcqRel);
         while !raw.is_closed() && grow_by_one(raw) {}
         drop(deciding);
-        // O9
-        if !growth.asked.swap(false, Ordering::AcqRel) {
-            break;
-        }
     }
     connector::pump(raw);
 }
@@ -226,13 +251,15 @@ pub(crate) fn grow<M: Manager>(raw: &Arc<Raw<M>>) {
 fn grow_by_one<M: Manager>(raw: &Arc<Raw<M>>) -> bool {
     let growth = &raw.context().growth;
     let ramp = growth.ramp.load(Ordering::Relaxed); // O11
-    let Shortage { open, missing, waiting, .. } = Shortage::of(raw);
+    let shortage = Shortage::of(raw);
+    let Shortage { open, missing, waiting, .. } = shortage;
     let warm_up = growth.warm_up.load(Ordering::Relaxed); // O11
     if missing == 0 && open >= warm_up {
         growth.forget_start();
     }
     let wanted = missing.saturating_add(waiting.min(ramp));
-    begin(raw, wanted).is_some_and(|(slot, permit)| {
+    let begun = begin(raw, shortage.in_flight, wanted);
+    begun.is_ok_and(|(slot, permit)| {
         Job::open(slot, None, permit);
         true
     })
@@ -240,29 +267,43 @@ fn grow_by_one<M: Manager>(raw: &Arc<Raw<M>>) -> bool {
 
 type Vacant<M> = crate::raw::slots::Vacant<super::shared::Pooled<M>>;
 
-/// A slot to open a connection in and leave to do so, if fewer than `wanted` are in flight and the limits and the
-/// server allow it. It is counted.
-fn begin<M: Manager>(raw: &Raw<M>, wanted: usize) -> Option<(Vacant<M>, Permit)> {
+/// Why no connect is begun.
+enum Refusal {
+    /// It is not wanted, or not allowed at this moment.
+    NoLeave,
+    /// There is no slot for it.
+    NoSlot,
+}
+
+/// A slot to open a connection in and leave to do so, if fewer than `wanted` are in flight and the limits and
+/// the server allow it. It is counted.
+fn begin<M: Manager>(
+    raw: &Raw<M>,
+    in_flight: usize,
+    wanted: usize,
+) -> Result<(Vacant<M>, Permit), Refusal> {
     let shared = raw.context();
     let (growth, settings) = (&shared.growth, shared.settings.load());
     let now = shared.clock.now();
-    let in_flight = growth.in_flight();
     if wanted == 0 {
-        return None;
+        return Err(Refusal::NoLeave);
     }
     let has_old = growth.has_old.load(Ordering::Relaxed); // O11
     let lost = if has_old { quarantine::Stuck::now(raw, now).lost } else { 0 };
     let fresh = in_flight.saturating_sub(lost.min(settings.connect_concurrency));
-    let permit = growth.outage.permit(now, fresh, settings.connect_timeout)?;
-    let has_leave = permit.is_probe() || fresh < wanted.min(settings.connect_concurrency);
-    let slot = if has_leave { raw.claim_vacant() } else { None };
-    let Some(slot) = slot else {
-        growth.outage.call_off(permit, now);
-        return None;
-    };
+    let permit = growth.outage.permit(now, fresh, settings.connect_timeout);
+    let permit = permit.ok_or(Refusal::NoLeave)?;
+    if !permit.is_probe() && fresh >= wanted.min(settings.connect_concurrency) {
+        return Err(Refusal::NoLeave);
+    }
     growth.in_flight.fetch_add(1, Ordering::Relaxed); // O11
-    growth.outage.begun(now);
-    Some((slot, permit))
+    let Some(slot) = raw.claim_vacant() else {
+        growth.release();
+        growth.outage.call_off(permit, now);
+        return Err(Refusal::NoSlot);
+    };
+    growth.outage.begun(permit, now);
+    Ok((slot, permit))
 }
 
 /// What came of an attempt to [`replace`] a connection.
@@ -279,13 +320,13 @@ pub(crate) enum Replacement {
 pub(crate) fn replace<M: Manager>(raw: &Raw<M>, old: Replaces) -> Replacement {
     let growth = &raw.context().growth;
     let Some(_deciding) = growth.try_decide() else { return Replacement::NotNow };
-    if let Some((slot, permit)) = begin(raw, usize::MAX) {
-        Job::open(slot, Some(old), permit);
-        Replacement::Begun
-    } else if growth.in_flight() > 0 || raw.gauges().vacant > 0 {
+    match begin(raw, growth.in_flight(), usize::MAX) {
+        Ok((slot, permit)) => {
+            Job::open(slot, Some(old), permit);
+            Replacement::Begun
+        }
         // Room that another connect has taken may come back.
-        Replacement::NotNow
-    } else {
-        Replacement::NoRoom(old)
+        Err(Refusal::NoSlot) if growth.in_flight() == 0 => Replacement::NoRoom(old),
+        Err(_) => Replacement::NotNow,
     }
 }

@@ -26,7 +26,7 @@ const JITTER: f64 = 0.4;
 pub(crate) const TAKING_LONG: Duration = Duration::from_millis(500);
 /// A probe gets so much time, or so many times what a connect usually takes, if that is more.
 const SHORT_PROBE: Duration = Duration::from_secs(1);
-const GENEROUS: u32 = 20;
+const GENEROUS: u32 = 4;
 /// One probe in so many gets all the time that the settings give a connect: the server may have become slow.
 const FULL_PROBE: u32 = 4;
 /// After a fresh connection was found dead, a connect proves nothing for so long.
@@ -133,7 +133,7 @@ impl Outage {
         self.retry_at
             .compare_exchange(seen.0, next.0, Ordering::Relaxed, Ordering::Relaxed) // O11
             .ok()?;
-        let number = self.probes.fetch_add(1, Ordering::Relaxed); // O11
+        let number = self.probes.load(Ordering::Relaxed); // O11
         let usual = Duration::from_nanos(self.usual.load(Ordering::Relaxed)); // O11
         let short = usual.saturating_mul(GENEROUS).max(SHORT_PROBE);
         let is_full = number % FULL_PROBE == FULL_PROBE - 1;
@@ -153,7 +153,8 @@ impl Outage {
     }
 
     /// A connect is begun.
-    pub(crate) fn begun(&self, now: Tick) {
+    pub(crate) fn begun(&self, permit: Permit, now: Tick) {
+        self.probes.fetch_add(u32::from(permit.is_probe()), Ordering::Relaxed); // O11
         self.begun_at.fetch_max(now.0, Ordering::Relaxed); // O11
     }
 
@@ -196,9 +197,9 @@ impl Outage {
     pub(crate) fn failed(&self, begun: Tick, now: Tick, permanent: bool) {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed); // O11
         let wait = if permanent { MAX_BACK_OFF } else { back_off(failures) };
-        self.permanent.store(permanent, Ordering::Relaxed); // O11
         let last = Tick(self.begun_at.load(Ordering::Relaxed)); // O11
         if permanent || begun >= last {
+            self.permanent.store(permanent, Ordering::Relaxed); // O11
             self.retry_at.store((now + jittered(wait)).0, Ordering::Relaxed); // O11
         }
     }
@@ -235,8 +236,8 @@ mod tests {
         let (mut now, mut probes) = (START, Vec::new());
         while now < START + Duration::from_secs(30) {
             now = now + Duration::from_millis(1);
-            if outage.permit(now, 0, LIMIT).is_some() {
-                outage.begun(now);
+            if let Some(permit) = outage.permit(now, 0, LIMIT) {
+                outage.begun(permit, now);
                 probes.push(now);
                 end(&outage, now);
             }
@@ -268,7 +269,7 @@ mod tests {
                 *until > now
             });
             if let Some(permit) = outage.permit(now, hanging.len(), LIMIT) {
-                outage.begun(now);
+                outage.begun(permit, now);
                 hanging.push((now, now + permit.limit));
                 sent.push((now, permit.limit));
             }
@@ -296,11 +297,11 @@ mod tests {
     #[test]
     fn a_slow_server_has_more_time_for_probes() {
         let outage = Outage::default();
-        let took = Duration::from_millis(200);
+        let took = Duration::from_millis(500);
         outage.succeeded(START, START + took);
         outage.failed(START, START, false);
         let probe = outage.permit(START + Duration::from_secs(1), 0, LIMIT).unwrap();
-        assert_eq!(probe.limit, 20 * took);
+        assert_eq!(probe.limit, 4 * took);
     }
 
     #[test]

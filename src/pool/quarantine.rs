@@ -65,6 +65,13 @@ impl Stuck {
     }
 }
 
+/// Whether a connect begun before that moment may still succeed.
+pub(crate) fn has_elder<M: Manager>(raw: &Raw<M>, begun: Tick, now: Tick) -> bool {
+    raw.ledgers()
+        .filter_map(|ledger| ledger.running())
+        .any(|call| call.call == Call::Connect && call.begun < begun && call.limit > now)
+}
+
 /// For the operator.
 pub(crate) fn overruns<M: Manager>(raw: &Raw<M>) -> Vec<Overrun> {
     let now = raw.context().clock.now();

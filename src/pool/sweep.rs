@@ -106,6 +106,8 @@ pub(crate) fn visit<M: Manager>(raw: &Arc<Raw<M>>) -> Tick {
         }
     }
     growth::grow(raw);
+    // For those who looked while something was between two gauges.
+    shared.notices.post();
     announce(raw, next)
 }
 
@@ -136,7 +138,9 @@ fn pass<M: Manager>(raw: &Arc<Raw<M>>, now: Tick) -> Tick {
     if sweep.may_shrink {
         sweep.may_shrink = shrink(raw, now);
     }
-    while let Some(index) = sweep.postponed.pop() {
+    while has_room(raw)
+        && let Some(index) = sweep.postponed.pop()
+    {
         if !look_at(raw, index, now) {
             sweep.postponed.push(index);
             break;
@@ -149,7 +153,13 @@ fn pass<M: Manager>(raw: &Arc<Raw<M>>, now: Tick) -> Tick {
             sweep.postponed.push(index);
         }
     }
-    sweep.last + interval
+    // A pass that is not over goes on as soon as there is room, of which the housekeeper is told.
+    if sweep.left.is_empty() { sweep.last + interval } else { Tick::NEVER }
+}
+
+/// Connections open and not about to be closed.
+fn open<M: Manager>(raw: &Raw<M>) -> usize {
+    growth::open(raw).saturating_sub(raw.context().errands.closing())
 }
 
 /// Another connection may be taken out of service.
@@ -173,8 +183,7 @@ fn judge<M: Manager>(raw: &Raw<M>, mut slot: Slot<M>, now: Tick) -> bool {
         Verdict::Ping => Job::ping(slot, None),
         Verdict::Evict(cause) => {
             let settings = shared.settings.load();
-            let is_needed =
-                growth::open(raw) <= settings.min_size || raw.gauges().idle < settings.min_idle;
+            let is_needed = open(raw) <= settings.min_size || raw.gauges().idle < settings.min_idle;
             if !is_needed {
                 Job::close(slot, cause);
             } else if slot.value().replacement.strong_count() == 0 {
@@ -213,8 +222,7 @@ fn shrink<M: Manager>(raw: &Raw<M>, now: Tick) -> bool {
     let settings = raw.context().settings.load();
     let Some(timeout) = settings.idle_timeout else { return false };
     let surplus = |raw: &Raw<M>| {
-        let closing = raw.context().errands.closing();
-        let open = growth::open(raw).saturating_sub(closing);
+        let open = open(raw);
         let idle = raw.gauges().idle;
         open.saturating_sub(settings.min_size).min(idle.saturating_sub(settings.min_idle))
     };

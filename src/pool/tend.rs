@@ -3,6 +3,7 @@
 use super::growth;
 use super::job::{Appointment, Errand, Job, OutOfService, Replaces, Task};
 use super::outage::Permit;
+use super::quarantine::has_elder;
 use super::shared::{Entry, Pooled, Raw, Shared, Slot};
 use super::within::{Caught, within};
 use crate::clock::{Deadline, Tick};
@@ -42,8 +43,10 @@ struct InFlight<M: Manager> {
 impl<M: Manager> InFlight<M> {
     /// It has failed.
     fn fail(mut self, raw: &Raw<M>) {
-        drop(self.slot.take());
-        raw.context().growth.release();
+        if let Some(slot) = self.slot.take() {
+            slot.give_back();
+            raw.context().growth.release();
+        }
     }
 }
 
@@ -91,12 +94,12 @@ async fn open<M: Manager>(
             }
         }
         Err(error) => {
-            let news = note_failure(shared, error, begun);
+            let news = note_failure(raw, error, begun, slot.permit);
             slot.fail(raw);
             match news {
                 News::Permanent => raw.fail_all(),
                 News::Passing => fail_the_impatient(raw),
-                News::Old => {}
+                News::None => {}
             }
         }
     }
@@ -147,22 +150,29 @@ fn fail_the_impatient<M: Manager>(raw: &Raw<M>) {
 
 /// What a failed connect tells.
 enum News {
-    /// Nothing: a later one has succeeded.
-    Old,
+    /// Nothing: a later one has succeeded, or it was a probe with little time and others have more.
+    None,
     Passing,
     Permanent,
 }
 
 /// A connect that was begun at `begun` has failed.
 fn note_failure<M: Manager>(
-    shared: &Shared<M>,
+    raw: &Raw<M>,
     error: ManagerError<M::Error>,
     begun: Tick,
+    permit: Permit,
 ) -> News {
+    let shared = raw.context();
+    let now = shared.clock.now();
     shared.counters.connect_failures.add();
-    if shared.growth.outage.is_old_news(begun) {
+    let had_little_time =
+        permit.limit < shared.settings.load().connect_timeout && now >= begun + permit.limit;
+    let is_none =
+        shared.growth.outage.is_old_news(begun) || (had_little_time && has_elder(raw, begun, now));
+    if is_none {
         let _ = catch_unwind(AssertUnwindSafe(|| drop(error)));
-        return News::Old;
+        return News::None;
     }
     let is_permanent = match &error {
         ManagerError::Failed(error) => {
@@ -173,7 +183,7 @@ fn note_failure<M: Manager>(
     };
     replace(&shared.last_connect_failure, Some(Arc::new(error)));
     shared.growth.narrow();
-    shared.growth.outage.failed(begun, shared.clock.now(), is_permanent);
+    shared.growth.outage.failed(begun, now, is_permanent);
     if is_permanent { News::Permanent } else { News::Passing }
 }
 

@@ -49,6 +49,11 @@ impl Ledger {
         Tick(self.turned() & !LENT)
     }
 
+    /// The slot is lent: true at rest.
+    pub(crate) fn is_lent(&self) -> bool {
+        self.turned() & LENT != 0
+    }
+
     /// Who holds the slot, if it is lent: true at rest, a guess under way.
     pub(crate) fn holder(&self, now: Tick) -> Option<Holder> {
         let turned = self.turned();
