@@ -5,7 +5,7 @@ mod common;
 
 use caliburn::health::{ConnectionInfo, HealthStrategy, PeriodicSweep, PingOnBorrow, Verdict};
 use caliburn::{
-    AsyncManager, BlockingManager, Builder, Deadline, ErrorClass, GetError, Manager, Pool,
+    AsyncManager, BlockingManager, Builder, Deadline, ErrorClass, GetError, Manager, PingOn, Pool,
     PooledConnection,
 };
 use common::*;
@@ -417,34 +417,42 @@ fn calls_that_come_back_in_any_order_mix_nothing_up() {
 
 #[test]
 fn a_manager_that_never_returns_keeps_neither_borrowers_nor_those_who_close_or_drop_the_pool() {
-    let fake = Fake::new();
     let limit = Duration::from_millis(20);
     for (call, on) in
         [Fake::on_connect, Fake::on_ping, Fake::on_reset, Fake::on_close].into_iter().enumerate()
     {
+        let fake = Fake::new();
         let pool = Pool::builder(fake.clone()).max_size(2).connection_timeout(limit);
-        let pool = pool.ping_on(caliburn::PingOn::Connector).build().unwrap();
-        let begun = Instant::now();
-        if call == 0 {
-            on(&fake, Mode::Hang);
-            assert!(pool.get().is_err());
-        } else {
-            let mut held = pool.get_timeout(PLENTY).unwrap();
-            on(&fake, Mode::Hang);
-            (held.dirty, held.broken) = (call == 2, call == 3);
+        let pool = pool.ping_on(PingOn::Connector).build().unwrap();
+        let mut held = (call > 0).then(|| pool.get_timeout(PLENTY).unwrap());
+        on(&fake, Mode::Hang);
+        if let Some(conn) = &mut held {
+            (conn.dirty, conn.broken) = (call == 2, call == 3);
             if call == 1 {
-                PooledConnection::suspect(&mut held);
+                PooledConnection::suspect(conn);
             }
         }
+        drop(held);
+        eventually("it hangs", || {
+            // What nobody waits for any more may not have been begun.
+            let _ = pool.get();
+            let (books, stats) = (fake.books(), pool.stats());
+            match call {
+                0 => books.attempts.load(SeqCst) > 0,
+                1 => books.pings.load(SeqCst) > 0,
+                2 => books.resets.load(SeqCst) > 0,
+                _ => stats.maintenance > 0,
+            }
+        });
+        let begun = Instant::now();
         let _ = pool.get();
         let report = pool.close_within(limit);
         assert!(!report.is_complete(), "{report}");
         drop(pool);
         assert!(begun.elapsed() < PLENTY / 4, "{:?}", begun.elapsed());
-        on(&fake, Mode::Ok);
+        fake.open_gate();
+        eventually("what came late is closed", || fake.books().alive() == 0);
     }
-    fake.open_gate();
-    eventually("all that came late is closed", || fake.books().alive() == 0);
 }
 
 #[test]

@@ -5,21 +5,96 @@ mod common;
 
 use caliburn::health::{EvictionCause, PeriodicSweep, PingOnBorrow};
 use caliburn::{
-    Builder, Call, Clock, GetError, ManagerError, MockClock, Phase, PingOn, Pool, PooledConnection,
+    BlockingManager, Builder, Call, Clock, Deadline, GetError, Manager, ManagerError, MockClock,
+    Phase, PingOn, Pool, PooledConnection,
 };
 use common::*;
 use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// The limit of the call that hangs.
 const LIMIT: Duration = Duration::from_secs(10);
 
+/// A server that hangs in one sort of call, when it is told to. What hangs does so until all is let go.
+#[derive(Clone, Default)]
+struct Stubborn {
+    fake: Fake,
+    state: Arc<(Mutex<State>, Condvar)>,
+}
+
+#[derive(Default)]
+struct State {
+    hangs_in: Option<Call>,
+    hanging: usize,
+    is_let_go: bool,
+}
+
+impl Stubborn {
+    /// From now on.
+    fn hang_in(&self, call: impl Into<Option<Call>>) {
+        self.state.0.lock().unwrap().hangs_in = call.into();
+    }
+
+    /// How many calls have begun to hang.
+    fn hanging(&self) -> usize {
+        self.state.0.lock().unwrap().hanging
+    }
+
+    fn let_go(&self) {
+        self.state.0.lock().unwrap().is_let_go = true;
+        self.state.1.notify_all();
+    }
+
+    fn pass(&self, call: Call) {
+        let mut state = self.state.0.lock().unwrap();
+        if state.hangs_in == Some(call) {
+            state.hanging += 1;
+            drop(self.state.1.wait_while(state, |state| !state.is_let_go).unwrap());
+        }
+    }
+}
+
+impl Manager for Stubborn {
+    type Connection = Conn;
+    type Error = FakeError;
+
+    fn needs_reset(&self, conn: &mut Conn) -> bool {
+        self.fake.needs_reset(conn)
+    }
+}
+
+impl BlockingManager for Stubborn {
+    fn connect(&self, deadline: &Deadline) -> Result<Conn, FakeError> {
+        self.pass(Call::Connect);
+        BlockingManager::connect(&self.fake, deadline)
+    }
+
+    fn ping(&self, conn: &mut Conn, deadline: &Deadline) -> Result<(), FakeError> {
+        self.pass(Call::Ping);
+        BlockingManager::ping(&self.fake, conn, deadline)
+    }
+
+    fn reset(&self, conn: &mut Conn, deadline: &Deadline) -> Result<(), FakeError> {
+        self.pass(Call::Reset);
+        BlockingManager::reset(&self.fake, conn, deadline)
+    }
+
+    fn close(&self, conn: Conn, _: &Deadline) {
+        self.pass(Call::Close);
+        drop(conn);
+    }
+}
+
 /// A pool of four with a background, under a clock that the test turns, in which no more than one call of
 /// each sort may run at once.
-fn pool(fake: &Fake, more: impl FnOnce(Builder<Fake>) -> Builder<Fake>) -> (Pool<Fake>, MockClock) {
+fn pool(
+    server: &Stubborn,
+    more: impl FnOnce(Builder<Stubborn>) -> Builder<Stubborn>,
+) -> (Pool<Stubborn>, MockClock) {
     let (clock, hand) = Clock::mock();
-    let builder = Pool::builder(fake.clone())
+    let builder = Pool::builder(server.clone())
         .max_size(4)
         .connect_concurrency(1)
         .maintenance_concurrency(1)
@@ -33,7 +108,7 @@ fn pool(fake: &Fake, more: impl FnOnce(Builder<Fake>) -> Builder<Fake>) -> (Pool
     (more(builder).build().unwrap(), hand)
 }
 
-fn open_all(pool: &Pool<Fake>) {
+fn open_all(pool: &Pool<Stubborn>) {
     let held = [(); 4].map(|()| pool.get().unwrap());
     drop(held);
     eventually("all are open", || pool.stats().idle == 4);
@@ -42,7 +117,7 @@ fn open_all(pool: &Pool<Fake>) {
 /// A borrower that comes now, and leaves in vain at its limit and not before. It is under way when
 /// `has_begun` says so.
 fn get_in_vain(
-    pool: &Pool<Fake>,
+    pool: &Pool<Stubborn>,
     hand: &MockClock,
     has_begun: impl Fn() -> bool,
 ) -> GetError<FakeError> {
@@ -58,7 +133,7 @@ fn get_in_vain(
         while !borrower.is_finished() {
             if since.elapsed() > PLENTY {
                 // Or this would hang as well.
-                pool.manager().open_gate();
+                pool.manager().let_go();
                 panic!("it stays beyond its limit");
             }
             std::thread::yield_now();
@@ -67,17 +142,9 @@ fn get_in_vain(
     })
 }
 
-/// Turns the clock until so many calls are late: when exactly they were begun is not known.
-fn until_late(pool: &Pool<Fake>, hand: &MockClock, count: usize) {
-    eventually("they are late", || {
-        hand.advance(SECOND);
-        pool.overruns().len() == count
-    });
-}
-
 /// One `call` has outlived its limit, and it is this that occupies its slot.
 #[track_caller]
-fn assert_quarantined(pool: &Pool<Fake>, call: Call, count: usize) {
+fn assert_quarantined(pool: &Pool<Stubborn>, call: Call, count: usize) {
     // What else was under way may end a moment after its effect is seen.
     eventually("the gauges agree", || {
         let stats = pool.stats();
@@ -94,25 +161,25 @@ fn assert_quarantined(pool: &Pool<Fake>, call: Call, count: usize) {
 }
 
 #[track_caller]
-fn assert_recovered(pool: &Pool<Fake>, fake: &Fake) {
-    assert!(pool.overruns().is_empty());
+fn assert_recovered(pool: &Pool<Stubborn>, server: &Stubborn) {
+    eventually("none is late", || pool.overruns().is_empty());
     let held = [(); 4].map(|()| pool.get().unwrap());
     drop(held);
     // Bad news makes the housekeeper look at the others once more.
     eventually("all are idle", || pool.stats().idle == 4);
-    assert_settled(pool, fake.books());
+    assert_settled(pool, server.fake.books());
     assert_eq!(pool.stats().quarantined, 0);
 }
 
 #[test]
 fn a_connect_that_does_not_come_back_keeps_one_slot_and_is_made_use_of_in_the_end() {
-    let fake = Fake::new();
-    fake.on_connect(Mode::Hang);
+    let server = Stubborn::default();
+    server.hang_in(Call::Connect);
     // In so short a time nobody tries a second one.
     let limit = SECOND / 4;
-    let (pool, hand) = pool(&fake, |b| b.connection_timeout(limit));
-    let attempts = || fake.books().attempts.load(SeqCst);
-    let error = get_in_vain(&pool, &hand, || attempts() == 1);
+    let (pool, hand) = pool(&server, |b| b.connection_timeout(limit));
+    let attempts = || server.fake.books().attempts.load(SeqCst);
+    let error = get_in_vain(&pool, &hand, || server.hanging() == 1);
     let GetError::TimedOut { phase: Phase::Connect, waited, counts, cause: Some(cause), .. } =
         error
     else {
@@ -125,53 +192,54 @@ fn a_connect_that_does_not_come_back_keeps_one_slot_and_is_made_use_of_in_the_en
     hand.advance(LIMIT / 100);
     assert_quarantined(&pool, Call::Connect, 1);
     // One at a time may be opened; this one does not count any more.
-    fake.on_connect(Mode::Ok);
+    server.hang_in(None);
     let held = [(); 3].map(|()| pool.get_timeout(LIMIT).unwrap());
     assert_quarantined(&pool, Call::Connect, 1);
-    assert_eq!((pool.stats().lent, attempts()), (3, 4));
+    assert_eq!((pool.stats().lent, attempts()), (3, 3), "beside the one that hangs");
     let error = get_in_vain(&pool, &hand, || pool.stats().waiting == 1);
     assert!(matches!(error, GetError::TimedOut { phase: Phase::Wait, .. }), "{error}");
     // It comes back, and serves the one who waits for it.
     std::thread::scope(|scope| {
         let borrower = scope.spawn(|| pool.get().map(|conn| conn.id));
         eventually("it waits", || pool.stats().waiting == 1);
-        fake.open_gate();
+        server.let_go();
         assert_eq!(borrower.join().unwrap().unwrap(), 3);
     });
     drop(held);
-    assert_recovered(&pool, &fake);
-    assert_eq!((attempts(), fake.books().dropped.load(SeqCst)), (4, 0), "none is thrown away");
+    assert_recovered(&pool, &server);
+    assert_eq!(
+        (attempts(), server.fake.books().dropped.load(SeqCst)),
+        (4, 0),
+        "none is thrown away"
+    );
 }
 
 #[test]
 fn a_minimum_is_opened_beside_connects_that_do_not_come_back() {
-    let fake = Fake::new();
-    fake.on_connect(Mode::Hang);
-    let (pool, hand) = pool(&fake, |b| b.min_size(2));
-    let attempts = || fake.books().attempts.load(SeqCst);
-    eventually("it hangs", || attempts() > 0 && attempts() == pool.stats().opening);
-    let hanging = attempts();
-    fake.on_connect(Mode::Ok);
-    until_late(&pool, &hand, hanging);
+    let server = Stubborn::default();
+    server.hang_in(Call::Connect);
+    let (pool, hand) = pool(&server, |b| b.min_size(2));
+    eventually("it hangs", || server.hanging() == 1);
+    server.hang_in(None);
+    hand.advance(LIMIT);
     eventually("the minimum", || pool.stats().idle == 2);
-    assert_quarantined(&pool, Call::Connect, hanging);
-    fake.open_gate();
-    eventually("and what came late", || pool.stats().idle == 2 + hanging);
-    assert_eq!(fake.books().dropped.load(SeqCst), 0);
-    assert_recovered(&pool, &fake);
+    assert_quarantined(&pool, Call::Connect, 1);
+    server.let_go();
+    eventually("and what came late", || pool.stats().idle == 3);
+    assert_eq!(server.fake.books().dropped.load(SeqCst), 0);
+    assert_recovered(&pool, &server);
 }
 
 #[test]
 fn a_ping_on_a_connector_that_does_not_come_back_keeps_no_borrower_beyond_its_limit() {
-    let fake = Fake::new();
+    let server = Stubborn::default();
     let (pool, hand) =
-        pool(&fake, |b| b.ping_on(PingOn::Connector).health(PingOnBorrow::default()));
+        pool(&server, |b| b.ping_on(PingOn::Connector).health(PingOnBorrow::default()));
     open_all(&pool);
     hand.advance(SECOND);
-    fake.on_ping(Mode::Hang);
+    server.hang_in(Call::Ping);
     for hanging in 1..=2 {
-        let has_begun = || fake.books().pings.load(SeqCst) == hanging;
-        let error = get_in_vain(&pool, &hand, has_begun);
+        let error = get_in_vain(&pool, &hand, || server.hanging() == hanging);
         let GetError::TimedOut { phase: Phase::Ping, waited, counts, cause: Some(cause), .. } =
             error
         else {
@@ -183,51 +251,51 @@ fn a_ping_on_a_connector_that_does_not_come_back_keeps_no_borrower_beyond_its_li
     hand.advance(LIMIT);
     assert_quarantined(&pool, Call::Ping, 2);
     // However many hang, others are pinged.
-    fake.on_ping(Mode::Ok);
+    server.hang_in(None);
     let held = [(); 2].map(|()| pool.get().unwrap());
-    assert_eq!(fake.books().pings.load(SeqCst), 4);
+    assert_eq!(pool.stats().pings, 4);
     assert_quarantined(&pool, Call::Ping, 2);
     // They answer in the end, but nobody knows what else is the matter with them.
-    fake.open_gate();
+    server.let_go();
     eventually("they are evicted", || pool.stats().evictions.by(EvictionCause::PingFailed) == 2);
     assert_eq!(pool.stats().ping_failures, 2);
     drop(held);
-    assert_recovered(&pool, &fake);
-    assert_eq!(fake.books().dropped.load(SeqCst), 2);
+    assert_recovered(&pool, &server);
+    assert_eq!(server.fake.books().dropped.load(SeqCst), 2);
 }
 
 #[test]
 fn a_ping_of_the_sweep_that_does_not_come_back_does_not_hold_the_sweep_up() {
-    let fake = Fake::new();
-    let (pool, hand) = pool(&fake, |b| b.health(PeriodicSweep::every(60 * SECOND)));
+    let server = Stubborn::default();
+    let (pool, hand) = pool(&server, |b| b.health(PeriodicSweep::every(60 * SECOND)));
     open_all(&pool);
-    fake.on_ping(Mode::Hang);
+    server.hang_in(Call::Ping);
     hand.advance(60 * SECOND);
-    eventually("one is pinged", || fake.books().pings.load(SeqCst) == 1);
-    fake.on_ping(Mode::Ok);
+    eventually("one is pinged", || server.hanging() == 1);
+    server.hang_in(None);
     pool.maintain();
     eventually("one at a time", || (pool.stats().maintenance, pool.stats().idle) == (1, 3));
-    assert_eq!(fake.books().pings.load(SeqCst), 1);
+    assert_eq!(pool.stats().pings, 1);
     hand.advance(LIMIT);
-    eventually("and the others", || fake.books().pings.load(SeqCst) == 4);
+    eventually("and the others", || pool.stats().pings == 4);
     eventually("they are back", || pool.stats().idle == 3);
     assert_quarantined(&pool, Call::Ping, 1);
-    fake.open_gate();
+    server.let_go();
     eventually("it is evicted", || pool.stats().evictions.by(EvictionCause::PingFailed) == 1);
-    assert_recovered(&pool, &fake);
+    assert_recovered(&pool, &server);
 }
 
 #[test]
 fn resets_that_do_not_come_back_keep_no_other_reset_from_being_made() {
-    let fake = Fake::new();
-    let (pool, hand) = pool(&fake, |b| b);
+    let server = Stubborn::default();
+    let (pool, hand) = pool(&server, |b| b);
     open_all(&pool);
-    fake.on_reset(Mode::Hang);
+    server.hang_in(Call::Reset);
     let [mut first, mut second, mut third, held] = [(); 4].map(|()| pool.get().unwrap());
     (first.dirty, second.dirty, third.dirty) = (true, true, true);
     drop((first, second));
-    eventually("two hang", || fake.books().resets.load(SeqCst) == 2);
-    fake.on_reset(Mode::Ok);
+    eventually("two hang", || server.hanging() == 2);
+    server.hang_in(None);
     drop(third);
     eventually("the third is made", || pool.stats().idle == 1);
     let third = pool.get().unwrap();
@@ -237,20 +305,21 @@ fn resets_that_do_not_come_back_keep_no_other_reset_from_being_made() {
     hand.advance(LIMIT);
     assert_quarantined(&pool, Call::Reset, 2);
     drop((third, held));
-    fake.open_gate();
+    server.let_go();
     eventually("the others came late", || {
         pool.stats().evictions.by(EvictionCause::ResetFailed) == 2
     });
-    assert_recovered(&pool, &fake);
+    assert_recovered(&pool, &server);
 }
 
 #[test]
 fn a_close_that_does_not_come_back_keeps_no_other_close_from_being_made() {
-    let fake = Fake::new();
-    let (pool, hand) = pool(&fake, |b| b);
+    let server = Stubborn::default();
+    let (pool, hand) = pool(&server, |b| b);
     open_all(&pool);
-    fake.on_close(Mode::Hang);
+    server.hang_in(Call::Close);
     PooledConnection::condemn(pool.get().unwrap());
+    eventually("it hangs", || server.hanging() == 1);
     let held = [(); 3].map(|()| pool.get().unwrap());
     let [first, second, third] = held;
     let error = get_in_vain(&pool, &hand, || pool.stats().waiting == 1);
@@ -258,28 +327,29 @@ fn a_close_that_does_not_come_back_keeps_no_other_close_from_being_made() {
         panic!("{error}")
     };
     assert_eq!((counts.lent, counts.maintenance), (3, 1));
-    until_late(&pool, &hand, 1);
-    fake.on_close(Mode::Ok);
+    server.hang_in(None);
+    hand.advance(LIMIT);
     PooledConnection::condemn(first);
     PooledConnection::condemn(second);
     eventually("two are closed", || pool.stats().closes == 2 && pool.stats().vacant == 2);
     assert_quarantined(&pool, Call::Close, 1);
     let others = [(); 2].map(|()| pool.get().unwrap());
     drop((others, third));
-    fake.open_gate();
+    server.let_go();
     eventually("the third too", || pool.stats().closes == 3);
-    assert_recovered(&pool, &fake);
+    assert_recovered(&pool, &server);
 }
 
 /// Everything hangs on closes: a limit still is one, and who is to blame is said.
 #[test]
 fn a_borrower_is_told_when_all_slots_hang_in_the_manager() {
-    let fake = Fake::new();
-    let (pool, hand) = pool(&fake, |b| b.maintenance_concurrency(4));
+    let server = Stubborn::default();
+    let (pool, hand) = pool(&server, |b| b.maintenance_concurrency(4));
     open_all(&pool);
-    fake.on_close(Mode::Hang);
+    server.hang_in(Call::Close);
     [(); 4].map(|()| pool.get().unwrap()).into_iter().for_each(PooledConnection::condemn);
-    until_late(&pool, &hand, 4);
+    eventually("all hang", || server.hanging() == 4);
+    hand.advance(LIMIT);
     assert_quarantined(&pool, Call::Close, 4);
     let error = get_in_vain(&pool, &hand, || pool.stats().waiting == 1);
     let GetError::TimedOut { cause: Some(cause), counts, .. } = error else { panic!("{error}") };
@@ -287,9 +357,29 @@ fn a_borrower_is_told_when_all_slots_hang_in_the_manager() {
     assert_eq!(counts.quarantined, 4);
     let report = pool.close_within(Duration::ZERO);
     assert_eq!((report.unfinished, report.still_lent), (4, 0), "{report}");
-    fake.open_gate();
+    server.let_go();
     assert!(pool.close_within(LIMIT).is_complete());
-    assert_eq!(fake.books().alive(), 0);
+    assert_eq!(server.fake.books().alive(), 0);
+}
+
+/// The driver is trusted to honour its deadline, but not if that lies beyond the borrower's.
+#[test]
+fn a_borrower_with_less_time_than_a_ping_may_take_leaves_it_to_a_connector() {
+    let server = Stubborn::default();
+    let (pool, hand) = pool(&server, |b| b.health(PingOnBorrow::default()));
+    open_all(&pool);
+    hand.advance(SECOND);
+    server.hang_in(Call::Ping);
+    let error = get_in_vain(&pool, &hand, || server.hanging() == 1);
+    assert!(matches!(error, GetError::TimedOut { phase: Phase::Ping, .. }), "{error}");
+    server.hang_in(None);
+    // With time enough it does it itself.
+    drop(pool.get_timeout(LIMIT).unwrap());
+    hand.advance(LIMIT);
+    assert_quarantined(&pool, Call::Ping, 1);
+    server.let_go();
+    eventually("it is evicted", || pool.stats().evictions.by(EvictionCause::PingFailed) == 1);
+    assert_settled(&pool, server.fake.books());
 }
 
 // By the real clock, many at once
@@ -397,25 +487,5 @@ fn guards_that_are_out_while_everything_hangs_are_dropped_at_once() {
     // The fourth had nothing the matter with it.
     drop(pool.get().unwrap());
     fake.open_gate();
-    assert_settled(&pool, fake.books());
-}
-
-/// The driver is trusted to honour its deadline, but not if that lies beyond the borrower's.
-#[test]
-fn a_borrower_with_less_time_than_a_ping_may_take_leaves_it_to_a_connector() {
-    let fake = Fake::new();
-    let (pool, hand) = pool(&fake, |b| b.health(PingOnBorrow::default()));
-    open_all(&pool);
-    hand.advance(SECOND);
-    fake.on_ping(Mode::Hang);
-    let error = get_in_vain(&pool, &hand, || fake.books().pings.load(SeqCst) == 1);
-    assert!(matches!(error, GetError::TimedOut { phase: Phase::Ping, .. }), "{error}");
-    fake.on_ping(Mode::Ok);
-    // With time enough it does it itself.
-    drop(pool.get_timeout(LIMIT).unwrap());
-    hand.advance(LIMIT);
-    assert_quarantined(&pool, Call::Ping, 1);
-    fake.open_gate();
-    eventually("it is evicted", || pool.stats().evictions.by(EvictionCause::PingFailed) == 1);
     assert_settled(&pool, fake.books());
 }

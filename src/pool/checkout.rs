@@ -5,7 +5,7 @@
 
 use super::guard::PooledConnection;
 use super::job::{Appointment, Errand, Job, OutOfService};
-use super::shared::{Pooled, Raw, Slot, stats};
+use super::shared::{Pooled, Raw, Shared, Slot, stats};
 use super::tend::check;
 use super::within::within;
 use super::{connector, growth, verdict};
@@ -116,6 +116,25 @@ pub(crate) struct Slow<'a, M: Manager> {
     pub(crate) phase: &'a PhaseCell,
 }
 
+/// A wait, counted and timed however it ends: a thread whose time is up drops its checkout half-way.
+struct Waiting<'a, M: Manager> {
+    shared: &'a Shared<M>,
+    since: Tick,
+}
+
+impl<'a, M: Manager> Waiting<'a, M> {
+    fn begin(shared: &'a Shared<M>, since: Tick) -> Self {
+        shared.counters.waits.add();
+        Self { shared, since }
+    }
+}
+
+impl<M: Manager> Drop for Waiting<'_, M> {
+    fn drop(&mut self) {
+        self.shared.counters.wait_time.record(self.shared.clock.now().since(self.since));
+    }
+}
+
 /// What one attempt to get a slot came to.
 enum Attempt<M: Manager> {
     /// This connection, to be judged.
@@ -199,9 +218,9 @@ impl<M: Manager> Slow<'_, M> {
             growth::grow(raw);
             return Err(self.timed_out());
         }
-        shared.counters.waits.add();
+        let waiting = Waiting::begin(shared, now);
         let outcome = self.stand_in_line(ahead).await?;
-        shared.counters.wait_time.record(shared.clock.now().since(now));
+        drop(waiting);
         match outcome {
             Outcome::Granted(slot) => Ok(Attempt::Slot(slot)),
             Outcome::Closed => Err(GetError::Closed),
