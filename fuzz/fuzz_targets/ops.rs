@@ -1,7 +1,7 @@
 //! Operations on the public face of a pool, beside the twin that the property tests have.
 #![no_main]
 
-#[path = "../../tests/common/mod.rs"]
+#[path = "../../tests/common/fake.rs"]
 mod common;
 #[path = "../../tests/common/twin.rs"]
 mod twin;

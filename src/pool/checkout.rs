@@ -207,13 +207,7 @@ impl<M: Manager> Slow<'_, M> {
             return Err(GetError::Closed);
         }
         let now = shared.clock.now();
-        let fail_fast = shared.settings.load().fail_fast;
-        if shared.growth.outage.is_hopeless(now, fail_fast)
-            && growth::is_out(raw)
-            && let Some(error) = self.cannot_connect()
-        {
-            return Err(error);
-        }
+        self.look_for_hope(now)?;
         if self.deadline <= now {
             growth::grow(raw);
             return Err(self.timed_out());
@@ -230,6 +224,16 @@ impl<M: Manager> Slow<'_, M> {
         }
     }
 
+    /// Whether connecting has failed for good, it is too early to try again, and nothing is open.
+    fn look_for_hope(&self, now: Tick) -> Result<(), GetError<M::Error>> {
+        let shared = self.raw.context();
+        let fail_fast = shared.settings.load().fail_fast;
+        if !shared.growth.outage.is_hopeless(now, fail_fast) || !growth::is_out(self.raw) {
+            return Ok(());
+        }
+        self.cannot_connect().map_or(Ok(()), Err)
+    }
+
     async fn stand_in_line(&self, ahead: bool) -> Result<Outcome<Pooled<M>>, GetError<M::Error>> {
         let (raw, shared) = (self.raw, self.raw.context());
         // A thread looks at the clock itself; a task is woken by the housekeeper.
@@ -243,6 +247,8 @@ impl<M: Manager> Slow<'_, M> {
                     Ok(new) => {
                         let ticket = none.insert(new);
                         if !ticket.is_settled() {
+                            // Again: those in line may have been failed just before this one came.
+                            self.look_for_hope(shared.clock.now())?;
                             growth::grow(raw);
                             shared.ring_before(Tick(deadline));
                         }

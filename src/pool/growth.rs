@@ -224,11 +224,10 @@ pub(crate) fn is_superfluous<M: Manager>(raw: &Raw<M>) -> bool {
     is_superfluous
 }
 
-/// A connect that was begun at `begun` has become a connection, and somebody has it.
-pub(crate) fn opened<M: Manager>(raw: &Raw<M>, begun: Tick) {
+/// A connect has become a connection, and somebody has it.
+pub(crate) fn opened<M: Manager>(raw: &Raw<M>) {
     let shared = raw.context();
     shared.growth.release();
-    shared.growth.outage.succeeded(begun, shared.clock.now());
     shared.growth.widen(raw.gauges().waiting > 0, shared.settings.load().connect_concurrency);
 }
 

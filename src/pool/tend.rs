@@ -119,13 +119,15 @@ fn welcome<M: Manager>(
         Entry::newborn(connection, vacant.ledger(), shared.clock.now(), shared.generation());
     let occupied = vacant.fill(entry);
     shared.counters.connects.add();
+    // Before anybody has it: whoever comes next must not be told of old failures.
+    shared.growth.outage.succeeded(begun, shared.clock.now());
+    forget_failure(shared);
     if raw.take_debt() {
         Job::retire(occupied);
     } else {
         drop(occupied);
     }
-    growth::opened(raw, begun);
-    forget_failure(shared);
+    growth::opened(raw);
 }
 
 /// Puts a new cause in the place of the old one, whose destructor is foreign code.

@@ -240,11 +240,13 @@ impl House {
                     continue;
                 }
                 Behaviour::Reset => return reset_when_closed(stream),
-                _ => stream.write_all(format!("{reply}\n").as_bytes())?,
+                _ => {}
             }
+            // Counted first: whoever has read the reply finds it in the books.
             self.tally.commands.fetch_add(1, SeqCst);
             self.tally.pings.fetch_add(usize::from(verb == "ping"), SeqCst);
             self.tally.rollbacks.fetch_add(usize::from(verb == "rollback"), SeqCst);
+            stream.write_all(format!("{reply}\n").as_bytes())?;
             if reply == "denied" {
                 return Ok(());
             }

@@ -1,0 +1,212 @@
+//! Limits from a millisecond to a second, by the clock on the wall: those of a `get`, and those that the pool
+//! sets to the calls of an async driver. Longer ones are a matter of arithmetic, and tested under a mock clock.
+//!
+//! What the machine itself makes of such a limit is measured beside it: a bare `park_timeout`.
+
+use crate::Plan;
+use crate::common::{Fake, PLENTY, eventually};
+use crate::measure::{Row, Spread, ms, overshoot, runtime};
+use caliburn::health::PingOnBorrow;
+use caliburn::{AsyncManager, Builder, Deadline, Manager, Pool, PooledConnection};
+use std::convert::Infallible;
+use std::future::pending;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Limits in milliseconds, and how often each is tried.
+const GETS: [(u64, usize); 6] = [(1, 50), (2, 50), (5, 50), (10, 50), (100, 20), (1000, 5)];
+const CALLS: [(u64, usize); 3] = [(1, 50), (10, 30), (100, 10)];
+
+fn row(name: String, limit: Duration, took: &Spread, conditions: &str) -> Row {
+    let [median, p90, worst] =
+        [took.median(), took.at(0.9), took.longest()].map(|took| overshoot(took, limit));
+    let early = took.at(0.0) < limit;
+    let early = if early { format!("; earliest {:.3?}", took.at(0.0)) } else { String::new() };
+    Row::new(
+        name,
+        "within 5 %",
+        format!("median {median:+.1} %, worst {worst:+.1} %"),
+        worst <= 5.0 && overshoot(took.at(0.0), limit) >= -5.0,
+        format!("of {}, p90 {p90:+.1} %{early}; {conditions}", took.count()),
+    )
+}
+
+/// What a thread makes of the same limit that has nothing else to do.
+fn bare(limit: Duration, times: usize) -> String {
+    let park = |_| {
+        let begun = Instant::now();
+        let left = || limit.saturating_sub(begun.elapsed());
+        while !left().is_zero() {
+            thread::park_timeout(left());
+        }
+        begun.elapsed()
+    };
+    let took: Spread = (0..times).map(park).collect();
+    let [median, worst] = [took.median(), took.longest()].map(|took| overshoot(took, limit));
+    format!("a bare park_timeout: {median:+.1} %, {worst:+.1} %")
+}
+
+/// A pool of one connection, which is out.
+fn exhausted() -> (Pool<Fake>, PooledConnection<Fake>) {
+    let pool = Pool::builder(Fake::new()).max_size(1).min_size(1).wait_ready(PLENTY).build();
+    let pool = pool.expect("the fake connects");
+    let guard = pool.get().expect("a connection");
+    (pool, guard)
+}
+
+fn set<M: Manager>(pool: &Pool<M>, limit: Duration) {
+    pool.change(|settings| settings.connection_timeout = limit).expect("any limit will do");
+}
+
+pub(crate) fn threads(_: &Plan) -> Vec<Row> {
+    let (pool, _guard) = exhausted();
+    let one = |(millis, times)| {
+        let limit = ms(millis);
+        set(&pool, limit);
+        let get = |_| {
+            let begun = Instant::now();
+            assert!(pool.get().is_err(), "there is none");
+            begun.elapsed()
+        };
+        let took: Spread = (0..times).map(get).collect();
+        let name = format!("limit of get {limit:.0?}, a thread");
+        row(name, limit, &took, &bare(limit, times))
+    };
+    GETS.into_iter().map(one).collect()
+}
+
+pub(crate) fn tasks(_: &Plan) -> Vec<Row> {
+    let ((pool, _guard), runtime) = (exhausted(), runtime());
+    let one = |(millis, times)| {
+        let limit = ms(millis);
+        set(&pool, limit);
+        let pool = pool.clone();
+        let task = runtime.spawn(async move {
+            let mut took = Vec::new();
+            for _ in 0..times {
+                let begun = Instant::now();
+                assert!(pool.get_async().await.is_err(), "there is none");
+                took.push(begun.elapsed());
+            }
+            took
+        });
+        let took: Spread = runtime.block_on(task).expect("no panic").into_iter().collect();
+        let name = format!("limit of get {limit:.0?}, a task");
+        row(name, limit, &took, "tokio, two workers; woken by the housekeeper")
+    };
+    GETS.into_iter().map(one).collect()
+}
+
+/// Which call never comes back.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Call {
+    Connect,
+    Ping,
+    Reset,
+    Close,
+}
+
+/// A driver with a call that never comes back, and a note of how long it was let go on.
+#[derive(Clone)]
+struct Stuck {
+    call: Call,
+    ended: Arc<Mutex<Option<Duration>>>,
+}
+
+/// Runs until it is dropped.
+struct Stopwatch<'a>(&'a Stuck, Instant);
+
+impl Drop for Stopwatch<'_> {
+    fn drop(&mut self) {
+        self.0.ended.lock().expect("no panic").get_or_insert(self.1.elapsed());
+    }
+}
+
+impl Stuck {
+    async fn may_hang(&self, call: Call) {
+        if self.call == call {
+            let _stopwatch = Stopwatch(self, Instant::now());
+            pending::<()>().await;
+        }
+    }
+}
+
+impl Manager for Stuck {
+    type Connection = ();
+    type Error = Infallible;
+
+    fn needs_reset(&self, _: &mut ()) -> bool {
+        self.call == Call::Reset
+    }
+}
+
+impl AsyncManager for Stuck {
+    async fn connect(&self, _: &Deadline) -> Result<(), Infallible> {
+        self.may_hang(Call::Connect).await;
+        Ok(())
+    }
+
+    async fn ping(&self, _: &mut (), _: &Deadline) -> Result<(), Infallible> {
+        self.may_hang(Call::Ping).await;
+        Ok(())
+    }
+
+    async fn reset(&self, _: &mut (), _: &Deadline) -> Result<(), Infallible> {
+        self.may_hang(Call::Reset).await;
+        Ok(())
+    }
+
+    async fn close(&self, (): (), _: &Deadline) {
+        self.may_hang(Call::Close).await;
+    }
+}
+
+/// A pool of its own for each trial: a failure makes a pool wary.
+fn try_once(call: Call, builder: impl Fn(Stuck) -> Builder<Stuck>) -> Duration {
+    let stuck = Stuck { call, ended: Arc::default() };
+    let builder = builder(stuck.clone()).max_size(1).min_size(1);
+    let pool = if call == Call::Connect { builder } else { builder.wait_ready(PLENTY) };
+    let pool = pool.build().expect("it connects");
+    match call {
+        Call::Connect => {}
+        // It is not lent but given to a connector to be pinged.
+        Call::Ping => drop(pool.try_get().expect_err("it must be pinged")),
+        Call::Reset => drop(pool.get().expect("a connection")),
+        Call::Close => PooledConnection::condemn(pool.get().expect("a connection")),
+    }
+    let mut ended = None;
+    eventually("the call is given up", || {
+        thread::sleep(Duration::from_micros(300));
+        ended = *stuck.ended.lock().expect("no panic");
+        ended.is_some()
+    });
+    ended.unwrap_or_default()
+}
+
+pub(crate) fn calls(_: &Plan) -> Vec<Row> {
+    let runtime = runtime();
+    // As in a process with other pools, the housekeeper is there already.
+    let _other = exhausted();
+    let mut rows = Vec::new();
+    for call in [Call::Connect, Call::Ping, Call::Reset, Call::Close] {
+        for (millis, times) in CALLS {
+            let limit = ms(millis);
+            let builder = |stuck| {
+                let handle = runtime.handle().clone();
+                let builder = Pool::builder_async(stuck)
+                    .spawner(move |task| drop(handle.spawn(task)))
+                    .connect_timeout(limit)
+                    .ping_timeout(limit)
+                    .reset_timeout(limit)
+                    .close_timeout(limit);
+                // Only this one is to be pinged by anybody.
+                if call == Call::Ping { builder.health(PingOnBorrow::always()) } else { builder }
+            };
+            let took: Spread = (0..times).map(|_| try_once(call, builder)).collect();
+            let name = format!("limit of a {call:?} {limit:.0?}, async driver").to_lowercase();
+            rows.push(row(name, limit, &took, "on tokio; 1 s to 30 s: tests, mock clock"));
+        }
+    }
+    rows
+}

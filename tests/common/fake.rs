@@ -1,0 +1,391 @@
+//! A manager of fake connections that keeps its own books, for both kinds.
+#![allow(dead_code, unreachable_pub, missing_docs)]
+
+use caliburn::{AsyncManager, BlockingManager, Deadline, ErrorClass, Manager};
+use std::fmt;
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Condvar, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+/// Long enough for anything that must happen; a test that waits for so long has failed.
+pub const PLENTY: Duration = Duration::from_secs(20);
+
+/// The truth about all connections of one fake server, kept by the connections themselves.
+#[derive(Debug, Default)]
+pub struct Books {
+    pub attempts: AtomicUsize,
+    pub opened: AtomicUsize,
+    pub dropped: AtomicUsize,
+    pub pings: AtomicUsize,
+    pub resets: AtomicUsize,
+    /// The most connections that were ever open or opening at once.
+    pub most_open: AtomicUsize,
+    open: AtomicUsize,
+}
+
+impl Books {
+    /// Connections alive now.
+    pub fn alive(&self) -> usize {
+        self.opened.load(SeqCst) - self.dropped.load(SeqCst)
+    }
+
+    fn enter(&self) {
+        let open = self.open.fetch_add(1, SeqCst) + 1;
+        self.most_open.fetch_max(open, SeqCst);
+    }
+
+    fn leave(&self) {
+        self.open.fetch_sub(1, SeqCst);
+    }
+}
+
+/// What a fake call does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    #[default]
+    Ok,
+    Fail,
+    /// Fails with an error that [`Manager::classify`] calls permanent.
+    FailForGood,
+    Panic,
+    /// Never answers (tasks), or not before the gate is opened (threads).
+    Hang,
+}
+
+/// A gate that blocked fake calls wait behind.
+#[derive(Debug, Default)]
+struct Gate {
+    open: Mutex<bool>,
+    bell: Condvar,
+}
+
+/// A fake server. Clones are handles to the same.
+#[derive(Clone, Debug, Default)]
+pub struct Fake(Arc<State>);
+
+#[derive(Debug, Default)]
+pub struct State {
+    pub books: Arc<Books>,
+    connect: Mutex<Mode>,
+    ping: Mutex<Mode>,
+    reset: Mutex<Mode>,
+    close: Mutex<Mode>,
+    needs_reset: AtomicBool,
+    has_broken_panics: AtomicBool,
+    drop_panics: Arc<AtomicBool>,
+    ping_is_cancel_safe: AtomicBool,
+    /// Connections with a lower number are dead: their pings fail.
+    dead_below: AtomicU64,
+    next: AtomicU64,
+    gate: Gate,
+}
+
+/// A fake connection.
+#[derive(Debug)]
+pub struct Conn {
+    pub id: u64,
+    pub broken: bool,
+    pub dirty: bool,
+    /// For tests that use it.
+    pub value: u64,
+    books: Arc<Books>,
+    panics: Arc<AtomicBool>,
+}
+
+impl Drop for Conn {
+    fn drop(&mut self) {
+        self.books.dropped.fetch_add(1, SeqCst);
+        self.books.leave();
+        if self.panics.load(SeqCst) && !std::thread::panicking() {
+            panic!("a fake destructor panics");
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum FakeError {
+    Refused,
+    WrongPassword,
+}
+
+impl fmt::Display for FakeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Refused => "refused",
+            Self::WrongPassword => "wrong password",
+        })
+    }
+}
+
+impl std::error::Error for FakeError {}
+
+impl Fake {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub fn books(&self) -> &Books {
+        &self.0.books
+    }
+
+    pub fn on_connect(&self, mode: Mode) {
+        *self.0.connect.lock().unwrap() = mode;
+    }
+
+    pub fn on_ping(&self, mode: Mode) {
+        *self.0.ping.lock().unwrap() = mode;
+    }
+
+    pub fn on_reset(&self, mode: Mode) {
+        *self.0.reset.lock().unwrap() = mode;
+    }
+
+    pub fn on_close(&self, mode: Mode) {
+        *self.0.close.lock().unwrap() = mode;
+    }
+
+    /// `needs_reset` says yes for every connection, not only for dirty ones.
+    pub fn always_needs_reset(&self) {
+        self.0.needs_reset.store(true, SeqCst);
+    }
+
+    pub fn has_broken_panics(&self, yes: bool) {
+        self.0.has_broken_panics.store(yes, SeqCst);
+    }
+
+    pub fn destructors_panic(&self, yes: bool) {
+        self.0.drop_panics.store(yes, SeqCst);
+    }
+
+    pub fn pings_are_cancel_safe(&self) {
+        self.0.ping_is_cancel_safe.store(true, SeqCst);
+    }
+
+    /// The server restarts: all connections opened so far are dead.
+    pub fn kill_all(&self) {
+        self.0.dead_below.store(self.0.next.load(SeqCst), SeqCst);
+    }
+
+    /// Lets all hanging blocking calls go on, now and for ever.
+    pub fn open_gate(&self) {
+        *self.0.gate.open.lock().unwrap() = true;
+        self.0.gate.bell.notify_all();
+    }
+
+    fn outcome(mode: Mode) -> Result<(), FakeError> {
+        match mode {
+            Mode::Ok | Mode::Hang => Ok(()),
+            Mode::Fail => Err(FakeError::Refused),
+            Mode::FailForGood => Err(FakeError::WrongPassword),
+            Mode::Panic => panic!("the fake panics"),
+        }
+    }
+
+    fn block(&self, mode: Mode) {
+        if mode == Mode::Hang {
+            let mut open = self.0.gate.open.lock().unwrap();
+            while !*open {
+                open = self.0.gate.bell.wait(open).unwrap();
+            }
+        }
+    }
+
+    fn begin_connect(&self) -> (Mode, Opening) {
+        self.0.books.attempts.fetch_add(1, SeqCst);
+        self.0.books.enter();
+        (*self.0.connect.lock().unwrap(), Opening(Some(Arc::clone(&self.0.books))))
+    }
+
+    fn finish_connect(&self, mode: Mode, mut opening: Opening) -> Result<Conn, FakeError> {
+        Self::outcome(mode)?;
+        opening.0 = None;
+        self.0.books.opened.fetch_add(1, SeqCst);
+        Ok(Conn {
+            id: self.0.next.fetch_add(1, SeqCst),
+            broken: false,
+            dirty: false,
+            value: 0,
+            books: Arc::clone(&self.0.books),
+            panics: Arc::clone(&self.0.drop_panics),
+        })
+    }
+
+    fn begin_ping(&self, conn: &Conn) -> Mode {
+        self.0.books.pings.fetch_add(1, SeqCst);
+        let mode = *self.0.ping.lock().unwrap();
+        if mode == Mode::Ok && conn.id < self.0.dead_below.load(SeqCst) { Mode::Fail } else { mode }
+    }
+
+    fn begin_reset(&self, conn: &mut Conn) -> Mode {
+        self.0.books.resets.fetch_add(1, SeqCst);
+        conn.dirty = false;
+        *self.0.reset.lock().unwrap()
+    }
+}
+
+/// Counts a connect in flight as open, until it fails.
+struct Opening(Option<Arc<Books>>);
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        if let Some(books) = &self.0 {
+            books.leave();
+        }
+    }
+}
+
+impl Manager for Fake {
+    type Connection = Conn;
+    type Error = FakeError;
+
+    fn has_broken(&self, conn: &mut Conn) -> bool {
+        assert!(!self.0.has_broken_panics.load(SeqCst), "has_broken panics");
+        conn.broken
+    }
+
+    fn needs_reset(&self, conn: &mut Conn) -> bool {
+        conn.dirty || self.0.needs_reset.load(SeqCst)
+    }
+
+    fn classify(&self, error: &FakeError) -> ErrorClass {
+        match error {
+            FakeError::WrongPassword => ErrorClass::Permanent,
+            FakeError::Refused => ErrorClass::Passing,
+        }
+    }
+
+    fn ping_is_cancel_safe(&self) -> bool {
+        self.0.ping_is_cancel_safe.load(SeqCst)
+    }
+}
+
+impl BlockingManager for Fake {
+    fn connect(&self, _: &Deadline) -> Result<Conn, FakeError> {
+        let (mode, opening) = self.begin_connect();
+        self.block(mode);
+        self.finish_connect(mode, opening)
+    }
+
+    fn ping(&self, conn: &mut Conn, _: &Deadline) -> Result<(), FakeError> {
+        let mode = self.begin_ping(conn);
+        self.block(mode);
+        Self::outcome(mode)
+    }
+
+    fn reset(&self, conn: &mut Conn, _: &Deadline) -> Result<(), FakeError> {
+        let mode = self.begin_reset(conn);
+        self.block(mode);
+        Self::outcome(mode)
+    }
+
+    fn close(&self, conn: Conn, _: &Deadline) {
+        let mode = *self.0.close.lock().unwrap();
+        self.block(mode);
+        let _ = Self::outcome(mode);
+        drop(conn);
+    }
+}
+
+/// The same server behind an asynchronous driver.
+#[derive(Clone, Debug, Default)]
+pub struct AsyncFake(pub Fake);
+
+impl Manager for AsyncFake {
+    type Connection = Conn;
+    type Error = FakeError;
+
+    fn has_broken(&self, conn: &mut Conn) -> bool {
+        self.0.has_broken(conn)
+    }
+
+    fn needs_reset(&self, conn: &mut Conn) -> bool {
+        self.0.needs_reset(conn)
+    }
+
+    fn classify(&self, error: &FakeError) -> ErrorClass {
+        self.0.classify(error)
+    }
+
+    fn ping_is_cancel_safe(&self) -> bool {
+        self.0.ping_is_cancel_safe()
+    }
+}
+
+async fn hang(mode: Mode) {
+    yield_once().await;
+    if mode == Mode::Hang {
+        std::future::pending::<()>().await;
+    }
+}
+
+impl AsyncManager for AsyncFake {
+    async fn connect(&self, _: &Deadline) -> Result<Conn, FakeError> {
+        let (mode, opening) = self.0.begin_connect();
+        hang(mode).await;
+        self.0.finish_connect(mode, opening)
+    }
+
+    async fn ping(&self, conn: &mut Conn, _: &Deadline) -> Result<(), FakeError> {
+        let mode = self.0.begin_ping(conn);
+        hang(mode).await;
+        Fake::outcome(mode)
+    }
+
+    async fn reset(&self, conn: &mut Conn, _: &Deadline) -> Result<(), FakeError> {
+        let mode = self.0.begin_reset(conn);
+        hang(mode).await;
+        Fake::outcome(mode)
+    }
+
+    async fn close(&self, conn: Conn, _: &Deadline) {
+        let mode = *self.0.0.close.lock().unwrap();
+        hang(mode).await;
+        let _ = Fake::outcome(mode);
+        drop(conn);
+    }
+}
+
+/// Pending once.
+pub async fn yield_once() {
+    let mut yielded = false;
+    std::future::poll_fn(|cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Polls once with a waker that does nothing.
+pub fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    std::pin::Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Waits until `is_so`, looking every now and then; fails after [`PLENTY`].
+#[track_caller]
+pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + PLENTY;
+    while !is_so() {
+        assert!(std::time::Instant::now() < deadline, "never happened: {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// The accounts agree, once all is at rest: no slot is lost, and the pool's figures are the server's.
+#[track_caller]
+pub fn assert_settled<M: Manager>(pool: &caliburn::Pool<M>, books: &Books) {
+    eventually("the accounts agree", || {
+        let stats = pool.stats();
+        let slots = stats.idle + stats.lent + stats.vacant + stats.retired;
+        let is_at_rest =
+            stats.opening + stats.maintenance + stats.waiting + stats.waiter_nodes == 0;
+        is_at_rest
+            && slots == stats.capacity
+            && stats.size == books.alive()
+            && stats.checkouts == stats.returns + stats.lent as u64
+    });
+}
