@@ -93,6 +93,12 @@ impl EvictionCause {
         Self::PoolClosed,
     ];
 
+    /// The connection cannot be talked to any more. It is dropped without being
+    /// [closed](crate::BlockingManager::close).
+    pub const fn is_broken(self) -> bool {
+        matches!(self, Self::Broken | Self::PingFailed | Self::PingCancelled | Self::ResetFailed)
+    }
+
     /// Words for a report.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -98,7 +98,8 @@ pub trait BlockingManager: Manager {
         Ok(())
     }
 
-    /// Says goodbye. By default the connection is dropped.
+    /// Says goodbye. By default the connection is dropped; one that is
+    /// [broken](crate::EvictionCause::is_broken) always is, as a goodbye would reach nobody.
     fn close(&self, connection: Self::Connection, deadline: &Deadline) {
         let _ = deadline;
         drop(connection);

@@ -427,12 +427,15 @@ fn a_manager_that_never_returns_keeps_neither_borrowers_nor_those_who_close_or_d
         let mut held = (call > 0).then(|| pool.get_timeout(PLENTY).unwrap());
         on(&fake, Mode::Hang);
         if let Some(conn) = &mut held {
-            (conn.dirty, conn.broken) = (call == 2, call == 3);
+            conn.dirty = call == 2;
             if call == 1 {
                 PooledConnection::suspect(conn);
             }
         }
-        drop(held);
+        match held {
+            Some(conn) if call == 3 => PooledConnection::condemn(conn),
+            held => drop(held),
+        }
         eventually("it hangs", || {
             // What nobody waits for any more may not have been begun.
             let _ = pool.get();

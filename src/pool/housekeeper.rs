@@ -5,7 +5,7 @@
 
 use super::shared::Raw;
 use super::sweep;
-use crate::clock::{Clock, Tick};
+use crate::clock::Clock;
 use crate::manager::Manager;
 use crate::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, thread};
 use std::io;
@@ -15,8 +15,10 @@ use std::time::Duration;
 /// The longest sleep: how far the coarse tick may lag, and the safety net under every ring.
 const PERIOD: Duration = Duration::from_millis(25);
 
-/// The least time between two waits for a deadline that are spent awake.
-const PUNCTUAL_ONCE_IN: Duration = Duration::from_millis(1);
+/// The last moments before a deadline are spent awake, or it would be met late. So much of all time may go
+/// there, and so much may be saved up; deadlines beyond that bear the delay.
+const AWAKE_SHARE: u32 = 20;
+const MOST_CREDIT: Duration = Duration::from_millis(1);
 
 /// A pool as the housekeeper sees it.
 pub(crate) trait Household: Send + Sync {
@@ -63,7 +65,7 @@ pub(crate) fn take_on(pool: Weak<dyn Household>) -> io::Result<thread::Thread> {
 fn keep_house() {
     let clock = Clock::real();
     let mut pools = Vec::new();
-    let mut punctual_at = Tick::default();
+    let (mut credit, mut credited_at) = (Duration::ZERO, clock.now());
     loop {
         pools.append(&mut lock().newcomers);
         let begun = clock.now();
@@ -84,14 +86,15 @@ fn keep_house() {
             continue;
         }
         let until = begun + sleep;
+        credit = MOST_CREDIT.min(credit + begun.since(credited_at) / AWAKE_SHARE);
+        credited_at = begun;
         match clock.nap(until) {
-            // Punctual for one deadline, and the next one soon after has to bear some delay: waiting for each
-            // awake would take up a core.
-            Duration::ZERO if begun.since(punctual_at) >= PUNCTUAL_ONCE_IN => {
+            Duration::ZERO if clock.until(until) <= credit => {
+                let from = clock.now();
                 while clock.now() < until {
                     thread::yield_now();
                 }
-                punctual_at = until;
+                credit = credit.saturating_sub(clock.now().since(from));
             }
             Duration::ZERO => thread::park_timeout(clock.until(until)),
             nap => thread::park_timeout(nap),

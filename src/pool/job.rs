@@ -40,8 +40,8 @@ impl<M: Manager> Lane<M> {
 
 /// What to do with an open connection.
 pub(crate) enum Task {
-    /// Close it. If `retire`, its slot goes out of use.
-    Close { retire: bool },
+    /// Close it: with a goodbye, unless it is `broken`. If `retire`, its slot goes out of use.
+    Close { retire: bool, broken: bool },
     /// Reset it, then put it back.
     Reset,
     /// Ping it, then put it back, or hand it to the one who has an appointment.
@@ -214,13 +214,13 @@ impl<M: Manager> Job<M> {
     /// Has the connection closed. Takes no lock, allocates nothing and waits for nobody.
     pub(crate) fn close(slot: Slot<M>, cause: EvictionCause) {
         slot.pool().context().count_eviction(cause);
-        Self::tend(slot, Task::Close { retire: false });
+        Self::tend(slot, Task::Close { retire: false, broken: cause.is_broken() });
     }
 
     /// The same, and its slot goes out of use; the caller has taken a unit of the debt.
     pub(crate) fn retire(slot: Slot<M>) {
         slot.pool().context().count_eviction(EvictionCause::Surplus);
-        Self::tend(slot, Task::Close { retire: true });
+        Self::tend(slot, Task::Close { retire: true, broken: false });
     }
 
     pub(crate) fn reset(slot: Slot<M>) {

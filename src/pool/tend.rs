@@ -26,7 +26,7 @@ pub(crate) async fn perform<M: Manager>(raw: &Arc<Raw<M>>, job: Job<M>) {
                 return raw.context().ring();
             }
         }
-        Job::Tend(slot, Task::Close { retire }) => close(raw, slot, retire).await,
+        Job::Tend(slot, Task::Close { retire, broken }) => close(raw, slot, retire, broken).await,
         Job::Tend(slot, Task::Reset) => reset(raw, slot).await,
         Job::Tend(slot, Task::Ping(appointment)) => ping(raw, slot, appointment).await,
     }
@@ -189,14 +189,19 @@ fn note_failure<M: Manager>(
     if is_permanent { News::Permanent } else { News::Passing }
 }
 
-async fn close<M: Manager>(raw: &Arc<Raw<M>>, slot: OutOfService<M>, retire: bool) {
+async fn close<M: Manager>(raw: &Arc<Raw<M>>, slot: OutOfService<M>, retire: bool, broken: bool) {
     let shared = raw.context();
     let Some(slot) = slot.end() else { return };
     let (vacant, entry) = slot.vacate();
     let leaving = Leaving::new(vacant, retire);
     let Some(ledger) = leaving.vacant.as_ref().map(Vacant::ledger) else { return };
     let (deadline, _noted) = begin(shared, ledger, Call::Close, Behalf::Upkeep);
-    let goodbye = shared.driver.close(&shared.manager, entry.connection, &deadline);
+    let goodbye = if broken {
+        // It would reach nobody, and in an outage keep the slot from the next attempt.
+        Box::pin(async move { drop(entry.connection) })
+    } else {
+        shared.driver.close(&shared.manager, entry.connection, &deadline)
+    };
     // Nothing hangs on how it ends: the connection is gone.
     let _ = call(shared, &deadline, goodbye).await;
     shared.counters.closes.add();
