@@ -2,6 +2,7 @@
 //! truth, after Gil Tene's HDR histogram.
 
 use crate::sync::{AtomicU64, Ordering};
+use std::fmt;
 use std::time::Duration;
 
 /// Steps to a doubling, as a power of two.
@@ -60,10 +61,22 @@ impl std::fmt::Debug for Recorder {
 }
 
 /// How often which duration was seen.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Histogram {
     buckets: Vec<u64>,
     max: u64,
+}
+
+/// In short, not bucket by bucket.
+impl fmt::Debug for Histogram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Histogram")
+            .field("count", &self.count())
+            .field("p50", &self.quantile(0.5))
+            .field("p99", &self.quantile(0.99))
+            .field("max", &self.max())
+            .finish()
+    }
 }
 
 impl Histogram {
