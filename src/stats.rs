@@ -8,7 +8,7 @@ mod ledger;
 
 pub use histogram::Histogram;
 pub(crate) use histogram::Recorder;
-pub(crate) use ledger::{Behalf, Ledger, Noted};
+pub(crate) use ledger::{Behalf, Ledger, Noted, Running};
 pub use ledger::{Call, Holder, Overrun};
 
 use crate::error::Counts;

@@ -193,7 +193,8 @@ pub(crate) fn not_ready<M: Manager>(raw: &Raw<M>) -> NotReady<M::Error> {
     NotReady { open, wanted: open + missing, cause: raw.context().last_connect_failure.load_full() }
 }
 
-/// Whether the caller's connect in flight is not needed any more. If so he must give it up and [say so](Growth::end_sparing).
+/// Whether the caller's connect in flight is not needed any more. If so he must give it up and
+/// [say so](Growth::end_sparing).
 pub(crate) fn is_superfluous<M: Manager>(raw: &Raw<M>) -> bool {
     let growth = &raw.context().growth;
     let now = raw.context().clock.now();

@@ -9,7 +9,12 @@ use super::outage::TAKING_LONG;
 use super::shared::Raw;
 use crate::clock::Tick;
 use crate::manager::Manager;
-use crate::stats::{Behalf, Call, Overrun};
+use crate::stats::{Behalf, Call, Ledger, Overrun, Running};
+
+/// All calls under way: one look at each slot.
+fn running<M: Manager>(raw: &Raw<M>) -> impl Iterator<Item = Running> {
+    raw.ledgers().filter_map(Ledger::running)
+}
 
 /// How many calls are late.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,8 +31,7 @@ impl Late {
     /// One look at all slots.
     pub(crate) fn now<M: Manager>(raw: &Raw<M>, now: Tick) -> Self {
         let mut late = Self::default();
-        let running = raw.ledgers().filter_map(|ledger| ledger.running());
-        for call in running.filter(|call| call.limit <= now) {
+        for call in running(raw).filter(|call| call.is_late(now)) {
             match call.call {
                 Call::Connect => late.connects += 1,
                 _ => late.tending += 1,
@@ -52,11 +56,9 @@ impl Stuck {
     /// One look at all slots.
     pub(crate) fn now<M: Manager>(raw: &Raw<M>, now: Tick) -> Self {
         let mut stuck = Self::default();
-        // Not before the connects have had some time is it worth looking.
         let outage = &raw.context().growth.outage;
-        let running = raw.ledgers().filter_map(|ledger| ledger.running());
-        for call in running.filter(|call| call.call == Call::Connect) {
-            let is_late = call.limit <= now;
+        for call in running(raw).filter(|call| call.call == Call::Connect) {
+            let is_late = call.is_late(now);
             let is_old = is_late || now.since(call.begun) >= TAKING_LONG;
             stuck.old += usize::from(is_old);
             stuck.lost += usize::from(is_late || is_old && outage.is_old_news(call.begun));
@@ -67,17 +69,14 @@ impl Stuck {
 
 /// Whether a connect begun before that moment may still succeed.
 pub(crate) fn has_elder<M: Manager>(raw: &Raw<M>, begun: Tick, now: Tick) -> bool {
-    raw.ledgers()
-        .filter_map(|ledger| ledger.running())
-        .any(|call| call.call == Call::Connect && call.begun < begun && call.limit > now)
+    running(raw).any(|call| call.call == Call::Connect && call.begun < begun && !call.is_late(now))
 }
 
 /// For the operator.
 pub(crate) fn overruns<M: Manager>(raw: &Raw<M>) -> Vec<Overrun> {
     let now = raw.context().clock.now();
-    raw.ledgers()
-        .filter_map(|ledger| ledger.running())
-        .filter(|call| call.limit <= now)
+    running(raw)
+        .filter(|call| call.is_late(now))
         .map(|call| Overrun { call: call.call, since: now.since(call.begun) })
         .collect()
 }

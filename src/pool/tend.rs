@@ -5,7 +5,7 @@ use super::job::{Appointment, Errand, Job, OutOfService, Replaces, Task};
 use super::outage::Permit;
 use super::quarantine::has_elder;
 use super::shared::{Entry, Pooled, Raw, Shared, Slot};
-use super::within::{Caught, within};
+use super::within::{Caught, let_go, within};
 use crate::clock::{Deadline, Tick};
 use crate::error::ManagerError;
 use crate::health::EvictionCause;
@@ -15,6 +15,7 @@ use crate::stats::{Behalf, Call, Ledger, Noted};
 use crate::sync::Arc;
 use arc_swap::ArcSwapOption;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 /// One job, whatever comes of it.
 pub(crate) async fn perform<M: Manager>(raw: &Arc<Raw<M>>, job: Job<M>) {
@@ -42,22 +43,24 @@ struct InFlight<M: Manager> {
 
 impl<M: Manager> InFlight<M> {
     /// It has failed.
-    fn fail(mut self, raw: &Raw<M>) {
-        if let Some(slot) = self.slot.take() {
-            slot.give_back();
-            raw.context().growth.release();
-        }
+    fn fail(mut self) {
+        self.slot.take().into_iter().for_each(count_off);
     }
+}
+
+/// The slot first: see `growth`.
+fn count_off<M: Manager>(slot: Vacant<Pooled<M>>) {
+    let raw = slot.keep_alive();
+    slot.give_back();
+    raw.context().growth.release();
 }
 
 impl<M: Manager> Drop for InFlight<M> {
     fn drop(&mut self) {
         let Some(slot) = self.slot.take() else { return };
-        let raw = slot.keep_alive();
-        let shared = raw.context();
+        let shared = slot.pool().context();
         shared.growth.outage.call_off(self.permit, shared.clock.now());
-        slot.give_back();
-        shared.growth.release();
+        count_off(slot);
     }
 }
 
@@ -77,14 +80,12 @@ async fn open<M: Manager>(
         shared.growth.end_sparing();
         return false;
     }
-    let begun = shared.clock.now();
-    let result = {
-        let Some(ledger) = slot.slot.as_ref().map(Vacant::ledger) else { return true };
-        let deadline = Deadline::at(&shared.clock, begun + slot.permit.limit);
-        let _noted = ledger.call(Call::Connect, Behalf::Borrowers, begun, deadline.moment());
-        flatten(call(shared, &deadline, shared.driver.connect(&shared.manager, &deadline)).await)
-    };
-    match result {
+    let Some(ledger) = slot.slot.as_ref().map(Vacant::ledger) else { return true };
+    let limit = slot.permit.limit;
+    let (begun, deadline, noted) = begin(shared, ledger, Call::Connect, Behalf::Borrowers, limit);
+    let result = call(shared, &deadline, shared.driver.connect(&shared.manager, &deadline)).await;
+    drop(noted);
+    match flatten(result) {
         Ok(connection) => {
             let Some(vacant) = slot.slot.take() else { return true };
             welcome(raw, vacant, connection, begun);
@@ -95,7 +96,7 @@ async fn open<M: Manager>(
         }
         Err(error) => {
             let news = note_failure(raw, error, begun, slot.permit);
-            slot.fail(raw);
+            slot.fail();
             match news {
                 News::Permanent => raw.fail_all(),
                 News::Passing => fail_the_impatient(raw),
@@ -132,14 +133,20 @@ fn welcome<M: Manager>(
 
 /// Puts a new cause in the place of the old one, whose destructor is foreign code.
 fn replace<E>(cause: &ArcSwapOption<ManagerError<E>>, new: Option<Arc<ManagerError<E>>>) {
-    let old = cause.swap(new);
-    let _ = catch_unwind(AssertUnwindSafe(|| drop(old)));
+    let_go(cause.swap(new));
+}
+
+/// There is no cause any more. In good times there was none, and nothing is written.
+fn forget<E>(cause: &ArcSwapOption<ManagerError<E>>) {
+    if cause.load().is_some() {
+        replace(cause, None);
+    }
 }
 
 /// Connecting works again, unless there are doubts.
 fn forget_failure<M: Manager>(shared: &Shared<M>) {
-    if !shared.growth.outage.is_failing() && shared.last_connect_failure.load().is_some() {
-        replace(&shared.last_connect_failure, None);
+    if !shared.growth.outage.is_failing() {
+        forget(&shared.last_connect_failure);
     }
 }
 
@@ -173,7 +180,7 @@ fn note_failure<M: Manager>(
     let is_none =
         shared.growth.outage.is_old_news(begun) || (had_little_time && has_elder(raw, begun, now));
     if is_none {
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(error)));
+        let_go(error);
         return News::None;
     }
     let is_permanent = match &error {
@@ -195,7 +202,8 @@ async fn close<M: Manager>(raw: &Arc<Raw<M>>, slot: OutOfService<M>, retire: boo
     let (vacant, entry) = slot.vacate();
     let leaving = Leaving::new(vacant, retire);
     let Some(ledger) = leaving.vacant.as_ref().map(Vacant::ledger) else { return };
-    let (deadline, _noted) = begin(shared, ledger, Call::Close, Behalf::Upkeep);
+    let limit = shared.settings.load().close_timeout;
+    let (_, deadline, _noted) = begin(shared, ledger, Call::Close, Behalf::Upkeep, limit);
     let goodbye = if broken {
         // It would reach nobody, and in an outage keep the slot from the next attempt.
         Box::pin(async move { drop(entry.connection) })
@@ -233,7 +241,8 @@ async fn reset<M: Manager>(raw: &Arc<Raw<M>>, mut slot: OutOfService<M>) {
     let shared = raw.context();
     let Some(occupied) = slot.slot() else { return };
     let (entry, ledger, _) = occupied.parts();
-    let (deadline, noted) = begin(shared, ledger, Call::Reset, Behalf::Borrowers);
+    let limit = shared.settings.load().reset_timeout;
+    let (_, deadline, noted) = begin(shared, ledger, Call::Reset, Behalf::Borrowers, limit);
     let future = shared.driver.reset(&shared.manager, &mut entry.connection, &deadline);
     let result = call(shared, &deadline, future).await;
     drop(noted);
@@ -265,12 +274,13 @@ async fn ping<M: Manager>(
 /// Pings. The connection comes back if it answered; if not, it is on its way to be closed.
 pub(crate) async fn check<M: Manager>(raw: &Raw<M>, mut slot: OutOfService<M>) -> Option<Slot<M>> {
     let shared = raw.context();
-    let (behalf, begun) = (slot.behalf(), shared.clock.now());
+    let behalf = slot.behalf();
     slot.is_being_pinged();
     let generation = shared.generation();
     shared.counters.pings.add();
     let (entry, ledger, _) = slot.slot()?.parts();
-    let (deadline, noted) = begin(shared, ledger, Call::Ping, behalf);
+    let limit = shared.settings.load().ping_timeout;
+    let (begun, deadline, noted) = begin(shared, ledger, Call::Ping, behalf, limit);
     let future = shared.driver.ping(&shared.manager, &mut entry.connection, &deadline);
     let result = flatten(call(shared, &deadline, future).await);
     drop(noted);
@@ -284,9 +294,7 @@ pub(crate) async fn check<M: Manager>(raw: &Raw<M>, mut slot: OutOfService<M>) -
             entry.ping_due = false;
             shared.growth.outage.answered(entry.info.born);
             forget_failure(shared);
-            if shared.last_ping_failure.load().is_some() {
-                replace(&shared.last_ping_failure, None);
-            }
+            forget(&shared.last_ping_failure);
             return Some(slot);
         }
         Err(failure) => failure,
@@ -322,24 +330,19 @@ fn flatten<T, E>(result: Result<Result<T, E>, Interrupted>) -> Result<T, Manager
     }
 }
 
-/// Fixes a call's limit and notes it beside the slot, for those who look for calls that overrun.
+/// Notes beside the slot that a call begins now and when it should be over, for those who look for calls that
+/// overrun.
 fn begin<'a, M: Manager>(
     shared: &Shared<M>,
     ledger: &'a Ledger,
     call: Call,
     behalf: Behalf,
-) -> (Deadline, Noted<'a>) {
-    let settings = shared.settings.load();
-    let limit = match call {
-        Call::Connect => settings.connect_timeout,
-        Call::Ping => settings.ping_timeout,
-        Call::Reset => settings.reset_timeout,
-        Call::Close => settings.close_timeout,
-    };
+    limit: Duration,
+) -> (Tick, Deadline, Noted<'a>) {
     let begun = shared.clock.now();
     let deadline = Deadline::at(&shared.clock, begun + limit);
     let noted = ledger.call(call, behalf, begun, deadline.moment());
-    (deadline, noted)
+    (begun, deadline, noted)
 }
 
 /// Drives a manager's call: a panic ends it, and so does its deadline, unless it blocks the thread.

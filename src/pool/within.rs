@@ -26,6 +26,11 @@ pub(crate) async fn within<M: Manager, F: Future>(
     .await
 }
 
+/// Drops what is not ours: its destructor may panic.
+pub(crate) fn let_go<T>(foreign: T) {
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(foreign)));
+}
+
 /// A future of a manager's. If it panics, its output is the message; if its destructor does, so be it.
 pub(crate) struct Caught<F>(Option<Pin<Box<F>>>)
 where
@@ -37,8 +42,7 @@ impl<F: Future + ?Sized> Caught<F> {
     }
 
     fn end(&mut self) {
-        let future = self.0.take();
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(future)));
+        let_go(self.0.take());
     }
 }
 

@@ -157,7 +157,14 @@ pub(crate) struct Running {
     pub(crate) call: Call,
     pub(crate) behalf: Behalf,
     pub(crate) begun: Tick,
-    pub(crate) limit: Tick,
+    limit: Tick,
+}
+
+impl Running {
+    /// It has outlived its limit.
+    pub(crate) fn is_late(&self, now: Tick) -> bool {
+        self.limit <= now
+    }
 }
 
 /// When a call was begun, and its limit, which is zero if none runs.
