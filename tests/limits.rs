@@ -7,83 +7,16 @@ use caliburn::{
     BlockingManager, Builder, Clock, Deadline, GetError, Manager, ManagerError, MockClock, Phase,
     PingOn, Pool, PooledConnection,
 };
+use common::scene::Scene;
 use common::*;
 use std::error::Error;
-use std::pin::Pin;
 use std::sync::atomic::Ordering::SeqCst;
-use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
-
-type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-/// A pool whose calls into the manager are polled when the test says so, under a clock that it turns.
-struct Scene {
-    fake: Fake,
-    pool: Pool<AsyncFake>,
-    tasks: Arc<Mutex<Vec<Task>>>,
-    hand: MockClock,
-}
-
-impl Scene {
-    fn new(more: impl FnOnce(Builder<AsyncFake>) -> Builder<AsyncFake>) -> Self {
-        Self::of(Fake::new(), more)
-    }
-
-    fn of(fake: Fake, more: impl FnOnce(Builder<AsyncFake>) -> Builder<AsyncFake>) -> Self {
-        let (clock, hand) = Clock::mock();
-        let tasks = Arc::<Mutex<Vec<Task>>>::default();
-        let spawned = tasks.clone();
-        let builder = Pool::builder_async(AsyncFake(fake.clone()))
-            .max_size(1)
-            .idle_timeout(None)
-            .clock(clock)
-            .spawner(move |task| spawned.lock().unwrap().push(task));
-        let pool = more(builder).build().unwrap();
-        Self { fake, pool, tasks, hand }
-    }
-
-    /// Has all that can be done now done.
-    fn settle(&self) {
-        for _ in 0..6 {
-            self.pool.maintain();
-            let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap());
-            tasks.retain_mut(|task| poll_once(task).is_pending());
-            self.tasks.lock().unwrap().append(&mut tasks);
-        }
-    }
-
-    fn advance(&self, by: Duration) {
-        self.hand.advance(by);
-        self.settle();
-    }
-
-    #[track_caller]
-    fn until(&self, what: &str, mut is_so: impl FnMut() -> bool) {
-        eventually(what, || {
-            self.settle();
-            is_so()
-        });
-    }
-
-    #[track_caller]
-    fn lent(&self) -> PooledConnection<AsyncFake> {
-        let mut get = Box::pin(self.pool.get_async());
-        let mut lent = None;
-        self.until("a connection is lent", || match poll_once(&mut get) {
-            Poll::Ready(connection) => {
-                lent = Some(connection.unwrap());
-                true
-            }
-            Poll::Pending => false,
-        });
-        lent.unwrap()
-    }
-}
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Limit {
@@ -107,8 +40,9 @@ fn assert_ends_at_its_own(limit: Limit, own: Duration, others: Duration) {
     if limit == Limit::Connect {
         fake.on_connect(Mode::Hang);
     }
-    let scene = Scene::of(fake, |builder| {
+    let scene = Scene::of(fake, 1, |builder| {
         builder
+            .idle_timeout(None)
             .min_size(1)
             .connection_timeout(limit_of(Limit::Wait))
             .connect_timeout(limit_of(Limit::Connect))
@@ -254,7 +188,9 @@ fn row_32_limits_of_nothing_a_microsecond_and_a_millisecond_are_honest_on_both_f
 #[test]
 fn a_get_leaves_at_its_limit_and_the_call_it_hoped_for_goes_on_to_its_own() {
     // A connect: the next borrower may have what it comes to.
-    let scene = Scene::new(|builder| builder.connection_timeout(SECOND).connect_timeout(HOUR));
+    let scene = Scene::new(1, |builder| {
+        builder.idle_timeout(None).connection_timeout(SECOND).connect_timeout(HOUR)
+    });
     scene.fake.on_connect(Mode::Hang);
     let mut get = Box::pin(scene.pool.get_async());
     assert!(poll_once(&mut get).is_pending());
@@ -270,8 +206,12 @@ fn a_get_leaves_at_its_limit_and_the_call_it_hoped_for_goes_on_to_its_own() {
     assert_eq!((scene.pool.stats().opening, scene.pool.stats().connect_failures), (1, 0));
 
     // A ping: the same.
-    let scene = Scene::new(|builder| {
-        builder.connection_timeout(SECOND).ping_timeout(HOUR).health(PingOnBorrow::default())
+    let scene = Scene::new(1, |builder| {
+        builder
+            .idle_timeout(None)
+            .connection_timeout(SECOND)
+            .ping_timeout(HOUR)
+            .health(PingOnBorrow::default())
     });
     drop(scene.lent());
     scene.advance(SECOND);
@@ -350,8 +290,12 @@ fn row_60a_ten_dead_connections_whose_pings_take_long_do_not_keep_a_borrower_bey
 /// many; others add connects and pings to the wait. Here gauges are what is there.
 #[test]
 fn row_60_the_gauges_are_the_truth_after_timeouts_cancellations_and_failures() {
-    let scene = Scene::new(|builder| {
-        builder.max_size(4).connection_timeout(SECOND).health(PingOnBorrow::default())
+    let scene = Scene::new(1, |builder| {
+        builder
+            .idle_timeout(None)
+            .max_size(4)
+            .connection_timeout(SECOND)
+            .health(PingOnBorrow::default())
     });
     for round in 0..40 {
         let mut gets: Vec<_> = (0..6).map(|_| Box::pin(scene.pool.get_async())).collect();
@@ -393,7 +337,7 @@ fn row_60_the_gauges_are_the_truth_after_timeouts_cancellations_and_failures() {
 
 #[test]
 fn row_60_the_time_of_waits_is_kept_apart_from_that_of_pings() {
-    let scene = Scene::new(|builder| builder.health(PingOnBorrow::default()));
+    let scene = Scene::new(1, |builder| builder.idle_timeout(None).health(PingOnBorrow::default()));
     drop(scene.lent());
     let before = scene.pool.stats().wait_time.count();
     scene.advance(SECOND);

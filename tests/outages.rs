@@ -7,90 +7,18 @@ use caliburn::health::{
     ConnectionInfo, EvictionCause, HealthStrategy, PeriodicSweep, PingOnBorrow, Suspicion, Verdict,
 };
 use caliburn::{
-    AsyncManager, BuildError, Builder, Clock, Deadline, GetError, Manager, ManagerError, MockClock,
-    Pool, PooledConnection,
+    AsyncManager, BuildError, Clock, Deadline, GetError, Manager, ManagerError, MockClock, Pool,
+    PooledConnection,
 };
+use common::scene::{Get, STEP, Scene};
 use common::*;
-use std::cell::Cell;
 use std::collections::HashSet;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 const SECOND: Duration = Duration::from_secs(1);
-const STEP: Duration = Duration::from_millis(25);
-
-type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
-type Got = Result<PooledConnection<AsyncFake>, GetError<FakeError>>;
-type Get<'a> = Pin<Box<dyn Future<Output = Got> + Send + 'a>>;
-
-/// A pool whose calls into the manager are polled when the test says so, under a clock that it turns.
-struct Scene {
-    fake: Fake,
-    pool: Pool<AsyncFake>,
-    tasks: Arc<Mutex<Vec<Task>>>,
-    hand: MockClock,
-    /// The most connects seen in flight at once.
-    most: Cell<usize>,
-}
-
-impl Scene {
-    fn new(size: usize, more: impl FnOnce(Builder<AsyncFake>) -> Builder<AsyncFake>) -> Self {
-        let (clock, hand) = Clock::mock();
-        let (fake, tasks) = (Fake::new(), Arc::<Mutex<Vec<Task>>>::default());
-        let spawned = tasks.clone();
-        let builder = Pool::builder_async(AsyncFake(fake.clone()))
-            .max_size(size)
-            .clock(clock)
-            .spawner(move |task| spawned.lock().unwrap().push(task));
-        Self { fake, pool: more(builder).build().unwrap(), tasks, hand, most: Cell::new(0) }
-    }
-
-    /// Has all that can be done now done.
-    fn settle(&self) {
-        for _ in 0..3 {
-            self.pool.maintain();
-            self.most.set(self.most.get().max(self.pool.stats().opening));
-            let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap());
-            tasks.retain_mut(|task| poll_once(task).is_pending());
-            self.tasks.lock().unwrap().append(&mut tasks);
-        }
-    }
-
-    /// A fortieth of a second passes.
-    fn step(&self) {
-        self.hand.advance(STEP);
-        self.settle();
-    }
-
-    fn get(&self) -> Get<'_> {
-        Box::pin(self.pool.get_async())
-    }
-
-    fn attempts(&self) -> usize {
-        self.fake.books().attempts.load(SeqCst)
-    }
-
-    /// Opens all connections there may be, and has their borrowers find them broken.
-    fn lose_all(&self) {
-        let mut gets: Vec<_> = (0..self.pool.capacity()).map(|_| self.get()).collect();
-        let mut held = Vec::new();
-        eventually("all are lent", || {
-            self.step();
-            gets.retain_mut(|get| match poll_once(get) {
-                Poll::Ready(connection) => {
-                    held.push(connection.unwrap());
-                    false
-                }
-                Poll::Pending => true,
-            });
-            gets.is_empty()
-        });
-        held.into_iter().for_each(|mut conn| conn.broken = true);
-    }
-}
 
 /// A borrower who always waits for a connection, and comes again when it was in vain.
 struct Customer<'a>(&'a Scene, Get<'a>);

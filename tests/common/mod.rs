@@ -3,6 +3,7 @@
 
 mod fake;
 pub mod proxy;
+pub mod scene;
 pub mod server;
 pub mod wire;
 
