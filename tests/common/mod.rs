@@ -5,6 +5,7 @@ mod fake;
 pub mod proxy;
 pub mod scene;
 pub mod server;
+pub mod servers;
 pub mod wire;
 
 pub use fake::*;

@@ -1,0 +1,188 @@
+//! PostgreSQL.
+
+use super::process::{NOBODY, Process, free_port, is_root, run};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+
+/// The superuser of each server, who needs no password.
+pub const SUPERUSER: &str = "postgres";
+
+/// A server with a cluster of its own.
+#[derive(Debug)]
+pub struct Postgres {
+    pub port: u16,
+    directory: TempDir,
+    settings: Vec<String>,
+    process: Option<Process>,
+}
+
+impl Postgres {
+    /// A new cluster, running. `settings` are as for `-c`: `max_connections=10`.
+    pub fn start(settings: &[&str]) -> Self {
+        let directory = private_directory();
+        let data = data_of(&directory);
+        run(
+            true,
+            &program("initdb"),
+            &[
+                [
+                    "-U",
+                    SUPERUSER,
+                    "-A",
+                    "trust",
+                    "-N",
+                    "--no-instructions",
+                    "--locale=C.UTF-8",
+                    "-D",
+                ]
+                .as_slice(),
+                &[text(&data)],
+            ]
+            .concat(),
+        );
+        Self::up(directory, settings)
+    }
+
+    /// A copy of this one that follows it as it goes, and refuses to write.
+    pub fn standby(&self) -> Self {
+        let directory = private_directory();
+        let data = data_of(&directory);
+        let port = self.port.to_string();
+        run(
+            true,
+            &program("pg_basebackup"),
+            &["-h", "127.0.0.1", "-p", &port, "-U", SUPERUSER, "-R", "-X", "stream", "-c", "fast"]
+                .into_iter()
+                .chain(["--no-sync", "-D", text(&data)])
+                .collect::<Vec<_>>(),
+        );
+        let settings: Vec<_> = self.settings.iter().map(String::as_str).collect();
+        Self::up(directory, &settings)
+    }
+
+    fn up(directory: TempDir, settings: &[&str]) -> Self {
+        let settings = settings.iter().map(|&setting| setting.into()).collect();
+        let mut server = Self { port: free_port(), directory, settings, process: None };
+        server.restart();
+        server
+    }
+
+    /// Comes back on the same port with the same data, and returns when it serves.
+    pub fn restart(&mut self) {
+        self.launch();
+        self.await_ready();
+    }
+
+    /// As [`restart`](Self::restart), but returns at once.
+    pub fn launch(&mut self) {
+        let data = data_of(&self.directory);
+        let port = self.port.to_string();
+        let mut arguments = vec!["-D", text(&data), "-p", &port];
+        for setting in ["listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off"]
+            .into_iter()
+            .chain(self.settings.iter().map(String::as_str))
+        {
+            arguments.extend(["-c", setting]);
+        }
+        self.process = None;
+        self.process = Some(Process::start(true, &program("postgres"), &arguments, &self.log()));
+    }
+
+    pub fn await_ready(&mut self) {
+        let port = self.port.to_string();
+        let ready = || {
+            let mut command = Command::new(program("pg_isready"));
+            command.args(["-q", "-h", "127.0.0.1", "-p", &port, "-U", SUPERUSER]);
+            command.status().expect("pg_isready").success()
+        };
+        let log = self.log();
+        self.process.as_mut().expect("a launched server").await_ready(&log, ready);
+    }
+
+    /// As a crash of its machine.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// Ends all sessions and goes, as for an upgrade.
+    pub fn stop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.terminate("INT");
+        }
+    }
+
+    pub fn freeze(&self) {
+        self.process.as_ref().expect("a running server").freeze();
+    }
+
+    pub fn thaw(&self) {
+        self.process.as_ref().expect("a running server").thaw();
+    }
+
+    /// Makes a standby the primary; returns when it takes writes.
+    pub fn promote(&self) {
+        run(true, &program("pg_ctl"), &["-D", text(&data_of(&self.directory)), "promote", "-w"]);
+    }
+
+    /// What `psql` answers to a statement, for an eye that is not the pool's.
+    pub fn ask(&self, sql: &str) -> String {
+        let port = self.port.to_string();
+        let output = Command::new(program("psql"))
+            .args(["-h", "127.0.0.1", "-p", &port, "-U", SUPERUSER, "-d", "postgres"])
+            .args(["-X", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", sql])
+            .output()
+            .expect("psql");
+        assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("UTF-8").trim().into()
+    }
+
+    /// The sessions that have named themselves so with `application_name`.
+    pub fn sessions(&self, application: &str) -> usize {
+        let sql = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = '{application}'"
+        );
+        self.ask(&sql).parse().expect("a number")
+    }
+
+    /// For the driver, without `application_name`.
+    pub fn dsn(&self) -> String {
+        format!("host=127.0.0.1 port={} user={SUPERUSER} dbname=postgres", self.port)
+    }
+
+    /// To be added to, so that a password is asked for: `pg_hba.conf` of this cluster.
+    pub fn hba(&self) -> PathBuf {
+        data_of(&self.directory).join("pg_hba.conf")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.directory.path().join("log")
+    }
+}
+
+/// In Debian most of the server's programs are not on the path.
+fn program(name: &str) -> String {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let installed = versions.map(|version| version.path().join("bin").join(name));
+    match installed.filter(|path| path.exists()).max() {
+        Some(path) => text(&path).into(),
+        None => name.into(),
+    }
+}
+
+/// One that the server's account may write to, and look into from outside.
+pub(super) fn private_directory() -> TempDir {
+    let directory = tempfile::tempdir().expect("a directory");
+    if is_root() {
+        std::os::unix::fs::chown(directory.path(), Some(NOBODY), Some(NOBODY)).expect("chown");
+    }
+    directory
+}
+
+fn data_of(directory: &TempDir) -> PathBuf {
+    directory.path().join("data")
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a path in UTF-8")
+}
