@@ -4,6 +4,8 @@ pub mod adapters;
 mod clock;
 mod config;
 mod error;
+#[cfg(doc)]
+pub mod guide;
 pub mod health;
 mod manager;
 mod pool;
