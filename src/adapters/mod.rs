@@ -2,5 +2,18 @@
 //!
 //! They are written on the public API only, so each is also an example of how to write one.
 
+#[cfg(feature = "postgres")]
+pub mod postgres;
 #[cfg(feature = "rusqlite")]
 pub mod rusqlite;
+#[cfg(feature = "tokio-postgres")]
+pub mod tokio_postgres;
+
+#[cfg(feature = "tokio-postgres")]
+mod entered;
+#[cfg(any(feature = "postgres", feature = "tokio-postgres"))]
+mod postgres_route;
+#[cfg(feature = "tokio-postgres")]
+mod postgres_session;
+#[cfg(any(feature = "postgres", feature = "tokio-postgres"))]
+mod postgres_tap;

@@ -1,0 +1,180 @@
+//! The half of a tokio-postgres connection that does the talking, kept where a borrower's return can look
+//! at it.
+//!
+//! What a client asks goes through a queue to the driver, which a task polls. A future that is dropped right
+//! after its first poll leaves its request in that queue: nothing is on the wire yet, and the tap has heard
+//! nothing. So the driver gets a waker of ours, which notes that it was rung for: by a new request, or by the
+//! socket. If it was, and has not been polled since, whoever brings the connection back polls it once, which
+//! puts the queue on the wire without waiting for anything. Only then does the tap know all.
+//!
+//! This is what makes the common case cheap. A statement that was prepared for one query is closed when it
+//! is dropped, so nearly every connection comes back with a request in its queue; a round trip for each
+//! would double the cost of a query.
+
+use super::postgres_tap::Tap;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use tokio::task::JoinHandle;
+use tokio_postgres::Error;
+
+pub(super) type Driver = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
+
+/// A connection's driver, and the task that polls it.
+pub(super) struct Session {
+    shared: Arc<Shared>,
+    /// `None` once the task is somebody else's to wait for.
+    task: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    /// `None` once it has ended. Held by whoever polls it.
+    driver: Mutex<Option<Driver>>,
+    bell: Arc<Bell>,
+    waker: Waker,
+    tap: Tap,
+}
+
+/// The driver's waker.
+#[derive(Default)]
+struct Bell(Mutex<Rung>);
+
+#[derive(Default)]
+struct Rung {
+    is_rung: bool,
+    task: Option<Waker>,
+}
+
+impl Session {
+    /// On the current runtime.
+    pub(super) fn spawn(driver: Driver, tap: Tap) -> Self {
+        let bell = Arc::new(Bell::default());
+        let waker = bell.clone().into();
+        let shared = Arc::new(Shared { driver: Mutex::new(Some(driver)), bell, waker, tap });
+        let task = tokio::spawn(Drive(shared.clone()));
+        Self { shared, task: Some(task) }
+    }
+
+    pub(super) fn tap(&self) -> &Tap {
+        &self.shared.tap
+    }
+
+    /// No transaction is open, and none can be opened by what is still under way.
+    ///
+    /// Waits for nothing. If the driver is being polled at this very moment, that is not known, so: no.
+    pub(super) fn is_clean(&self) -> bool {
+        let Ok(mut driver) = self.shared.driver.try_lock() else { return false };
+        if self.shared.bell.is_rung() {
+            // There might be a whole result set to read and to throw away, which is not for a borrower.
+            if !self.shared.tap.is_settled() {
+                return false;
+            }
+            self.shared.poll(&mut driver);
+        }
+        driver.is_some() && self.shared.tap.is_clean()
+    }
+
+    /// Once the client is gone: waits until the driver has said goodbye and closed the socket.
+    pub(super) async fn end(mut self) {
+        if let Some(task) = self.task.take() {
+            // Its panic is of no interest, the socket is closed either way.
+            let _ = task.await;
+        }
+    }
+}
+
+impl Drop for Session {
+    /// Without a goodbye: a server that does not answer would keep the driver, and so the socket, for as long
+    /// as it likes.
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+impl Shared {
+    fn driver(&self) -> MutexGuard<'_, Option<Driver>> {
+        self.driver.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the driver has ended.
+    fn poll(&self, driver: &mut Option<Driver>) -> bool {
+        let Some(running) = driver else { return true };
+        self.bell.begin();
+        let has_ended = running.as_mut().poll(&mut Context::from_waker(&self.waker)).is_ready();
+        if has_ended {
+            *driver = None;
+        }
+        has_ended
+    }
+}
+
+impl Bell {
+    fn rung(&self) -> MutexGuard<'_, Rung> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_rung(&self) -> bool {
+        self.rung().is_rung
+    }
+
+    /// The driver is about to look at everything; what comes from now on rings anew.
+    fn begin(&self) {
+        self.rung().is_rung = false;
+    }
+
+    fn set_task(&self, waker: &Waker) {
+        let mut rung = self.rung();
+        if !rung.task.as_ref().is_some_and(|task| task.will_wake(waker)) {
+            rung.task = Some(waker.clone());
+        }
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let task = {
+            let mut rung = self.rung();
+            rung.is_rung = true;
+            rung.task.clone()
+        };
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
+}
+
+/// The task.
+struct Drive(Arc<Shared>);
+
+impl Future for Drive {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        self.0.bell.set_task(context.waker());
+        let has_ended = self.0.poll(&mut self.0.driver());
+        if has_ended { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+impl Drop for Drive {
+    /// Also when the runtime drops the task: nobody would poll the driver any more, and clients must learn of
+    /// it.
+    fn drop(&mut self) {
+        let driver = self.0.driver().take();
+        drop(driver);
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("tap", &self.shared.tap).finish_non_exhaustive()
+    }
+}

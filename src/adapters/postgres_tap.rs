@@ -1,0 +1,290 @@
+//! Listens in on a PostgreSQL connection, as the drivers keep to themselves what the server says after each
+//! request: whether a transaction is open.
+//!
+//! The server ends its answer to each `Query`, `Sync` and `FunctionCall` with one `ReadyForQuery`, in their
+//! order, and puts the state of the transaction in it. So the tap counts what was asked and what was
+//! answered, and remembers the last request that could have changed the state. It looks at the five bytes at
+//! the head of each message and jumps over the rest.
+//! (<https://www.postgresql.org/docs/current/protocol-message-formats.html>)
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep_until};
+use tokio_postgres::tls::{ChannelBinding, TlsStream};
+
+/// What one connection's tap knows; shared between its stream and those who want to know.
+///
+/// The lock is never waited for: all who take it hold the connection itself at that moment.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tap(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// A stream goes through the tap. If not, nothing below is known.
+    is_attached: bool,
+    /// Answers that the requests written so far will have.
+    asked: u64,
+    answered: u64,
+    /// What `asked` was at the last request that could open or close a transaction.
+    asked_riskily: u64,
+    /// Something was executed that no `Sync` has ended yet.
+    is_executing: bool,
+    ended_with_sync: bool,
+    /// The socket would not take all; what the driver holds back may be anything.
+    is_blocked: bool,
+    is_in_transaction: bool,
+    /// The stream has failed or ended.
+    is_gone: bool,
+    /// When the server must have said something, if somebody waits for it.
+    limit: Option<Instant>,
+    /// The same, from the last that it said.
+    silence_limit: Option<Duration>,
+    /// Since when an answer is waited for.
+    silent_since: Option<Instant>,
+}
+
+impl Tap {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For a stream to the next server, if the last one was not to be had.
+    pub(super) fn attach<S>(&self, stream: S, binding: fn(&S) -> ChannelBinding) -> Tapped<S> {
+        let mut state = self.state();
+        *state = State { is_attached: true, limit: state.limit, asked: 1, ..State::default() };
+        drop(state);
+        Tapped {
+            stream,
+            binding,
+            tap: self.clone(),
+            sent: Messages::after_an_untagged_one(),
+            received: Messages::default(),
+            sleep: None,
+        }
+    }
+
+    /// No transaction is open, and none can be opened by what is still under way.
+    pub(super) fn is_clean(&self) -> bool {
+        let state = self.state();
+        state.is_attached && state.is_settled() && !state.is_in_transaction
+    }
+
+    /// All requests that could open or close a transaction are answered.
+    #[cfg(feature = "tokio-postgres")]
+    pub(super) fn is_settled(&self) -> bool {
+        self.state().is_settled()
+    }
+
+    pub(super) fn is_attached(&self) -> bool {
+        self.state().is_attached
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.state().is_gone
+    }
+
+    /// The answer to a `Sync` that nothing follows has just come: the count can have gone wrong no more.
+    pub(super) fn settle(&self) {
+        let mut state = self.state();
+        state.answered = state.asked;
+    }
+
+    /// No answer may keep its asker waiting for longer.
+    #[cfg(feature = "postgres")]
+    pub(super) fn set_silence_limit(&self, limit: Option<Duration>) {
+        self.state().silence_limit = limit;
+    }
+
+    /// Reads fail with [`TimedOut`](io::ErrorKind::TimedOut) from then on.
+    #[cfg(feature = "postgres")]
+    pub(super) fn set_limit(&self, limit: Option<Instant>) {
+        self.state().limit = limit;
+    }
+}
+
+impl State {
+    fn limit(&mut self) -> Option<Instant> {
+        if self.limit.is_some() {
+            return self.limit;
+        }
+        let silence = self.silence_limit.filter(|_| self.answered < self.asked)?;
+        let since = *self.silent_since.get_or_insert_with(Instant::now);
+        since.checked_add(silence)
+    }
+
+    fn is_settled(&self) -> bool {
+        self.answered >= self.asked_riskily && !self.is_executing && !self.is_blocked
+    }
+
+    fn sent(&mut self, tag: u8) {
+        let is_sync = tag == b'S';
+        match tag {
+            b'E' => self.is_executing = true,
+            b'Q' | b'F' | b'S' => {
+                self.asked += 1;
+                self.ended_with_sync = is_sync;
+                if !is_sync || std::mem::take(&mut self.is_executing) {
+                    self.asked_riskily = self.asked;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn received(&mut self, tag: u8, first: u8) {
+        match tag {
+            b'Z' => {
+                self.answered = self.asked.min(self.answered + 1);
+                self.is_in_transaction = first != b'I';
+            }
+            // `CopyInResponse`: the server overhears the `Sync` that came with the `Execute`.
+            b'G' if self.ended_with_sync => self.asked = self.asked.saturating_sub(1),
+            _ => {}
+        }
+    }
+}
+
+/// Finds the messages in a stream of bytes that comes in pieces.
+#[derive(Debug, Default)]
+struct Messages {
+    /// Tag, length, and the first byte of the body.
+    head: [u8; 6],
+    have: usize,
+    to_skip: usize,
+}
+
+/// Tag and length.
+const HEAD: usize = 5;
+
+impl Messages {
+    /// The first message of a client has no tag; it may pass for one with the tag 0.
+    fn after_an_untagged_one() -> Self {
+        Self { have: 1, ..Self::default() }
+    }
+
+    fn look_at(&mut self, mut bytes: &[u8], mut found: impl FnMut(u8, u8)) {
+        loop {
+            let skipped = self.to_skip.min(bytes.len());
+            self.to_skip -= skipped;
+            bytes = &bytes[skipped..];
+            let Some((&byte, rest)) = bytes.split_first() else { return };
+            bytes = rest;
+            self.head[self.have] = byte;
+            self.have += 1;
+            let is_short = self.have >= HEAD && self.length() == 0;
+            if is_short || self.have > HEAD {
+                let first = if is_short { 0 } else { self.head[HEAD] };
+                found(self.head[0], first);
+                self.to_skip = self.length().saturating_sub(1);
+                self.have = 0;
+            }
+        }
+    }
+
+    /// Of the body. The number on the wire counts itself.
+    fn length(&self) -> usize {
+        let [_, length @ .., _] = self.head;
+        (u32::from_be_bytes(length) as usize).saturating_sub(size_of::<u32>())
+    }
+}
+
+/// A stream with a tap on it.
+#[derive(Debug)]
+pub(super) struct Tapped<S> {
+    stream: S,
+    /// What a secured stream can be bound to; a plain one to nothing.
+    binding: fn(&S) -> ChannelBinding,
+    tap: Tap,
+    sent: Messages,
+    received: Messages,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Tapped<S> {
+    /// The stream is not ready: an error once the limit has passed.
+    fn or_too_late(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(limit) = self.tap.state().limit() else {
+            self.sleep = None;
+            return Poll::Pending;
+        };
+        let limit = limit.into();
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(limit)));
+        if sleep.deadline() != limit {
+            sleep.as_mut().reset(limit);
+        }
+        ready!(sleep.as_mut().poll(context));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    fn note<T>(&self, result: &io::Result<T>) {
+        if result.is_err() {
+            self.tap.state().is_gone = true;
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Tapped<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let this = &mut *self;
+        let result = match Pin::new(&mut this.stream).poll_read(context, buffer) {
+            Poll::Pending => ready!(this.or_too_late(context)),
+            Poll::Ready(result) => result,
+        };
+        this.note(&result);
+        let fresh = &buffer.filled()[before..];
+        let mut state = this.tap.state();
+        state.is_gone |= fresh.is_empty();
+        state.silent_since = None;
+        this.received.look_at(fresh, |tag, first| state.received(tag, first));
+        drop(state);
+        Poll::Ready(result)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Tapped<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        let polled = Pin::new(&mut this.stream).poll_write(context, bytes);
+        let mut state = this.tap.state();
+        let Poll::Ready(result) = polled else {
+            state.is_blocked = true;
+            drop(state);
+            return this.or_too_late(context).map_ok(|()| 0);
+        };
+        if let Ok(written) = result {
+            state.is_blocked = written < bytes.len();
+            this.sent.look_at(&bytes[..written], |tag, _| state.sent(tag));
+        }
+        drop(state);
+        this.note(&result);
+        Poll::Ready(result)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Tapped<S> {
+    fn channel_binding(&self) -> ChannelBinding {
+        (self.binding)(&self.stream)
+    }
+}
