@@ -2,14 +2,22 @@
 //!
 //! They are written on the public API only, so each is also an example of how to write one.
 
+#[cfg(feature = "bb8")]
+pub mod bb8;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(feature = "r2d2")]
+pub mod r2d2;
+#[cfg(feature = "redis")]
+pub mod redis;
+#[cfg(feature = "redis-tokio")]
+pub mod redis_tokio;
 #[cfg(feature = "rusqlite")]
 pub mod rusqlite;
 #[cfg(feature = "tokio-postgres")]
 pub mod tokio_postgres;
 
-#[cfg(feature = "tokio-postgres")]
+#[cfg(any(feature = "redis-tokio", feature = "tokio-postgres"))]
 mod entered;
 #[cfg(any(feature = "postgres", feature = "tokio-postgres"))]
 mod postgres_route;
@@ -17,3 +25,7 @@ mod postgres_route;
 mod postgres_session;
 #[cfg(any(feature = "postgres", feature = "tokio-postgres"))]
 mod postgres_tap;
+#[cfg(feature = "redis")]
+mod redis_session;
+#[cfg(feature = "redis")]
+mod redis_target;

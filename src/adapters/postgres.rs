@@ -185,13 +185,16 @@ impl PostgresManager {
     }
 
     fn make_clean(&self, client: &mut PostgresClient) -> Result<(), Error> {
-        // All that is still under way is answered before this.
-        client.check_connection()?;
-        client.line.0.settle();
-        if !client.line.0.is_attached() {
-            roll_back_blindly(client)?;
-        } else if !client.line.0.is_clean() {
-            client.batch_execute("ROLLBACK")?;
+        let tap = client.line.0.clone();
+        if !tap.is_clean() {
+            // All that is still under way is answered before this.
+            client.check_connection()?;
+            tap.settle();
+            if !tap.is_attached() {
+                roll_back_blindly(client)?;
+            } else if !tap.is_clean() {
+                client.batch_execute("ROLLBACK")?;
+            }
         }
         match &self.on_return {
             Some(sql) => client.batch_execute(sql),

@@ -13,9 +13,9 @@
 
 use super::postgres_tap::Tap;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Wake, Waker};
 use tokio::task::JoinHandle;
 use tokio_postgres::Error;
@@ -74,6 +74,25 @@ impl Session {
             self.shared.poll(&mut driver);
         }
         driver.is_some() && self.shared.tap.is_clean()
+    }
+
+    /// Waits until the driver has put all that was asked on the wire, as far as the wire takes it.
+    pub(super) async fn settle(&self) {
+        poll_fn(|context| match self.shared.driver.try_lock() {
+            // Somebody polls it, which takes no longer than a system call or two.
+            Err(TryLockError::WouldBlock) => {
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Err(TryLockError::Poisoned(_)) => Poll::Ready(()),
+            Ok(mut driver) => {
+                if self.shared.bell.is_rung() {
+                    self.shared.poll(&mut driver);
+                }
+                Poll::Ready(())
+            }
+        })
+        .await;
     }
 
     /// Once the client is gone: waits until the driver has said goodbye and closed the socket.

@@ -38,7 +38,11 @@ struct State {
     /// The socket would not take all; what the driver holds back may be anything.
     is_blocked: bool,
     is_in_transaction: bool,
-    /// The stream has failed or ended.
+    /// Between a request to be given lines for a copy and the end of the answer.
+    is_copying: bool,
+    /// Something failed since the last time that all was known to be in order.
+    has_erred: bool,
+    /// The stream has failed or ended, or the driver is about to.
     is_gone: bool,
     /// When the server must have said something, if somebody waits for it.
     limit: Option<Instant>,
@@ -68,10 +72,11 @@ impl Tap {
         }
     }
 
-    /// No transaction is open, and none can be opened by what is still under way.
+    /// No transaction is open, none can be opened by what is still under way, and nothing went wrong.
     pub(super) fn is_clean(&self) -> bool {
         let state = self.state();
-        state.is_attached && state.is_settled() && !state.is_in_transaction
+        let is_doubtful = state.is_in_transaction || state.has_erred;
+        state.is_attached && state.is_settled() && !is_doubtful
     }
 
     /// All requests that could open or close a transaction are answered.
@@ -92,6 +97,7 @@ impl Tap {
     pub(super) fn settle(&self) {
         let mut state = self.state();
         state.answered = state.asked;
+        state.has_erred = false;
     }
 
     /// No answer may keep its asker waiting for longer.
@@ -125,6 +131,10 @@ impl State {
         let is_sync = tag == b'S';
         match tag {
             b'E' => self.is_executing = true,
+            // The server has refused the copy, or has not taken it up yet. The drivers end it with a `Sync`
+            // for which they expect no answer; but there is one, and it would pass for that to the next
+            // request.
+            b'f' if !self.is_copying => self.is_gone = true,
             b'Q' | b'F' | b'S' => {
                 self.asked += 1;
                 self.ended_with_sync = is_sync;
@@ -141,9 +151,14 @@ impl State {
             b'Z' => {
                 self.answered = self.asked.min(self.answered + 1);
                 self.is_in_transaction = first != b'I';
+                self.is_copying = false;
             }
-            // `CopyInResponse`: the server overhears the `Sync` that came with the `Execute`.
-            b'G' if self.ended_with_sync => self.asked = self.asked.saturating_sub(1),
+            b'E' => self.has_erred = true,
+            b'G' => {
+                self.is_copying = true;
+                // It overhears the `Sync` that came with the `Execute`.
+                self.asked = self.asked.saturating_sub(u64::from(self.ended_with_sync));
+            }
             _ => {}
         }
     }
@@ -236,6 +251,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tapped<S> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let this = &mut *self;
+        if this.tap.is_gone() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         let result = match Pin::new(&mut this.stream).poll_read(context, buffer) {
             Poll::Pending => ready!(this.or_too_late(context)),
             Poll::Ready(result) => result,
@@ -275,7 +293,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Tapped<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let this = &mut *self;
+        // The drivers read before they write: only from here on is an answer waited for.
+        if let Poll::Ready(Err(late)) = this.or_too_late(context) {
+            return Poll::Ready(Err(late));
+        }
+        Pin::new(&mut this.stream).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

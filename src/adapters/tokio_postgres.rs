@@ -252,16 +252,17 @@ impl AsyncManager for PostgresAsyncManager {
     }
 
     async fn reset(&self, client: &mut PostgresAsyncClient, _: &Deadline) -> Result<(), Error> {
+        client.session.settle().await;
         let tap = client.session.tap();
-        // All that is still under way is answered before this.
-        client.check_connection().await?;
-        tap.settle();
-        if tap.is_attached() {
-            if !tap.is_clean() {
+        if !tap.is_clean() {
+            // All that is still under way is answered before this.
+            client.check_connection().await?;
+            tap.settle();
+            if !tap.is_attached() {
+                roll_back_blindly(client).await?;
+            } else if !tap.is_clean() {
                 client.batch_execute("ROLLBACK").await?;
             }
-        } else {
-            roll_back_blindly(client).await?;
         }
         match &self.on_return {
             Some(sql) => client.batch_execute(sql).await,

@@ -2,6 +2,8 @@
 #![allow(dead_code, unreachable_pub, unused_imports, missing_docs)]
 
 mod fake;
+#[cfg(all(feature = "postgres", feature = "tokio-postgres"))]
+pub mod pg;
 pub mod proxy;
 pub mod scene;
 pub mod server;

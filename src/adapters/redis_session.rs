@@ -1,0 +1,281 @@
+//! What the commands that passed over a connection to Redis have left behind on it.
+//!
+//! The server keeps this state, and only a round trip could ask for it. But it changes by commands alone, so
+//! whoever sees them all knows it for nothing.
+
+use redis::{Arg, Cmd, ErrorKind, Pipeline, RedisError, RedisResult, Value};
+
+/// `MULTI` without its `EXEC`.
+const TRANSACTION: u8 = 1 << 0;
+const WATCH: u8 = 1 << 1;
+/// `SELECT` of another database.
+const DATABASE: u8 = 1 << 2;
+/// The borrower has set timeouts of its own.
+const TIMEOUTS: u8 = 1 << 3;
+/// A command that waits at the server for others to do something.
+const WAITING: u8 = 1 << 4;
+/// Beyond repair: the connection cannot be lent again.
+const UNFIT: u8 = 1 << 5;
+
+/// What the next borrower must be kept from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Session {
+    traces: u8,
+    is_unanswered: bool,
+}
+
+impl Session {
+    /// A request is about to be sent. Until its answer is there, the worst is assumed of it.
+    pub(super) fn ask(&mut self, request: &Request) {
+        self.traces = request.at_worst;
+        self.is_unanswered = request.commands > 0;
+    }
+
+    pub(super) fn answer<T: Answer>(&mut self, request: &Request, answer: &RedisResult<T>) {
+        self.is_unanswered = false;
+        self.traces = match answer {
+            Ok(value) if !value.is_refusal() => request.at_best & !WAITING,
+            Ok(_) => request.at_worst & !WAITING,
+            // What the driver makes of the server's refusals; all answers have been read.
+            Err(error) if matches!(error.kind(), ErrorKind::Server(_)) => {
+                request.at_worst & !WAITING
+            }
+            Err(_) if request.commands == 0 => request.at_worst,
+            // Nobody knows what else will come down the line.
+            Err(_) => request.at_worst | UNFIT,
+        };
+    }
+
+    pub(super) fn spoil(&mut self) {
+        self.traces |= UNFIT;
+    }
+
+    pub(super) fn set_timeouts(&mut self) {
+        self.traces |= TIMEOUTS;
+    }
+
+    /// Whether an answer is due for which nobody waits any more.
+    pub(super) fn is_unanswered(&self) -> bool {
+        self.is_unanswered
+    }
+
+    /// Whether nothing can be done about it. To wait for the answer to a command that waits itself would be in
+    /// vain, and worse: what it then takes from a list would be lost.
+    pub(super) fn is_unfit(&self) -> bool {
+        self.has(UNFIT) || self.is_unanswered && self.has(WAITING)
+    }
+
+    pub(super) fn is_clean(&self) -> bool {
+        !self.is_unanswered && self.traces == 0
+    }
+
+    /// What makes the server's side as it was, if anything is needed: one round trip. As answers come in
+    /// order, those to earlier requests will have come too.
+    pub(super) fn repairs(&self, database: i64) -> Pipeline {
+        let mut repairs = redis::pipe();
+        if self.has(TRANSACTION) {
+            repairs.cmd("DISCARD");
+        }
+        if self.has(TRANSACTION) || self.has(WATCH) {
+            repairs.cmd("UNWATCH");
+        }
+        if self.has(DATABASE) {
+            repairs.cmd("SELECT").arg(database);
+        }
+        if repairs.is_empty() && self.is_unanswered {
+            repairs.cmd("PING");
+        }
+        repairs
+    }
+
+    /// Whether they worked. A `DISCARD` is refused where the transaction had ended after all; if it had not,
+    /// what follows is queued rather than done.
+    pub(super) fn judge(&self, answers: Vec<Value>) -> RedisResult<()> {
+        let skipped = usize::from(self.has(TRANSACTION));
+        for answer in answers.into_iter().skip(skipped) {
+            match answer {
+                Value::Okay => {}
+                Value::SimpleString(pong) if pong == "PONG" => {}
+                Value::ServerError(error) => return Err(error.into()),
+                other => return Err(unexpected(&other)),
+            }
+        }
+        Ok(())
+    }
+
+    fn has(&self, trace: u8) -> bool {
+        self.traces & trace != 0
+    }
+}
+
+/// An answer to a repair or a ping that is none.
+pub(super) fn unexpected(answer: &Value) -> RedisError {
+    (ErrorKind::UnexpectedReturnType, "unexpected answer", format!("{answer:?}")).into()
+}
+
+pub(super) trait Answer {
+    /// Whether any command was refused, so that it may have done less than it would have.
+    fn is_refusal(&self) -> bool;
+}
+
+impl Answer for Value {
+    fn is_refusal(&self) -> bool {
+        matches!(self, Value::ServerError(_))
+    }
+}
+
+impl Answer for Vec<Value> {
+    fn is_refusal(&self) -> bool {
+        self.iter().any(Value::is_refusal)
+    }
+}
+
+/// What a request will leave behind, read off its commands before it is sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Request {
+    commands: usize,
+    /// If every command does what it says.
+    at_best: u8,
+    /// If those that leave something do it, and those that tidy up fail.
+    at_worst: u8,
+}
+
+impl Request {
+    pub(super) fn command(session: Session, command: &Cmd) -> Self {
+        let mut request = Self::new(session);
+        request.note_command(command);
+        request
+    }
+
+    #[cfg(feature = "redis-tokio")]
+    pub(super) fn pipeline(session: Session, pipeline: &Pipeline, answers: usize) -> Self {
+        let mut request = Self::new(session);
+        if pipeline.is_transaction() {
+            request.note(b"MULTI", None);
+        }
+        pipeline.cmd_iter().for_each(|command| request.note_command(command));
+        if pipeline.is_transaction() {
+            request.note(b"EXEC", None);
+        }
+        request.expecting(answers)
+    }
+
+    /// `packed` is as it will go over the line.
+    pub(super) fn packed(session: Session, packed: &[u8], answers: usize) -> Self {
+        let mut request = Self::new(session);
+        if request.read(packed).is_none() {
+            request.leave(UNFIT);
+        }
+        request.expecting(answers)
+    }
+
+    fn new(session: Session) -> Self {
+        Self { commands: 0, at_best: session.traces, at_worst: session.traces }
+    }
+
+    /// A request that reads more or fewer answers than it has commands leaves the rest to the next one.
+    fn expecting(mut self, answers: usize) -> Self {
+        if self.commands != answers {
+            self.leave(UNFIT);
+        }
+        self
+    }
+
+    fn note_command(&mut self, command: &Cmd) {
+        let mut words = command.args_iter().map(|word| match word {
+            Arg::Simple(word) => word,
+            _ => b"",
+        });
+        if let Some(name) = words.next() {
+            self.note(name, words.next());
+        }
+        if command.is_no_response() {
+            self.leave(UNFIT);
+        }
+    }
+
+    /// Notes each command in a stretch of the protocol, `*2\r\n$3\r\nGET\r\n$1\r\nk\r\n`; stops at what is none.
+    fn read(&mut self, mut rest: &[u8]) -> Option<()> {
+        while !rest.is_empty() {
+            let words = number(&mut rest, b'*')?;
+            let mut first = [None; 2];
+            for n in 0..words {
+                let length = number(&mut rest, b'$')?;
+                let word = rest.get(..length)?;
+                rest = rest.get(length..)?.strip_prefix(b"\r\n")?;
+                if let Some(place) = first.get_mut(n) {
+                    *place = Some(word);
+                }
+            }
+            self.note(first[0]?, first[1]);
+        }
+        Some(())
+    }
+
+    fn note(&mut self, name: &[u8], argument: Option<&[u8]>) {
+        self.commands += 1;
+        let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
+        let is_in_transaction = self.at_best & TRANSACTION != 0;
+        if is("MULTI") {
+            self.leave(TRANSACTION);
+        } else if is("WATCH") {
+            self.leave(WATCH);
+        } else if is("EXEC") || is("DISCARD") {
+            // Refused outside of a transaction, and then of no effect on what is watched.
+            if is_in_transaction {
+                self.at_best &= !(TRANSACTION | WATCH);
+            }
+        } else if is("UNWATCH") {
+            if !is_in_transaction {
+                self.at_best &= !WATCH;
+            }
+        } else if is("SELECT") {
+            self.leave(DATABASE);
+        } else if WAIT.iter().any(|other| is(other)) {
+            self.leave(WAITING);
+        } else if CHANGE.iter().any(|other| is(other))
+            || is("CLIENT") && !argument.is_some_and(only_asks)
+            || is("SCRIPT") && argument.is_some_and(|word| word.eq_ignore_ascii_case(b"DEBUG"))
+        {
+            self.leave(UNFIT);
+        }
+    }
+
+    fn leave(&mut self, trace: u8) {
+        self.at_best |= trace;
+        self.at_worst |= trace;
+    }
+}
+
+/// They may wait for as long as they are told to.
+#[rustfmt::skip]
+const WAIT: [&str; 12] = [
+    "BLMOVE", "BLMPOP", "BLPOP", "BRPOP", "BRPOPLPUSH", "BZMPOP", "BZPOPMAX", "BZPOPMIN", "WAIT", "WAITAOF",
+    "XREAD", "XREADGROUP",
+];
+
+/// They change who the session is, or when the server speaks on it.
+#[rustfmt::skip]
+const CHANGE: [&str; 17] = [
+    "ASKING", "AUTH", "HELLO", "MONITOR", "PSUBSCRIBE", "PSYNC", "PUNSUBSCRIBE", "QUIT", "READONLY",
+    "READWRITE", "REPLCONF", "RESET", "SSUBSCRIBE", "SUBSCRIBE", "SUNSUBSCRIBE", "SYNC", "UNSUBSCRIBE",
+];
+
+/// Whether `CLIENT` followed by this leaves the session as it is.
+fn only_asks(word: &[u8]) -> bool {
+    ["GETNAME", "ID", "INFO", "KILL", "LIST"]
+        .iter()
+        .any(|it| word.eq_ignore_ascii_case(it.as_bytes()))
+}
+
+/// Takes `mark`, a number and the end of the line off the front.
+fn number(rest: &mut &[u8], mark: u8) -> Option<usize> {
+    let line = rest.strip_prefix(&[mark])?;
+    let digits = line.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let mut number = 0_usize;
+    for digit in &line[..digits] {
+        number = number.checked_mul(10)?.checked_add(usize::from(digit - b'0'))?;
+    }
+    *rest = line[digits..].strip_prefix(b"\r\n")?;
+    (digits > 0).then_some(number)
+}

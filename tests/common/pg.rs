@@ -1,0 +1,190 @@
+//! Both PostgreSQL adapters behind one face, for scenarios that are the same for both.
+
+use super::servers::postgres::Postgres;
+use bytes::Bytes;
+use caliburn::adapters::postgres::PostgresManager;
+use caliburn::adapters::tokio_postgres::PostgresAsyncManager;
+use caliburn::{Builder, Manager, Pool};
+use futures_util::{SinkExt, StreamExt};
+use std::fmt::Debug;
+use std::io::{Read, Write};
+use std::pin::{Pin, pin};
+use std::sync::LazyLock;
+use tokio::runtime::{self, Runtime};
+use tokio_postgres::{CopyInSink, Error, NoTls, SimpleQueryMessage};
+
+/// Where the connections of the async driver live.
+pub static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+});
+
+pub trait Driver: Manager<Error = Error, Connection: Debug> + Debug {
+    fn open(dsn: &str) -> Self;
+    fn on_connect(self, sql: &str) -> Self;
+    fn on_return(self, sql: &str) -> Self;
+    fn builder(self) -> Builder<Self>
+    where
+        Self: Sized;
+
+    /// The first column of the first row, if there is one; `Err` as the driver says.
+    fn ask(client: &mut Self::Connection, sql: &str) -> Result<Option<String>, Error>;
+
+    /// With a parameter, and so with a statement of its own that ends with the query.
+    fn echo(client: &mut Self::Connection, number: i64) -> Result<i64, Error>;
+
+    /// Begins a transaction by the driver's own means, and forgets it.
+    fn begin_and_forget(client: &mut Self::Connection) -> Result<(), Error>;
+
+    /// Asks the server to give up what that client asks for.
+    fn canceller(client: &Self::Connection) -> impl Fn() + Send + 'static;
+
+    /// A copy into the table `song` or out of it: in five ways by turns, of which only the first writes a
+    /// line and ends well.
+    fn copy(client: &mut Self::Connection, way: i64);
+}
+
+const COPY_IN: &str = "COPY song FROM STDIN";
+const COPY_OUT: &str = "COPY (SELECT generate_series(1, 100000)) TO STDOUT";
+
+impl Driver for PostgresManager {
+    fn open(dsn: &str) -> Self {
+        Self::new(dsn.parse().expect("a DSN"))
+    }
+
+    fn on_connect(self, sql: &str) -> Self {
+        self.on_connect(sql)
+    }
+
+    fn on_return(self, sql: &str) -> Self {
+        self.on_return(sql)
+    }
+
+    fn builder(self) -> Builder<Self> {
+        Pool::builder(self)
+    }
+
+    fn ask(client: &mut Self::Connection, sql: &str) -> Result<Option<String>, Error> {
+        client.simple_query(sql).map(|answer| first(&answer))
+    }
+
+    fn echo(client: &mut Self::Connection, number: i64) -> Result<i64, Error> {
+        client.query_one("SELECT $1::INT8", &[&number]).map(|row| row.get(0))
+    }
+
+    fn begin_and_forget(client: &mut Self::Connection) -> Result<(), Error> {
+        std::mem::forget(client.transaction()?);
+        Ok(())
+    }
+
+    fn canceller(client: &Self::Connection) -> impl Fn() + Send + 'static {
+        let token = client.cancel_token();
+        move || token.cancel_query(NoTls).expect("a way to the server")
+    }
+
+    fn copy(client: &mut Self::Connection, way: i64) {
+        match way % 5 {
+            0 => {
+                let mut writer = client.copy_in(COPY_IN).unwrap();
+                writer.write_all(b"Nimue\n").unwrap();
+                assert_eq!(writer.finish().unwrap(), 1);
+            }
+            1 => {
+                let mut writer = client.copy_in(COPY_IN).unwrap();
+                writer.write_all(b"half a li").unwrap();
+            }
+            2 => {
+                let failed = client.copy_in("COPY nothing FROM STDIN");
+                assert!(failed.is_err());
+            }
+            3 => {
+                let mut some = [0; 4];
+                client.copy_out(COPY_OUT).unwrap().read_exact(&mut some).unwrap();
+            }
+            _ => {
+                let mut all = Vec::new();
+                client.copy_out(COPY_OUT).unwrap().read_to_end(&mut all).unwrap();
+            }
+        }
+    }
+}
+
+impl Driver for PostgresAsyncManager {
+    fn open(dsn: &str) -> Self {
+        Self::new(dsn.parse().expect("a DSN")).runtime(RUNTIME.handle().clone())
+    }
+
+    fn on_connect(self, sql: &str) -> Self {
+        self.on_connect(sql)
+    }
+
+    fn on_return(self, sql: &str) -> Self {
+        self.on_return(sql)
+    }
+
+    fn builder(self) -> Builder<Self> {
+        Pool::builder_async(self).spawner(|task| drop(RUNTIME.spawn(task)))
+    }
+
+    fn ask(client: &mut Self::Connection, sql: &str) -> Result<Option<String>, Error> {
+        RUNTIME.block_on(client.simple_query(sql)).map(|answer| first(&answer))
+    }
+
+    fn echo(client: &mut Self::Connection, number: i64) -> Result<i64, Error> {
+        RUNTIME.block_on(client.query_one("SELECT $1::INT8", &[&number])).map(|row| row.get(0))
+    }
+
+    fn begin_and_forget(client: &mut Self::Connection) -> Result<(), Error> {
+        std::mem::forget(RUNTIME.block_on(client.transaction())?);
+        Ok(())
+    }
+
+    fn canceller(client: &Self::Connection) -> impl Fn() + Send + 'static {
+        let token = client.cancel_token();
+        move || RUNTIME.block_on(token.cancel_query(NoTls)).expect("a way to the server")
+    }
+
+    fn copy(client: &mut Self::Connection, way: i64) {
+        RUNTIME.block_on(async {
+            match way % 5 {
+                0 => {
+                    let mut sink = pin!(client.copy_in(COPY_IN).await.unwrap());
+                    send(sink.as_mut(), b"Nimue\n").await;
+                    assert_eq!(sink.finish().await.unwrap(), 1);
+                }
+                1 => {
+                    let mut sink = pin!(client.copy_in(COPY_IN).await.unwrap());
+                    send(sink.as_mut(), b"half a li").await;
+                }
+                2 => {
+                    let failed = client.copy_in::<_, Bytes>("COPY nothing FROM STDIN").await;
+                    assert!(failed.is_err());
+                }
+                3 => {
+                    let mut rows = pin!(client.copy_out(COPY_OUT).await.unwrap());
+                    rows.next().await.unwrap().unwrap();
+                }
+                _ => {
+                    let mut rows = pin!(client.copy_out(COPY_OUT).await.unwrap());
+                    while rows.next().await.is_some() {}
+                }
+            }
+        });
+    }
+}
+
+async fn send(sink: Pin<&mut CopyInSink<Bytes>>, bytes: &'static [u8]) {
+    let mut sink = sink;
+    sink.send(Bytes::from_static(bytes)).await.unwrap();
+}
+
+fn first(answer: &[SimpleQueryMessage]) -> Option<String> {
+    answer.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0).map(Into::into),
+        _ => None,
+    })
+}
+
+/// A DSN whose sessions can be told from others.
+pub fn named(server: &Postgres, application: &str) -> String {
+    format!("{} application_name={application}", server.dsn())
+}
