@@ -23,15 +23,33 @@ pub enum ManagerError<E> {
     Pending,
 }
 
-impl<E: fmt::Display> fmt::Display for ManagerError<E> {
+/// With all causes: many drivers keep what happened in the `source()` of an error that only says what kind it
+/// is of.
+impl<E: Error + 'static> fmt::Display for ManagerError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Failed(error) => error.fmt(f),
+            Self::Failed(error) => write_chain(error, f),
             Self::TimedOut => f.write_str("no answer within the limit"),
             Self::Panicked(message) => write!(f, "the manager panicked: {message}"),
             Self::Pending => f.write_str("no answer yet"),
         }
     }
+}
+
+/// Others repeat their cause in their own text: what has been said already is left out.
+fn write_chain(error: &(dyn Error + 'static), f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut said = error.to_string();
+    f.write_str(&said)?;
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        if !said.contains(&text) {
+            write!(f, ": {text}")?;
+            said = text;
+        }
+        next = cause.source();
+    }
+    Ok(())
 }
 
 impl<E: Error + 'static> Error for ManagerError<E> {
@@ -151,7 +169,7 @@ pub enum GetError<E> {
     Closed,
 }
 
-impl<E: fmt::Display> fmt::Display for GetError<E> {
+impl<E: Error + 'static> fmt::Display for GetError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TimedOut { phase, waited, counts, cause } => {

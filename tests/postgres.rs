@@ -8,7 +8,7 @@ use caliburn::adapters::postgres::{CLEAN_SESSION, PostgresManager};
 use caliburn::adapters::tokio_postgres::PostgresAsyncManager;
 use caliburn::health::PingOnBorrow;
 use caliburn::{BuildError, GetError, ManagerError, Phase, Pool, PooledConnection};
-use common::pg::{Driver, RUNTIME, named};
+use common::pg::{Driver, MARK, RUNTIME, ask, assert_unmarked, both, drivers, named, root, single};
 use common::servers::postgres::Postgres;
 use common::{PLENTY, eventually, poll_once};
 use std::error::Error;
@@ -22,48 +22,6 @@ use tokio_postgres::types::ToSql;
 
 /// What a busy machine may add to a limit.
 const ROOM: Duration = Duration::from_millis(500);
-
-/// One connection, so that each borrower gets what the last one left.
-fn single<D: Driver>(manager: D) -> Pool<D> {
-    manager.builder().max_size(1).build().unwrap()
-}
-
-/// The same scenario for threads and for tasks.
-macro_rules! both {
-    ($($(#[$attribute:meta])* fn $name:ident<D: Driver>() $body:block)*) => {$(
-        mod $name {
-            use super::*;
-
-            fn scenario<D: Driver>() $body
-
-            $(#[$attribute])*
-            #[test]
-            fn with_threads() {
-                scenario::<PostgresManager>();
-            }
-
-            $(#[$attribute])*
-            #[test]
-            fn with_tasks() {
-                scenario::<PostgresAsyncManager>();
-            }
-        }
-    )*};
-}
-
-fn ask<D: Driver>(pool: &Pool<D>, sql: &str) -> Option<String> {
-    D::ask(&mut pool.get_timeout(PLENTY).unwrap(), sql).unwrap()
-}
-
-/// Somebody sets this within a transaction; nobody else may ever see it.
-const MARK: &str = "SET LOCAL caliburn.mark = 'somebody'";
-const READ_MARK: &str = "SELECT coalesce(current_setting('caliburn.mark', true), '')";
-
-#[track_caller]
-fn assert_unmarked<D: Driver>(pool: &Pool<D>, after: &str) {
-    let mark = ask(pool, READ_MARK).unwrap();
-    assert_eq!(mark, "", "in somebody else's transaction after: {after}");
-}
 
 both! {
     #[ignore = "needs PostgreSQL (initdb, postgres)"]
@@ -274,25 +232,6 @@ both! {
         eventually("more than one was tried", || pool.stats().connect_failures >= 2);
         assert_eq!(pool.stats().quarantined, 0);
         assert!(!format!("{error:?} {error} {:?}", pool.manager()).contains("xyzzy"));
-    }
-}
-
-/// The end of a chain of sources.
-fn root<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error
-}
-
-fn drivers<'a>(error: &'a (dyn Error + 'static)) -> &'a tokio_postgres::Error {
-    let mut error = error;
-    loop {
-        if let Some(error) = error.downcast_ref() {
-            return error;
-        }
-        error = error.source().expect("an error of the driver's");
     }
 }
 

@@ -164,10 +164,9 @@ pub(super) fn classify(error: &Error) -> ErrorClass {
 fn is_permanent(code: &SqlState, message: &str) -> bool {
     const CLASSES: [&str; 5] = ["28", "3D", "3F", "42", "22"];
     // PgBouncer has one code for all that it refuses by itself.
-    const POOLER: [&str; 4] = ["no such database", "no such user", "auth", "password"];
+    const POOLER: [&str; 3] = ["no such database", "no such user", "authentication failed"];
     CLASSES.iter().any(|class| code.code().starts_with(class))
-        || *code == SqlState::PROTOCOL_VIOLATION
-            && POOLER.iter().any(|text| message.starts_with(text))
+        || *code == SqlState::PROTOCOL_VIOLATION && POOLER.iter().any(|text| message.contains(text))
 }
 
 /// The driver tells the kinds of its own errors apart by their text alone.

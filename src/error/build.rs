@@ -17,7 +17,7 @@ pub enum BuildError<E> {
     NotReady(NotReady<E>),
 }
 
-impl<E: fmt::Display> fmt::Display for BuildError<E> {
+impl<E: Error + 'static> fmt::Display for BuildError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Config(error) => error.fmt(f),
@@ -49,7 +49,7 @@ pub struct NotReady<E> {
     pub cause: Option<Arc<ManagerError<E>>>,
 }
 
-impl<E: fmt::Display> fmt::Display for NotReady<E> {
+impl<E: Error + 'static> fmt::Display for NotReady<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the pool is not ready: {} of {} connections are open", self.open, self.wanted)?;
         match &self.cause {

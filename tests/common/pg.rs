@@ -1,5 +1,6 @@
 //! Both PostgreSQL adapters behind one face, for scenarios that are the same for both.
 
+use super::PLENTY;
 use super::servers::postgres::Postgres;
 use bytes::Bytes;
 use caliburn::adapters::postgres::PostgresManager;
@@ -11,7 +12,9 @@ use std::io::{Read, Write};
 use std::pin::{Pin, pin};
 use std::sync::LazyLock;
 use tokio::runtime::{self, Runtime};
-use tokio_postgres::{CopyInSink, Error, NoTls, SimpleQueryMessage};
+use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
+use tokio_postgres::types::Type;
+use tokio_postgres::{CopyInSink, Error, NoTls, SimpleQueryMessage, Socket};
 
 /// Where the connections of the async driver live.
 pub static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
@@ -22,6 +25,12 @@ pub trait Driver: Manager<Error = Error, Connection: Debug> + Debug {
     fn open(dsn: &str) -> Self;
     fn on_connect(self, sql: &str) -> Self;
     fn on_return(self, sql: &str) -> Self;
+    fn secured_by<T>(self, connector: T) -> Self
+    where
+        T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,
+        T::Stream: Send,
+        T::TlsConnect: Send,
+        <T::TlsConnect as TlsConnect<Socket>>::Future: Send;
     fn builder(self) -> Builder<Self>
     where
         Self: Sized;
@@ -31,6 +40,9 @@ pub trait Driver: Manager<Error = Error, Connection: Debug> + Debug {
 
     /// With a parameter, and so with a statement of its own that ends with the query.
     fn echo(client: &mut Self::Connection, number: i64) -> Result<i64, Error>;
+
+    /// With a parameter, in one round trip and without a statement that has a name.
+    fn echo_at_once(client: &mut Self::Connection, number: i64) -> Result<i64, Error>;
 
     /// Begins a transaction by the driver's own means, and forgets it.
     fn begin_and_forget(client: &mut Self::Connection) -> Result<(), Error>;
@@ -43,6 +55,7 @@ pub trait Driver: Manager<Error = Error, Connection: Debug> + Debug {
     fn copy(client: &mut Self::Connection, way: i64);
 }
 
+const ECHO: &str = "SELECT $1::INT8";
 const COPY_IN: &str = "COPY song FROM STDIN";
 const COPY_OUT: &str = "COPY (SELECT generate_series(1, 100000)) TO STDOUT";
 
@@ -59,6 +72,16 @@ impl Driver for PostgresManager {
         self.on_return(sql)
     }
 
+    fn secured_by<T>(self, connector: T) -> Self
+    where
+        T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,
+        T::Stream: Send,
+        T::TlsConnect: Send,
+        <T::TlsConnect as TlsConnect<Socket>>::Future: Send,
+    {
+        self.tls(connector)
+    }
+
     fn builder(self) -> Builder<Self> {
         Pool::builder(self)
     }
@@ -68,7 +91,11 @@ impl Driver for PostgresManager {
     }
 
     fn echo(client: &mut Self::Connection, number: i64) -> Result<i64, Error> {
-        client.query_one("SELECT $1::INT8", &[&number]).map(|row| row.get(0))
+        client.query_one(ECHO, &[&number]).map(|row| row.get(0))
+    }
+
+    fn echo_at_once(client: &mut Self::Connection, number: i64) -> Result<i64, Error> {
+        client.query_typed(ECHO, &[(&number, Type::INT8)]).map(|rows| rows[0].get(0))
     }
 
     fn begin_and_forget(client: &mut Self::Connection) -> Result<(), Error> {
@@ -121,6 +148,16 @@ impl Driver for PostgresAsyncManager {
         self.on_return(sql)
     }
 
+    fn secured_by<T>(self, connector: T) -> Self
+    where
+        T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,
+        T::Stream: Send,
+        T::TlsConnect: Send,
+        <T::TlsConnect as TlsConnect<Socket>>::Future: Send,
+    {
+        self.tls(connector)
+    }
+
     fn builder(self) -> Builder<Self> {
         Pool::builder_async(self).spawner(|task| drop(RUNTIME.spawn(task)))
     }
@@ -130,7 +167,12 @@ impl Driver for PostgresAsyncManager {
     }
 
     fn echo(client: &mut Self::Connection, number: i64) -> Result<i64, Error> {
-        RUNTIME.block_on(client.query_one("SELECT $1::INT8", &[&number])).map(|row| row.get(0))
+        RUNTIME.block_on(client.query_one(ECHO, &[&number])).map(|row| row.get(0))
+    }
+
+    fn echo_at_once(client: &mut Self::Connection, number: i64) -> Result<i64, Error> {
+        let rows = RUNTIME.block_on(client.query_typed(ECHO, &[(&number, Type::INT8)]))?;
+        Ok(rows[0].get(0))
     }
 
     fn begin_and_forget(client: &mut Self::Connection) -> Result<(), Error> {
@@ -187,4 +229,68 @@ fn first(answer: &[SimpleQueryMessage]) -> Option<String> {
 /// A DSN whose sessions can be told from others.
 pub fn named(server: &Postgres, application: &str) -> String {
     format!("{} application_name={application}", server.dsn())
+}
+
+/// One connection, so that each borrower gets what the last one left.
+pub fn single<D: Driver>(manager: D) -> Pool<D> {
+    manager.builder().max_size(1).build().unwrap()
+}
+
+/// The same scenario for threads and for tasks.
+macro_rules! both {
+    ($($(#[$attribute:meta])* fn $name:ident<D: Driver>() $body:block)*) => {$(
+        mod $name {
+            use super::*;
+
+            fn scenario<D: Driver>() $body
+
+            $(#[$attribute])*
+            #[test]
+            fn with_threads() {
+                scenario::<PostgresManager>();
+            }
+
+            $(#[$attribute])*
+            #[test]
+            fn with_tasks() {
+                scenario::<PostgresAsyncManager>();
+            }
+        }
+    )*};
+}
+pub(crate) use both;
+
+pub fn ask<D: Driver>(pool: &Pool<D>, sql: &str) -> Option<String> {
+    D::ask(&mut pool.get_timeout(PLENTY).unwrap(), sql).unwrap()
+}
+
+/// Somebody sets this within a transaction; nobody else may ever see it.
+pub const MARK: &str = "SET LOCAL caliburn.mark = 'somebody'";
+pub const READ_MARK: &str = "SELECT coalesce(current_setting('caliburn.mark', true), '')";
+
+#[track_caller]
+pub fn assert_unmarked<D: Driver>(pool: &Pool<D>, after: &str) {
+    let mark = ask(pool, READ_MARK).unwrap();
+    assert_eq!(mark, "", "in somebody else's transaction after: {after}");
+}
+
+/// The end of a chain of sources.
+pub fn root<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> &'a (dyn std::error::Error + 'static) {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error
+}
+
+pub fn drivers<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a tokio_postgres::Error {
+    let mut error = error;
+    loop {
+        if let Some(error) = error.downcast_ref() {
+            return error;
+        }
+        error = error.source().expect("an error of the driver's");
+    }
 }

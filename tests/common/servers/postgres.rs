@@ -183,6 +183,6 @@ fn data_of(directory: &TempDir) -> PathBuf {
     directory.path().join("data")
 }
 
-fn text(path: &Path) -> &str {
+pub(super) fn text(path: &Path) -> &str {
     path.to_str().expect("a path in UTF-8")
 }

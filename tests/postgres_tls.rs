@@ -1,0 +1,236 @@
+//! What goes over the wire when a PostgreSQL connection is secured, and when it ought to be and is not. The
+//! server is a fake that answers in PostgreSQL's protocol, and "secures" by doing nothing: what matters is
+//! who stands between the driver and the socket.
+#![cfg(all(feature = "postgres", feature = "tokio-postgres"))]
+
+mod common;
+
+use caliburn::adapters::postgres::PostgresManager;
+use caliburn::adapters::tokio_postgres::PostgresAsyncManager;
+use caliburn::{GetError, Pool};
+use common::pg::{Driver, both, single};
+use common::{PLENTY, eventually};
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::io::{self, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::thread;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
+use tokio_postgres::{NoTls, Socket};
+
+/// What the server was asked, `TLS?` and `Sync` among it.
+#[derive(Clone, Default)]
+struct Heard(Arc<Mutex<Vec<String>>>);
+
+impl Heard {
+    fn note(&self, what: &str) {
+        self.0.lock().unwrap().push(what.into());
+    }
+
+    fn all(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+/// A server that has TLS or has not; returns its port.
+fn serve(has_tls: bool) -> (u16, Heard) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let heard = Heard::default();
+    thread::spawn({
+        let heard = heard.clone();
+        move || {
+            for stream in listener.incoming() {
+                let heard = heard.clone();
+                // Ends with its client.
+                thread::spawn(move || converse(stream.unwrap(), has_tls, &heard));
+            }
+        }
+    });
+    (port, heard)
+}
+
+fn converse(mut stream: TcpStream, has_tls: bool, heard: &Heard) -> io::Result<()> {
+    const SSL_REQUEST: [u8; 4] = 80_877_103_u32.to_be_bytes();
+    let mut body = body_of(&mut stream)?;
+    if body == SSL_REQUEST {
+        heard.note("TLS?");
+        stream.write_all(if has_tls { b"S" } else { b"N" })?;
+        body = body_of(&mut stream)?;
+    }
+    assert_eq!(body[..2], [0, 3], "a startup message");
+    stream.write_all(&[b'R', 0, 0, 0, 8, 0, 0, 0, 0])?;
+    stream.write_all(&[b'K', 0, 0, 0, 12, 0, 0, 0, 1, 0, 0, 0, 2])?;
+    let mut status = b'I';
+    loop {
+        stream.write_all(&[b'Z', 0, 0, 0, 5, status])?;
+        let mut tag = [0];
+        stream.read_exact(&mut tag)?;
+        let body = body_of(&mut stream)?;
+        let text = String::from_utf8_lossy(&body).trim_end_matches('\0').to_owned();
+        heard.note(if tag == *b"S" { "Sync" } else { &text });
+        if tag == *b"X" {
+            return Ok(());
+        }
+        if tag == *b"Q" {
+            status = match &*text {
+                "BEGIN" => b'T',
+                "two" => status,
+                _ => b'I',
+            };
+            stream.write_all(b"C\0\0\0\x07OK\0")?;
+        }
+    }
+}
+
+fn body_of(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut length = [0; 4];
+    stream.read_exact(&mut length)?;
+    let mut body = vec![0; u32::from_be_bytes(length) as usize - 4];
+    stream.read_exact(&mut body)?;
+    Ok(body)
+}
+
+/// Trusts everybody and hides nothing.
+#[derive(Clone, Debug)]
+struct Pretence;
+
+struct Pretended(Socket);
+
+impl MakeTlsConnect<Socket> for Pretence {
+    type Stream = Pretended;
+    type TlsConnect = Self;
+    type Error = Infallible;
+
+    fn make_tls_connect(&mut self, _: &str) -> Result<Self, Infallible> {
+        Ok(self.clone())
+    }
+}
+
+impl TlsConnect<Socket> for Pretence {
+    type Stream = Pretended;
+    type Error = Infallible;
+    type Future = Ready<Result<Pretended, Infallible>>;
+
+    fn connect(self, socket: Socket) -> Self::Future {
+        ready(Ok(Pretended(socket)))
+    }
+}
+
+impl TlsStream for Pretended {
+    fn channel_binding(&self) -> ChannelBinding {
+        ChannelBinding::none()
+    }
+}
+
+impl AsyncRead for Pretended {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Pretended {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}
+
+fn dsn(port: u16, mode: &str) -> String {
+    format!("host=127.0.0.1 port={port} user=app sslmode={mode}")
+}
+
+/// Borrows twice, the second time with a transaction left open, and closes the pool.
+fn converse_with<D: Driver>(manager: D) {
+    let pool: Pool<D> = single(manager);
+    D::ask(&mut pool.get_timeout(PLENTY).unwrap(), "one").unwrap();
+    let mut client = pool.get_timeout(PLENTY).unwrap();
+    D::ask(&mut client, "BEGIN").unwrap();
+    D::ask(&mut client, "two").unwrap();
+    drop(client);
+    drop(pool.get_timeout(PLENTY).unwrap());
+    assert!(pool.close_within(PLENTY).is_complete());
+}
+
+/// What that is to the server when each transaction is noticed, and nothing else is done.
+const PLAIN: [&str; 5] = ["one", "BEGIN", "two", "Sync", "ROLLBACK"];
+
+#[track_caller]
+fn assert_heard(heard: &Heard, expected: &[&str]) {
+    eventually("the goodbye is heard", || heard.all().last().is_some_and(String::is_empty));
+    let mut heard = heard.all();
+    heard.pop();
+    assert_eq!(heard, expected);
+}
+
+both! {
+    fn without_tls_the_server_is_not_asked_for_any_and_a_transaction_is_noticed<D: Driver>() {
+        for mode in ["disable", "prefer"] {
+            let (port, heard) = serve(true);
+            converse_with(D::open(&dsn(port, mode)));
+            assert_heard(&heard, &PLAIN);
+            let (port, heard) = serve(true);
+            converse_with(D::open(&dsn(port, mode)).secured_by(NoTls));
+            assert_heard(&heard, &PLAIN);
+        }
+        let (port, heard) = serve(true);
+        converse_with(D::open(&dsn(port, "disable")).secured_by(Pretence));
+        assert_heard(&heard, &PLAIN);
+    }
+
+    fn a_transaction_is_noticed_behind_tls_too<D: Driver>() {
+        for mode in ["prefer", "require"] {
+            let (port, heard) = serve(true);
+            converse_with(D::open(&dsn(port, mode)).secured_by(Pretence));
+            let mut expected = vec!["TLS?"];
+            expected.extend(PLAIN);
+            assert_heard(&heard, &expected);
+        }
+    }
+
+    fn when_tls_is_preferred_and_refused_each_return_costs_a_round_trip<D: Driver>() {
+        let (port, heard) = serve(false);
+        converse_with(D::open(&dsn(port, "prefer")).secured_by(Pretence));
+        let clean = ["Sync", "BEGIN; ROLLBACK"];
+        let expected = [
+            ["TLS?", "one"].as_slice(),
+            &clean,
+            &["BEGIN", "two"],
+            &clean,
+            &clean,
+        ];
+        assert_heard(&heard, &expected.concat());
+    }
+
+    fn when_tls_is_required_and_not_to_be_had_the_connect_fails_for_good<D: Driver>() {
+        for connects in [
+            |port| D::open(&dsn(port, "require")).secured_by(Pretence),
+            |port| D::open(&dsn(port, "require")),
+        ] {
+            let (port, heard) = serve(false);
+            let error = single(connects(port)).get_timeout(PLENTY).unwrap_err();
+            assert!(matches!(error, GetError::Connect { .. }), "{error}");
+            assert!(error.to_string().contains("server does not support TLS"), "{error}");
+            assert_eq!(heard.all(), ["TLS?"]);
+        }
+    }
+}
