@@ -311,3 +311,133 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Tapped<S> {
         (self.binding)(&self.stream)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn message(tag: u8, body: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(body.len() + 4).unwrap();
+        [&[tag], length.to_be_bytes().as_slice(), body].concat()
+    }
+
+    fn found_in(messages: &mut Messages, pieces: &[&[u8]]) -> Vec<(u8, u8)> {
+        let mut found = Vec::new();
+        for piece in pieces {
+            messages.look_at(piece, |tag, first| found.push((tag, first)));
+        }
+        found
+    }
+
+    proptest! {
+        #[test]
+        fn messages_are_found_however_the_stream_is_cut(
+            messages in prop::collection::vec((any::<u8>(), prop::collection::vec(any::<u8>(), 0..20)), 0..20),
+            cuts in prop::collection::vec(1_usize..12, 1..200),
+        ) {
+            let stream: Vec<u8> =
+                messages.iter().flat_map(|(tag, body)| message(*tag, body)).collect();
+            let mut pieces = Vec::new();
+            let mut rest = stream.as_slice();
+            for cut in cuts {
+                let (piece, later) = rest.split_at(cut.min(rest.len()));
+                pieces.push(piece);
+                rest = later;
+            }
+            pieces.push(rest);
+            let expected: Vec<_> = messages
+                .iter()
+                .map(|(tag, body)| (*tag, body.first().copied().unwrap_or_default()))
+                .collect();
+            prop_assert_eq!(found_in(&mut Messages::default(), &pieces), expected);
+        }
+    }
+
+    #[test]
+    fn the_first_message_of_a_client_has_no_tag() {
+        let startup = [0, 0, 0, 9, 0, 3, 0, 0, 0];
+        let found = found_in(
+            &mut Messages::after_an_untagged_one(),
+            &[&startup, &message(b'Q', b"BEGIN\0"), &message(b'S', b"")],
+        );
+        assert_eq!(found, [(0, 0), (b'Q', b'B'), (b'S', 0)]);
+    }
+
+    #[test]
+    fn a_length_that_cannot_be_does_no_harm() {
+        let found =
+            found_in(&mut Messages::default(), &[&[b'Z', 0, 0, 0, 0, b'Z', 0, 0, 0, 5, b'I']]);
+        assert_eq!(found, [(b'Z', 0), (b'Z', b'I')]);
+    }
+
+    /// `>` and a tag goes to the server, `<` and a tag comes from it, a `ReadyForQuery` with its state.
+    fn after(conversation: &str) -> State {
+        let mut state = State { is_attached: true, asked: 1, ..State::default() };
+        state.received(b'Z', b'I');
+        for word in conversation.split_whitespace() {
+            match word.as_bytes() {
+                [b'>', tag] => state.sent(*tag),
+                [b'<', tag] => state.received(*tag, 0),
+                [b'<', tag, first] => state.received(*tag, *first),
+                _ => panic!("{word}"),
+            }
+        }
+        state
+    }
+
+    fn is_clean(conversation: &str) -> bool {
+        let tap = Tap(Arc::new(Mutex::new(after(conversation))));
+        tap.is_clean()
+    }
+
+    #[test]
+    fn a_connection_is_clean_once_all_that_matters_is_answered_and_no_transaction_is_open() {
+        for clean in [
+            "",
+            ">Q <C <ZI",
+            ">Q <ZT >Q <ZI",
+            // A prepared query, and its end still under way.
+            ">P >D >S <ZI >B >E >S <ZI >C >S",
+            // Two at once.
+            ">B >E >S >B >E >S <ZI <ZI",
+            // A copy: the server overhears its first `Sync`.
+            ">B >E >S <G >d >c >S <C <ZI",
+            // One that the driver broke off after it had begun.
+            ">Q <ZI >B >E >S <G >f >S <ZI",
+        ] {
+            assert!(is_clean(clean), "{clean}");
+        }
+        for unclean in [
+            ">Q",
+            ">Q <ZT",
+            ">Q <ZE",
+            ">B >E",
+            ">B >E >S",
+            ">B >E >S >B >E >S <ZI",
+            ">Q >C >S <ZT",
+            ">B >E >S >C >S <ZT",
+            ">F",
+            // In the midst of copies, both ways.
+            ">B >E >S <G >d",
+            ">B >E >S <H <d",
+            ">Q <G",
+            // Something failed.
+            ">Q <E <ZI",
+        ] {
+            assert!(!is_clean(unclean), "{unclean}");
+        }
+    }
+
+    #[test]
+    fn answers_that_nobody_asked_for_do_not_count_for_later() {
+        assert!(!is_clean("<ZI <ZI <ZI >Q"));
+    }
+
+    #[test]
+    fn a_copy_given_up_before_the_server_took_it_is_the_end_of_the_connection() {
+        assert!(after(">B >E >S <E <ZI >f >S").is_gone);
+        assert!(after(">B >E >S >f >S").is_gone);
+        assert!(!after(">B >E >S <G >f >S").is_gone);
+    }
+}
