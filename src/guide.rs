@@ -28,7 +28,10 @@ pub mod redis {}
 
 /// The same code before and after, and which setting became which.
 #[cfg_attr(
-    any(not(doctest), all(feature = "r2d2", feature = "bb8", feature = "rusqlite")),
+    any(
+        not(doctest),
+        all(feature = "r2d2", feature = "bb8", feature = "rusqlite", feature = "tokio-postgres")
+    ),
     doc = include_str!("guide/migrating.md")
 )]
 pub mod migrating {}

@@ -155,6 +155,23 @@ fn assert_chain(error: &GetError<DriverError>, root: &FakeError) {
     assert!(error.to_string().contains("the driver failed"), "{error}");
 }
 
+/// Borrows in vain until the error is the one that is looked for: on a busy machine the driver may not have
+/// been called in time.
+#[track_caller]
+fn in_vain<M: Manager>(
+    pool: &Pool<M>,
+    is_it: impl Fn(&GetError<M::Error>) -> bool,
+) -> GetError<M::Error> {
+    let mut last = None;
+    eventually("the error that is looked for", || {
+        let error = pool.get_timeout(SHORT).err().expect("no connection");
+        let is_it = is_it(&error);
+        last = Some(error);
+        is_it
+    });
+    last.unwrap()
+}
+
 fn evicted<M: Manager>(pool: &Pool<M>, cause: EvictionCause) -> u64 {
     pool.stats().evictions.by(cause)
 }
@@ -250,7 +267,8 @@ fn roll_back_what_is_dirty<M: Manager<Connection = Conn, Error = DriverError>>(
 /// With nothing said about errors they all may pass: borrowers wait, and learn why in vain.
 fn wait_in_vain<M: Manager<Connection = Conn, Error = DriverError>>(pool: Pool<M>, fake: &Fake) {
     fake.on_connect(Mode::FailForGood);
-    let error = pool.get_timeout(SHORT).unwrap_err();
+    let error =
+        in_vain(&pool, |error| error.source().is_some_and(|cause| cause.source().is_some()));
     assert!(matches!(error, GetError::TimedOut { phase: Phase::Connect, .. }), "{error}");
     assert_chain(&error, &FakeError::WrongPassword);
 }
@@ -259,8 +277,8 @@ fn wait_in_vain<M: Manager<Connection = Conn, Error = DriverError>>(pool: Pool<M
 fn fail_at_once<M: Manager<Connection = Conn, Error = DriverError>>(pool: Pool<M>, fake: &Fake) {
     fake.on_connect(Mode::FailForGood);
     let begun = Instant::now();
-    let error = pool.get_timeout(PLENTY * 10).unwrap_err();
-    assert!(begun.elapsed() < PLENTY, "waited for what will not pass");
+    let error = pool.get_timeout(PLENTY).unwrap_err();
+    assert!(begun.elapsed() < PLENTY / 2, "waited for what will not pass");
     assert!(matches!(error, GetError::Connect { .. }), "{error}");
     assert_chain(&error, &FakeError::WrongPassword);
     fake.on_connect(Mode::Ok);
@@ -274,16 +292,16 @@ fn fail_at_once<M: Manager<Connection = Conn, Error = DriverError>>(pool: Pool<M
 /// Each method panics in turn. That costs a connection, or an attempt at one, but no slot and no borrower.
 fn survive_panics<M: Manager<Connection = Conn, Error = DriverError>>(pool: Pool<M>, fake: &Fake) {
     fake.on_connect(Mode::Panic);
-    let error = pool.get_timeout(SHORT).unwrap_err();
-    let GetError::TimedOut { cause: Some(cause), .. } = &error else { panic!("{error}") };
-    assert!(matches!(&**cause, ManagerError::Panicked(said) if said == "the fake panics"));
+    in_vain(&pool, |error| {
+        let GetError::TimedOut { cause: Some(cause), .. } = error else { panic!("{error}") };
+        matches!(&**cause, ManagerError::Panicked(said) if said == "the fake panics")
+    });
     fake.on_connect(Mode::Ok);
 
     drop(pool.get().unwrap());
     fake.on_ping(Mode::Panic);
-    assert!(pool.get_timeout(SHORT).is_err());
+    in_vain(&pool, |_| evicted(&pool, EvictionCause::PingFailed) > 0);
     fake.on_ping(Mode::Ok);
-    assert!(evicted(&pool, EvictionCause::PingFailed) > 0);
 
     let conn = pool.get().unwrap();
     fake.has_broken_panics(true);
@@ -295,8 +313,8 @@ fn survive_panics<M: Manager<Connection = Conn, Error = DriverError>>(pool: Pool
     conn.dirty = true;
     fake.on_reset(Mode::Panic);
     drop(conn);
+    eventually("the reset fails", || evicted(&pool, EvictionCause::ResetFailed) == 1);
     drop(pool.get().unwrap());
-    assert_eq!(evicted(&pool, EvictionCause::ResetFailed), 1);
     assert_settled(&pool, fake.books());
 }
 
@@ -388,11 +406,12 @@ fn a_slow_connect_of_an_r2d2_manager_is_quarantined_and_keeps_nobody() {
     let pool = builder.connect_timeout(SHORT / 4).build().unwrap();
     fake.on_connect(Mode::Hang);
     let begun = Instant::now();
-    let error = pool.get_timeout(SHORT).unwrap_err();
-    assert!(begun.elapsed() < PLENTY / 2, "kept by the driver");
-    let GetError::TimedOut { cause, .. } = &error else { panic!("{error}") };
-    assert!(matches!(cause.as_deref(), Some(ManagerError::Pending)), "{error}");
-    eventually("it is seen to overrun", || pool.stats().quarantined == 1);
+    in_vain(&pool, |error| {
+        assert!(begun.elapsed() < PLENTY / 2, "kept by the driver");
+        let GetError::TimedOut { cause, .. } = error else { panic!("{error}") };
+        assert!(matches!(cause.as_deref(), Some(ManagerError::Pending)), "{error}");
+        pool.stats().quarantined == 1
+    });
     assert_eq!(pool.overruns().len(), 1);
 
     fake.on_connect(Mode::Ok);
@@ -415,10 +434,11 @@ fn is_valid_of_an_r2d2_manager_that_hangs_keeps_no_borrower_if_connectors_ping()
     drop(pool.get().unwrap());
     fake.on_ping(Mode::Hang);
     let begun = Instant::now();
-    let error = pool.get_timeout(SHORT).unwrap_err();
-    assert!(begun.elapsed() < PLENTY / 2, "kept by the driver");
-    assert!(matches!(error, GetError::TimedOut { .. }), "{error}");
-    eventually("it is seen to overrun", || pool.stats().quarantined == 1);
+    in_vain(&pool, |error| {
+        assert!(begun.elapsed() < PLENTY / 2, "kept by the driver");
+        assert!(matches!(error, GetError::TimedOut { .. }), "{error}");
+        pool.stats().quarantined == 1
+    });
     fake.on_ping(Mode::Ok);
     fake.open_gate();
     drop(pool.get().unwrap());
@@ -486,13 +506,13 @@ fn customize_each_connection<M: Manager<Connection = Conn, Error = DriverError>>
     assert_eq!(customs.acquired.load(SeqCst), 1);
     let held = pool.get().unwrap();
     for fault in [&customs.refuses, &customs.panics] {
+        let before = pool.stats().connect_failures;
         fault.store(true, SeqCst);
-        assert!(pool.get_timeout(SHORT).is_err());
+        in_vain(pool, |_| pool.stats().connect_failures > before);
         fault.store(false, SeqCst);
     }
     assert_eq!(pool.get().unwrap().value, 42);
     assert_eq!(customs.acquired.load(SeqCst), 2);
-    assert!(pool.stats().connect_failures >= 2);
     drop(held);
     assert_settled(pool, fake.books());
 }
@@ -619,12 +639,11 @@ fn a_connect_of_a_bb8_manager_that_hangs_is_dropped_at_its_limit() {
     let builder = Pool::builder_async(over_bb8(&fake)).max_size(1);
     let pool = builder.connect_timeout(SHORT / 4).build().unwrap();
     fake.on_connect(Mode::Hang);
-    let error = pool.get_timeout(SHORT * 4).unwrap_err();
-    let GetError::TimedOut { phase: Phase::Connect, cause, .. } = &error else { panic!("{error}") };
-    // The last attempt has been given up, or the next is under way.
-    let is_told = matches!(cause.as_deref(), Some(ManagerError::TimedOut | ManagerError::Pending));
-    assert!(is_told, "{error}");
-    assert!(pool.stats().connect_failures > 0 && pool.overruns().is_empty());
+    in_vain(&pool, |error| {
+        let GetError::TimedOut { cause, .. } = error else { panic!("{error}") };
+        matches!(cause.as_deref(), Some(ManagerError::TimedOut))
+    });
+    eventually("its slot is free again", || pool.overruns().is_empty());
     fake.on_connect(Mode::Ok);
     drop(pool.get().unwrap());
     assert_settled(&pool, fake.books());
@@ -678,18 +697,18 @@ fn is_valid_and_resets_of_a_bb8_manager_that_hang_are_dropped_at_their_limits() 
         .unwrap();
     let first = pool.get().unwrap().id;
     fake.on_ping(Mode::Hang);
-    assert!(pool.get_timeout(SHORT * 2).is_err());
+    in_vain(&pool, |_| evicted(&pool, EvictionCause::PingFailed) > 0);
     fake.on_ping(Mode::Ok);
     let mut conn = pool.get().unwrap();
     let second = conn.id;
-    assert!(second > first && evicted(&pool, EvictionCause::PingFailed) > 0);
+    assert!(second > first);
     fake.on_reset(Mode::Hang);
     conn.dirty = true;
     drop(conn);
     assert!(pool.get().unwrap().id > second);
     assert_eq!(evicted(&pool, EvictionCause::ResetFailed), 1);
-    assert!(pool.overruns().is_empty());
     assert_settled(&pool, fake.books());
+    assert!(pool.overruns().is_empty());
 }
 
 /// A manager whose calls want tokio's reactor, as those of real drivers do.

@@ -131,9 +131,9 @@ impl<M: ManageConnection> R2d2Manager<M> {
     ///
     /// `is_needed` is asked on each return, on the thread of whoever returns: it must be quick and do no I/O,
     /// so ask the driver for what it knows (SQLite's `is_autocommit`, a transaction's depth). `|_| true` costs
-    /// every return a round trip, though nobody's but the connector's time. `clean` runs on a connector's thread, within
-    /// [`reset_timeout`](crate::Settings::reset_timeout); it is trusted to honour the deadline it is given. If
-    /// it fails or is late, the connection is replaced. One that `has_broken` is replaced at once.
+    /// every return a round trip, though none of the borrower's time. `clean` runs on a connector's thread,
+    /// within [`reset_timeout`](crate::Settings::reset_timeout); it is trusted to honour the deadline it is
+    /// given. If it fails or is late, the connection is replaced. One that `has_broken` is replaced at once.
     ///
     /// ```
     /// # use caliburn::adapters::r2d2::R2d2Manager;
