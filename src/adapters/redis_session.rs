@@ -215,20 +215,15 @@ impl Request {
     fn note(&mut self, name: &[u8], argument: Option<&[u8]>) {
         self.commands += 1;
         let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
-        let is_in_transaction = self.at_best & TRANSACTION != 0;
         if is("MULTI") {
             self.leave(TRANSACTION);
         } else if is("WATCH") {
             self.leave(WATCH);
         } else if is("EXEC") || is("DISCARD") {
-            // Refused outside of a transaction, and then of no effect on what is watched.
-            if is_in_transaction {
-                self.at_best &= !(TRANSACTION | WATCH);
-            }
+            // Outside of a transaction they are refused, and what is watched stays so: that is the worst.
+            self.at_best &= !(TRANSACTION | WATCH);
         } else if is("UNWATCH") {
-            if !is_in_transaction {
-                self.at_best &= !WATCH;
-            }
+            self.at_best &= !WATCH;
         } else if is("SELECT") {
             self.leave(DATABASE);
         } else if WAIT.iter().any(|other| is(other)) {
