@@ -1,9 +1,9 @@
 //! Time: `quanta`, monotonic, with a coarse tick for the hot path, or a clock that a test turns by hand.
 
-use crate::sync::{Arc, AtomicU64, OnceLock, Ordering};
+use crate::sync::{Arc, AtomicU64, OnceLock, Ordering, thread};
 use std::fmt;
 use std::ops::Add;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A moment: nanoseconds since its clock's origin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -124,14 +124,65 @@ impl Clock {
 }
 
 fn real_now() -> u64 {
-    static ORIGIN: OnceLock<(quanta::Clock, u64)> = OnceLock::new();
-    let (clock, origin) = ORIGIN.get_or_init(|| {
+    static ORIGIN: OnceLock<Origin> = OnceLock::new();
+    // One second ahead, so that no moment is the zero of an empty slot.
+    ORIGIN.get_or_init(Origin::new).elapsed().saturating_add(1_000_000_000)
+}
+
+/// Since when time is counted, and by what.
+enum Origin {
+    Counter(quanta::Clock, u64),
+    System(Instant),
+}
+
+impl Origin {
+    /// quanta finds out the speed of the processor's counter in less than a millisecond. If the thread loses
+    /// its core at the wrong moment, that is off by up to some per cent, and so would be all limits, for as
+    /// long as the process lives. So it is checked once, and not believed if it is wrong.
+    fn new() -> Self {
         let clock = quanta::Clock::new();
         let origin = clock.raw();
-        (clock, origin)
-    });
-    // One second ahead, so that no moment is the zero of an empty slot.
-    clock.delta_as_nanos(*origin, clock.raw()).saturating_add(1_000_000_000)
+        if keeps_time(|| clock.delta_as_nanos(origin, clock.raw())) {
+            Self::Counter(clock, origin)
+        } else {
+            Self::System(Instant::now())
+        }
+    }
+
+    fn elapsed(&self) -> u64 {
+        match self {
+            Self::Counter(clock, origin) => clock.delta_as_nanos(*origin, clock.raw()),
+            Self::System(origin) => u64::try_from(origin.elapsed().as_nanos()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+/// Whether nanoseconds pass as they do on the system's clock, to one in a thousand.
+fn keeps_time(nanos: impl Fn() -> u64) -> bool {
+    const TRIAL: Duration = Duration::from_millis(2);
+    // The reading in between is known to within this.
+    const SHARP: Duration = Duration::from_nanos(500);
+    let both = || {
+        let mut best = (Duration::MAX, Instant::now(), 0);
+        for _ in 0..1_000 {
+            let (before, nanos, after) = (Instant::now(), nanos(), Instant::now());
+            let blur = after - before;
+            if blur < best.0 {
+                best = (blur, before, nanos);
+            }
+            if blur < SHARP {
+                break;
+            }
+        }
+        best
+    };
+    let (_, begun, first) = both();
+    while begun.elapsed() < TRIAL {
+        thread::yield_now();
+    }
+    let (_, ended, last) = both();
+    let real = (ended - begun).as_nanos() as u64;
+    last.saturating_sub(first).abs_diff(real) <= real / 1_000
 }
 
 impl fmt::Debug for Clock {
@@ -182,5 +233,20 @@ impl Deadline {
     /// Whether nothing is left.
     pub fn is_past(&self) -> bool {
         self.clock.now() >= self.moment
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_counter_that_goes_wrong_by_a_per_cent_is_not_believed() {
+        let begun = Instant::now();
+        let nanos = || begun.elapsed().as_nanos() as u64;
+        assert!(keeps_time(nanos));
+        assert!(!keeps_time(|| nanos() * 101 / 100));
+        assert!(!keeps_time(|| nanos() * 99 / 100));
+        assert!(!keeps_time(|| 0));
     }
 }

@@ -9,7 +9,7 @@ use std::pin::Pin;
 /// [`BlockingManager`] or [`AsyncManager`].
 ///
 /// The methods here are called whenever a connection comes back, on whatever thread that happens: they
-/// must be quick and do no I/O. A panic in any of them costs the connection, nothing else.
+/// must be quick and wait for nothing. A panic in any of them costs the connection, nothing else.
 pub trait Manager: Send + Sync + 'static {
     /// What is pooled.
     type Connection: Send + 'static;

@@ -7,17 +7,18 @@ mod common;
 
 use caliburn::adapters::postgres::PostgresManager;
 use caliburn::adapters::tokio_postgres::PostgresAsyncManager;
-use caliburn::{GetError, Pool};
+use caliburn::{GetError, Phase, Pool};
 use common::pg::{Driver, both, single};
 use common::{PLENTY, eventually};
 use std::convert::Infallible;
-use std::future::{Ready, ready};
+use std::future::{Pending, Ready, pending, ready};
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::thread;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
 use tokio_postgres::{NoTls, Socket};
@@ -82,9 +83,44 @@ fn converse(mut stream: TcpStream, has_tls: bool, heard: &Heard) -> io::Result<(
                 "two" => status,
                 _ => b'I',
             };
+            if let Some((_, number)) = text.split_once("SELECT ") {
+                stream.write_all(&row(number))?;
+            }
             stream.write_all(b"C\0\0\0\x07OK\0")?;
         }
     }
+}
+
+/// With one column of text and its description.
+fn row(value: &str) -> Vec<u8> {
+    let description = [b"\0\x01a\0".as_slice(), &[0; 6], &[0, 0, 0, 25], &[0; 8]].concat();
+    let length = u32::try_from(value.len()).unwrap().to_be_bytes();
+    let data = [b"\0\x01".as_slice(), &length, value.as_bytes()].concat();
+    [message(b'T', &description), message(b'D', &data)].concat()
+}
+
+fn message(tag: u8, body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
+    [&[tag], length.as_slice(), body].concat()
+}
+
+/// A server that has TLS, and is just starting up.
+fn serve_but_refuse() -> (u16, thread::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let served = thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            body_of(&mut stream).unwrap();
+            stream.write_all(b"S").unwrap();
+            body_of(&mut stream).unwrap();
+            let fields = b"SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0\0";
+            stream.write_all(&message(b'E', fields)).unwrap();
+            // Until the client hangs up.
+            let _ = stream.read(&mut [0]);
+        }
+    });
+    (port, served)
 }
 
 fn body_of(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
@@ -100,6 +136,30 @@ fn body_of(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
 struct Pretence;
 
 struct Pretended(Socket);
+
+/// Never comes to an end.
+#[derive(Clone, Debug)]
+struct Endless;
+
+impl MakeTlsConnect<Socket> for Endless {
+    type Stream = Pretended;
+    type TlsConnect = Self;
+    type Error = Infallible;
+
+    fn make_tls_connect(&mut self, _: &str) -> Result<Self, Infallible> {
+        Ok(self.clone())
+    }
+}
+
+impl TlsConnect<Socket> for Endless {
+    type Stream = Pretended;
+    type Error = Infallible;
+    type Future = Pending<Result<Pretended, Infallible>>;
+
+    fn connect(self, _: Socket) -> Self::Future {
+        pending()
+    }
+}
 
 impl MakeTlsConnect<Socket> for Pretence {
     type Stream = Pretended;
@@ -174,11 +234,23 @@ fn converse_with<D: Driver>(manager: D) {
 /// What that is to the server when each transaction is noticed, and nothing else is done.
 const PLAIN: [&str; 5] = ["one", "BEGIN", "two", "Sync", "ROLLBACK"];
 
+/// And when it must be supposed each time. The number that is asked for at the end differs.
+const UNTAPPED: [&str; 7] = ["TLS?", "one", PROBE, "BEGIN", "two", PROBE, PROBE];
+const PROBE: &str = "BEGIN; ROLLBACK; SELECT";
+
+/// Long enough for some tries.
+const BRIEFLY: Duration = Duration::from_millis(500);
+
 #[track_caller]
 fn assert_heard(heard: &Heard, expected: &[&str]) {
     eventually("the goodbye is heard", || heard.all().last().is_some_and(String::is_empty));
     let mut heard = heard.all();
     heard.pop();
+    for what in &mut heard {
+        if what.starts_with(PROBE) {
+            what.truncate(PROBE.len());
+        }
+    }
     assert_eq!(heard, expected);
 }
 
@@ -210,27 +282,49 @@ both! {
     fn when_tls_is_preferred_and_refused_each_return_costs_a_round_trip<D: Driver>() {
         let (port, heard) = serve(false);
         converse_with(D::open(&dsn(port, "prefer")).secured_by(Pretence));
-        let clean = ["Sync", "BEGIN; ROLLBACK"];
-        let expected = [
-            ["TLS?", "one"].as_slice(),
-            &clean,
-            &["BEGIN", "two"],
-            &clean,
-            &clean,
-        ];
-        assert_heard(&heard, &expected.concat());
+        assert_heard(&heard, &UNTAPPED);
     }
 
-    fn when_tls_is_required_and_not_to_be_had_the_connect_fails_for_good<D: Driver>() {
+    fn when_tls_is_required_and_not_to_be_had_nothing_is_said_in_plain<D: Driver>() {
         for connects in [
             |port| D::open(&dsn(port, "require")).secured_by(Pretence),
             |port| D::open(&dsn(port, "require")),
         ] {
             let (port, heard) = serve(false);
-            let error = single(connects(port)).get_timeout(PLENTY).unwrap_err();
-            assert!(matches!(error, GetError::Connect { .. }), "{error}");
+            let error = single(connects(port)).get_timeout(BRIEFLY).unwrap_err();
+            assert!(matches!(error, GetError::TimedOut { phase: Phase::Connect, .. }), "{error}");
             assert!(error.to_string().contains("server does not support TLS"), "{error}");
-            assert_eq!(heard.all(), ["TLS?"]);
+            assert!(heard.all().iter().all(|what| what == "TLS?"), "{:?}", heard.all());
         }
+        // Here the server would, but the manager has nothing to do it with.
+        let (port, heard) = serve(true);
+        let error = single(D::open(&dsn(port, "require"))).get_timeout(PLENTY).unwrap_err();
+        assert!(matches!(error, GetError::Connect { .. }), "{error}");
+        assert!(error.to_string().contains("no TLS implementation configured"), "{error}");
+        assert!(heard.all().iter().all(|what| what == "TLS?"), "{:?}", heard.all());
+    }
+
+    fn a_server_without_tls_after_one_with_it_is_not_taken_for_that_one<D: Driver>() {
+        let (secure, _) = serve_but_refuse();
+        let (plain, heard) = serve(false);
+        let dsn = format!("host=127.0.0.1,127.0.0.1 port={secure},{plain} user=app sslmode=prefer");
+        converse_with(D::open(&dsn).secured_by(Pretence));
+        assert_heard(&heard, &UNTAPPED);
+    }
+
+    fn a_handshake_that_never_ends_fails_at_the_limit<D: Driver>() {
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = silent.local_addr().unwrap().port();
+        let dsn = format!("{} sslnegotiation=direct", dsn(port, "require"));
+        let pool = D::open(&dsn)
+            .secured_by(Endless)
+            .builder()
+            .max_size(1)
+            .connect_timeout(Duration::from_millis(100))
+            .build()
+            .unwrap();
+        pool.get_timeout(BRIEFLY).map(drop).unwrap_err();
+        eventually("more than one was tried", || pool.stats().connect_failures >= 2);
+        eventually("nothing is stuck", || pool.stats().quarantined == 0);
     }
 }

@@ -4,6 +4,10 @@
 
 #[cfg(feature = "bb8")]
 pub mod bb8;
+#[cfg(feature = "mysql")]
+pub mod mysql;
+#[cfg(feature = "mysql_async")]
+pub mod mysql_async;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "r2d2")]
@@ -17,8 +21,14 @@ pub mod rusqlite;
 #[cfg(feature = "tokio-postgres")]
 pub mod tokio_postgres;
 
-#[cfg(any(feature = "redis-tokio", feature = "tokio-postgres"))]
+#[cfg(any(feature = "mysql_async", feature = "redis-tokio", feature = "tokio-postgres"))]
 mod entered;
+#[cfg(feature = "mysql_async")]
+mod mysql_async_connection;
+#[cfg(feature = "mysql")]
+mod mysql_connection;
+#[cfg(any(feature = "mysql", feature = "mysql_async"))]
+mod mysql_session;
 #[cfg(any(feature = "postgres", feature = "tokio-postgres"))]
 mod postgres_route;
 #[cfg(feature = "tokio-postgres")]

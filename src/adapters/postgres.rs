@@ -2,10 +2,9 @@
 //!
 //! See also the [page on PostgreSQL](crate::guide::postgresql).
 
-use super::postgres_route::{Plain, Reachable as _, Route, Secured, classify};
+use super::postgres_route::{Plain, Probe, Reachable as _, Route, Secured, classify};
 use super::postgres_tap::Tap;
 use crate::{BlockingManager, Deadline, ErrorClass, Manager};
-use ::postgres::error::SqlState;
 use ::postgres::tls::{MakeTlsConnect, TlsConnect};
 use ::postgres::{CancelToken, Client, Config, Error, NoTls, Socket};
 use std::any::TypeId;
@@ -22,13 +21,15 @@ use std::time::{Duration, Instant};
 ///
 /// Refused credentials, a missing database and all else that trying again would not change are
 /// [permanent](ErrorClass::Permanent) errors: borrowers learn of them at once. A server that is down, starts
-/// up, or has too many connections is a passing one.
+/// up, or has too many connections is a passing one. With several hosts all errors are, as the driver
+/// tells only what the last one said.
 ///
 /// The pool's limits hold down to the socket, also if the server is frozen: what it does not answer in time
-/// fails, on the spot. Two things are out of reach: the time to look up a name, and the server's answer to
-/// the question whether it has TLS (`sslnegotiation=direct` does not ask). If a host has several addresses,
-/// each may take the whole of its share. For a borrower's own queries there is
-/// [`silence_limit`](Self::silence_limit).
+/// fails, on the spot. Out of reach are the time to look up a name, and the server's answer to the question
+/// whether it has TLS (`sslnegotiation=direct` does not ask). If a host has several addresses, each may take
+/// the whole of its share. And over Unix sockets, or if the server does without the TLS that
+/// `sslmode=prefer` offers, only pings have a limit: there the driver lets nobody near the stream. For a
+/// borrower's own queries there is [`silence_limit`](Self::silence_limit).
 ///
 /// ```no_run
 /// use caliburn::Pool;
@@ -79,8 +80,8 @@ impl PostgresManager {
     /// How to secure connections, where `sslmode` allows it: a connector of `postgres-native-tls`, for
     /// example.
     ///
-    /// If the server then wants none (with `sslmode=prefer`), transactions cannot be listened for, and each
-    /// connection that comes back costs a round trip.
+    /// If the server then wants none (with `sslmode=prefer`), transactions cannot be listened for, each
+    /// connection that comes back costs a round trip, and limits hold as little as over a Unix socket.
     pub fn tls<T>(mut self, connector: T) -> Self
     where
         T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,
@@ -132,7 +133,8 @@ impl PostgresManager {
     /// connection is replaced. It costs a round trip on the pool's side each time.
     ///
     /// [`CLEAN_SESSION`] makes a session as good as new but for its prepared statements. (Not `DISCARD ALL`,
-    /// which takes away statements that the driver still counts on.)
+    /// which takes away statements that the driver still counts on.) What [`on_connect`](Self::on_connect) has
+    /// set goes as well: have it in the DSN instead, as `options='-c statement_timeout=5s'`.
     ///
     /// ```no_run
     /// # use caliburn::adapters::postgres::{CLEAN_SESSION, PostgresManager};
@@ -162,8 +164,7 @@ impl PostgresManager {
         if let Some(hook) = &self.before_connect {
             hook(&mut config);
         }
-        let hosts = config.get_hosts().len().max(config.get_hostaddrs().len());
-        let share = share(limit, hosts);
+        let share = share(limit, config.host_count());
         let own = config.get_connect_timeout().copied().unwrap_or(share);
         config.connect_timeout(own.min(share));
         let tap = Tap::default();
@@ -186,15 +187,17 @@ impl PostgresManager {
 
     fn make_clean(&self, client: &mut PostgresClient) -> Result<(), Error> {
         let tap = client.line.0.clone();
-        if !tap.is_clean() {
+        if !tap.is_attached() {
+            client.roll_back_blindly()?;
+        } else if !tap.is_clean() {
             // All that is still under way is answered before this.
             client.check_connection()?;
-            tap.settle();
-            if !tap.is_attached() {
-                roll_back_blindly(client)?;
-            } else if !tap.is_clean() {
+            if tap.may_be_out_of_step() {
+                client.roll_back_blindly()?;
+            } else if tap.is_in_transaction() {
                 client.batch_execute("ROLLBACK")?;
             }
+            tap.settle();
         }
         match &self.on_return {
             Some(sql) => client.batch_execute(sql),
@@ -208,16 +211,6 @@ fn share(limit: Instant, hosts: usize) -> Duration {
     let hosts = u32::try_from(hosts.max(1)).unwrap_or(u32::MAX);
     let share = limit.saturating_duration_since(Instant::now()) / hosts;
     share.max(Duration::from_millis(1))
-}
-
-/// A rollback without a transaction would be a warning in the server's log each time.
-fn roll_back_blindly(client: &mut Client) -> Result<(), Error> {
-    match client.batch_execute("BEGIN; ROLLBACK") {
-        Err(error) if error.code() == Some(&SqlState::IN_FAILED_SQL_TRANSACTION) => {
-            client.batch_execute("ROLLBACK")
-        }
-        result => result,
-    }
 }
 
 /// A TLS connector of whatever kind.
@@ -250,7 +243,7 @@ impl Manager for PostgresManager {
     }
 
     fn classify(&self, error: &Error) -> ErrorClass {
-        classify(error)
+        classify(error, self.config.host_count())
     }
 }
 
@@ -260,6 +253,9 @@ impl BlockingManager for PostgresManager {
     }
 
     fn ping(&self, client: &mut PostgresClient, deadline: &Deadline) -> Result<(), Error> {
+        if !client.line.0.is_attached() {
+            return client.is_valid(deadline.remaining());
+        }
         client.within(deadline, |client| client.check_connection())
     }
 
@@ -287,7 +283,7 @@ impl fmt::Debug for PostgresManager {
     }
 }
 
-/// What is pooled: a [`postgres::Client`](Client) in all but name.
+/// What is pooled: a [`postgres::Client`] in all but name.
 ///
 /// Where a function wants one, or a `GenericClient`, give it `&mut **client`.
 pub struct PostgresClient {
@@ -299,9 +295,20 @@ pub struct PostgresClient {
 
 impl PostgresClient {
     /// As [`Client::cancel_token`], which it stands in for: a connector that the manager did not need,
-    /// `cancel_query` does not need either.
+    /// `cancel_query` does not need either. A [`Transaction`](postgres::Transaction)'s own token does
+    /// not know of that: take this one first.
     pub fn cancel_token(&self) -> PostgresCancelToken {
         PostgresCancelToken { token: self.client.cancel_token(), is_plain: self.is_plain }
+    }
+
+    fn roll_back_blindly(&mut self) -> Result<(), Error> {
+        let probe = Probe::new();
+        let mut answer = self.simple_query(&probe.sql());
+        if answer.as_ref().is_err_and(Probe::is_too_early) {
+            self.batch_execute("ROLLBACK")?;
+            answer = self.simple_query(&probe.sql());
+        }
+        probe.check(&answer?)
     }
 
     fn within<T>(&mut self, deadline: &Deadline, call: impl FnOnce(&mut Self) -> T) -> T {
@@ -351,6 +358,9 @@ pub struct PostgresCancelToken {
 impl PostgresCancelToken {
     /// As [`CancelToken::cancel_query`]: whether there was a query to give up, nobody says. `tls` is used only
     /// if the connection itself has TLS.
+    ///
+    /// It may arrive late: wait for the query's end before the connection goes back to the pool, or it may be
+    /// the next borrower's query that is given up.
     ///
     /// # Errors
     ///

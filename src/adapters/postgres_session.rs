@@ -3,9 +3,8 @@
 //!
 //! What a client asks goes through a queue to the driver, which a task polls. A future that is dropped right
 //! after its first poll leaves its request in that queue: nothing is on the wire yet, and the tap has heard
-//! nothing. So the driver gets a waker of ours, which notes that it was rung for: by a new request, or by the
-//! socket. If it was, and has not been polled since, whoever brings the connection back polls it once, which
-//! puts the queue on the wire without waiting for anything. Only then does the tap know all.
+//! nothing. So whoever brings a connection back polls the driver once, which puts the queue on the wire
+//! without waiting for anything. Only then does the tap know all.
 //!
 //! This is what makes the common case cheap. A statement that was prepared for one query is closed when it
 //! is dropped, so nearly every connection comes back with a request in its queue; a round trip for each
@@ -16,7 +15,7 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 use tokio::task::JoinHandle;
 use tokio_postgres::Error;
 
@@ -25,36 +24,24 @@ pub(super) type Driver = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>
 /// A connection's driver, and the task that polls it.
 pub(super) struct Session {
     shared: Arc<Shared>,
-    /// `None` once the task is somebody else's to wait for.
-    task: Option<JoinHandle<()>>,
+    task: JoinHandle<()>,
 }
 
 struct Shared {
     /// `None` once it has ended. Held by whoever polls it.
     driver: Mutex<Option<Driver>>,
-    bell: Arc<Bell>,
-    waker: Waker,
+    /// The task's. Whoever polls the driver, it is the task that the driver wakes.
+    waker: Mutex<Waker>,
     tap: Tap,
-}
-
-/// The driver's waker.
-#[derive(Default)]
-struct Bell(Mutex<Rung>);
-
-#[derive(Default)]
-struct Rung {
-    is_rung: bool,
-    task: Option<Waker>,
 }
 
 impl Session {
     /// On the current runtime.
     pub(super) fn spawn(driver: Driver, tap: Tap) -> Self {
-        let bell = Arc::new(Bell::default());
-        let waker = bell.clone().into();
-        let shared = Arc::new(Shared { driver: Mutex::new(Some(driver)), bell, waker, tap });
+        let waker = Mutex::new(Waker::noop().clone());
+        let shared = Arc::new(Shared { driver: Mutex::new(Some(driver)), waker, tap });
         let task = tokio::spawn(Drive(shared.clone()));
-        Self { shared, task: Some(task) }
+        Self { shared, task }
     }
 
     pub(super) fn tap(&self) -> &Tap {
@@ -66,13 +53,11 @@ impl Session {
     /// Waits for nothing. If the driver is being polled at this very moment, that is not known, so: no.
     pub(super) fn is_clean(&self) -> bool {
         let Ok(mut driver) = self.shared.driver.try_lock() else { return false };
-        if self.shared.bell.is_rung() {
-            // There might be a whole result set to read and to throw away, which is not for a borrower.
-            if !self.shared.tap.is_settled() {
-                return false;
-            }
-            self.shared.poll(&mut driver);
+        // Otherwise there might be a whole result set to read and to throw away, which is not for a borrower.
+        if !self.shared.tap.is_settled() {
+            return false;
         }
+        self.shared.poll_for_the_task(&mut driver);
         driver.is_some() && self.shared.tap.is_clean()
     }
 
@@ -86,9 +71,7 @@ impl Session {
             }
             Err(TryLockError::Poisoned(_)) => Poll::Ready(()),
             Ok(mut driver) => {
-                if self.shared.bell.is_rung() {
-                    self.shared.poll(&mut driver);
-                }
+                self.shared.poll_for_the_task(&mut driver);
                 Poll::Ready(())
             }
         })
@@ -97,10 +80,8 @@ impl Session {
 
     /// Once the client is gone: waits until the driver has said goodbye and closed the socket.
     pub(super) async fn end(mut self) {
-        if let Some(task) = self.task.take() {
-            // Its panic is of no interest, the socket is closed either way.
-            let _ = task.await;
-        }
+        // Its panic is of no interest, the socket is closed either way.
+        let _ = (&mut self.task).await;
     }
 }
 
@@ -108,9 +89,7 @@ impl Drop for Session {
     /// Without a goodbye: a server that does not answer would keep the driver, and so the socket, for as long
     /// as it likes.
     fn drop(&mut self) {
-        if let Some(task) = &self.task {
-            task.abort();
-        }
+        self.task.abort();
     }
 }
 
@@ -119,53 +98,24 @@ impl Shared {
         self.driver.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn waker(&self) -> MutexGuard<'_, Waker> {
+        self.waker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether the driver has ended.
-    fn poll(&self, driver: &mut Option<Driver>) -> bool {
+    fn poll(&self, driver: &mut Option<Driver>, context: &mut Context<'_>) -> bool {
         let Some(running) = driver else { return true };
-        self.bell.begin();
-        let has_ended = running.as_mut().poll(&mut Context::from_waker(&self.waker)).is_ready();
+        let has_ended = running.as_mut().poll(context).is_ready();
         if has_ended {
             *driver = None;
         }
         has_ended
     }
-}
 
-impl Bell {
-    fn rung(&self) -> MutexGuard<'_, Rung> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn is_rung(&self) -> bool {
-        self.rung().is_rung
-    }
-
-    /// The driver is about to look at everything; what comes from now on rings anew.
-    fn begin(&self) {
-        self.rung().is_rung = false;
-    }
-
-    fn set_task(&self, waker: &Waker) {
-        let mut rung = self.rung();
-        if !rung.task.as_ref().is_some_and(|task| task.will_wake(waker)) {
-            rung.task = Some(waker.clone());
-        }
-    }
-}
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        let task = {
-            let mut rung = self.rung();
-            rung.is_rung = true;
-            rung.task.clone()
-        };
-        if let Some(task) = task {
-            task.wake();
+    fn poll_for_the_task(&self, driver: &mut Option<Driver>) {
+        let waker = self.waker().clone();
+        if self.poll(driver, &mut Context::from_waker(&waker)) {
+            waker.wake();
         }
     }
 }
@@ -177,8 +127,10 @@ impl Future for Drive {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        self.0.bell.set_task(context.waker());
-        let has_ended = self.0.poll(&mut self.0.driver());
+        // Within the lock: whoever polls next finds the waker that is good now.
+        let mut driver = self.0.driver();
+        self.0.waker().clone_from(context.waker());
+        let has_ended = self.0.poll(&mut driver, context);
         if has_ended { Poll::Ready(()) } else { Poll::Pending }
     }
 }

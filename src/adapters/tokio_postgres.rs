@@ -3,7 +3,7 @@
 //! See also the [page on PostgreSQL](crate::guide::postgresql).
 
 use super::entered::entered;
-use super::postgres_route::{Plain, Reachable as _, Route, Secured, classify};
+use super::postgres_route::{Plain, Probe, Reachable as _, Route, Secured, classify};
 use super::postgres_session::{Driver, Session};
 use super::postgres_tap::Tap;
 use crate::{AsyncManager, Deadline, ErrorClass, Manager};
@@ -14,7 +14,6 @@ use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
-use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres::{CancelToken, Client, Config, Connection, Error, NoTls, Socket};
 
@@ -32,7 +31,11 @@ use tokio_postgres::{CancelToken, Client, Config, Connection, Error, NoTls, Sock
 ///
 /// Refused credentials, a missing database and all else that trying again would not change are
 /// [permanent](ErrorClass::Permanent) errors: borrowers learn of them at once. A server that is down, starts
-/// up, or has too many connections is a passing one.
+/// up, or has too many connections is a passing one. With several hosts all errors are, as the driver
+/// tells only what the last one said.
+///
+/// A return waits for nothing. But what the borrower has asked and the driver has not yet sent (mostly the
+/// ends of statements) is handed to the socket then, in a write that does not block.
 ///
 /// Connections live on the tokio runtime on which [`new`](Self::new) was called, or the one given to
 /// [`runtime`](Self::runtime).
@@ -148,7 +151,8 @@ impl PostgresAsyncManager {
     /// connection is replaced. It costs a round trip on the pool's side each time.
     ///
     /// [`CLEAN_SESSION`] makes a session as good as new but for its prepared statements. (Not `DISCARD ALL`,
-    /// which takes away statements that the driver still counts on.)
+    /// which takes away statements that the driver still counts on.) What [`on_connect`](Self::on_connect) has
+    /// set goes as well: have it in the DSN instead, as `options='-c statement_timeout=5s'`.
     ///
     /// ```no_run
     /// # use caliburn::adapters::tokio_postgres::{CLEAN_SESSION, PostgresAsyncManager};
@@ -234,7 +238,7 @@ impl Manager for PostgresAsyncManager {
     }
 
     fn classify(&self, error: &Error) -> ErrorClass {
-        classify(error)
+        classify(error, self.config.host_count())
     }
 
     fn ping_is_cancel_safe(&self) -> bool {
@@ -254,15 +258,17 @@ impl AsyncManager for PostgresAsyncManager {
     async fn reset(&self, client: &mut PostgresAsyncClient, _: &Deadline) -> Result<(), Error> {
         client.session.settle().await;
         let tap = client.session.tap();
-        if !tap.is_clean() {
+        if !tap.is_attached() {
+            client.roll_back_blindly().await?;
+        } else if !tap.is_clean() {
             // All that is still under way is answered before this.
             client.check_connection().await?;
-            tap.settle();
-            if !tap.is_attached() {
-                roll_back_blindly(client).await?;
-            } else if !tap.is_clean() {
+            if tap.may_be_out_of_step() {
+                client.roll_back_blindly().await?;
+            } else if tap.is_in_transaction() {
                 client.batch_execute("ROLLBACK").await?;
             }
+            tap.settle();
         }
         match &self.on_return {
             Some(sql) => client.batch_execute(sql).await,
@@ -274,16 +280,6 @@ impl AsyncManager for PostgresAsyncManager {
         let PostgresAsyncClient { client, session, .. } = client;
         drop(client);
         session.end().await;
-    }
-}
-
-/// A rollback without a transaction would be a warning in the server's log each time.
-async fn roll_back_blindly(client: &Client) -> Result<(), Error> {
-    match client.batch_execute("BEGIN; ROLLBACK").await {
-        Err(error) if error.code() == Some(&SqlState::IN_FAILED_SQL_TRANSACTION) => {
-            client.batch_execute("ROLLBACK").await
-        }
-        result => result,
     }
 }
 
@@ -303,6 +299,9 @@ impl fmt::Debug for PostgresAsyncManager {
 ///
 /// Where a function wants one, or a `GenericClient`, give it `&**client`. The connection is driven by a task
 /// of the runtime; if this is dropped outside of a pool, it ends at once.
+///
+/// Do not keep a `RowStream` or the like when the client goes back: the driver delivers what is left in it
+/// before the next borrower's answers, who would have to wait until somebody takes it.
 pub struct PostgresAsyncClient {
     client: Client,
     session: Session,
@@ -311,9 +310,20 @@ pub struct PostgresAsyncClient {
 
 impl PostgresAsyncClient {
     /// As [`Client::cancel_token`], which it stands in for: a connector that the manager did not need,
-    /// `cancel_query` does not need either.
+    /// `cancel_query` does not need either. A [`Transaction`](tokio_postgres::Transaction)'s own token does
+    /// not know of that: take this one first.
     pub fn cancel_token(&self) -> PostgresCancelToken {
         PostgresCancelToken { token: self.client.cancel_token(), is_plain: self.is_plain }
+    }
+
+    async fn roll_back_blindly(&self) -> Result<(), Error> {
+        let probe = Probe::new();
+        let mut answer = self.simple_query(&probe.sql()).await;
+        if answer.as_ref().is_err_and(Probe::is_too_early) {
+            self.batch_execute("ROLLBACK").await?;
+            answer = self.simple_query(&probe.sql()).await;
+        }
+        probe.check(&answer?)
     }
 }
 
@@ -349,6 +359,9 @@ pub struct PostgresCancelToken {
 impl PostgresCancelToken {
     /// As [`CancelToken::cancel_query`]: whether there was a query to give up, nobody says. `tls` is used only
     /// if the connection itself has TLS.
+    ///
+    /// It may arrive late: wait for the query's end before the connection goes back to the pool, or it may be
+    /// the next borrower's query that is given up.
     ///
     /// # Errors
     ///

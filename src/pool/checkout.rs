@@ -5,6 +5,7 @@
 
 use super::guard::PooledConnection;
 use super::job::{Appointment, Errand, Job, OutOfService};
+use super::quarantine::Late;
 use super::shared::{Pooled, Raw, Shared, Slot, stats};
 use super::tend::check;
 use super::within::within;
@@ -345,7 +346,7 @@ pub(crate) fn timed_out<M: Manager>(
     shared.counters.timeouts.add();
     let counts = stats(raw).counts();
     let is_open = counts.idle + counts.lent + counts.maintenance > 0;
-    let is_opening = counts.opening > 0 || counts.quarantined == 0;
+    let is_opening = counts.opening > 0 || Late::now(raw, shared.clock.now()).tending == 0;
     let phase = match phase {
         Phase::Wait if !is_open && is_opening => Phase::Connect,
         phase => phase,

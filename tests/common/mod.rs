@@ -1,5 +1,5 @@
 //! What the tests share: fake managers, and a fault bench with real sockets.
-#![allow(dead_code, unreachable_pub, unused_imports, missing_docs)]
+#![allow(dead_code, unreachable_pub, unused_imports, unused_macros, missing_docs)]
 
 mod fake;
 #[cfg(all(feature = "postgres", feature = "tokio-postgres"))]

@@ -11,6 +11,7 @@ use std::fmt::Debug;
 use std::io::{Read, Write};
 use std::pin::{Pin, pin};
 use std::sync::LazyLock;
+use std::time::Duration;
 use tokio::runtime::{self, Runtime};
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres::types::Type;
@@ -53,6 +54,15 @@ pub trait Driver: Manager<Error = Error, Connection: Debug> + Debug {
     /// A copy into the table `song` or out of it: in five ways by turns, of which only the first writes a
     /// line and ends well.
     fn copy(client: &mut Self::Connection, way: i64);
+
+    /// A copy into something that the server does not refuse before it has asked for lines; ended in this way
+    /// or that, at once or later, and with the statement still there.
+    fn copy_in_vain(client: &mut Self::Connection, way: i64);
+}
+
+/// Long enough for the server to have said all it has to say; the load itself.
+fn dawdle(way: i64) {
+    std::thread::sleep(Duration::from_millis(if way % 4 < 2 { 3 } else { 0 }));
 }
 
 const ECHO: &str = "SELECT $1::INT8";
@@ -133,6 +143,18 @@ impl Driver for PostgresManager {
             }
         }
     }
+
+    fn copy_in_vain(client: &mut Self::Connection, way: i64) {
+        let statement = client.prepare(COPY_IN).unwrap();
+        if let Ok(mut writer) = client.copy_in(&statement) {
+            writer.write_all(b"1\n").unwrap();
+            dawdle(way);
+            if way % 2 == 0 {
+                writer.finish().unwrap_err();
+            }
+        }
+        std::mem::forget(statement);
+    }
 }
 
 impl Driver for PostgresAsyncManager {
@@ -212,6 +234,23 @@ impl Driver for PostgresAsyncManager {
             }
         });
     }
+
+    fn copy_in_vain(client: &mut Self::Connection, way: i64) {
+        RUNTIME.block_on(copy_in_vain(client, way));
+    }
+}
+
+async fn copy_in_vain(client: &tokio_postgres::Client, way: i64) {
+    let statement = client.prepare(COPY_IN).await.unwrap();
+    if let Ok(sink) = client.copy_in(&statement).await {
+        let mut sink = pin!(sink);
+        send(sink.as_mut(), b"1\n").await;
+        dawdle(way);
+        if way % 2 == 0 {
+            sink.finish().await.unwrap_err();
+        }
+    }
+    std::mem::forget(statement);
 }
 
 async fn send(sink: Pin<&mut CopyInSink<Bytes>>, bytes: &'static [u8]) {

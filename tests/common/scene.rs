@@ -1,13 +1,19 @@
 //! A pool whose calls into the manager are polled when the test says so, under a clock that it turns.
+//!
+//! The pool's housekeeper is a thread like any other and may lose its core in the middle of a decision. A test
+//! that went on turning the clock meanwhile would take that moment for a second: so the clock stands still
+//! until the housekeeper is through.
 
-use super::{AsyncFake, Fake, FakeError, eventually, poll_once};
+use super::{AsyncFake, Fake, FakeError, PLENTY, eventually, poll_once};
+use caliburn::health::{ConnectionInfo, HealthStrategy, Verdict};
 use caliburn::{Builder, Clock, GetError, MockClock, Pool, PooledConnection};
 use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::task::Poll;
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 pub const STEP: Duration = Duration::from_millis(25);
@@ -21,6 +27,8 @@ pub struct Scene {
     pub pool: Pool<AsyncFake>,
     pub tasks: Arc<Mutex<Vec<Task>>>,
     hand: MockClock,
+    rounds: Rounds,
+    woken: Arc<Woken>,
     /// The most connects seen in flight at once.
     pub most: Cell<usize>,
 }
@@ -38,25 +46,44 @@ impl Scene {
     ) -> Self {
         let (clock, hand) = Clock::mock();
         let tasks = Arc::<Mutex<Vec<Task>>>::default();
-        let spawned = tasks.clone();
+        let woken = Arc::<Woken>::default();
+        let (spawned, wake) = (tasks.clone(), woken.clone());
         let builder = Pool::builder_async(AsyncFake(fake.clone()))
             .max_size(size)
             .clock(clock)
-            .spawner(move |task| spawned.lock().unwrap().push(task));
-        Self { fake, pool: more(builder).build().unwrap(), tasks, hand, most: Cell::new(0) }
+            .spawner(move |task| {
+                spawned.lock().unwrap().push(task);
+                wake.wake_by_ref();
+            });
+        let pool = more(builder).build().unwrap();
+        Self { fake, pool, tasks, hand, rounds: Rounds::new(), woken, most: Cell::new(0) }
     }
 
     /// Has all that can be done now done.
     pub fn settle(&self) {
-        for _ in 0..6 {
-            // The housekeeper may be in the middle of something: this clock is faster than the system.
-            std::thread::yield_now();
+        // What the housekeeper is in the middle of in the first round shows itself in the second.
+        let mut quiet = 0;
+        while quiet < 2 {
+            self.rounds.wait_for_next();
             self.pool.maintain();
+            quiet = if self.run_tasks() { 0 } else { quiet + 1 };
+        }
+    }
+
+    /// Runs the tasks as far as they come. False: there was nothing to do.
+    fn run_tasks(&self) -> bool {
+        let mut has_run = false;
+        while self.woken.0.swap(false, SeqCst) {
+            has_run = true;
             self.most.set(self.most.get().max(self.pool.stats().opening));
+            let waker = Waker::from(self.woken.clone());
             let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap());
-            tasks.retain_mut(|task| poll_once(task).is_pending());
+            tasks.retain_mut(|task| {
+                task.as_mut().poll(&mut Context::from_waker(&waker)).is_pending()
+            });
             self.tasks.lock().unwrap().append(&mut tasks);
         }
+        has_run
     }
 
     pub fn advance(&self, by: Duration) {
@@ -115,5 +142,66 @@ impl Scene {
             gets.is_empty()
         });
         held.into_iter().for_each(|mut conn| conn.broken = true);
+    }
+}
+
+/// Whether some task can go on.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.store(true, SeqCst);
+    }
+}
+
+/// Tells when the housekeeper has come round. It is one thread for all pools, and visits one after the other:
+/// so what it does in this one shows that what it was in the middle of in any other is over.
+struct Rounds {
+    pool: Pool<Fake>,
+    hand: MockClock,
+    seen: Receiver<()>,
+}
+
+impl Rounds {
+    const INTERVAL: Duration = Duration::from_millis(1);
+
+    fn new() -> Self {
+        let (clock, hand) = Clock::mock();
+        let (report, seen) = channel();
+        let pool = Pool::builder(Fake::new())
+            .max_size(1)
+            .min_size(1)
+            .idle_timeout(None)
+            .sweep_interval(Some(Self::INTERVAL))
+            .health(Witness(report))
+            .clock(clock)
+            .wait_ready(PLENTY)
+            .build();
+        Self { pool: pool.unwrap(), hand, seen }
+    }
+
+    /// Waits until the housekeeper has looked in after this call.
+    #[track_caller]
+    fn wait_for_next(&self) {
+        // A sweep is due now, and none is before the clock is turned again.
+        self.hand.advance(Self::INTERVAL);
+        // It comes by itself, but sooner if something has changed.
+        self.pool.change(|_| ()).unwrap();
+        self.seen.recv_timeout(PLENTY).expect("the housekeeper looks in");
+    }
+}
+
+/// Reports each sweep over the one connection.
+struct Witness(Sender<()>);
+
+impl HealthStrategy for Witness {
+    fn on_sweep(&self, _: &ConnectionInfo) -> Verdict {
+        let _ = self.0.send(());
+        Verdict::Keep
     }
 }

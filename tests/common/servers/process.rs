@@ -4,6 +4,7 @@ use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,11 +20,20 @@ pub fn is_root() -> bool {
     me.stdout.starts_with(b"0\n")
 }
 
-/// A port that nobody listens on. The kernel hands out another one each time, so two servers of tests that
-/// run at once hardly ever meet.
+/// A port that nobody listens on: a new one each time, below those that the kernel gives to clients, so that
+/// no connection takes it before the server does, or while it is down.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("an address").port()
+    const FIRST: u32 = 12_000;
+    const COUNT: u32 = 20_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        // Tests of several processes run side by side.
+        let place = std::process::id() * 97 + NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = u16::try_from(FIRST + place % COUNT).expect("a port");
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 pub fn loopback(port: u16) -> SocketAddr {
@@ -60,6 +70,7 @@ fn command(as_nobody: bool, program: &str, arguments: &[&str]) -> Command {
 pub struct Process {
     child: Child,
     name: String,
+    has_ended: bool,
 }
 
 impl Process {
@@ -71,7 +82,7 @@ impl Process {
         let mut command = command(as_nobody, program, arguments);
         command.stdout(file.try_clone().expect("a log")).stderr(file);
         let child = command.spawn().expect("setpriv (of util-linux)");
-        Self { child, name: program.into() }
+        Self { child, name: program.into(), has_ended: false }
     }
 
     pub fn id(&self) -> u32 {
@@ -95,11 +106,15 @@ impl Process {
 
     /// As a crash of the machine: at once and all of it, children too.
     pub fn kill(&mut self) {
+        // Its number may be another's by now.
+        if self.has_ended {
+            return;
+        }
         // So that it cannot have more children meanwhile.
         self.signal("STOP");
         self.signal_children("KILL");
         self.signal("KILL");
-        let _ = self.child.wait();
+        self.has_ended = self.child.wait().is_ok();
     }
 
     /// Asks it to go and waits until it has; kills it if it does not.
@@ -112,12 +127,34 @@ impl Process {
             }
             thread::sleep(Duration::from_millis(2));
         }
+        self.has_ended = true;
     }
 
-    /// All of it stands still; its sockets stay open and the kernel goes on taking connects for it.
+    /// All of it stands still when this returns; its sockets stay open and the kernel goes on taking connects
+    /// for it.
     pub fn freeze(&self) {
         self.signal("STOP");
         self.signal_children("STOP");
+        let begun = Instant::now();
+        while self.is_moving() {
+            assert!(begun.elapsed() < PATIENCE, "{} does not stop", self.name);
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Some thread of it, or of a child, runs or may.
+    fn is_moving(&self) -> bool {
+        let parent = self.id().to_string();
+        let children = Command::new("pgrep").args(["-P", &parent]).output().expect("pgrep");
+        let children = String::from_utf8(children.stdout).expect("numbers");
+        children.lines().chain([&*parent]).any(|id| {
+            let threads = std::fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten();
+            threads.flatten().any(|thread| {
+                let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+                // The name of the program is between brackets, and the state after it.
+                stat.rsplit(") ").next().is_some_and(|rest| !rest.starts_with(['T', 'Z']))
+            })
+        })
     }
 
     pub fn thaw(&self) {
