@@ -28,7 +28,6 @@ both! {
         let server = Postgres::start(&[]);
         let pool = single(D::open(&named(&server, "it")));
         ask(&pool, "CREATE TABLE song (title TEXT)");
-        assert_eq!(pool.stats().resets, 0);
         for (n, begin) in ["BEGIN", "BEGIN ISOLATION LEVEL SERIALIZABLE", "SAVEPOINTS", "ABORTED", "API"]
             .into_iter()
             .enumerate()
@@ -49,7 +48,7 @@ both! {
             }
             drop(client);
             assert_unmarked(&pool, begin);
-            assert_eq!(pool.stats().resets, n as u64 + 1);
+            assert!(pool.stats().resets > n as u64, "{begin} went unnoticed");
             assert_eq!(ask(&pool, "SELECT count(*) FROM song").as_deref(), Some("0"));
         }
         assert_eq!(pool.stats().connects, 1, "a reset is enough");

@@ -1,6 +1,6 @@
 //! MariaDB.
 
-use super::process::{Process, free_port, is_root, run};
+use super::process::{Process, copy_all, free_port, is_root, run, template, text, version};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use tempfile::TempDir;
@@ -29,7 +29,7 @@ impl MariaDb {
     pub fn start(settings: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let data = directory.path().join("data");
-        run(false, "cp", &["-a", text(&template()), text(&data)]);
+        copy_all(&template(&version("mariadbd"), make), &data);
         let settings = settings.iter().map(|&setting| setting.into()).collect();
         let mut server = Self { port: free_port(), directory, settings, process: None };
         server.restart();
@@ -153,27 +153,11 @@ fn user() -> Option<&'static str> {
     is_root().then_some("--user=root")
 }
 
-/// Fresh data of the installed version, made once and copied for each server.
-fn template() -> PathBuf {
-    let version = Command::new("mariadbd").arg("--version").output().expect("mariadbd").stdout;
-    let version: String =
-        String::from_utf8_lossy(&version).chars().filter(|c| c.is_alphanumeric()).collect();
-    let home = option_env!("CARGO_TARGET_TMPDIR").map_or_else(std::env::temp_dir, PathBuf::from);
-    let ready = home.join(format!("mariadb-{version}"));
-    if !ready.exists() {
-        let fresh = tempfile::tempdir_in(&home).expect("a directory");
-        let data = fresh.path().join("data");
-        let data_option = format!("--datadir={}", text(&data));
-        let mut arguments = vec!["--no-defaults", &data_option, LOG_SIZE, "--skip-test-db"];
-        arguments.push("--auth-root-authentication-method=normal");
-        arguments.extend(user());
-        run(false, "mariadb-install-db", &arguments);
-        // Somebody else may have been faster.
-        let _ = std::fs::rename(data, &ready);
-    }
-    ready
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a path in UTF-8")
+/// Fresh data.
+fn make(data: &Path) {
+    let data_option = format!("--datadir={}", text(data));
+    let mut arguments = vec!["--no-defaults", &data_option, LOG_SIZE, "--skip-test-db"];
+    arguments.push("--auth-root-authentication-method=normal");
+    arguments.extend(user());
+    run(false, "mariadb-install-db", &arguments);
 }

@@ -1,7 +1,7 @@
 //! PgBouncer, in transaction mode before a PostgreSQL server.
 
-use super::postgres::{Postgres, SUPERUSER, private_directory, text};
-use super::process::{Process, free_port};
+use super::postgres::{Postgres, SUPERUSER};
+use super::process::{Process, free_port, private_directory, text};
 use std::fs;
 use std::net::TcpStream;
 use std::path::PathBuf;

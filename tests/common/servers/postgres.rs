@@ -1,6 +1,8 @@
 //! PostgreSQL.
 
-use super::process::{NOBODY, Process, free_port, is_root, run};
+use super::process::{
+    Process, copy_all, free_port, private_directory, run, template, text, version,
+};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
@@ -21,26 +23,7 @@ impl Postgres {
     /// A new cluster, running. `settings` are as for `-c`: `max_connections=10`.
     pub fn start(settings: &[&str]) -> Self {
         let directory = private_directory();
-        let data = data_of(&directory);
-        run(
-            true,
-            &program("initdb"),
-            &[
-                [
-                    "-U",
-                    SUPERUSER,
-                    "-A",
-                    "trust",
-                    "-N",
-                    "--no-instructions",
-                    "--locale=C.UTF-8",
-                    "-D",
-                ]
-                .as_slice(),
-                &[text(&data)],
-            ]
-            .concat(),
-        );
+        copy_all(&template(&version(&program("postgres")), make), &data_of(&directory));
         Self::up(directory, settings)
     }
 
@@ -170,19 +153,11 @@ fn program(name: &str) -> String {
     }
 }
 
-/// One that the server's account may write to, and look into from outside.
-pub(super) fn private_directory() -> TempDir {
-    let directory = tempfile::tempdir().expect("a directory");
-    if is_root() {
-        std::os::unix::fs::chown(directory.path(), Some(NOBODY), Some(NOBODY)).expect("chown");
-    }
-    directory
+fn make(data: &Path) {
+    let options = ["-U", SUPERUSER, "-A", "trust", "-N", "--no-instructions", "--locale=C.UTF-8"];
+    run(true, &program("initdb"), &[options.as_slice(), &["-D", text(data)]].concat());
 }
 
 fn data_of(directory: &TempDir) -> PathBuf {
     directory.path().join("data")
-}
-
-pub(super) fn text(path: &Path) -> &str {
-    path.to_str().expect("a path in UTF-8")
 }

@@ -2,11 +2,12 @@
 
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 /// How long a server may take to come up or to go down on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -50,6 +51,50 @@ pub fn run(as_nobody: bool, program: &str, arguments: &[&str]) {
         output.status,
         String::from_utf8_lossy(&output.stderr)
     );
+}
+
+/// What takes seconds to make is made once, by a server's own tool, and then copied: into the
+/// build's directory, as `name`. `make` is told where.
+pub fn template(name: &str, make: impl FnOnce(&Path)) -> PathBuf {
+    let home = option_env!("CARGO_TARGET_TMPDIR").map_or_else(std::env::temp_dir, PathBuf::from);
+    let ready = home.join(name);
+    if !ready.exists() {
+        // Where an account without rights may go, too.
+        let fresh = private_directory();
+        let made = fresh.path().join("made");
+        make(&made);
+        let moved = tempfile::tempdir_in(&home).expect("a directory");
+        let copy = moved.path().join("made");
+        copy_all(&made, &copy);
+        // Somebody else may have been faster.
+        let _ = std::fs::rename(copy, &ready);
+    }
+    ready
+}
+
+/// With owners and rights.
+pub fn copy_all(from: &Path, to: &Path) {
+    run(false, "cp", &["-a", text(from), text(to)]);
+}
+
+/// The version of an installed server, as a part of a name.
+pub fn version(program: &str) -> String {
+    let version = Command::new(program).arg("--version").output();
+    let version = version.unwrap_or_else(|error| panic!("{program}: {error}")).stdout;
+    String::from_utf8_lossy(&version).chars().filter(|c| c.is_alphanumeric()).collect()
+}
+
+/// One that an account without rights may write to, and anybody look into.
+pub fn private_directory() -> TempDir {
+    let directory = tempfile::tempdir().expect("a directory");
+    if is_root() {
+        std::os::unix::fs::chown(directory.path(), Some(NOBODY), Some(NOBODY)).expect("chown");
+    }
+    directory
+}
+
+pub fn text(path: &Path) -> &str {
+    path.to_str().expect("a path in UTF-8")
 }
 
 /// `setpriv` puts itself aside for the server, so the child is the server itself: with fewer rights if asked,
