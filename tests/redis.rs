@@ -332,7 +332,10 @@ fn a_server_that_is_no_redis_is_told_at_once<A: Adapter>() {
     let url = format!("redis://{}/", listener.local_addr().unwrap());
     thread::spawn(move || {
         for stream in listener.incoming() {
-            let _ = stream.unwrap().write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+            let mut stream = stream.unwrap();
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+            // To the end: with something unread, the close would be a reset, which may overtake the answer.
+            let _ = io::copy(&mut stream, &mut io::sink());
         }
     });
     let pool = A::builder(A::manager(&url, &nothing(), PLENTY).unwrap()).build().unwrap();

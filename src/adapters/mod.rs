@@ -30,6 +30,8 @@ mod mysql_connection;
 #[cfg(any(feature = "mysql", feature = "mysql_async"))]
 mod mysql_session;
 #[cfg(any(feature = "postgres", feature = "tokio-postgres"))]
+mod postgres_messages;
+#[cfg(any(feature = "postgres", feature = "tokio-postgres"))]
 mod postgres_route;
 #[cfg(feature = "tokio-postgres")]
 mod postgres_session;

@@ -3,8 +3,8 @@
 //!
 //! What a client asks goes through a queue to the driver, which a task polls. A future that is dropped right
 //! after its first poll leaves its request in that queue: nothing is on the wire yet, and the tap has heard
-//! nothing. So whoever brings a connection back polls the driver once, which puts the queue on the wire
-//! without waiting for anything. Only then does the tap know all.
+//! nothing. So whoever brings a connection back polls the driver once, which shows the queue to the tap. It
+//! does not let it through: the task will, most often together with what the next borrower asks.
 //!
 //! This is what makes the common case cheap. A statement that was prepared for one query is closed when it
 //! is dropped, so nearly every connection comes back with a request in its queue; a round trip for each
@@ -57,7 +57,11 @@ impl Session {
         if !self.shared.tap.is_settled() {
             return false;
         }
+        self.shared.tap.hold_writes();
         self.shared.poll_for_the_task(&mut driver);
+        if self.shared.tap.release_writes() {
+            self.shared.waker().wake_by_ref();
+        }
         driver.is_some() && self.shared.tap.is_clean()
     }
 

@@ -3,10 +3,10 @@
 //!
 //! The server ends its answer to each `Query`, `Sync` and `FunctionCall` with one `ReadyForQuery`, in their
 //! order, and puts the state of the transaction in it. So the tap counts what was asked and what was
-//! answered, and remembers the last request that could have changed the state. It looks at the five bytes at
-//! the head of each message and jumps over the rest.
-//! (<https://www.postgresql.org/docs/current/protocol-message-formats.html>)
+//! answered, and remembers the last request that could have changed the state.
+//! (<https://www.postgresql.org/docs/current/protocol-flow.html>)
 
+use super::postgres_messages::Messages;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -49,6 +49,10 @@ struct State {
     silence_limit: Option<Duration>,
     /// Since when an answer is waited for.
     silent_since: Option<Instant>,
+    /// What is to be written is looked at and stays where it is.
+    is_held: bool,
+    /// So many bytes at the head of what is to be written have been looked at.
+    foreseen: usize,
 }
 
 impl Tap {
@@ -120,6 +124,20 @@ impl Tap {
         state.has_copied = false;
     }
 
+    /// From here on small writes are looked at, and not done.
+    #[cfg(feature = "tokio-postgres")]
+    pub(super) fn hold_writes(&self) {
+        self.state().is_held = true;
+    }
+
+    /// To here. Whether there is one that somebody must do now, by polling the driver again.
+    #[cfg(feature = "tokio-postgres")]
+    pub(super) fn release_writes(&self) -> bool {
+        let mut state = self.state();
+        state.is_held = false;
+        state.foreseen > 0
+    }
+
     /// No answer may keep its asker waiting for longer.
     #[cfg(feature = "postgres")]
     pub(super) fn set_silence_limit(&self, limit: Option<Duration>) {
@@ -177,49 +195,9 @@ impl State {
     }
 }
 
-/// Finds the messages in a stream of bytes that comes in pieces.
-#[derive(Debug, Default)]
-struct Messages {
-    /// Tag, length, and the first byte of the body.
-    head: [u8; 6],
-    have: usize,
-    to_skip: usize,
-}
-
-/// Tag and length.
-const HEAD: usize = 5;
-
-impl Messages {
-    /// The first message of a client has no tag; it may pass for one with the tag 0.
-    fn after_an_untagged_one() -> Self {
-        Self { have: 1, ..Self::default() }
-    }
-
-    fn look_at(&mut self, mut bytes: &[u8], mut found: impl FnMut(u8, u8)) {
-        loop {
-            let skipped = self.to_skip.min(bytes.len());
-            self.to_skip -= skipped;
-            bytes = &bytes[skipped..];
-            let Some((&byte, rest)) = bytes.split_first() else { return };
-            bytes = rest;
-            self.head[self.have] = byte;
-            self.have += 1;
-            let is_short = self.have >= HEAD && self.length() == 0;
-            if is_short || self.have > HEAD {
-                let first = if is_short { 0 } else { self.head[HEAD] };
-                found(self.head[0], first);
-                self.to_skip = self.length().saturating_sub(1);
-                self.have = 0;
-            }
-        }
-    }
-
-    /// Of the body. The number on the wire counts itself.
-    fn length(&self) -> usize {
-        let [_, length @ .., _] = self.head;
-        (u32::from_be_bytes(length) as usize).saturating_sub(size_of::<u32>())
-    }
-}
+/// The driver goes on taking requests as long as less than 8 KiB wait to be written: of what is shorter, the
+/// tap sees all.
+const HOLDABLE: usize = 1024;
 
 /// A stream with a tap on it.
 #[derive(Debug)]
@@ -240,10 +218,8 @@ pub(super) struct Patience(Option<Pin<Box<Sleep>>>);
 impl Patience {
     /// Ready with an error once the limit has passed.
     pub(super) fn poll(&mut self, tap: &Tap, context: &mut Context<'_>) -> Poll<io::Error> {
-        let Some(limit) = tap.state().limit() else {
-            self.0 = None;
-            return Poll::Pending;
-        };
+        // The timer stays: to put it off costs nothing, to set another one a system call.
+        let Some(limit) = tap.state().limit() else { return Poll::Pending };
         let limit = limit.into();
         let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(limit)));
         if sleep.deadline() != limit {
@@ -297,6 +273,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Tapped<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
+        let mut state = this.tap.state();
+        if state.is_held && bytes.len() <= HOLDABLE {
+            let foreseen = std::mem::replace(&mut state.foreseen, bytes.len());
+            let fresh = bytes.get(foreseen..).unwrap_or_default();
+            this.sent.look_at(fresh, |tag, _| state.sent(tag));
+            return Poll::Pending;
+        }
+        drop(state);
         let polled = Pin::new(&mut this.stream).poll_write(context, bytes);
         let mut state = this.tap.state();
         let Poll::Ready(result) = polled else {
@@ -306,7 +290,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Tapped<S> {
         };
         if let Ok(written) = result {
             state.is_blocked = written < bytes.len();
-            this.sent.look_at(&bytes[..written], |tag, _| state.sent(tag));
+            let foreseen = state.foreseen.min(written);
+            state.foreseen -= foreseen;
+            this.sent.look_at(&bytes[foreseen..written], |tag, _| state.sent(tag));
         }
         drop(state);
         this.note(&result);
@@ -339,61 +325,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Tapped<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    fn message(tag: u8, body: &[u8]) -> Vec<u8> {
-        let length = u32::try_from(body.len() + 4).unwrap();
-        [&[tag], length.to_be_bytes().as_slice(), body].concat()
-    }
-
-    fn found_in(messages: &mut Messages, pieces: &[&[u8]]) -> Vec<(u8, u8)> {
-        let mut found = Vec::new();
-        for piece in pieces {
-            messages.look_at(piece, |tag, first| found.push((tag, first)));
-        }
-        found
-    }
-
-    proptest! {
-        #[test]
-        fn messages_are_found_however_the_stream_is_cut(
-            messages in prop::collection::vec((any::<u8>(), prop::collection::vec(any::<u8>(), 0..20)), 0..20),
-            cuts in prop::collection::vec(1_usize..12, 1..200),
-        ) {
-            let stream: Vec<u8> =
-                messages.iter().flat_map(|(tag, body)| message(*tag, body)).collect();
-            let mut pieces = Vec::new();
-            let mut rest = stream.as_slice();
-            for cut in cuts {
-                let (piece, later) = rest.split_at(cut.min(rest.len()));
-                pieces.push(piece);
-                rest = later;
-            }
-            pieces.push(rest);
-            let expected: Vec<_> = messages
-                .iter()
-                .map(|(tag, body)| (*tag, body.first().copied().unwrap_or_default()))
-                .collect();
-            prop_assert_eq!(found_in(&mut Messages::default(), &pieces), expected);
-        }
-    }
-
-    #[test]
-    fn the_first_message_of_a_client_has_no_tag() {
-        let startup = [0, 0, 0, 9, 0, 3, 0, 0, 0];
-        let found = found_in(
-            &mut Messages::after_an_untagged_one(),
-            &[&startup, &message(b'Q', b"BEGIN\0"), &message(b'S', b"")],
-        );
-        assert_eq!(found, [(0, 0), (b'Q', b'B'), (b'S', 0)]);
-    }
-
-    #[test]
-    fn a_length_that_cannot_be_does_no_harm() {
-        let found =
-            found_in(&mut Messages::default(), &[&[b'Z', 0, 0, 0, 0, b'Z', 0, 0, 0, 5, b'I']]);
-        assert_eq!(found, [(b'Z', 0), (b'Z', b'I')]);
-    }
 
     /// `>` and a tag goes to the server, `<` and a tag comes from it, a `ReadyForQuery` with its state.
     fn after(conversation: &str) -> State {

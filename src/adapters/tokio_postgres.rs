@@ -34,9 +34,6 @@ use tokio_postgres::{CancelToken, Client, Config, Connection, Error, NoTls, Sock
 /// up, or has too many connections is a passing one. With several hosts all errors are, as the driver
 /// tells only what the last one said.
 ///
-/// A return waits for nothing. But what the borrower has asked and the driver has not yet sent (mostly the
-/// ends of statements) is handed to the socket then, in a write that does not block.
-///
 /// Connections live on the tokio runtime on which [`new`](Self::new) was called, or the one given to
 /// [`runtime`](Self::runtime).
 ///

@@ -123,11 +123,16 @@ impl fmt::Display for Which {
     }
 }
 
-/// What runs here: cores, and the versions out of this package's lock file.
+/// What runs here: cores, and versions.
 pub fn versions() -> String {
+    versions_of(&["caliburn", "r2d2", "bb8", "deadpool", "tokio"])
+}
+
+/// The versions are those of this package's lock file.
+pub fn versions_of(names: &[&str]) -> String {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let mut line = format!("{cores} cores");
-    for name in ["caliburn", "r2d2", "bb8", "deadpool", "tokio"] {
+    for name in names {
         let version = include_str!("../../Cargo.lock")
             .split("[[package]]")
             .find_map(|package| package.split_once(&format!("name = \"{name}\"\nversion = \"")))

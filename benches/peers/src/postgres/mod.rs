@@ -1,0 +1,191 @@
+//! Pools for PostgreSQL and their borrowers, who all do the same: get a connection, ask for `SELECT 1`, give
+//! it back.
+
+mod tasks;
+mod threads;
+mod turns;
+
+pub use turns::{Log, Times};
+
+use caliburn::health::{HealthStrategy, PingOnBorrow};
+use caliburn::{Builder, Manager, Pool, Stats};
+use std::fmt;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+
+/// Connections in every pool, all open before anything is measured.
+pub const SIZE: usize = 8;
+
+/// For a pool to open its connections.
+const START: Duration = Duration::from_secs(30);
+
+/// How to ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Query {
+    /// `query_one`: the statement is prepared, executed and closed. Two round trips, and the answer to the
+    /// third request is not waited for.
+    Prepared,
+    /// `simple_query`: one round trip.
+    Simple,
+}
+
+impl Query {
+    pub const ALL: [Self; 2] = [Self::Prepared, Self::Simple];
+    const SQL: &str = "SELECT 1";
+}
+
+impl fmt::Display for Query {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Prepared => "query_one",
+            Self::Simple => "simple_query",
+        })
+    }
+}
+
+/// Whether a connection is checked before it is lent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checks {
+    Never,
+    /// With a round trip, each time.
+    Always,
+}
+
+/// A pool in one of its settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Which {
+    pub pool: Name,
+    pub borrowers: Borrowers,
+    pub checks: Checks,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Name {
+    Caliburn,
+    /// The same again.
+    Control,
+    /// caliburn with a manager that does no more than those of the others: it rolls nothing back.
+    Bare,
+    Bb8,
+    Deadpool,
+    R2d2,
+}
+
+/// Who borrows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Borrowers {
+    /// On one tokio runtime.
+    Tasks,
+    Threads,
+}
+
+impl Borrowers {
+    pub const ALL: [Self; 2] = [Self::Tasks, Self::Threads];
+
+    fn peers(self) -> &'static [Name] {
+        match self {
+            Self::Tasks => &[Name::Deadpool, Name::Bb8],
+            Self::Threads => &[Name::R2d2],
+        }
+    }
+
+    /// Who serves them: caliburn and its peers, and those who were asked for besides.
+    pub fn pools(self, besides: &[Name]) -> Vec<Which> {
+        let names = [&[Name::Caliburn], besides, self.peers()].concat();
+        let both = |pool| {
+            [Checks::Never, Checks::Always].map(|checks| Which { pool, borrowers: self, checks })
+        };
+        names.into_iter().flat_map(both).collect()
+    }
+}
+
+impl fmt::Display for Borrowers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tasks => "tasks",
+            Self::Threads => "threads",
+        })
+    }
+}
+
+impl Name {
+    pub fn is_peer(self) -> bool {
+        matches!(self, Self::Bb8 | Self::Deadpool | Self::R2d2)
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Caliburn => "caliburn",
+            Self::Control => "caliburn, again",
+            Self::Bare => "caliburn, bare",
+            Self::Bb8 => "bb8",
+            Self::Deadpool => "deadpool",
+            Self::R2d2 => "r2d2",
+        })
+    }
+}
+
+impl Which {
+    /// As its makers deliver it.
+    pub fn is_default(self) -> bool {
+        let checks = match self.pool {
+            Name::Bb8 | Name::R2d2 => Checks::Always,
+            _ => Checks::Never,
+        };
+        self.checks == checks
+    }
+
+    /// What it was told about checks.
+    pub fn setting(self) -> &'static str {
+        match (self.pool, self.checks) {
+            (Name::Bb8 | Name::R2d2, Checks::Never) => "test_on_check_out(false)",
+            (Name::Bb8 | Name::R2d2, Checks::Always) => "test_on_check_out(true)",
+            (Name::Deadpool, Checks::Never) => "RecyclingMethod::Fast",
+            (Name::Deadpool, Checks::Always) => "RecyclingMethod::Verified",
+            (_, Checks::Never) => "no strategy",
+            (_, Checks::Always) => "PingOnBorrow::always()",
+        }
+    }
+
+    /// Builds the pool and has it open all its connections.
+    pub fn build(self, dsn: &str, runtime: &Runtime) -> Box<dyn Contender> {
+        match (self.pool, self.borrowers) {
+            (Name::Bb8, _) => tasks::bb8(self.checks, dsn, runtime),
+            (Name::Deadpool, _) => tasks::deadpool(self.checks, dsn, runtime),
+            (Name::R2d2, _) => threads::r2d2(self.checks, dsn),
+            (Name::Bare, Borrowers::Tasks) => tasks::bare(self.checks, dsn, runtime),
+            (Name::Bare, Borrowers::Threads) => threads::bare(self.checks, dsn),
+            (_, Borrowers::Tasks) => tasks::caliburn(self.checks, dsn, runtime),
+            (_, Borrowers::Threads) => threads::caliburn(self.checks, dsn),
+        }
+    }
+}
+
+/// A pool with its connections open.
+pub trait Contender {
+    /// So many borrowers take turns, for the times given.
+    fn take_turns(&self, borrowers: usize, query: Query, times: Times) -> Log;
+
+    /// What it counted itself, if it does.
+    fn stats(&self) -> Option<Stats> {
+        None
+    }
+}
+
+/// A manager as an outsider would write one in a minute.
+struct Bare<C>(C);
+
+fn configured<M: Manager>(builder: Builder<M>, checks: Checks) -> Builder<M> {
+    let strategy: Box<dyn HealthStrategy> = match checks {
+        Checks::Never => Box::new(()),
+        Checks::Always => Box::new(PingOnBorrow::always()),
+    };
+    builder.max_size(SIZE).min_size(SIZE).health(strategy)
+}
+
+fn filled<M: Manager>(pool: Pool<M>) -> Pool<M> {
+    pool.ready(START).unwrap_or_else(|error| panic!("caliburn did not start: {error}"));
+    pool
+}
