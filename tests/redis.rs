@@ -17,7 +17,7 @@ use redis::{Cmd, ConnectionLike as _, ErrorKind, Pipeline, RedisError, RedisResu
 use redis::{Value, cmd, pipe};
 use std::fmt::Debug;
 use std::future::{Future, poll_fn};
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
