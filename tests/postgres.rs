@@ -306,12 +306,22 @@ fn a_clean_connection_of_a_task_comes_back_without_a_reset() {
 #[test]
 #[ignore = "needs PostgreSQL (initdb, postgres)"]
 fn a_dropped_future_leaves_neither_its_answer_nor_its_transaction_to_the_next() {
+    give_up_one_in_ten(20_000);
+}
+
+#[test]
+#[ignore = "soak: a million requests take some minutes (needs PostgreSQL)"]
+fn soak_one_in_ten_of_a_million_requests_is_given_up_midway() {
+    give_up_one_in_ten(1_000_000);
+}
+
+fn give_up_one_in_ten(requests: i64) {
     let server = Postgres::start(&[]);
     let manager = PostgresAsyncManager::open(&named(&server, "it"));
     let pool = manager.builder().max_size(4).build().unwrap();
     let mismatches = AtomicU64::new(0);
     let dropped = AtomicU64::new(0);
-    let rounds = if cfg!(debug_assertions) { 2_500 } else { 125_000 };
+    let rounds = requests / 8;
     std::thread::scope(|scope| {
         for worker in 0..8 {
             let (pool, mismatches, dropped) = (&pool, &mismatches, &dropped);

@@ -16,6 +16,7 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Waker};
+use std::thread;
 use tokio::task::JoinHandle;
 use tokio_postgres::Error;
 
@@ -68,8 +69,9 @@ impl Session {
     /// Waits until the driver has put all that was asked on the wire, as far as the wire takes it.
     pub(super) async fn settle(&self) {
         poll_fn(|context| match self.shared.driver.try_lock() {
-            // Somebody polls it, which takes no longer than a system call or two.
+            // Somebody polls it, which takes no longer than a system call or two, if it has a core.
             Err(TryLockError::WouldBlock) => {
+                thread::yield_now();
                 context.waker().wake_by_ref();
                 Poll::Pending
             }

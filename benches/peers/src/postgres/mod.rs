@@ -77,14 +77,16 @@ pub enum Borrowers {
     /// On one tokio runtime.
     Tasks,
     Threads,
+    /// Threads that block on what tasks would await, outside of the runtime on which the connections live.
+    Outsiders,
 }
 
 impl Borrowers {
-    pub const ALL: [Self; 2] = [Self::Tasks, Self::Threads];
+    pub const ALL: [Self; 3] = [Self::Tasks, Self::Threads, Self::Outsiders];
 
     fn peers(self) -> &'static [Name] {
         match self {
-            Self::Tasks => &[Name::Deadpool, Name::Bb8],
+            Self::Tasks | Self::Outsiders => &[Name::Deadpool, Name::Bb8],
             Self::Threads => &[Name::R2d2],
         }
     }
@@ -104,6 +106,7 @@ impl fmt::Display for Borrowers {
         f.write_str(match self {
             Self::Tasks => "tasks",
             Self::Threads => "threads",
+            Self::Outsiders => "outsiders",
         })
     }
 }
@@ -151,14 +154,15 @@ impl Which {
 
     /// Builds the pool and has it open all its connections.
     pub fn build(self, dsn: &str, runtime: &Runtime) -> Box<dyn Contender> {
-        match (self.pool, self.borrowers) {
-            (Name::Bb8, _) => tasks::bb8(self.checks, dsn, runtime),
-            (Name::Deadpool, _) => tasks::deadpool(self.checks, dsn, runtime),
-            (Name::R2d2, _) => threads::r2d2(self.checks, dsn),
-            (Name::Bare, Borrowers::Tasks) => tasks::bare(self.checks, dsn, runtime),
-            (Name::Bare, Borrowers::Threads) => threads::bare(self.checks, dsn),
-            (_, Borrowers::Tasks) => tasks::caliburn(self.checks, dsn, runtime),
-            (_, Borrowers::Threads) => threads::caliburn(self.checks, dsn),
+        let is_blocking = self.borrowers == Borrowers::Threads;
+        match self.pool {
+            Name::R2d2 => threads::r2d2(self.checks, dsn),
+            Name::Bare if is_blocking => threads::bare(self.checks, dsn),
+            _ if is_blocking => threads::caliburn(self.checks, dsn),
+            Name::Bb8 => tasks::bb8(self, dsn, runtime),
+            Name::Deadpool => tasks::deadpool(self, dsn, runtime),
+            Name::Bare => tasks::bare(self, dsn, runtime),
+            Name::Caliburn | Name::Control => tasks::caliburn(self, dsn, runtime),
         }
     }
 }

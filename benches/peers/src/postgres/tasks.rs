@@ -1,7 +1,9 @@
 //! Pools for tasks, on tokio-postgres.
 
-use super::turns::on_tasks;
-use super::{Bare, Checks, Contender, Log, Query, SIZE, Times, configured, filled};
+use super::turns::{on_tasks, on_threads};
+use super::{
+    Bare, Borrowers, Checks, Contender, Log, Query, SIZE, Times, Which, configured, filled,
+};
 use bb8_postgres::PostgresConnectionManager;
 use caliburn::adapters::tokio_postgres::PostgresAsyncManager;
 use caliburn::{AsyncManager, Deadline, Manager, Pool, Stats};
@@ -41,10 +43,15 @@ async fn ask(client: &Client, query: Query) {
 struct Tasks<L> {
     lender: Arc<L>,
     handle: Handle,
+    are_outside: bool,
 }
 
 impl<L: Lender> Contender for Tasks<L> {
     fn take_turns(&self, borrowers: usize, query: Query, times: Times) -> Log {
+        if self.are_outside {
+            let turn = || self.handle.block_on(self.lender.turn(query));
+            return on_threads(borrowers, times, turn);
+        }
         let lender = Arc::clone(&self.lender);
         on_tasks(&self.handle, borrowers, times, move || {
             let lender = Arc::clone(&lender);
@@ -57,8 +64,9 @@ impl<L: Lender> Contender for Tasks<L> {
     }
 }
 
-fn boxed(lender: impl Lender, runtime: &Runtime) -> Box<dyn Contender> {
-    Box::new(Tasks { lender: Arc::new(lender), handle: runtime.handle().clone() })
+fn boxed(lender: impl Lender, which: Which, runtime: &Runtime) -> Box<dyn Contender> {
+    let (lender, handle) = (Arc::new(lender), runtime.handle().clone());
+    Box::new(Tasks { lender, handle, are_outside: which.borrowers == Borrowers::Outsiders })
 }
 
 fn config(dsn: &str) -> Config {
@@ -76,16 +84,16 @@ impl<M: AsyncManager<Connection: Deref<Target = Client>>> Lender for Pool<M> {
     }
 }
 
-pub(super) fn caliburn(checks: Checks, dsn: &str, runtime: &Runtime) -> Box<dyn Contender> {
+pub(super) fn caliburn(which: Which, dsn: &str, runtime: &Runtime) -> Box<dyn Contender> {
     let manager = PostgresAsyncManager::new(config(dsn)).runtime(runtime.handle().clone());
-    let pool = configured(Pool::builder_async(manager), checks).build();
-    boxed(filled(pool.expect("settings in order")), runtime)
+    let pool = configured(Pool::builder_async(manager), which.checks).build();
+    boxed(filled(pool.expect("settings in order")), which, runtime)
 }
 
-pub(super) fn bare(checks: Checks, dsn: &str, runtime: &Runtime) -> Box<dyn Contender> {
+pub(super) fn bare(which: Which, dsn: &str, runtime: &Runtime) -> Box<dyn Contender> {
     let manager = Bare((config(dsn), runtime.handle().clone()));
-    let pool = configured(Pool::builder_async(manager), checks).build();
-    boxed(filled(pool.expect("settings in order")), runtime)
+    let pool = configured(Pool::builder_async(manager), which.checks).build();
+    boxed(filled(pool.expect("settings in order")), which, runtime)
 }
 
 impl Manager for Bare<(Config, Handle)> {
@@ -123,14 +131,14 @@ impl Lender for Bb8 {
     }
 }
 
-pub(super) fn bb8(checks: Checks, dsn: &str, runtime: &Runtime) -> Box<dyn Contender> {
+pub(super) fn bb8(which: Which, dsn: &str, runtime: &Runtime) -> Box<dyn Contender> {
     let manager = PostgresConnectionManager::new(config(dsn), NoTls);
     let builder = bb8::Pool::builder()
         .max_size(SIZE as u32)
         .min_idle(SIZE as u32)
-        .test_on_check_out(checks == Checks::Always);
+        .test_on_check_out(which.checks == Checks::Always);
     let pool = runtime.block_on(builder.build(manager)).expect("bb8");
-    boxed(pool, runtime)
+    boxed(pool, which, runtime)
 }
 
 impl Lender for deadpool_postgres::Pool {
@@ -140,8 +148,8 @@ impl Lender for deadpool_postgres::Pool {
     }
 }
 
-pub(super) fn deadpool(checks: Checks, dsn: &str, runtime: &Runtime) -> Box<dyn Contender> {
-    let recycling_method = match checks {
+pub(super) fn deadpool(which: Which, dsn: &str, runtime: &Runtime) -> Box<dyn Contender> {
+    let recycling_method = match which.checks {
         Checks::Never => RecyclingMethod::Fast,
         Checks::Always => RecyclingMethod::Verified,
     };
@@ -159,5 +167,5 @@ pub(super) fn deadpool(checks: Checks, dsn: &str, runtime: &Runtime) -> Box<dyn 
             open.push(pool.get().await.expect("a connection"));
         }
     });
-    boxed(pool, runtime)
+    boxed(pool, which, runtime)
 }

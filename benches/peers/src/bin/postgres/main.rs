@@ -22,6 +22,7 @@ threads, in short slices of time by turns. Needs PostgreSQL (initdb, postgres, p
   --borrowers N    only so many borrowers at once (2, 16 and 64)
   --control        caliburn a second time, as it is: what it differs from itself by is chance
   --bare           caliburn with a manager of its own that does no more than those of the others
+  --outsiders      instead: threads that block on what tasks would await, as the main function of a program may
   --quick          a few seconds for all, to see that it runs
   --help           this text
 ";
@@ -34,12 +35,14 @@ struct Plan {
     only: Option<String>,
     counts: Vec<usize>,
     besides: Vec<Name>,
+    borrowers: Vec<Borrowers>,
 }
 
 impl Plan {
     fn read() -> Self {
         let names = ["--seconds", "--only", "--borrowers"];
-        let options = Options::read(HELP, &names, &["--control", "--bare", "--quick"]);
+        let options =
+            Options::read(HELP, &names, &["--control", "--bare", "--outsiders", "--quick"]);
         let millis = Duration::from_millis;
         let (rounds, times) = if options.has("--quick") {
             (2, Times { warm_up: millis(5), measured: millis(20) })
@@ -55,13 +58,18 @@ impl Plan {
         let only = options.text("--only").map(Into::into);
         let besides = [("--control", Name::Control), ("--bare", Name::Bare)].into_iter();
         let besides = besides.filter(|(flag, _)| options.has(flag)).map(|(_, name)| name).collect();
-        Self { rounds, times, only, counts, besides }
+        let borrowers = if options.has("--outsiders") {
+            vec![Borrowers::Outsiders]
+        } else {
+            vec![Borrowers::Tasks, Borrowers::Threads]
+        };
+        Self { rounds, times, only, counts, besides, borrowers }
     }
 
     /// All that is to be measured, those that are compared with each other in one group.
     fn groups(&self) -> Vec<Vec<Cell>> {
         let mut groups = Vec::new();
-        for borrowers in Borrowers::ALL {
+        for &borrowers in &self.borrowers {
             for query in Query::ALL {
                 for &count in &self.counts {
                     let cells = borrowers.pools(&self.besides).into_iter();
