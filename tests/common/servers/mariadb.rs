@@ -1,9 +1,10 @@
 //! MariaDB.
 
-use super::process::{Process, copy_all, free_port, is_root, run, template, text, version};
+use super::process::{
+    Seat, copy_all, is_root, private_directory, run, seated, template, text, version,
+};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use tempfile::TempDir;
 
 /// May do everything and needs no password. One session of its own is kept free beyond `max_connections`.
 pub const ROOT: &str = "root";
@@ -17,21 +18,20 @@ const LOG_SIZE: &str = "--innodb-log-file-size=8M";
 /// A server with databases of its own.
 #[derive(Debug)]
 pub struct MariaDb {
-    pub port: u16,
-    directory: TempDir,
+    seat: Seat,
     settings: Vec<String>,
-    process: Option<Process>,
 }
+
+seated!(MariaDb);
 
 impl MariaDb {
     /// A new server, running, with its user and its database. `settings` are as on the command line:
     /// `--max-connections=10`.
     pub fn start(settings: &[&str]) -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
-        let data = directory.path().join("data");
-        copy_all(&template(&version("mariadbd"), make), &data);
+        let seat = Seat::new(private_directory());
+        copy_all(&template(&version("mariadbd"), make), &seat.path("data"));
         let settings = settings.iter().map(|&setting| setting.into()).collect();
-        let mut server = Self { port: free_port(), directory, settings, process: None };
+        let mut server = Self { seat, settings };
         server.restart();
         server.ask(&format!(
             "CREATE DATABASE {DATABASE}; CREATE USER {USER}@'%' IDENTIFIED BY '{PASSWORD}'; \
@@ -42,18 +42,11 @@ impl MariaDb {
 
     /// Comes back on the same port with the same data, and returns when it serves.
     pub fn restart(&mut self) {
-        self.launch();
-        self.await_ready();
-    }
-
-    /// As [`restart`](Self::restart), but returns at once.
-    pub fn launch(&mut self) {
-        let directory = self.directory.path();
         let mut arguments = vec![
             "--no-defaults".into(),
-            format!("--datadir={}", directory.join("data").display()),
+            format!("--datadir={}", self.path("data").display()),
             format!("--socket={}", text(&self.socket())),
-            format!("--pid-file={}", directory.join("pid").display()),
+            format!("--pid-file={}", self.path("pid").display()),
             format!("--port={}", self.port),
             "--bind-address=127.0.0.1".into(),
             "--skip-name-resolve".into(),
@@ -64,34 +57,9 @@ impl MariaDb {
         arguments.extend(user().map(String::from));
         arguments.extend(self.settings.iter().cloned());
         let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
-        self.process = None;
-        self.process = Some(Process::start(false, "mariadbd", &arguments, &self.log()));
-    }
-
-    pub fn await_ready(&mut self) {
-        let (log, mut client) = (self.log(), self.client("SELECT 1"));
-        let ready = || client.output().expect("mariadb").status.success();
-        self.process.as_mut().expect("a launched server").await_ready(&log, ready);
-    }
-
-    /// As a crash of its machine.
-    pub fn kill(&mut self) {
-        self.process = None;
-    }
-
-    /// Ends all sessions and goes, as for an upgrade.
-    pub fn stop(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.terminate("TERM");
-        }
-    }
-
-    pub fn freeze(&self) {
-        self.process.as_ref().expect("a running server").freeze();
-    }
-
-    pub fn thaw(&self) {
-        self.process.as_ref().expect("a running server").thaw();
+        let mut client = self.client("SELECT 1");
+        let is_ready = || client.output().expect("mariadb").status.success();
+        self.seat.start(false, "mariadbd", &arguments, is_ready);
     }
 
     /// What the server answers to statements of [`ROOT`]'s, for an eye that is not the pool's: rows as lines,
@@ -140,11 +108,7 @@ impl MariaDb {
     }
 
     fn socket(&self) -> PathBuf {
-        self.directory.path().join("socket")
-    }
-
-    fn log(&self) -> PathBuf {
-        self.directory.path().join("log")
+        self.path("socket")
     }
 }
 

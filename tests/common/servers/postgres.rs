@@ -1,36 +1,36 @@
 //! PostgreSQL.
 
-use super::process::{
-    Process, copy_all, free_port, private_directory, run, template, text, version,
-};
+use super::process::{Seat, copy_all, private_directory, run, seated, template, text, version};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use tempfile::TempDir;
 
 /// The superuser of each server, who needs no password.
 pub const SUPERUSER: &str = "postgres";
 
+/// Where a cluster is.
+const DATA: &str = "data";
+
 /// A server with a cluster of its own.
 #[derive(Debug)]
 pub struct Postgres {
-    pub port: u16,
-    directory: TempDir,
+    seat: Seat,
     settings: Vec<String>,
-    process: Option<Process>,
 }
+
+seated!(Postgres);
 
 impl Postgres {
     /// A new cluster, running. `settings` are as for `-c`: `max_connections=10`.
     pub fn start(settings: &[&str]) -> Self {
-        let directory = private_directory();
-        copy_all(&template(&version(&program("postgres")), make), &data_of(&directory));
-        Self::up(directory, settings)
+        let seat = Seat::new(private_directory());
+        copy_all(&template(&version(&program("postgres")), make), &seat.path(DATA));
+        Self::up(seat, settings)
     }
 
     /// A copy of this one that follows it as it goes, and refuses to write.
     pub fn standby(&self) -> Self {
-        let directory = private_directory();
-        let data = data_of(&directory);
+        let seat = Seat::new(private_directory());
+        let data = seat.path(DATA);
         let port = self.port.to_string();
         run(
             true,
@@ -41,26 +41,19 @@ impl Postgres {
                 .collect::<Vec<_>>(),
         );
         let settings: Vec<_> = self.settings.iter().map(String::as_str).collect();
-        Self::up(directory, &settings)
+        Self::up(seat, &settings)
     }
 
-    fn up(directory: TempDir, settings: &[&str]) -> Self {
+    fn up(seat: Seat, settings: &[&str]) -> Self {
         let settings = settings.iter().map(|&setting| setting.into()).collect();
-        let mut server = Self { port: free_port(), directory, settings, process: None };
+        let mut server = Self { seat, settings };
         server.restart();
         server
     }
 
     /// Comes back on the same port with the same data, and returns when it serves.
     pub fn restart(&mut self) {
-        self.launch();
-        self.await_ready();
-    }
-
-    /// As [`restart`](Self::restart), but returns at once.
-    pub fn launch(&mut self) {
-        let data = data_of(&self.directory);
-        let port = self.port.to_string();
+        let (data, port) = (self.path(DATA), self.port.to_string());
         let mut arguments = vec!["-D", text(&data), "-p", &port];
         for setting in ["listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off"]
             .into_iter()
@@ -68,44 +61,17 @@ impl Postgres {
         {
             arguments.extend(["-c", setting]);
         }
-        self.process = None;
-        self.process = Some(Process::start(true, &program("postgres"), &arguments, &self.log()));
-    }
-
-    pub fn await_ready(&mut self) {
-        let port = self.port.to_string();
-        let ready = || {
+        let is_ready = || {
             let mut command = Command::new(program("pg_isready"));
             command.args(["-q", "-h", "127.0.0.1", "-p", &port, "-U", SUPERUSER]);
             command.status().expect("pg_isready").success()
         };
-        let log = self.log();
-        self.process.as_mut().expect("a launched server").await_ready(&log, ready);
-    }
-
-    /// As a crash of its machine.
-    pub fn kill(&mut self) {
-        self.process = None;
-    }
-
-    /// Ends all sessions and goes, as for an upgrade.
-    pub fn stop(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.terminate("INT");
-        }
-    }
-
-    pub fn freeze(&self) {
-        self.process.as_ref().expect("a running server").freeze();
-    }
-
-    pub fn thaw(&self) {
-        self.process.as_ref().expect("a running server").thaw();
+        self.seat.start(true, &program("postgres"), &arguments, is_ready);
     }
 
     /// Makes a standby the primary; returns when it takes writes.
     pub fn promote(&self) {
-        run(true, &program("pg_ctl"), &["-D", text(&data_of(&self.directory)), "promote", "-w"]);
+        run(true, &program("pg_ctl"), &["-D", text(&self.path(DATA)), "promote", "-w"]);
     }
 
     /// What `psql` answers to a statement, for an eye that is not the pool's.
@@ -135,11 +101,7 @@ impl Postgres {
 
     /// To be added to, so that a password is asked for: `pg_hba.conf` of this cluster.
     pub fn hba(&self) -> PathBuf {
-        data_of(&self.directory).join("pg_hba.conf")
-    }
-
-    fn log(&self) -> PathBuf {
-        self.directory.path().join("log")
+        self.path(DATA).join("pg_hba.conf")
     }
 }
 
@@ -156,8 +118,4 @@ fn program(name: &str) -> String {
 fn make(data: &Path) {
     let options = ["-U", SUPERUSER, "-A", "trust", "-N", "--no-instructions", "--locale=C.UTF-8"];
     run(true, &program("initdb"), &[options.as_slice(), &["-D", text(data)]].concat());
-}
-
-fn data_of(directory: &TempDir) -> PathBuf {
-    directory.path().join("data")
 }

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// How long a server may take to come up or to go down on a busy machine.
+/// How long a server may take to come up, or to stand still, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An account without rights, for servers that refuse to run as root.
@@ -110,32 +110,102 @@ fn command(as_nobody: bool, program: &str, arguments: &[&str]) -> Command {
     command
 }
 
+/// Where a server lives: a port and a directory, which stay when it goes and comes back.
+#[derive(Debug)]
+pub struct Seat {
+    pub port: u16,
+    directory: TempDir,
+    process: Option<Process>,
+}
+
+impl Seat {
+    pub fn new(directory: TempDir) -> Self {
+        Self { port: free_port(), directory, process: None }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Starts the server, in the place of one that may still be there; returns when it `is_ready`.
+    ///
+    /// It dies with the thread that calls this: call it from the thread of the test, not from a passing one.
+    pub fn start(
+        &mut self,
+        as_nobody: bool,
+        program: &str,
+        arguments: &[&str],
+        is_ready: impl FnMut() -> bool,
+    ) {
+        let log = self.path("log");
+        self.kill();
+        let process = self.process.insert(Process::start(as_nobody, program, arguments, &log));
+        process.await_ready(&log, is_ready);
+    }
+
+    /// As a crash of its machine.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// All of it stands still when this returns; its sockets stay open and the kernel goes on taking connects
+    /// for it.
+    pub fn freeze(&self) {
+        self.running().freeze();
+    }
+
+    pub fn thaw(&self) {
+        self.running().thaw();
+    }
+
+    fn running(&self) -> &Process {
+        self.process.as_ref().expect("a running server")
+    }
+}
+
+/// Gives a server the ways of its seat.
+macro_rules! seated {
+    ($server:ty) => {
+        impl std::ops::Deref for $server {
+            type Target = Seat;
+
+            fn deref(&self) -> &Seat {
+                &self.seat
+            }
+        }
+
+        impl std::ops::DerefMut for $server {
+            fn deref_mut(&mut self) -> &mut Seat {
+                &mut self.seat
+            }
+        }
+    };
+}
+pub(crate) use seated;
+
 /// One running server and its children.
 #[derive(Debug)]
-pub struct Process {
+struct Process {
     child: Child,
     name: String,
-    has_ended: bool,
 }
 
 impl Process {
     /// What it says goes to `log`.
-    ///
-    /// It dies with the thread that calls this: call it from the thread of the test, not from a passing one.
-    pub fn start(as_nobody: bool, program: &str, arguments: &[&str], log: &Path) -> Self {
+    fn start(as_nobody: bool, program: &str, arguments: &[&str], log: &Path) -> Self {
         let file = File::options().create(true).append(true).open(log).expect("a log");
         let mut command = command(as_nobody, program, arguments);
         command.stdout(file.try_clone().expect("a log")).stderr(file);
         let child = command.spawn().expect("setpriv (of util-linux)");
-        Self { child, name: program.into(), has_ended: false }
+        Self { child, name: program.into() }
     }
 
-    pub fn id(&self) -> u32 {
+    fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// Waits until `ready` says so. Fails if the server ends before.
-    pub fn await_ready(&mut self, log: &Path, mut ready: impl FnMut() -> bool) {
+    fn await_ready(&mut self, log: &Path, mut ready: impl FnMut() -> bool) {
         let begun = Instant::now();
         while !ready() {
             let ended = self.child.try_wait().expect("a child");
@@ -149,35 +219,7 @@ impl Process {
         }
     }
 
-    /// As a crash of the machine: at once and all of it, children too.
-    pub fn kill(&mut self) {
-        // Its number may be another's by now.
-        if self.has_ended {
-            return;
-        }
-        // So that it cannot have more children meanwhile.
-        self.signal("STOP");
-        self.signal_children("KILL");
-        self.signal("KILL");
-        self.has_ended = self.child.wait().is_ok();
-    }
-
-    /// Asks it to go and waits until it has; kills it if it does not.
-    pub fn terminate(&mut self, signal: &str) {
-        self.signal(signal);
-        let begun = Instant::now();
-        while self.child.try_wait().expect("a child").is_none() {
-            if begun.elapsed() > PATIENCE {
-                return self.kill();
-            }
-            thread::sleep(Duration::from_millis(2));
-        }
-        self.has_ended = true;
-    }
-
-    /// All of it stands still when this returns; its sockets stay open and the kernel goes on taking connects
-    /// for it.
-    pub fn freeze(&self) {
+    fn freeze(&self) {
         self.signal("STOP");
         self.signal_children("STOP");
         let begun = Instant::now();
@@ -202,7 +244,7 @@ impl Process {
         })
     }
 
-    pub fn thaw(&self) {
+    fn thaw(&self) {
         self.signal_children("CONT");
         self.signal("CONT");
     }
@@ -223,7 +265,12 @@ fn send(command: &mut Command) {
 }
 
 impl Drop for Process {
+    /// As a crash of the machine: at once and all of it, children too.
     fn drop(&mut self) {
-        self.kill();
+        // So that it cannot have more children meanwhile.
+        self.signal("STOP");
+        self.signal_children("KILL");
+        self.signal("KILL");
+        let _ = self.child.wait();
     }
 }

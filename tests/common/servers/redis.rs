@@ -1,72 +1,37 @@
 //! Redis.
 
-use super::process::{Process, free_port, loopback};
+use super::process::{Seat, loopback, private_directory, seated, text};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::PathBuf;
 use std::time::Duration;
-use tempfile::TempDir;
 
 /// A server that keeps nothing.
 #[derive(Debug)]
 pub struct Redis {
-    pub port: u16,
-    directory: TempDir,
+    seat: Seat,
     settings: Vec<String>,
-    process: Option<Process>,
 }
+
+seated!(Redis);
 
 impl Redis {
     /// A new server, running. `settings` are as on its command line: `["--maxclients", "16"]`.
     pub fn start(settings: &[&str]) -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
         let settings = settings.iter().map(|&setting| setting.into()).collect();
-        let mut server = Self { port: free_port(), directory, settings, process: None };
+        let mut server = Self { seat: Seat::new(private_directory()), settings };
         server.restart();
         server
     }
 
     /// Comes back on the same port, empty, and returns when it serves.
     pub fn restart(&mut self) {
-        self.launch();
-        self.await_ready();
-    }
-
-    /// As [`restart`](Self::restart), but returns at once.
-    pub fn launch(&mut self) {
-        let port = self.port.to_string();
-        let directory = self.directory.path().to_str().expect("a path in UTF-8");
-        let mut arguments = vec!["--port", &port, "--bind", "127.0.0.1", "--dir", directory];
+        let (port, directory) = (self.port.to_string(), self.path(""));
+        let mut arguments = vec!["--port", &port, "--bind", "127.0.0.1", "--dir", text(&directory)];
         arguments.extend(["--save", "", "--loglevel", "warning"]);
         arguments.extend(self.settings.iter().map(String::as_str));
-        self.process = None;
-        self.process = Some(Process::start(false, "redis-server", &arguments, &self.log()));
-    }
-
-    pub fn await_ready(&mut self) {
-        let (port, log) = (self.port, self.log());
+        let port = self.seat.port;
         let is_ready = || Eye::open(port).is_some_and(|mut eye| eye.try_ask("PING").is_some());
-        self.process.as_mut().expect("a launched server").await_ready(&log, is_ready);
-    }
-
-    /// As a crash of its machine.
-    pub fn kill(&mut self) {
-        self.process = None;
-    }
-
-    /// Ends all sessions and goes, as for an upgrade.
-    pub fn stop(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.terminate("TERM");
-        }
-    }
-
-    pub fn freeze(&self) {
-        self.process.as_ref().expect("a running server").freeze();
-    }
-
-    pub fn thaw(&self) {
-        self.process.as_ref().expect("a running server").thaw();
+        self.seat.start(false, "redis-server", &arguments, is_ready);
     }
 
     /// A session that is not the pool's, already there when the server takes no more.
@@ -88,10 +53,6 @@ impl Redis {
     fn setting(&self, name: &str) -> Option<&str> {
         let at = self.settings.iter().position(|setting| setting == name)?;
         self.settings.get(at + 1).map(String::as_str)
-    }
-
-    fn log(&self) -> PathBuf {
-        self.directory.path().join("log")
     }
 }
 
