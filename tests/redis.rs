@@ -17,7 +17,7 @@ use redis::{Cmd, ConnectionLike as _, ErrorKind, Pipeline, RedisError, RedisResu
 use redis::{Value, cmd, pipe};
 use std::fmt::Debug;
 use std::future::{Future, poll_fn};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -333,6 +333,8 @@ fn a_server_that_is_no_redis_is_told_at_once<A: Adapter>() {
     thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
+            // First the question: to the multiplexed driver an answer without one is the end, for no reason.
+            let _ = stream.read(&mut [0; 512]);
             let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
             // To the end: with something unread, the close would be a reset, which may overtake the answer.
             let _ = io::copy(&mut stream, &mut io::sink());
