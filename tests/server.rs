@@ -27,14 +27,14 @@ fn program() -> PathBuf {
     let program = test.parent().and_then(Path::parent).unwrap().join("examples/server");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/server.rs");
     let written = |path: &Path| path.metadata().and_then(|metadata| metadata.modified());
-    let is_there = || written(&program).is_ok_and(|built| built >= written(&source).unwrap());
-    if !is_there() {
+    let is_new = || written(&program).is_ok_and(|built| built >= written(&source).unwrap());
+    if !is_new() {
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["build", "--all-features", "--example", "server"]);
         cargo.args((!cfg!(debug_assertions)).then_some("--release"));
         assert!(cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success());
     }
-    assert!(is_there(), "{} is missing: cargo build --example server", program.display());
+    assert!(program.exists(), "{} is missing: cargo build --example server", program.display());
     program
 }
 
