@@ -2,6 +2,7 @@
 //!
 //! See also the [page on PostgreSQL](crate::guide::postgresql).
 
+pub use super::postgres_route::CLEAN_SESSION;
 use super::postgres_route::{Plain, Probe, Reachable as _, Route, Secured, classify};
 use super::postgres_tap::Tap;
 use crate::{BlockingManager, Deadline, ErrorClass, Manager};
@@ -55,9 +56,6 @@ pub struct PostgresManager {
     on_return: Option<String>,
     silence_limit: Option<Duration>,
 }
-
-/// Ends what a session keeps beyond its transactions, other than prepared statements.
-pub const CLEAN_SESSION: &str = super::postgres_route::CLEAN_SESSION;
 
 type Hook = dyn Fn(&mut Config) + Send + Sync;
 

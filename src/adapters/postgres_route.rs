@@ -14,8 +14,9 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
 use tokio_postgres::{Config, Error as DriverError, SimpleQueryMessage, Socket};
 
-/// `DISCARD ALL` takes prepared statements as well, some of which the drivers keep for types they looked up.
-pub(super) const CLEAN_SESSION: &str = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
+/// Ends what a session keeps beyond its transactions, other than prepared statements: some of those the
+/// drivers keep for types they looked up, so `DISCARD ALL` would take too much.
+pub const CLEAN_SESSION: &str = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
     SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES";
 
 /// To be asked of a session that must be in step, and may have a transaction open: one that no earlier answer

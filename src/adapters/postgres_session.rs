@@ -55,10 +55,9 @@ impl Session {
     pub(super) fn is_clean(&self) -> bool {
         let Ok(mut driver) = self.shared.driver.try_lock() else { return false };
         // Otherwise there might be a whole result set to read and to throw away, which is not for a borrower.
-        if !self.shared.tap.is_settled() {
+        if !self.shared.tap.hold_writes() {
             return false;
         }
-        self.shared.tap.hold_writes();
         self.shared.poll_for_the_task(&mut driver);
         if self.shared.tap.release_writes() {
             self.shared.waker().wake_by_ref();

@@ -89,13 +89,6 @@ impl Tap {
         state.is_attached && state.is_settled() && !is_doubtful
     }
 
-    /// All requests that could open or close a transaction are answered.
-    #[cfg(feature = "tokio-postgres")]
-    pub(super) fn is_settled(&self) -> bool {
-        let state = self.state();
-        state.is_attached && state.is_settled()
-    }
-
     pub(super) fn is_attached(&self) -> bool {
         self.state().is_attached
     }
@@ -124,10 +117,13 @@ impl Tap {
         state.has_copied = false;
     }
 
-    /// From here on small writes are looked at, and not done.
+    /// If all requests that could open or close a transaction are answered: from here on small writes are
+    /// looked at, and not done.
     #[cfg(feature = "tokio-postgres")]
-    pub(super) fn hold_writes(&self) {
-        self.state().is_held = true;
+    pub(super) fn hold_writes(&self) -> bool {
+        let mut state = self.state();
+        state.is_held = state.is_attached && state.is_settled();
+        state.is_held
     }
 
     /// To here. Whether there is one that somebody must do now, by polling the driver again.

@@ -3,6 +3,7 @@
 //! See also the [page on PostgreSQL](crate::guide::postgresql).
 
 use super::entered::entered;
+pub use super::postgres_route::CLEAN_SESSION;
 use super::postgres_route::{Plain, Probe, Reachable as _, Route, Secured, classify};
 use super::postgres_session::{Driver, Session};
 use super::postgres_tap::Tap;
@@ -62,9 +63,6 @@ pub struct PostgresAsyncManager {
     on_connect: Option<String>,
     on_return: Option<String>,
 }
-
-/// Ends what a session keeps beyond its transactions, other than prepared statements.
-pub const CLEAN_SESSION: &str = super::postgres_route::CLEAN_SESSION;
 
 type Hook = dyn Fn(&mut Config) + Send + Sync;
 type Opened = Result<(Client, Driver), Error>;
