@@ -1,92 +1,79 @@
-//! How long those who wait do so: `cargo bench --bench tails`.
+//! How long those who wait do so: `cargo bench --bench tails`, 20 s; `-- --quick` for less.
 //!
 //! A thousand tasks on two worker threads share fifty connections. Each task borrows one, works for 10 µs,
 //! yields, works for another 10 µs and gives it back, over and over. Nobody should wait much longer than
-//! anybody else.
+//! anybody else. Then 64 threads share eight connections and hold them for a sleep of 200 µs. Of the last
+//! round of each the histogram of all waits is printed.
 
-use caliburn::{BlockingManager, Deadline, Manager, Pool};
-use std::convert::Infallible;
+mod scene;
+
+use scene::figures::{conditions, work};
+use scene::length::Length;
+use scene::objects::pool;
+use scene::turns::{Turns, on_tasks, on_threads};
+use std::thread;
 use std::time::{Duration, Instant};
 
-struct Numbers;
-
-impl Manager for Numbers {
-    type Connection = Box<u64>;
-    type Error = Infallible;
+fn tasks(time: Duration) -> Turns {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().expect("a runtime");
+    let pool = pool(50, ());
+    on_tasks(runtime.handle(), 1000, time, move || {
+        let pool = pool.clone();
+        async move {
+            let begun = Instant::now();
+            let mut object = pool.get_async().await.expect("an object");
+            let wait = begun.elapsed();
+            work(Duration::from_micros(10));
+            tokio::task::yield_now().await;
+            work(Duration::from_micros(10));
+            object.touched += 1;
+            wait
+        }
+    })
 }
 
-impl BlockingManager for Numbers {
-    fn connect(&self, _: &Deadline) -> Result<Box<u64>, Infallible> {
-        Ok(Box::new(0))
-    }
-
-    fn ping(&self, _: &mut Box<u64>, _: &Deadline) -> Result<(), Infallible> {
-        Ok(())
-    }
+fn threads(time: Duration) -> Turns {
+    let pool = pool(8, ());
+    on_threads(64, time, || {
+        let begun = Instant::now();
+        let mut object = pool.get().expect("an object");
+        let wait = begun.elapsed();
+        thread::sleep(Duration::from_micros(200));
+        object.touched += 1;
+        wait
+    })
 }
 
-const TASKS: usize = 1000;
-const SLOTS: usize = 50;
-const LOANS: usize = 300;
-
-fn work() {
-    let begun = Instant::now();
-    while begun.elapsed() < Duration::from_micros(10) {
-        std::hint::spin_loop();
-    }
+fn print(round: usize, turns: &Turns) {
+    let at = |share| turns.waits.at(share);
+    let (p50, p9999, longest) = (at(0.5), at(0.9999), turns.waits.longest());
+    println!(
+        "round {round}: {:.0} loans/s; wait p50 {p50:.1?}, p99 {:.1?}, p99.9 {:.1?}, p99.99 {p9999:.1?}, \
+         max {longest:.1?}; p99.99 = {:.2} x p50, max = {:.2} x p50; Jain's index of loans {:.4}",
+        turns.per_second(),
+        at(0.99),
+        at(0.999),
+        p9999.as_secs_f64() / p50.as_secs_f64(),
+        longest.as_secs_f64() / p50.as_secs_f64(),
+        turns.jain(),
+    );
 }
 
 fn main() {
-    let pool = Pool::builder(Numbers)
-        .max_size(SLOTS)
-        .min_size(SLOTS)
-        .connection_timeout(Duration::from_secs(60))
-        .wait_ready(Duration::from_secs(10))
-        .build()
-        .expect("numbers always connect");
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().expect("a runtime");
+    let Some(length) = Length::asked() else { return };
+    let time = length.pick(Duration::from_millis(2500), Duration::from_millis(250));
+    watch("1,000 tasks, 50 slots, 20 µs of work held", || tasks(time));
+    watch("64 threads, 8 slots, held for a sleep of 200 µs", || threads(time));
+}
+
+fn watch(name: &str, scene: impl Fn() -> Turns) {
+    println!("{name}; {}", conditions());
+    let mut picture = String::new();
     for round in 1..=3 {
-        let begun = Instant::now();
-        let mut waits: Vec<Duration> = runtime.block_on(async {
-            let tasks: Vec<_> = (0..TASKS)
-                .map(|_| {
-                    let pool = pool.clone();
-                    tokio::spawn(async move {
-                        let mut waits = Vec::with_capacity(LOANS);
-                        for _ in 0..LOANS {
-                            let begun = Instant::now();
-                            let mut number = pool.get_async().await.expect("a connection");
-                            waits.push(begun.elapsed());
-                            work();
-                            tokio::task::yield_now().await;
-                            work();
-                            **number += 1;
-                        }
-                        waits
-                    })
-                })
-                .collect();
-            let mut waits = Vec::new();
-            for task in tasks {
-                // The first loan has a line of its own, and the last finds nobody else.
-                let all = task.await.expect("no panic");
-                waits.extend_from_slice(&all[LOANS / 10..LOANS * 9 / 10]);
-            }
-            waits
-        });
-        let took = begun.elapsed();
-        waits.sort_unstable();
-        let at = |share: f64| waits[(share * (waits.len() - 1) as f64) as usize];
-        let (p50, p9999, max) = (at(0.5), at(0.9999), at(1.0));
-        println!(
-            "round {round}: {:.0} loans/s; wait p50 {p50:.1?}, p99 {:.1?}, p99.9 {:.1?}, p99.99 {p9999:.1?}, \
-             max {max:.1?}; p99.99 = {:.2} x p50, max = {:.2} x p50",
-            (TASKS * LOANS) as f64 / took.as_secs_f64(),
-            at(0.99),
-            at(0.999),
-            p9999.as_secs_f64() / p50.as_secs_f64(),
-            max.as_secs_f64() / p50.as_secs_f64(),
-        );
+        let turns = scene();
+        print(round, &turns);
+        picture = turns.waits.picture();
     }
+    println!("\n    at least     waits\n{picture}");
 }

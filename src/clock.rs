@@ -32,8 +32,14 @@ impl Add<Duration> for Tick {
 /// millisecond: so it is asked to end earlier, and the rest, if there is one, is spent yielding.
 const SLACK: Duration = Duration::from_micros(60);
 
-/// The coarse time of all real clocks.
-static COARSE: AtomicU64 = AtomicU64::new(0);
+/// Nanoseconds by which the coarse time may lag behind a reading: all threads that borrow share its line, so it is
+/// not written more often than need be.
+const FINE_ENOUGH: u64 = 50_000;
+
+/// A recent moment, alone on its lines: it is written all the time, and read on each checkout.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Coarse(AtomicU64);
 
 /// Where a pool takes its time from.
 ///
@@ -43,19 +49,22 @@ static COARSE: AtomicU64 = AtomicU64::new(0);
 /// hand.advance(Duration::from_secs(60));
 /// # let _ = clock;
 /// ```
-#[derive(Clone, Default)]
-pub struct Clock(Source);
+#[derive(Clone)]
+pub struct Clock {
+    /// One for all real clocks; a mocked clock shows nothing else.
+    coarse: Arc<Coarse>,
+    source: Source,
+}
 
-#[derive(Clone, Default)]
+#[derive(Clone, Copy, Debug)]
 enum Source {
-    #[default]
     Real,
-    Mock(Arc<AtomicU64>),
+    Mock,
 }
 
 /// Turns a [mocked clock](Clock::mock).
 #[derive(Clone, Debug)]
-pub struct MockClock(Arc<AtomicU64>);
+pub struct MockClock(Arc<Coarse>);
 
 impl MockClock {
     /// Moves the clock forward. Nothing happens by itself: crank the pool with
@@ -65,53 +74,52 @@ impl MockClock {
         // Short of where moments end: the highest bits have other uses.
         let later = |now: u64| Some(now.saturating_add(by).min(1 << 62));
         // O11: a clock orders nothing.
-        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, later);
+        let _ = self.0.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, later);
     }
 }
 
 impl Clock {
     /// The machine's monotonic clock. This is the default.
     pub fn real() -> Self {
-        Self(Source::Real)
+        static COARSE: OnceLock<Arc<Coarse>> = OnceLock::new();
+        Self { coarse: Arc::clone(COARSE.get_or_init(Arc::default)), source: Source::Real }
     }
 
     /// A clock that stands still until its other half is turned.
     pub fn mock() -> (Self, MockClock) {
-        let now = Arc::new(AtomicU64::new(1_000_000_000));
-        (Self(Source::Mock(Arc::clone(&now))), MockClock(now))
+        let now = Arc::new(Coarse(AtomicU64::new(1_000_000_000)));
+        (Self { coarse: Arc::clone(&now), source: Source::Mock }, MockClock(now))
     }
 
     /// A recent moment for the price of one load. Real clocks lag by up to the housekeeper's period.
     #[inline(always)]
     pub(crate) fn tick(&self) -> Tick {
-        Tick(match &self.0 {
-            // O11: a clock orders nothing.
-            Source::Real => COARSE.load(Ordering::Relaxed),
-            // O11
-            Source::Mock(now) => now.load(Ordering::Relaxed),
-        })
+        // O11: a clock orders nothing.
+        Tick(self.coarse.0.load(Ordering::Relaxed))
     }
 
-    /// This moment. Brings the coarse time up to date on the way.
+    /// This moment. Brings the coarse time up to date on the way, as far as it matters.
     pub(crate) fn now(&self) -> Tick {
-        match &self.0 {
+        match self.source {
             Source::Real => {
                 let now = real_now();
-                // O11: a clock orders nothing.
-                COARSE.fetch_max(now, Ordering::Relaxed);
+                if self.tick().0.saturating_add(FINE_ENOUGH) < now {
+                    // O11: a clock orders nothing.
+                    self.coarse.0.fetch_max(now, Ordering::Relaxed);
+                }
                 Tick(now)
             }
-            Source::Mock(_) => self.tick(),
+            Source::Mock => self.tick(),
         }
     }
 
     /// How long it is until `moment`, or until a clock that is turned by hand may show it.
     pub(crate) fn until(&self, moment: Tick) -> Duration {
         let left = moment.since(self.now());
-        match self.0 {
+        match self.source {
             Source::Real => left,
             // Nobody wakes sleepers when a hand turns the clock.
-            Source::Mock(_) => left.min(Duration::from_millis(1)),
+            Source::Mock => left.min(Duration::from_millis(1)),
         }
     }
 
@@ -119,7 +127,7 @@ impl Clock {
     /// soon that a sleep would end too late.
     pub(crate) fn nap(&self, until: Tick) -> Duration {
         let left = self.until(until);
-        if let Source::Real = self.0 { left.saturating_sub(SLACK) } else { left }
+        if let Source::Real = self.source { left.saturating_sub(SLACK) } else { left }
     }
 }
 
@@ -185,12 +193,15 @@ fn keeps_time(nanos: impl Fn() -> u64) -> bool {
     last.saturating_sub(first).abs_diff(real) <= real / 1_000
 }
 
+impl Default for Clock {
+    fn default() -> Self {
+        Self::real()
+    }
+}
+
 impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
-            Source::Real => "Clock::Real",
-            Source::Mock(_) => "Clock::Mock",
-        })
+        write!(f, "Clock::{:?}", self.source)
     }
 }
 

@@ -58,6 +58,8 @@ pub struct Settings {
     pub maintenance_concurrency: usize,
     /// Who pings a connection that a thread is about to borrow, if the driver blocks. Default: the borrower.
     pub ping_on: PingOn,
+    /// Who gets a connection that comes back while others wait. Default: who has waited longest.
+    pub fairness: Fairness,
     /// When connecting fails and no connection is open, all who wait fail at once with the cause, and so do
     /// those who come before the next attempt, even if the error may pass. Otherwise they wait for better
     /// times as long as their timeout lets them; after a permanent error nobody does. Default: no.
@@ -77,6 +79,20 @@ pub enum PingOn {
     Connector,
 }
 
+/// Who gets a connection that comes back while others wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fairness {
+    /// Strictly first come, first served: it is handed to whoever has waited longest, and newcomers go to the end
+    /// of the line. The longest waits are short, and every thread gets its turn.
+    #[default]
+    Fifo,
+    /// A newcomer may be faster than one who has to be woken first, until the oldest has waited for so long; then
+    /// as above. A thread that returns and borrows in a loop goes on without a wake-up per loan, which is
+    /// more throughput where connections are held for less time than a wake-up takes, for longer longest waits.
+    BoundedBarging(Duration),
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -94,6 +110,7 @@ impl Default for Settings {
             connect_concurrency: 4,
             maintenance_concurrency: 4,
             ping_on: PingOn::Borrower,
+            fairness: Fairness::Fifo,
             fail_fast: false,
         }
     }

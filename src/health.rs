@@ -155,6 +155,52 @@ impl BitOr for Occasions {
     }
 }
 
+/// For how long a strategy is sure to [`Keep`](Verdict::Keep) a connection that is merely lent and returned.
+///
+/// Until then the strategy is not asked on borrow and on return, which makes a checkout about as cheap as
+/// without a strategy. A term ends early if the pool's [generation](ConnectionInfo::pool_generation) rises, and
+/// when the connection has been pinged or its borrower suspects it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Term {
+    /// In nanoseconds.
+    pub(crate) time: u64,
+    pub(crate) uses: u64,
+}
+
+impl Term {
+    /// None at all: the strategy is asked every time.
+    pub const NONE: Self = Self { time: 0, uses: 0 };
+    /// Until something happens to the connection.
+    pub const UNLIMITED: Self = Self { time: u64::MAX, uses: u64::MAX };
+
+    /// So long from now. The pool goes by a coarse clock, which may lag by some tens of milliseconds.
+    #[must_use]
+    pub const fn time(time: Duration) -> Self {
+        Self { time: info::nanos(time), uses: u64::MAX }
+    }
+
+    /// So many loans from now.
+    #[must_use]
+    pub const fn uses(uses: u64) -> Self {
+        Self { time: u64::MAX, uses }
+    }
+
+    /// The shorter of the two, in both respects.
+    #[must_use]
+    pub fn min(self, other: Self) -> Self {
+        Self { time: self.time.min(other.time), uses: self.uses.min(other.uses) }
+    }
+
+    /// That of a strategy, which counts only if it is asked on borrow or return at all.
+    fn of(strategy: &dyn HealthStrategy, info: &ConnectionInfo) -> Self {
+        if strategy.occasions().intersects(Occasions::BORROW | Occasions::RETURN) {
+            strategy.term(info)
+        } else {
+            Self::UNLIMITED
+        }
+    }
+}
+
 /// Judges connections. See the [module](self) for an example.
 ///
 /// A strategy that panics costs the connection it was asked about, nothing else.
@@ -178,6 +224,31 @@ pub trait HealthStrategy: Send + Sync + 'static {
         Verdict::Keep
     }
 
+    /// For how long from now both [`on_borrow`](Self::on_borrow) and [`on_return`](Self::on_return) would say `Keep`
+    /// of this connection, whenever they were asked, while it is merely lent and returned. Default:
+    /// [`Term::NONE`], which is always right.
+    ///
+    /// ```
+    /// use caliburn::health::{ConnectionInfo, EvictionCause, HealthStrategy, Term, Verdict};
+    ///
+    /// struct Thousand;
+    ///
+    /// impl HealthStrategy for Thousand {
+    ///     fn on_borrow(&self, info: &ConnectionInfo) -> Verdict {
+    ///         let is_worn = info.uses() >= 1_000;
+    ///         if is_worn { Verdict::Evict(EvictionCause::Strategy) } else { Verdict::Keep }
+    ///     }
+    ///
+    ///     fn term(&self, info: &ConnectionInfo) -> Term {
+    ///         Term::uses(1_000 - info.uses().min(1_000))
+    ///     }
+    /// }
+    /// ```
+    fn term(&self, info: &ConnectionInfo) -> Term {
+        let _ = info;
+        Term::NONE
+    }
+
     /// How often the housekeeper should pass, if it matters to this strategy. Read once, at construction.
     fn sweep_interval(&self) -> Option<Duration> {
         None
@@ -191,6 +262,10 @@ pub trait HealthStrategy: Send + Sync + 'static {
 
 /// No strategy: every connection is fit until its driver says otherwise.
 impl HealthStrategy for () {
+    fn term(&self, _: &ConnectionInfo) -> Term {
+        Term::UNLIMITED
+    }
+
     fn occasions(&self) -> Occasions {
         Occasions::NONE
     }
@@ -207,6 +282,10 @@ impl HealthStrategy for Box<dyn HealthStrategy> {
 
     fn on_sweep(&self, info: &ConnectionInfo) -> Verdict {
         (**self).on_sweep(info)
+    }
+
+    fn term(&self, info: &ConnectionInfo) -> Term {
+        (**self).term(info)
     }
 
     fn sweep_interval(&self) -> Option<Duration> {
@@ -236,6 +315,11 @@ macro_rules! tuple {
             fn on_sweep(&self, info: &ConnectionInfo) -> Verdict {
                 let ($($strategy,)+) = self;
                 Verdict::Keep$(.max($strategy.on_sweep(info)))+
+            }
+
+            fn term(&self, info: &ConnectionInfo) -> Term {
+                let ($($strategy,)+) = self;
+                Term::UNLIMITED$(.min(Term::of($strategy, info)))+
             }
 
             fn sweep_interval(&self) -> Option<Duration> {

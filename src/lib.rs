@@ -9,12 +9,13 @@ pub mod guide;
 pub mod health;
 mod manager;
 mod pool;
+mod quietly;
 mod raw;
 mod stats;
 mod sync;
 
 pub use clock::{Clock, Deadline, MockClock};
-pub use config::{MAX_CAPACITY, PingOn, Settings};
+pub use config::{Fairness, MAX_CAPACITY, PingOn, Settings};
 pub use error::{
     BuildError, ConfigError, Counts, GetError, ManagerError, NotReady, Phase, Problem, TryGetError,
 };

@@ -30,13 +30,6 @@ impl Counter {
         // O11
         self.0.load(Ordering::Relaxed)
     }
-
-    /// Raises it for the price of a load and a store: only for whoever is its only writer.
-    #[inline(always)]
-    fn add_alone(&self) {
-        // O11
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-    }
 }
 
 /// The shared counters of the slow roads.

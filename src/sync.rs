@@ -7,8 +7,8 @@
 
 pub(crate) use switched::*;
 
-/// How many bits of a bitmap word stand for slots; the two highest bits are flags.
-pub(crate) const SLOT_BITS: u32 = if MODEL { 2 } else { 62 };
+/// How many bits of a bitmap word stand for slots; the three highest bits are flags.
+pub(crate) const SLOT_BITS: u32 = if MODEL { 2 } else { 61 };
 
 #[cfg(not(all(loom, feature = "loom")))]
 mod switched {

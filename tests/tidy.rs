@@ -224,6 +224,8 @@ fn own_names(source: &Source) -> Vec<Named> {
 
 // --------------------------------------------------------------------------------------------- the rules
 
+/// At the bottom: for all rooms.
+const SHARED: [&str; 2] = ["quietly", "sync"];
 const MIDDLE: [&str; 6] = ["config", "stats", "health", "manager", "error", "clock"];
 
 /// (a) Imports point down only. `public` are the names that the crate exports.
@@ -238,11 +240,13 @@ fn imports_point_down(source: &Source, public: &[String]) -> Vec<String> {
         let is_static_ref = path[..] == ["raw", "slots", "StaticRef"];
         let is_allowed = named == room
             || match room {
-                "sync" => false,
-                "raw" => named == "sync",
+                room if SHARED.contains(&room) => false,
+                "raw" => SHARED.contains(&named),
                 "stats" if is_static_ref => true,
-                room if MIDDLE.contains(&room) => named == "sync" || MIDDLE.contains(&named),
-                "pool" => named == "sync" || named == "raw" || MIDDLE.contains(&named),
+                room if MIDDLE.contains(&room) => {
+                    SHARED.contains(&named) || MIDDLE.contains(&named)
+                }
+                "pool" => SHARED.contains(&named) || named == "raw" || MIDDLE.contains(&named),
                 // `crate::Pool`, `crate::health::…`: as anybody outside would say it.
                 "adapters" => public.iter().any(|public| public == named),
                 _ => false,

@@ -2,6 +2,8 @@
 //! of sets and lists.
 #![no_main]
 
+#[path = "../../src/quietly.rs"]
+mod quietly;
 #[path = "../../src/raw/mod.rs"]
 #[allow(dead_code, rustdoc::all)]
 mod raw;
@@ -10,9 +12,9 @@ mod raw;
 mod sync;
 
 use libfuzzer_sys::{arbitrary, fuzz_target};
-use raw::bitmap::{Bitmap, Miss};
+use raw::bitmap::{Bitmap, Gate};
 use raw::slots::{Occupied, Vacant};
-use raw::waiter::{Outcome, Ticket};
+use raw::waiter::{Outcome, Terms, Ticket};
 use raw::{House, RawPool};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -33,8 +35,9 @@ enum BitOp {
     Pick,
     ClaimPastGate,
     ClaimAt,
+    HangBell,
     RaiseGate,
-    LowerGate,
+    TakeDown,
     Shut,
 }
 
@@ -71,35 +74,36 @@ fuzz_target!(|input: Input| match input {
 fn drive_bitmap(capacity: usize, threads: usize, ops: &[(BitOp, u8)]) {
     let bitmap = Bitmap::new(Bitmap::stripes_for(capacity, threads));
     let mut set = BTreeSet::new();
-    let (mut is_gate_up, mut is_shut) = (false, false);
+    // The matchmaker's flags, as `Desk` has them.
+    let (mut bell, mut is_shut) = (None, false);
     for (op, n) in ops {
         let (index, home) = (u32::from(*n) % capacity as u32, usize::from(*n));
         let place = bitmap.place(index);
-        let is_barred = is_gate_up || is_shut;
+        let is_barred = bell == Some(Gate::Up) || is_shut;
+        let is_ringing = bell.is_some() || is_shut;
         match op {
             BitOp::Put => {
                 if set.insert(index) {
-                    assert_eq!(bitmap.put(place), is_barred);
+                    assert_eq!(bitmap.put(place), is_ringing);
                 }
             }
             BitOp::Offer => {
                 if !set.contains(&index) {
-                    let is_taken = raw::bitmap::offer(bitmap.word_of(place), place);
-                    assert_eq!(is_taken, !is_barred);
+                    let is_taken = raw::bitmap::offer(bitmap.word_of(place), place.mask());
+                    assert_eq!(is_taken, !is_ringing);
                     if is_taken {
                         set.insert(index);
                     }
                 }
             }
             BitOp::Claim => match bitmap.claim(home) {
-                Ok(index) => assert!(!is_barred && set.remove(&index)),
-                Err(Miss::Gated) => assert!(is_barred),
-                Err(Miss::Empty) => assert!(!is_barred && set.is_empty()),
+                Some(index) => assert!(!is_barred && set.remove(&index)),
+                None => assert!(is_barred || set.is_empty()),
             },
             BitOp::Pick => {
                 if let Some(pick) = bitmap.pick(home) {
                     let index = pick.index;
-                    assert!(!is_barred && pick.take().is_some() && set.remove(&index));
+                    assert!(!is_ringing && pick.take().is_some() && set.remove(&index));
                 }
             }
             BitOp::ClaimPastGate => match bitmap.claim_past_gate(home) {
@@ -107,13 +111,17 @@ fn drive_bitmap(capacity: usize, threads: usize, ops: &[(BitOp, u8)]) {
                 None => assert!(set.is_empty()),
             },
             BitOp::ClaimAt => assert_eq!(bitmap.claim_at(place), set.remove(&index)),
-            BitOp::RaiseGate => {
-                bitmap.raise_gate();
-                is_gate_up = true;
+            BitOp::HangBell => {
+                bitmap.hang_bell(Gate::Down);
+                bell = Some(Gate::Down);
             }
-            BitOp::LowerGate => {
-                bitmap.lower_gate();
-                is_gate_up = false;
+            BitOp::RaiseGate => {
+                bitmap.hang_bell(Gate::Up);
+                bell = Some(Gate::Up);
+            }
+            BitOp::TakeDown => {
+                bitmap.take_down_bell();
+                bell = None;
             }
             BitOp::Shut => {
                 bitmap.shut();
@@ -146,6 +154,10 @@ impl House for Bare {
 
     fn come_home(slot: Occupied<Self>) {
         drop(slot);
+    }
+
+    fn moment(_: &AtomicUsize) -> u64 {
+        0
     }
 
     fn deserted(context: &AtomicUsize) {
@@ -221,12 +233,11 @@ impl Model<'_> {
                 }
             }
             PoolOp::Claim => match self.pool.claim() {
-                Ok(slot) => {
+                Some(slot) => {
                     assert!(before.idle > 0 && before.waiting == 0 && !self.is_closed);
                     self.occupied.push(slot);
                 }
-                Err(Miss::Empty) => assert!(before.idle == 0),
-                Err(Miss::Gated) => assert!(before.waiting > 0 || self.is_closed),
+                None => assert!(before.idle == 0 || before.waiting > 0 || self.is_closed),
             },
             PoolOp::ClaimAt => {
                 let index = (n % self.pool.capacity()) as u32;
@@ -262,7 +273,8 @@ impl Model<'_> {
             PoolOp::Enroll | PoolOp::EnrollAhead => {
                 let deadline = if n & 1 == 0 { u64::MAX } else { self.now + n as u64 };
                 let ahead = matches!(op, PoolOp::EnrollAhead);
-                match self.pool.enroll(Waker::noop(), deadline, 3, ahead) {
+                let terms = Terms { deadline, patience: 0, ahead };
+                match self.pool.enroll(Waker::noop(), terms, 3) {
                     Ok(ticket) => {
                         assert!(before.waiting < 3 || ahead);
                         let told = if self.is_closed { Told::Closed } else { Told::Nothing };

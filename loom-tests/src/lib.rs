@@ -8,6 +8,8 @@ compile_error!(
     "the models need `--cfg loom`: run cargo in loom-tests/, without RUSTFLAGS of your own"
 );
 
+#[path = "../../src/quietly.rs"]
+mod quietly;
 #[path = "../../src/raw/mod.rs"]
 #[allow(dead_code, rustdoc::all)]
 mod raw;

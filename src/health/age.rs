@@ -1,7 +1,7 @@
 //! The strategy that looks at the calendar.
 
 use super::info::nanos;
-use super::{ConnectionInfo, EvictionCause, HealthStrategy, Occasions, Verdict};
+use super::{ConnectionInfo, EvictionCause, HealthStrategy, Occasions, Term, Verdict};
 use std::time::Duration;
 
 /// Closes connections that have lived, lain idle or been used for long enough.
@@ -26,7 +26,7 @@ use std::time::Duration;
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct AgeEviction {
-    // In nanoseconds, as the comparisons are made on every checkout; `u64::MAX` is no limit.
+    // In nanoseconds; `u64::MAX` is no limit.
     max_lifetime: u64,
     jitter: f64,
     /// The part of the lifetime that chance decides on.
@@ -95,12 +95,16 @@ impl AgeEviction {
         self
     }
 
-    #[inline]
-    fn judge(&self, info: &ConnectionInfo, idle: u64, lead: u64) -> Verdict {
+    /// How long this connection may live.
+    fn lifetime(&self, info: &ConnectionInfo) -> u64 {
         let share = (u128::from(self.spread) * u128::from(info.luck)) >> 32;
-        let lifetime = self.max_lifetime.saturating_sub(share as u64);
+        self.max_lifetime.saturating_sub(share as u64)
+    }
+
+    fn judge(&self, info: &ConnectionInfo, idle: u64, lead: u64) -> Verdict {
+        let lifetime = self.lifetime(info);
         let lifetime = lifetime - lead.min(lifetime / 2);
-        if self.max_lifetime < u64::MAX && info.now.0.saturating_sub(info.born.0) >= lifetime {
+        if self.max_lifetime < u64::MAX && age(info) >= lifetime {
             Verdict::Evict(EvictionCause::MaxLifetime)
         } else if idle > self.idle_timeout {
             Verdict::Evict(EvictionCause::IdleTimeout)
@@ -112,10 +116,17 @@ impl AgeEviction {
     }
 }
 
+fn age(info: &ConnectionInfo) -> u64 {
+    info.now.0.saturating_sub(info.born.0)
+}
+
+fn idle(info: &ConnectionInfo) -> u64 {
+    info.now.0.saturating_sub(info.last_used.0)
+}
+
 impl HealthStrategy for AgeEviction {
-    #[inline]
     fn on_borrow(&self, info: &ConnectionInfo) -> Verdict {
-        self.judge(info, info.now.0.saturating_sub(info.last_used.0), 0)
+        self.judge(info, idle(info), 0)
     }
 
     fn on_return(&self, info: &ConnectionInfo) -> Verdict {
@@ -124,7 +135,15 @@ impl HealthStrategy for AgeEviction {
     }
 
     fn on_sweep(&self, info: &ConnectionInfo) -> Verdict {
-        self.judge(info, info.now.0.saturating_sub(info.last_used.0), self.lead)
+        self.judge(info, idle(info), self.lead)
+    }
+
+    fn term(&self, info: &ConnectionInfo) -> Term {
+        let mut time = self.idle_timeout.saturating_add(1).saturating_sub(idle(info));
+        if self.max_lifetime < u64::MAX {
+            time = time.min(self.lifetime(info).saturating_sub(age(info)));
+        }
+        Term { time, uses: self.max_uses.saturating_sub(info.uses) }
     }
 
     fn occasions(&self) -> Occasions {

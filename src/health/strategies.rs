@@ -1,7 +1,7 @@
 //! Strategies that ask the server: before lending, now and then, or after bad news.
 
 use super::info::nanos;
-use super::{ConnectionInfo, HealthStrategy, Occasions, Verdict};
+use super::{ConnectionInfo, HealthStrategy, Occasions, Term, Verdict};
 use std::time::Duration;
 
 /// Pings a connection before it is lent, unless it was used or pinged a moment ago.
@@ -20,7 +20,7 @@ use std::time::Duration;
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct PingOnBorrow {
-    /// In nanoseconds, as the comparison is made on every checkout.
+    /// In nanoseconds.
     window: u64,
 }
 
@@ -43,12 +43,22 @@ impl Default for PingOnBorrow {
     }
 }
 
-impl HealthStrategy for PingOnBorrow {
-    #[inline]
-    fn on_borrow(&self, info: &ConnectionInfo) -> Verdict {
+impl PingOnBorrow {
+    /// What is left of the window, in nanoseconds.
+    fn left(&self, info: &ConnectionInfo) -> u64 {
         let last_sign_of_life = info.last_used.max(info.last_checked);
         let silent = info.now.0.saturating_sub(last_sign_of_life.0);
-        if silent < self.window { Verdict::Keep } else { Verdict::Ping }
+        self.window.saturating_sub(silent)
+    }
+}
+
+impl HealthStrategy for PingOnBorrow {
+    fn on_borrow(&self, info: &ConnectionInfo) -> Verdict {
+        if self.left(info) > 0 { Verdict::Keep } else { Verdict::Ping }
+    }
+
+    fn term(&self, info: &ConnectionInfo) -> Term {
+        Term::time(Duration::from_nanos(self.left(info)))
     }
 
     fn occasions(&self) -> Occasions {
@@ -108,6 +118,11 @@ impl HealthStrategy for Suspicion {
 
     fn on_sweep(&self, info: &ConnectionInfo) -> Verdict {
         self.on_borrow(info)
+    }
+
+    /// A rise of the generation ends all terms.
+    fn term(&self, _: &ConnectionInfo) -> Term {
+        Term::UNLIMITED
     }
 
     fn occasions(&self) -> Occasions {

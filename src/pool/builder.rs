@@ -7,7 +7,7 @@ use super::shared::{Raw, Shared, Spawner};
 use super::sweep::Sweep;
 use super::{Pool, connector, growth};
 use crate::clock::{Clock, Tick};
-use crate::config::{PingOn, Settings};
+use crate::config::{Fairness, PingOn, Settings};
 use crate::error::BuildError;
 use crate::health::HealthStrategy;
 use crate::manager::{BoxFuture, Driver, Manager};
@@ -81,6 +81,7 @@ impl<M: Manager> Builder<M> {
         connect_concurrency: usize,
         maintenance_concurrency: usize,
         ping_on: PingOn,
+        fairness: Fairness,
         fail_fast: bool,
     }
 

@@ -11,82 +11,83 @@ use super::tend::check;
 use super::within::within;
 use super::{connector, growth, verdict};
 use crate::clock::Tick;
-use crate::config::PingOn;
+use crate::config::{Fairness, PingOn};
 use crate::error::{GetError, ManagerError, Phase, TryGetError};
 use crate::health::Verdict;
 use crate::manager::{Kind, Manager};
-use crate::raw::waiter::{NEVER, Outcome, Ticket};
+use crate::raw::waiter::{NEVER, Outcome, Terms, Ticket};
 use crate::sync::{Arc, AtomicBool, Ordering};
 use std::future::poll_fn;
 use std::panic::Location;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// Why the first step was not the last.
-pub(crate) enum Detour<M: Manager> {
-    /// No idle connection could be taken.
-    Missed,
-    /// This one must be pinged first.
-    NeedsPing(Slot<M>),
-    /// One, born at that moment, was taken and evicted; there may be others.
-    Evicted(Tick),
-}
-
-/// The first step of every checkout. Wait-free.
+/// The first step of every checkout: an idle connection from close by that need not be judged, or what was taken
+/// instead. Wait-free.
+///
+/// What every checkout pays for stands here. All else is out of line, in one function of the caller's choice:
+/// what a call site has to hold ready for several ways out costs stores and room even if they are not taken.
 #[inline(always)]
 pub(crate) fn swift<M: Manager>(
     raw: &Raw<M>,
     borrower: &'static Location<'static>,
-) -> Result<PooledConnection<M>, Detour<M>> {
-    match raw.claim() {
-        Ok(mut slot) => match verdict_on(&mut slot) {
-            Verdict::Keep => Ok(lend(slot, borrower)),
-            verdict => Err(refuse(slot, verdict)),
-        },
-        Err(_) => Err(Detour::Missed),
-    }
-}
-
-#[inline(always)]
-fn verdict_on<M: Manager>(slot: &mut Slot<M>) -> Verdict {
-    let (entry, ledger, raw) = slot.parts();
-    verdict::on_borrow(entry, ledger, raw.context())
-}
-
-/// The connection cannot be lent as it is.
-#[cold]
-fn refuse<M: Manager>(slot: Slot<M>, verdict: Verdict) -> Detour<M> {
-    if let Verdict::Evict(cause) = verdict {
-        let born = slot.value().info.born;
-        Job::close(slot, cause);
-        Detour::Evicted(born)
+) -> Result<PooledConnection<M>, Option<Slot<M>>> {
+    let Some(mut slot) = raw.claim_at_home() else { return Err(None) };
+    let now = raw.context().clock.tick();
+    let (entry, ledger) = slot.parts();
+    let turns = ledger.turns();
+    if entry.fit.holds(now, turns, raw.epoch()) {
+        ledger.lend(turns, borrower, now);
+        Ok(PooledConnection::new(slot.into()))
     } else {
-        Detour::NeedsPing(slot)
+        Err(Some(slot))
     }
 }
 
-/// [`swift`] after an eviction: each round closes one more connection, so there are at most `capacity`.
-#[cold]
-pub(crate) fn again<M: Manager>(
+/// Why a connection was not lent.
+pub(crate) enum Detour<M: Manager> {
+    /// This one must be pinged first.
+    NeedsPing(Slot<M>),
+    /// It, born at that moment, was evicted; there may be others.
+    Evicted(Tick),
+}
+
+/// The second step: what the strategy says about what [`swift`] has taken or, if that is nothing, about a
+/// connection from farther away. `None`: there is none, or others wait for it.
+pub(crate) fn second<M: Manager>(
+    raw: &Raw<M>,
+    taken: Option<Slot<M>>,
+    borrower: &'static Location<'static>,
+) -> Option<Result<PooledConnection<M>, Detour<M>>> {
+    let slot = taken.or_else(|| raw.claim())?;
+    Some(judge_and_lend(slot, raw, borrower))
+}
+
+fn judge_and_lend<M: Manager>(
+    mut slot: Slot<M>,
     raw: &Raw<M>,
     borrower: &'static Location<'static>,
 ) -> Result<PooledConnection<M>, Detour<M>> {
-    for _ in 0..raw.capacity() {
-        match swift(raw, borrower) {
-            Err(Detour::Evicted(_)) => {}
-            other => return other,
+    let now = raw.context().clock.tick();
+    let (entry, ledger) = slot.parts();
+    match verdict::on_borrow(entry, ledger, raw, now) {
+        Verdict::Keep => Ok(lend(slot, borrower, now)),
+        Verdict::Ping => Err(Detour::NeedsPing(slot)),
+        Verdict::Evict(cause) => {
+            let born = slot.value().info.born;
+            Job::close(slot, cause);
+            Err(Detour::Evicted(born))
         }
     }
-    Err(Detour::Missed)
 }
 
 /// The last step of every checkout.
-#[inline(always)]
-pub(crate) fn lend<M: Manager>(
+fn lend<M: Manager>(
     slot: Slot<M>,
     borrower: &'static Location<'static>,
+    now: Tick,
 ) -> PooledConnection<M> {
-    slot.ledger().lend(borrower, slot.pool().context().clock.tick());
+    slot.ledger().lend(slot.ledger().turns(), borrower, now);
     PooledConnection::new(slot.into())
 }
 
@@ -149,16 +150,16 @@ enum Attempt<M: Manager> {
 }
 
 impl<M: Manager> Slow<'_, M> {
-    /// The whole of it. Expects that `detour` is what [`swift`] came back with.
+    /// The whole of it, after [`swift`] has taken nothing (`None`), or something that could not be lent.
     pub(crate) async fn run(
         self,
-        detour: Detour<M>,
+        detour: Option<Detour<M>>,
     ) -> Result<PooledConnection<M>, GetError<M::Error>> {
         let mut evicted = 0;
         let mut attempt = match detour {
-            Detour::NeedsPing(slot) => self.ping(slot).await?,
-            Detour::Missed => self.wait(false).await?,
-            Detour::Evicted(born) => Attempt::Evicted(born),
+            None => self.wait(false).await?,
+            Some(Detour::NeedsPing(slot)) => self.ping(slot).await?,
+            Some(Detour::Evicted(born)) => Attempt::Evicted(born),
         };
         loop {
             attempt = match attempt {
@@ -166,14 +167,13 @@ impl<M: Manager> Slow<'_, M> {
                     drop(slot);
                     return Err(GetError::Closed);
                 }
-                Attempt::Checked(slot) => return Ok(lend(slot, self.borrower)),
-                Attempt::Slot(mut slot) => match verdict_on(&mut slot) {
-                    Verdict::Keep => return Ok(lend(slot, self.borrower)),
-                    verdict => match refuse(slot, verdict) {
-                        Detour::NeedsPing(slot) => self.ping(slot).await?,
-                        Detour::Evicted(born) => Attempt::Evicted(born),
-                        Detour::Missed => Attempt::Again,
-                    },
+                Attempt::Checked(slot) => {
+                    return Ok(lend(slot, self.borrower, self.raw.context().clock.tick()));
+                }
+                Attempt::Slot(slot) => match judge_and_lend(slot, self.raw, self.borrower) {
+                    Ok(connection) => return Ok(connection),
+                    Err(Detour::NeedsPing(slot)) => self.ping(slot).await?,
+                    Err(Detour::Evicted(born)) => Attempt::Evicted(born),
                 },
                 Attempt::Evicted(born) => {
                     evicted += 1;
@@ -195,8 +195,8 @@ impl<M: Manager> Slow<'_, M> {
         }
         growth::grow(self.raw);
         match self.raw.claim() {
-            Ok(slot) => Ok(Attempt::Slot(slot)),
-            Err(_) => self.wait(true).await,
+            Some(slot) => Ok(Attempt::Slot(slot)),
+            None => self.wait(true).await,
         }
     }
 
@@ -214,7 +214,7 @@ impl<M: Manager> Slow<'_, M> {
             return Err(self.timed_out());
         }
         let waiting = Waiting::begin(shared, now);
-        let outcome = self.stand_in_line(ahead).await?;
+        let outcome = self.stand_in_line(ahead, now).await?;
         drop(waiting);
         match outcome {
             Outcome::Granted(slot) => Ok(Attempt::Slot(slot)),
@@ -235,23 +235,36 @@ impl<M: Manager> Slow<'_, M> {
         self.cannot_connect().map_or(Ok(()), Err)
     }
 
-    async fn stand_in_line(&self, ahead: bool) -> Result<Outcome<Pooled<M>>, GetError<M::Error>> {
-        let (raw, shared) = (self.raw, self.raw.context());
+    fn terms(&self, ahead: bool, now: Tick) -> Terms {
         // A thread looks at the clock itself; a task is woken by the housekeeper.
         let deadline = if self.face == Kind::Blocking { NEVER } else { self.deadline.0 };
+        let patience = match self.raw.context().settings.load().fairness {
+            Fairness::BoundedBarging(limit) if !ahead => (now + limit).0,
+            _ => 0,
+        };
+        Terms { deadline, patience, ahead }
+    }
+
+    async fn stand_in_line(
+        &self,
+        ahead: bool,
+        now: Tick,
+    ) -> Result<Outcome<Pooled<M>>, GetError<M::Error>> {
+        let (raw, shared) = (self.raw, self.raw.context());
+        let terms = self.terms(ahead, now);
         let max_waiters = shared.settings.load().max_waiters;
         let mut ticket = None;
         poll_fn(|cx| {
             let ticket: &mut Ticket<'_, Pooled<M>> = match &mut ticket {
                 Some(ticket) => ticket,
-                none => match raw.enroll(cx.waker(), deadline, max_waiters, ahead) {
+                none => match raw.enroll(cx.waker(), terms, max_waiters) {
                     Ok(new) => {
                         let ticket = none.insert(new);
                         if !ticket.is_settled() {
                             // Again: those in line may have been failed just before this one came.
                             self.look_for_hope(shared.clock.now())?;
                             growth::grow(raw);
-                            shared.ring_before(Tick(deadline));
+                            shared.ring_before(Tick(terms.deadline));
                         }
                         ticket
                     }
@@ -362,23 +375,25 @@ pub(crate) fn timed_out<M: Manager>(
     GetError::TimedOut { phase, waited, counts, cause: last.load_full().or_else(pending) }
 }
 
-/// What [`swift`] came to for somebody who will not wait. A connection that must be pinged is: the next
-/// attempt may have it.
+/// The rest of a checkout by somebody who will not wait. A connection that must be pinged is: the next attempt
+/// may have it. Each round but the last closes a connection, so there are at most `capacity`.
 #[cold]
-pub(crate) fn decline<M: Manager>(
+#[inline(never)]
+pub(crate) fn try_on<M: Manager>(
     raw: &Raw<M>,
-    detour: Detour<M>,
+    mut taken: Option<Slot<M>>,
     borrower: &'static Location<'static>,
 ) -> Result<PooledConnection<M>, TryGetError> {
-    let detour = match detour {
-        Detour::Evicted(_) => match again(raw, borrower) {
-            Ok(connection) => return Ok(connection),
-            Err(detour) => detour,
-        },
-        detour => detour,
-    };
-    if let Detour::NeedsPing(slot) = detour {
-        Job::ping(slot, None);
+    for _ in 0..=raw.capacity() {
+        match second(raw, taken.take(), borrower) {
+            Some(Ok(connection)) => return Ok(connection),
+            Some(Err(Detour::Evicted(_))) => {}
+            Some(Err(Detour::NeedsPing(slot))) => {
+                Job::ping(slot, None);
+                break;
+            }
+            None => break,
+        }
     }
     Err(if raw.is_closed() { TryGetError::Closed } else { TryGetError::Empty })
 }

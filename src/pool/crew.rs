@@ -1,9 +1,9 @@
 //! Connector threads, for managers whose calls block: shared by all pools, started on demand, gone when
 //! idle. Only the housekeeper and borrowers on their slow road hand work in, never a returning guard.
 
+use crate::quietly::quietly;
 use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError, thread};
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 pub(crate) type Task = Box<dyn FnOnce() + Send>;
@@ -46,7 +46,7 @@ fn work() {
     loop {
         while let Some(task) = crew.tasks.pop_front() {
             drop(crew);
-            let _ = catch_unwind(AssertUnwindSafe(task));
+            quietly(task);
             crew = lock();
         }
         crew.idle += 1;

@@ -1,6 +1,7 @@
 //! The guard: a borrowed connection.
 
 use super::job::Job;
+use super::release::end_loan;
 use super::shared::{Pooled, Slot, info_at};
 use crate::health::{ConnectionInfo, EvictionCause};
 use crate::manager::Manager;
@@ -65,7 +66,7 @@ impl<M: Manager> PooledConnection<M> {
     pub fn suspect(this: &mut Self) {
         let now = this.0.pool().context().clock.tick();
         let entry = this.0.value_mut();
-        entry.ping_due = true;
+        entry.suspect();
         entry.info.last_error = Some(now);
     }
 
@@ -78,7 +79,7 @@ impl<M: Manager> PooledConnection<M> {
 
 fn end_of_loan<M: Manager>(connection: PooledConnection<M>) -> Slot<M> {
     let slot = connection.0.into_occupied();
-    slot.ledger().take_back(slot.pool().context().clock.tick());
+    end_loan(&slot);
     slot
 }
 

@@ -7,9 +7,9 @@ use super::shared::Raw;
 use super::sweep;
 use crate::clock::Clock;
 use crate::manager::Manager;
+use crate::quietly::quietly;
 use crate::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, thread};
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 /// The longest sleep: how far the coarse tick may lag, and the safety net under every ring.
@@ -73,7 +73,7 @@ fn keep_house() {
         pools.retain(|pool: &Weak<dyn Household>| {
             let Some(pool) = pool.upgrade() else { return false };
             // A pool's spawner or wakers may panic; that is no reason to abandon the others.
-            let visit = catch_unwind(AssertUnwindSafe(|| pool.visit()));
+            let visit = quietly(|| pool.visit());
             sleep = sleep.min(visit.unwrap_or(PERIOD));
             true
         });

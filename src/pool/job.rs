@@ -4,11 +4,11 @@ use super::outage::Permit;
 use super::shared::{Pooled, Raw, Slot};
 use crate::health::EvictionCause;
 use crate::manager::Manager;
+use crate::quietly::quietly;
 use crate::raw::slots::Vacant;
 use crate::raw::waiter::{Waiter, Wakes};
 use crate::stats::Behalf;
 use crate::sync::{Arc, ArrayQueue, AtomicUsize, Ordering};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// One piece of work. It owns the slot it is about.
 pub(crate) enum Job<M: Manager> {
@@ -193,8 +193,7 @@ impl<M: Manager> Drop for OutOfService<M> {
                 shared.counters.pings_cancelled.add();
             }
             let is_as_before = self.is_being_pinged
-                && catch_unwind(AssertUnwindSafe(|| shared.manager.ping_is_cancel_safe()))
-                    .unwrap_or(false);
+                && quietly(|| shared.manager.ping_is_cancel_safe()).unwrap_or(false);
             if is_as_before {
                 drop(slot);
             } else {

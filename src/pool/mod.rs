@@ -18,6 +18,7 @@ mod quarantine;
 mod release;
 mod shared;
 mod sweep;
+mod swift;
 mod tend;
 mod timers;
 mod verdict;
@@ -34,11 +35,12 @@ use crate::stats::{Holder, Ledger, Overrun, Stats};
 use crate::sync::{Arc, Ordering, PoisonError};
 use block_on::block_on;
 use checkout::{PhaseCell, Slow};
-use shared::{Raw, Shared};
+use shared::{Raw, Shared, Slot};
 use std::fmt;
 use std::future::Future;
 use std::panic::Location;
 use std::time::Duration;
+use swift::Swift;
 use within::within;
 
 /// A handle to a pool of connections. Clone it freely; dropping the last one closes the pool.
@@ -90,7 +92,7 @@ impl<M: Manager> Pool<M> {
         let borrower = Location::caller();
         match checkout::swift(&self.raw, borrower) {
             Ok(connection) => Ok(connection),
-            Err(detour) => self.get_slowly(detour, None, borrower),
+            Err(taken) => self.get_slowly(taken, None, borrower).map_err(|error| *error),
         }
     }
 
@@ -107,24 +109,36 @@ impl<M: Manager> Pool<M> {
         timeout: Duration,
     ) -> Result<PooledConnection<M>, GetError<M::Error>> {
         let borrower = Location::caller();
-        checkout::swift(&self.raw, borrower)
-            .or_else(|detour| self.get_slowly(detour, Some(timeout), borrower))
+        match checkout::swift(&self.raw, borrower) {
+            Ok(connection) => Ok(connection),
+            Err(taken) => self.get_slowly(taken, Some(timeout), borrower).map_err(|error| *error),
+        }
     }
 
+    /// The error is boxed so that a connection comes back in registers.
     #[cold]
+    #[inline(never)]
     fn get_slowly(
         &self,
-        detour: checkout::Detour<M>,
+        taken: Option<Slot<M>>,
         timeout: Option<Duration>,
         borrower: &'static Location<'static>,
-    ) -> Result<PooledConnection<M>, GetError<M::Error>> {
+    ) -> Result<PooledConnection<M>, Box<GetError<M::Error>>> {
+        let detour = match checkout::second(&self.raw, taken, borrower) {
+            Some(Ok(connection)) => return Ok(connection),
+            Some(Err(detour)) => Some(detour),
+            None => None,
+        };
         let phase = PhaseCell::default();
         let slow = self.slow(Kind::Blocking, timeout, borrower, &phase);
         let (begun, deadline) = (slow.begun, slow.deadline);
-        block_on(slow.run(detour), &self.shared().clock, deadline).unwrap_or_else(|| {
-            let waited = self.shared().clock.now().since(begun);
-            Err(checkout::timed_out(&self.raw, phase.get(), waited))
-        })
+        let outcome = block_on(slow.run(detour), &self.shared().clock, deadline);
+        outcome
+            .unwrap_or_else(|| {
+                let waited = self.shared().clock.now().since(begun);
+                Err(checkout::timed_out(&self.raw, phase.get(), waited))
+            })
+            .map_err(Box::new)
     }
 
     /// Borrows a connection from a task, on any executor, within
@@ -140,11 +154,13 @@ impl<M: Manager> Pool<M> {
     /// # Errors
     ///
     /// See [`GetError`].
+    #[inline(always)]
     #[track_caller]
     pub fn get_async(
         &self,
     ) -> impl Future<Output = Result<PooledConnection<M>, GetError<M::Error>>> + Send + '_ {
-        self.get_async_at(None, Location::caller())
+        let borrower = Location::caller();
+        Swift::new(&self.raw, borrower, move |taken| self.get_slowly_async(taken, None, borrower))
     }
 
     /// [`get_async`](Self::get_async) with a limit of its own.
@@ -152,27 +168,30 @@ impl<M: Manager> Pool<M> {
     /// # Errors
     ///
     /// See [`GetError`].
+    #[inline(always)]
     #[track_caller]
     pub fn get_timeout_async(
         &self,
         timeout: Duration,
     ) -> impl Future<Output = Result<PooledConnection<M>, GetError<M::Error>>> + Send + '_ {
-        self.get_async_at(Some(timeout), Location::caller())
+        let borrower = Location::caller();
+        let slowly = move |taken| self.get_slowly_async(taken, Some(timeout), borrower);
+        Swift::new(&self.raw, borrower, slowly)
     }
 
-    #[inline]
-    async fn get_async_at(
+    async fn get_slowly_async(
         &self,
+        taken: Option<Slot<M>>,
         timeout: Option<Duration>,
         borrower: &'static Location<'static>,
     ) -> Result<PooledConnection<M>, GetError<M::Error>> {
-        match checkout::swift(&self.raw, borrower) {
-            Ok(connection) => Ok(connection),
-            Err(detour) => {
-                let phase = PhaseCell::default();
-                self.slow(Kind::Async, timeout, borrower, &phase).run(detour).await
-            }
-        }
+        let detour = match checkout::second(&self.raw, taken, borrower) {
+            Some(Ok(connection)) => return Ok(connection),
+            Some(Err(detour)) => Some(detour),
+            None => None,
+        };
+        let phase = PhaseCell::default();
+        self.slow(Kind::Async, timeout, borrower, &phase).run(detour).await
     }
 
     fn slow<'a>(
@@ -197,12 +216,14 @@ impl<M: Manager> Pool<M> {
     /// # Errors
     ///
     /// See [`TryGetError`].
-    #[inline]
+    #[inline(always)]
     #[track_caller]
     pub fn try_get(&self) -> Result<PooledConnection<M>, TryGetError> {
         let borrower = Location::caller();
-        checkout::swift(&self.raw, borrower)
-            .or_else(|detour| checkout::decline(&self.raw, detour, borrower))
+        match checkout::swift(&self.raw, borrower) {
+            Ok(connection) => Ok(connection),
+            Err(taken) => checkout::try_on(&self.raw, taken, borrower),
+        }
     }
 
     /// The settings as they are now: a copy to change and [`set`](Self::set).

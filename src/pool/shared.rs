@@ -8,7 +8,7 @@ use super::timers::Timers;
 use crate::clock::{Clock, Tick};
 use crate::config::Settings;
 use crate::error::ManagerError;
-use crate::health::{ConnectionInfo, EvictionCause, HealthStrategy, Occasions};
+use crate::health::{ConnectionInfo, EvictionCause, HealthStrategy, Occasions, Term};
 use crate::manager::{BoxFuture, Driver, Manager};
 use crate::raw::slots::Occupied;
 use crate::raw::{House, RawPool};
@@ -38,14 +38,47 @@ impl<M: Manager> House for Pooled<M> {
         super::release::come_home(slot);
     }
 
+    fn moment(shared: &Shared<M>) -> u64 {
+        shared.clock.now().0
+    }
+
     fn deserted(shared: &Shared<M>) {
         shared.notices.post();
+    }
+}
+
+/// Until when a connection need not be judged: the strategy's [`Term`], as moments.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Fit {
+    until: Tick,
+    /// In turns of the slot's ledger.
+    until_turn: u64,
+    /// The pool's.
+    epoch: u64,
+}
+
+impl Fit {
+    /// As judged after so many `turns`.
+    pub(crate) fn of(info: &ConnectionInfo, term: Term, turns: u64, epoch: u64) -> Self {
+        Self {
+            until: Tick(info.now.0.saturating_add(term.time)),
+            // A loan and a return each.
+            until_turn: term.uses.saturating_mul(2).saturating_add(turns.next_multiple_of(2)),
+            epoch,
+        }
+    }
+
+    /// After so many `turns`, in that epoch of the pool.
+    #[inline(always)]
+    pub(crate) fn holds(&self, now: Tick, turns: u64, epoch: u64) -> bool {
+        now < self.until && turns < self.until_turn && epoch == self.epoch
     }
 }
 
 /// A connection and what is known of it.
 pub(crate) struct Entry<C> {
     pub(crate) connection: C,
+    pub(crate) fit: Fit,
     /// To be pinged before its next loan, whatever the strategy says then.
     pub(crate) ping_due: bool,
     /// Up to date only when [`refresh`]ed.
@@ -58,15 +91,30 @@ pub(crate) struct Entry<C> {
 
 impl<C> Entry<C> {
     pub(crate) fn newborn(connection: C, ledger: &Ledger, now: Tick, generation: u64) -> Self {
-        ledger.take_back(now);
+        ledger.begin(now);
         let luck = (random_share() * f64::from(u32::MAX)) as u32;
         Self {
             connection,
+            fit: Fit::default(),
             ping_due: false,
             info: ConnectionInfo::newborn(now, generation, luck),
             checkouts_before: ledger.checkouts(),
             replacement: Weak::new(),
         }
+    }
+
+    /// Has it pinged before its next loan.
+    pub(crate) fn suspect(&mut self) {
+        self.ping_due = true;
+        self.fit = Fit::default();
+    }
+
+    /// A ping, sent in a pool of that `generation`, has been answered.
+    pub(crate) fn has_answered(&mut self, now: Tick, generation: u64) {
+        self.info.last_checked = now;
+        self.info.generation = generation;
+        self.ping_due = false;
+        self.fit = Fit::default();
     }
 
     /// It has never been lent.
@@ -75,9 +123,7 @@ impl<C> Entry<C> {
     }
 }
 
-/// Brings what is known of a connection up to date, where it lies: copying it would cost more than the
-/// judgement.
-#[inline]
+/// Brings what is known of a connection up to date, where it lies.
 pub(crate) fn refresh<'a, M: Manager>(
     entry: &'a mut Entry<M::Connection>,
     ledger: &Ledger,
@@ -102,7 +148,6 @@ pub(crate) fn info_at<M: Manager>(
 }
 
 /// What changes with time: the slot's ledger knows its uses, the pool the rest.
-#[inline(always)]
 fn bring_up_to_date<M: Manager>(
     info: &mut ConnectionInfo,
     checkouts_before: u64,
@@ -111,7 +156,7 @@ fn bring_up_to_date<M: Manager>(
     now: Tick,
 ) {
     info.now = now;
-    info.last_used = ledger.last_used();
+    info.last_used = ledger.last_turned();
     info.uses = ledger.checkouts() - checkouts_before;
     info.pool_generation = shared.generation();
 }
@@ -214,16 +259,16 @@ impl<M: Manager> Shared<M> {
         // O11: compared, never used to reach anything.
         self.generation.load(Ordering::Relaxed)
     }
+}
 
-    /// A connection of `generation` was found dead: those of its age are suspect. One step per wave.
-    pub(crate) fn suspect_generation(&self, generation: u64) {
-        // O11
-        let _ = self.generation.compare_exchange(
-            generation,
-            generation + 1,
-            Ordering::Relaxed,
-            Ordering::Relaxed,
-        );
+/// A connection of `generation` was found dead: those of its age are suspect. One step per wave.
+pub(crate) fn suspect_generation<M: Manager>(raw: &Raw<M>, generation: u64) {
+    let newest = &raw.context().generation;
+    // O11: the epoch makes it seen.
+    let step =
+        newest.compare_exchange(generation, generation + 1, Ordering::Relaxed, Ordering::Relaxed);
+    if step.is_ok() {
+        raw.advance_epoch();
     }
 }
 

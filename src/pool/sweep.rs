@@ -177,8 +177,8 @@ fn look_at<M: Manager>(raw: &Raw<M>, index: u32, now: Tick) -> bool {
 
 fn judge<M: Manager>(raw: &Raw<M>, mut slot: Slot<M>, now: Tick) -> bool {
     let shared = raw.context();
-    let (entry, ledger, _) = slot.parts();
-    match verdict::on_sweep(entry, ledger, shared, now) {
+    let (entry, ledger) = slot.parts();
+    match verdict::on_sweep(entry, ledger, raw, now) {
         Verdict::Keep => drop(slot),
         Verdict::Ping => Job::ping(slot, None),
         Verdict::Evict(cause) => {
@@ -210,7 +210,7 @@ fn longest_idle<M: Manager>(raw: &Raw<M>) -> Vec<(Tick, u32)> {
     let mut idle: Vec<_> = (0..raw.capacity() as u32)
         .filter_map(|index| {
             let slot = raw.claim_idle_at(index)?;
-            Some((slot.ledger().last_used(), index))
+            Some((slot.ledger().last_turned(), index))
         })
         .collect();
     idle.sort_unstable();
@@ -237,7 +237,7 @@ fn shrink<M: Manager>(raw: &Raw<M>, now: Tick) -> bool {
             return true;
         }
         if let Some(slot) = raw.claim_idle_at(index)
-            && slot.ledger().last_used() == last_used
+            && slot.ledger().last_turned() == last_used
         {
             Job::close(slot, EvictionCause::IdleTimeout);
         }

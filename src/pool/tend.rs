@@ -4,17 +4,17 @@ use super::growth;
 use super::job::{Appointment, Errand, Job, OutOfService, Replaces, Task};
 use super::outage::Permit;
 use super::quarantine::has_elder;
-use super::shared::{Entry, Pooled, Raw, Shared, Slot};
+use super::shared::{Entry, Pooled, Raw, Shared, Slot, suspect_generation};
 use super::within::{Caught, let_go, within};
 use crate::clock::{Deadline, Tick};
 use crate::error::ManagerError;
 use crate::health::EvictionCause;
 use crate::manager::{BoxFuture, ErrorClass, Kind, Manager};
+use crate::quietly::quietly;
 use crate::raw::slots::Vacant;
 use crate::stats::{Behalf, Call, Ledger, Noted};
 use crate::sync::Arc;
 use arc_swap::ArcSwapOption;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 /// One job, whatever comes of it.
@@ -185,8 +185,7 @@ fn note_failure<M: Manager>(
     }
     let is_permanent = match &error {
         ManagerError::Failed(error) => {
-            let class = catch_unwind(AssertUnwindSafe(|| shared.manager.classify(error)));
-            matches!(class, Ok(ErrorClass::Permanent))
+            quietly(|| shared.manager.classify(error)) == Some(ErrorClass::Permanent)
         }
         _ => false,
     };
@@ -240,7 +239,7 @@ impl<M: Manager> Drop for Leaving<M> {
 async fn reset<M: Manager>(raw: &Arc<Raw<M>>, mut slot: OutOfService<M>) {
     let shared = raw.context();
     let Some(occupied) = slot.slot() else { return };
-    let (entry, ledger, _) = occupied.parts();
+    let (entry, ledger) = occupied.parts();
     let limit = shared.settings.load().reset_timeout;
     let (_, deadline, noted) = begin(shared, ledger, Call::Reset, Behalf::Borrowers, limit);
     let future = shared.driver.reset(&shared.manager, &mut entry.connection, &deadline);
@@ -251,7 +250,7 @@ async fn reset<M: Manager>(raw: &Arc<Raw<M>>, mut slot: OutOfService<M>) {
     if matches!(result, Ok(Ok(()))) && !is_late(shared, &deadline) {
         super::release::put_back(slot);
     } else {
-        shared.suspect_generation(slot.value().info.generation);
+        suspect_generation(raw, slot.value().info.generation);
         Job::close(slot, EvictionCause::ResetFailed);
     }
 }
@@ -278,7 +277,7 @@ pub(crate) async fn check<M: Manager>(raw: &Raw<M>, mut slot: OutOfService<M>) -
     slot.is_being_pinged();
     let generation = shared.generation();
     shared.counters.pings.add();
-    let (entry, ledger, _) = slot.slot()?.parts();
+    let (entry, ledger) = slot.slot()?.parts();
     let limit = shared.settings.load().ping_timeout;
     let (begun, deadline, noted) = begin(shared, ledger, Call::Ping, behalf, limit);
     let future = shared.driver.ping(&shared.manager, &mut entry.connection, &deadline);
@@ -289,9 +288,7 @@ pub(crate) async fn check<M: Manager>(raw: &Raw<M>, mut slot: OutOfService<M>) -
         Ok(()) if is_late(shared, &deadline) => ManagerError::TimedOut,
         Ok(()) => {
             let entry = slot.value_mut();
-            entry.info.last_checked = shared.clock.now();
-            entry.info.generation = generation;
-            entry.ping_due = false;
+            entry.has_answered(shared.clock.now(), generation);
             shared.growth.outage.answered(entry.info.born);
             forget_failure(shared);
             forget(&shared.last_ping_failure);
@@ -303,7 +300,7 @@ pub(crate) async fn check<M: Manager>(raw: &Raw<M>, mut slot: OutOfService<M>) -
     let failure = Arc::new(failure);
     replace(&shared.last_ping_failure, Some(Arc::clone(&failure)));
     let (entry, now) = (slot.value(), shared.clock.now());
-    shared.suspect_generation(entry.info.generation);
+    suspect_generation(raw, entry.info.generation);
     let is_stillborn = entry.is_unused(slot.ledger())
         && shared.growth.outage.rejected(entry.info.born, begun, now);
     Job::close(slot, EvictionCause::PingFailed);

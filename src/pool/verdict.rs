@@ -1,65 +1,77 @@
-//! Asks the strategy. What is asked is out of line and given references alone, so that a connection under
-//! judgement stays where it is and its token in registers.
+//! Asks the strategy, unless what it said before still stands. What is asked is out of line and given references
+//! alone, so that a connection under judgement stays where it is and its token in registers.
 
-use super::shared::{Entry, Shared, refresh};
+use super::shared::{Entry, Fit, Raw, refresh};
 use crate::clock::Tick;
-use crate::health::{ConnectionInfo, EvictionCause, HealthStrategy, Occasions, Verdict};
+use crate::health::{ConnectionInfo, EvictionCause, HealthStrategy, Occasions, Term, Verdict};
 use crate::manager::Manager;
+use crate::quietly::quietly;
 use crate::stats::Ledger;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Before a loan.
-#[inline(always)]
 pub(crate) fn on_borrow<M: Manager>(
     entry: &mut Entry<M::Connection>,
     ledger: &Ledger,
-    shared: &Shared<M>,
+    raw: &Raw<M>,
+    now: Tick,
 ) -> Verdict {
-    let due = if entry.ping_due { Verdict::Ping } else { Verdict::Keep };
-    if !shared.occasions.intersects(Occasions::BORROW) {
-        return due;
+    if entry.fit.holds(now, ledger.turns(), raw.epoch()) {
+        return Verdict::Keep;
     }
-    due.max(ask(entry, ledger, shared, shared.clock.tick(), |strategy, info| {
-        strategy.on_borrow(info)
-    }))
+    let due = if entry.ping_due { Verdict::Ping } else { Verdict::Keep };
+    due.max(ask(entry, ledger, raw, now, Occasions::BORROW))
 }
 
 /// After a loan.
-#[inline(always)]
 pub(crate) fn on_return<M: Manager>(
     entry: &mut Entry<M::Connection>,
     ledger: &Ledger,
-    shared: &Shared<M>,
+    raw: &Raw<M>,
 ) -> Verdict {
-    if !shared.occasions.intersects(Occasions::RETURN) {
-        return Verdict::Keep;
-    }
-    ask(entry, ledger, shared, ledger.last_used(), |strategy, info| strategy.on_return(info))
+    ask(entry, ledger, raw, ledger.last_turned(), Occasions::RETURN)
 }
 
 /// In passing.
 pub(crate) fn on_sweep<M: Manager>(
     entry: &mut Entry<M::Connection>,
     ledger: &Ledger,
-    shared: &Shared<M>,
+    raw: &Raw<M>,
     now: Tick,
 ) -> Verdict {
-    if !shared.occasions.intersects(Occasions::SWEEP) {
-        return Verdict::Keep;
-    }
-    ask(entry, ledger, shared, now, |strategy, info| strategy.on_sweep(info))
+    ask(entry, ledger, raw, now, Occasions::SWEEP)
 }
 
 /// A strategy that panics has said what it can: the connection goes.
+#[cold]
 #[inline(never)]
 fn ask<M: Manager>(
     entry: &mut Entry<M::Connection>,
     ledger: &Ledger,
-    shared: &Shared<M>,
+    raw: &Raw<M>,
     now: Tick,
-    question: impl FnOnce(&dyn HealthStrategy, &ConnectionInfo) -> Verdict,
+    occasion: Occasions,
 ) -> Verdict {
+    // Before all that may be out of date: what is found out now is worth nothing once the epoch has risen.
+    let epoch = raw.epoch();
+    let shared = raw.context();
     let info = refresh(entry, ledger, shared, now);
-    catch_unwind(AssertUnwindSafe(|| question(&*shared.strategy, info)))
-        .unwrap_or(Verdict::Evict(EvictionCause::Panicked))
+    let strategy = &*shared.strategy;
+    let is_asked = shared.occasions.intersects(occasion);
+    let verdict =
+        quietly(|| if is_asked { judge(strategy, info, occasion) } else { Verdict::Keep });
+    let verdict = verdict.unwrap_or(Verdict::Evict(EvictionCause::Panicked));
+    let is_fit = verdict == Verdict::Keep && !entry.ping_due && !raw.is_in_debt();
+    if is_fit && occasion != Occasions::SWEEP {
+        let term = quietly(|| strategy.term(&entry.info)).unwrap_or(Term::NONE);
+        entry.fit = Fit::of(&entry.info, term, ledger.turns(), epoch);
+    }
+    verdict
+}
+
+fn judge(strategy: &dyn HealthStrategy, info: &ConnectionInfo, occasion: Occasions) -> Verdict {
+    match occasion {
+        Occasions::BORROW => strategy.on_borrow(info),
+        Occasions::RETURN => strategy.on_return(info),
+        _ => strategy.on_sweep(info),
+    }
 }

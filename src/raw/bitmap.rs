@@ -1,21 +1,21 @@
-//! A striped bitmap whose set bits are keys to slots, with two flags in each word.
+//! A striped bitmap whose set bits are keys to slots, with three flags in each word.
 //!
 //! Clearing a bit makes the clearer the only one who may touch that slot, until it sets a bit again.
 //! The words lie on cache lines of their own; a thread looks at its home stripe first and takes the
 //! lowest set bit, so each core keeps reusing the same few slots and the high ones may shrink away.
 
 use crate::sync::{AtomicU64, Ordering, SLOT_BITS, predicted};
+use std::num::NonZeroU64;
 
-/// The flag in each word that says: somebody waits. Newcomers must not take a bit, and whoever sets one
-/// must call for the matchmaker.
-const GATE: u64 = 1 << 63;
-/// The flag that says the same for good: the pool is closed.
-const SHUT: u64 = 1 << 62;
-const FLAGS: u64 = GATE | SHUT;
+/// The flag in each word that says: somebody waits, or the pool is closed. Whoever sets a bit must call for the
+/// matchmaker. It is the sign, which one instruction tests together with "no bit is set".
+const BELL: u64 = 1 << 63;
+/// The flag that says besides: newcomers must not take a bit.
+const GATE: u64 = 1 << 62;
+/// The flag that says all this for good: the pool is closed.
+const SHUT: u64 = 1 << 61;
 /// The bits that stand for slots.
 const SLOTS: u64 = (1 << SLOT_BITS) - 1;
-/// How often [`offer`] repeats a lost compare-exchange before it gives up.
-const OFFER_TRIES: u32 = 2;
 
 /// Where a slot's bit lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,18 +26,16 @@ pub(crate) struct Place {
 
 impl Place {
     #[inline(always)]
-    fn mask(self) -> u64 {
+    pub(crate) fn mask(self) -> u64 {
         1 << self.bit
     }
 }
 
-/// Why a claim came back without a slot.
+/// Whether newcomers may take a bit while somebody waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Miss {
-    /// No bit was set.
-    Empty,
-    /// The gate is up: somebody waits, or the pool is closed.
-    Gated,
+pub(crate) enum Gate {
+    Up,
+    Down,
 }
 
 /// A bit to try: what the slot behind it needs can be fetched before the read-modify-write, which loads
@@ -73,22 +71,20 @@ fn take(word: &AtomicU64, bit: u32) -> bool {
 /// longer keeps the pool's memory alive, so a releaser that must go on to the waiting room has to learn of
 /// the gate *before* it lets go.
 #[inline(always)]
-pub(crate) fn offer(word: &AtomicU64, place: Place) -> bool {
+pub(crate) fn offer(word: &AtomicU64, mask: u64) -> bool {
     // O3: only a guess for the exchange.
-    let mut seen = word.load(Ordering::Relaxed);
-    for _ in 0..OFFER_TRIES {
-        if seen & FLAGS != 0 {
-            return false;
-        }
-        debug_assert_eq!(seen & place.mask(), 0, "a slot was released twice");
-        // O2: publishes the slot to its next claimer (O1). O3 on failure: a fresher guess.
-        let set = seen | place.mask();
-        match word.compare_exchange(seen, set, Ordering::Release, Ordering::Relaxed) {
-            Ok(_) => return true,
-            Err(now) => seen = now,
-        }
+    let seen = word.load(Ordering::Relaxed);
+    if is_ringing(seen) {
+        return false;
     }
-    false
+    debug_assert_eq!(seen & mask, 0, "a slot was released twice");
+    // O2: publishes the slot to its next claimer (O1). O3 on failure: nothing is read.
+    word.compare_exchange(seen, seen + mask, Ordering::Release, Ordering::Relaxed).is_ok()
+}
+
+#[inline(always)]
+fn is_ringing(seen: u64) -> bool {
+    seen.cast_signed() < 0
 }
 
 /// One word alone on its pair of cache lines (x86 fetches lines in pairs).
@@ -151,30 +147,29 @@ impl Bitmap {
         let word = self.word(stripe);
         // O3: the claim carries the ordering; a stale look costs a miss, not the truth.
         let seen = word.load(Ordering::Relaxed);
-        if seen & FLAGS != 0 || seen == 0 {
+        if seen.cast_signed() <= 0 {
             return None;
         }
-        let bit = predicted(seen.trailing_zeros());
+        let bit = predicted(NonZeroU64::new(seen)?.trailing_zeros());
         Some(Pick { word, bit, index: self.index(stripe, bit) })
     }
 
     /// Clears one set bit and returns its slot; leaves everything as it is when the gate is up.
     ///
     /// Wait-free: at most one read-modify-write per bit seen set, so at most `capacity` in all.
-    #[cold]
-    pub(crate) fn claim(&self, home: usize) -> Result<u32, Miss> {
+    pub(crate) fn claim(&self, home: usize) -> Option<u32> {
         for step in 0..self.stripes.len() {
             let stripe = (home + step) & (self.stripes.len() - 1);
             // O3: as in `claim`.
             let seen = self.word(stripe).load(Ordering::Relaxed);
-            if seen & FLAGS != 0 {
-                return Err(Miss::Gated);
+            if seen & (GATE | SHUT) != 0 {
+                return None;
             }
             if let Some(index) = self.claim_within(stripe, seen) {
-                return Ok(index);
+                return Some(index);
             }
         }
-        Err(Miss::Empty)
+        None
     }
 
     /// Clears one set bit whether the gate is up or not: for the matchmaker and for maintenance.
@@ -214,32 +209,39 @@ impl Bitmap {
         // O2: as in `offer`.
         let before = self.word(place.stripe as usize).fetch_add(place.mask(), Ordering::Release);
         debug_assert_eq!(before & place.mask(), 0, "a slot was released twice");
-        before & FLAGS != 0
+        is_ringing(before)
     }
 
-    /// Raises the gate on every stripe. Afterwards every set bit is visible to the caller's claims or
-    /// its setter has seen the gate.
-    pub(crate) fn raise_gate(&self) {
-        for stripe in &self.stripes {
+    /// Hangs up the bell on every stripe, and raises or lowers the gate. Afterwards every set bit is visible to
+    /// the caller's claims, or its setter has seen the bell. For the matchmaker alone.
+    pub(crate) fn hang_bell(&self, gate: Gate) {
+        for Stripe(word) in &self.stripes {
             // O3: coherence of the one word does the work; a bit's data travels by O2 and O1, and a
             // read-modify-write continues the release sequence of the one before it.
-            stripe.0.fetch_or(GATE, Ordering::Relaxed);
+            match gate {
+                Gate::Up => word.fetch_or(BELL | GATE, Ordering::Relaxed),
+                Gate::Down => {
+                    word.fetch_or(BELL, Ordering::Relaxed); // O3
+                    word.fetch_and(!GATE, Ordering::Relaxed) // O3
+                }
+            };
         }
     }
 
-    /// Lowers the gate on every stripe.
-    pub(crate) fn lower_gate(&self) {
-        for stripe in &self.stripes {
-            // O3: as above.
-            stripe.0.fetch_and(!GATE, Ordering::Relaxed);
+    /// Takes down the bell and the gate, but not those of a closed pool. For the matchmaker alone.
+    pub(crate) fn take_down_bell(&self) {
+        let cleared = |seen| if seen & SHUT != 0 { None } else { Some(seen & !(BELL | GATE)) };
+        for Stripe(word) in &self.stripes {
+            // O3: as above. Each exchange that is lost was lost to a claim or a release that went on.
+            let _ = word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, cleared);
         }
     }
 
-    /// Raises the other flag on every stripe, never to be lowered.
+    /// Raises all flags on every stripe, never to be lowered.
     pub(crate) fn shut(&self) {
-        for stripe in &self.stripes {
+        for Stripe(word) in &self.stripes {
             // O3: as above.
-            stripe.0.fetch_or(SHUT, Ordering::Relaxed);
+            word.fetch_or(BELL | GATE | SHUT, Ordering::Relaxed);
         }
     }
 

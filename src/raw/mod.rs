@@ -5,8 +5,8 @@ pub(crate) mod slots;
 pub(crate) mod waiter;
 mod waiters;
 
-use crate::sync::{Arc, AtomicBool, AtomicI64, AtomicUsize, Ordering, Witness};
-use bitmap::{Bitmap, Miss};
+use crate::sync::{Arc, AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering, Witness};
+use bitmap::Bitmap;
 use slots::{Occupied, Slot, Vacant};
 use std::fmt;
 use std::task::Waker;
@@ -29,6 +29,9 @@ pub(crate) trait House: Sized + 'static {
     /// Takes a value whose loan has ended.
     fn come_home(slot: Occupied<Self>);
 
+    /// The time, as waiters' [terms](waiter::Terms) reckon it.
+    fn moment(context: &Self::Context) -> u64;
+
     /// Told once, when the last slot of a closed pool has been torn down.
     fn deserted(context: &Self::Context);
 }
@@ -43,6 +46,8 @@ pub(crate) struct RawPool<H: House> {
     room: WaitingRoom,
     /// Slots to retire (positive) or to bring back (negative).
     debt: AtomicI64,
+    /// Rises whenever each slot needs a closer look: when there is debt, or when the house says so.
+    epoch: AtomicU64,
     closed: AtomicBool,
     torn_down: AtomicUsize,
     witness: Witness,
@@ -61,6 +66,7 @@ impl<H: House> RawPool<H> {
             retired: Bitmap::new(stripes),
             room: WaitingRoom::new(),
             debt: AtomicI64::new(0),
+            epoch: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             torn_down: AtomicUsize::new(0),
             witness: Witness::new(),
@@ -86,17 +92,17 @@ impl<H: House> RawPool<H> {
         self.slots.iter().map(Slot::ledger)
     }
 
-    /// Takes an idle slot, if nobody waits for one. Wait-free: at most `capacity` read-modify-writes beyond
-    /// the first.
+    /// Takes the first idle slot of the thread's own stripe, with one try: what most claims come to.
     #[inline(always)]
-    pub(crate) fn claim(&self) -> Result<Occupied<H>, Miss> {
+    pub(crate) fn claim_at_home(&self) -> Option<Occupied<H>> {
+        let pick = self.idle.pick(crate::sync::thread_number())?;
+        let slot = self.slots.get(pick.index as usize)?;
+        pick.take().map(|word| Occupied::claimed(slot, word))
+    }
+
+    /// Takes an idle slot, if nobody waits for one. Wait-free: at most `capacity` read-modify-writes.
+    pub(crate) fn claim(&self) -> Option<Occupied<H>> {
         let home = crate::sync::thread_number();
-        if let Some(pick) = self.idle.pick(home) {
-            let slot = &self.slots[pick.index as usize];
-            if let Some(word) = pick.take() {
-                return Ok(Occupied::claimed(slot, word));
-            }
-        }
         self.idle.claim(home).map(|index| Occupied::adopt(self, index))
     }
 
@@ -132,12 +138,25 @@ impl<H: House> RawPool<H> {
     pub(crate) fn adjust(&self, by: i64) {
         // O9: ordered with every retiring that looks at the debt afterwards.
         self.debt.fetch_add(by, Ordering::AcqRel);
+        self.advance_epoch();
         self.settle_debt();
         self.dispatch();
     }
 
-    /// Whether slots are still to be retired.
+    /// Whoever has looked at a slot closely, and remembers when, need not look again before this changes.
     #[inline(always)]
+    pub(crate) fn epoch(&self) -> u64 {
+        // O12: what the epoch rose for is visible to whoever looks at it after the epoch.
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// Something has happened that concerns each slot.
+    pub(crate) fn advance_epoch(&self) {
+        // O12
+        self.epoch.fetch_add(1, Ordering::Release);
+    }
+
+    /// Whether slots are still to be retired.
     pub(crate) fn is_in_debt(&self) -> bool {
         // O11: a hint; `take_debt` decides.
         self.debt.load(Ordering::Relaxed) > 0
@@ -161,6 +180,7 @@ impl<H: House> RawPool<H> {
     pub(crate) fn return_debt(&self) {
         // O9
         self.debt.fetch_add(1, Ordering::AcqRel);
+        self.advance_epoch();
     }
 
     /// Retires vacant slots, or brings retired ones back, as far as the debt asks and bits are there.

@@ -23,6 +23,8 @@ use std::ptr::NonNull;
 /// One slot: its value, and the ledger that outlives the values which pass through it.
 #[repr(align(128))]
 pub(super) struct Slot<H: House> {
+    /// Of its bit.
+    mask: u64,
     place: Place,
     index: u32,
     ledger: H::Ledger,
@@ -43,6 +45,7 @@ unsafe impl<H: House> Send for Slot<H> {}
 impl<H: House> Slot<H> {
     pub(super) fn new(index: u32, place: Place) -> Self {
         Self {
+            mask: place.mask(),
             place,
             index,
             ledger: H::Ledger::default(),
@@ -241,9 +244,16 @@ impl<H: House> Occupied<H> {
         unsafe { self.key.value_mut() }
     }
 
-    /// The value to change, and the ledger and the pool to look at, together.
+    /// The value to change, and the ledger to look at, together.
     #[inline(always)]
-    pub(crate) fn parts(&mut self) -> (&mut H::Value, &H::Ledger, &RawPool<H>) {
+    pub(crate) fn parts(&mut self) -> (&mut H::Value, &H::Ledger) {
+        // SAFETY: as in `value_mut`.
+        (unsafe { self.key.value_mut() }, &self.key.slot().ledger)
+    }
+
+    /// The same, and the pool.
+    #[inline(always)]
+    pub(crate) fn parts_and_pool(&mut self) -> (&mut H::Value, &H::Ledger, &RawPool<H>) {
         // SAFETY: as in `value_mut`. The pool's `&self` never reaches a slot's value.
         (unsafe { self.key.value_mut() }, &self.key.slot().ledger, self.key.pool())
     }
@@ -264,6 +274,18 @@ impl<H: House> Occupied<H> {
             unsafe { value.take().unwrap_unchecked() }
         });
         (Vacant { key }, value)
+    }
+
+    /// Sets the idle bit if nobody waits and nobody interferes; else the slot is the caller's as before.
+    #[inline(always)]
+    pub(crate) fn offer(self) -> Option<Self> {
+        let slot = ManuallyDrop::new(self);
+        // Nothing may be touched after a successful offer (R2).
+        if bitmap::offer(slot.key.word(), slot.key.slot().mask) {
+            None
+        } else {
+            Some(ManuallyDrop::into_inner(slot))
+        }
     }
 
     /// Sets the idle bit and leaves it to the caller to look after those who wait: for the matchmaker.
@@ -312,21 +334,16 @@ impl<H: House> Drop for Lent<H> {
 }
 
 impl<H: House> Drop for Occupied<H> {
-    #[inline(always)]
     fn drop(&mut self) {
         // Nothing may be touched after a successful offer (R2).
-        if !bitmap::offer(self.key.word(), self.key.slot().place) {
-            release_slowly(self.key);
+        if bitmap::offer(self.key.word(), self.key.slot().mask) {
+            return;
         }
-    }
-}
-
-/// The way back when somebody waits, or the pool is closed, or the word is busy.
-#[cold]
-fn release_slowly<H: House>(key: Key<H>) {
-    let pool = key.keep_alive();
-    if pool.idle.put(key.slot().place) {
-        pool.dispatch();
+        // Somebody waits, or the pool is closed, or the word is busy.
+        let pool = self.key.keep_alive();
+        if pool.idle.put(self.key.slot().place) {
+            pool.dispatch();
+        }
     }
 }
 

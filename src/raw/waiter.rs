@@ -4,19 +4,20 @@
 
 use super::slots::Occupied;
 use super::{House, RawPool};
+use crate::quietly::quietly;
 use crate::sync::{Arc, AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError, switch_point};
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll, Waker};
 
-// The states of a waiter. `WAITING` is left once, by a compare-exchange; `FIRST_GRANT + index` says that
-// the slot `index` is the waiter's own.
+// The states of a waiter. `WAITING` and `NUDGED` ("try to take an idle slot") alternate, and are left for
+// good once, by a compare-exchange; `FIRST_GRANT + index` says that the slot `index` is the waiter's own.
 const WAITING: usize = 0;
-const CANCELLED: usize = 1;
+const NUDGED: usize = 1;
 pub(super) const CLOSED: usize = 2;
 pub(super) const FAILED: usize = 3;
 pub(super) const EXPIRED: usize = 4;
 const TAKEN: usize = 5;
+const CANCELLED: usize = 6;
 const FIRST_GRANT: usize = 8;
 
 /// "No deadline": its owner keeps it, or there is none.
@@ -33,36 +34,76 @@ pub(crate) enum Outcome<H: House> {
     Expired,
 }
 
+/// On what terms somebody waits in line.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    /// When to be told that it is over, or [`NEVER`].
+    pub(crate) deadline: u64,
+    /// Until when newcomers may be faster. Zero: they never may.
+    pub(crate) patience: u64,
+    /// Goes to the head of the line, however long it is: has waited before, and what it was given turned out to
+    /// be of no use.
+    pub(crate) ahead: bool,
+}
+
 /// One who waits: a state and a wake-up.
 pub(crate) struct Waiter {
     state: AtomicUsize,
-    pub(super) deadline: u64,
-    /// Has stood in line before, and goes to its head.
-    pub(super) ahead: bool,
+    pub(super) terms: Terms,
     /// Held for a moment by the waiter itself while it replaces the waker; others only ever try.
     waker: Mutex<Option<Waker>>,
 }
 
 impl Waiter {
-    pub(super) fn new(waker: Waker, deadline: u64, ahead: bool) -> Arc<Self> {
-        Arc::new(Self {
-            state: AtomicUsize::new(WAITING),
-            deadline,
-            ahead,
-            waker: Mutex::new(Some(waker)),
-        })
+    pub(super) fn new(waker: Waker, terms: Terms) -> Arc<Self> {
+        Arc::new(Self { state: AtomicUsize::new(WAITING), terms, waker: Mutex::new(Some(waker)) })
     }
 
     pub(super) fn is_waiting(&self) -> bool {
         // O6
-        self.state.load(Ordering::Acquire) == WAITING
+        self.state.load(Ordering::Acquire) <= NUDGED
     }
 
-    /// `WAITING → to`, by whoever comes first. The winner must wake the waiter.
-    pub(super) fn settle(&self, to: usize) -> bool {
+    /// `from → to`, if it is so.
+    fn exchange(&self, from: usize, to: usize) -> bool {
         // O5: releases what the waiter is to find (its slot, the closed flag), and acquires the unlocked
         // waker of a waiter that has looked again before (O7). O11 on failure: nothing is read.
-        self.state.compare_exchange(WAITING, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        self.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// `WAITING | NUDGED → to`, by whoever comes first: what it was before. The winner must wake the waiter.
+    fn leave_for(&self, to: usize) -> Option<usize> {
+        loop {
+            for from in [WAITING, NUDGED] {
+                if self.exchange(from, to) {
+                    return Some(from);
+                }
+            }
+            if !self.is_waiting() {
+                return None;
+            }
+        }
+    }
+
+    /// The same, for those who need not know.
+    pub(super) fn settle(&self, to: usize) -> bool {
+        self.leave_for(to).is_some()
+    }
+
+    /// `WAITING → NUDGED`, and the wake-up that it takes. One that is nudged already is told again all the same, by
+    /// a read-modify-write: it sees every slot that was idle before (README, race 7). `None`: it has left.
+    pub(super) fn nudge(&self) -> Option<Wakes> {
+        loop {
+            if self.exchange(WAITING, NUDGED) {
+                return Some(Wakes::of(self.take_waker()));
+            }
+            if self.exchange(NUDGED, NUDGED) {
+                return Some(Wakes::default());
+            }
+            if !self.is_waiting() {
+                return None;
+            }
+        }
     }
 
     /// The waker to fire after a won [`settle`](Self::settle). `None` when the waiter is replacing it
@@ -131,7 +172,7 @@ impl Wakes {
 /// Fires wakers. A panic of one reaches neither the caller, a returning guard perhaps, nor the others.
 pub(crate) fn wake_all(wakers: impl IntoIterator<Item = Waker>) {
     for waker in wakers {
-        let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        quietly(|| waker.wake());
     }
 }
 
@@ -152,7 +193,8 @@ impl<'a, H: House> Ticket<'a, H> {
 
     /// Waits for somebody who holds the other end, outside the line.
     pub(super) fn appointment(pool: &'a RawPool<H>, waker: Waker) -> Self {
-        Self { pool, waiter: Waiter::new(waker, NEVER, false), in_line: false }
+        let terms = Terms { deadline: NEVER, patience: 0, ahead: false };
+        Self { pool, waiter: Waiter::new(waker, terms), in_line: false }
     }
 
     /// The other end of an appointment.
@@ -181,7 +223,34 @@ impl<'a, H: House> Ticket<'a, H> {
         // look. O7: a read-modify-write, so that it comes either after the settling (O5) and sees it, or before
         // and then the settler sees the lock free and the fresh waker in it.
         let state = self.waiter.state.fetch_add(0, Ordering::AcqRel);
-        self.read(state).map_or(Poll::Pending, Poll::Ready)
+        let outcome = if state == NUDGED { self.try_luck() } else { self.read(state) };
+        outcome.map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// Tries to take an idle slot as a newcomer would. The waker has been left, for the next nudge.
+    #[cold]
+    fn try_luck(&self) -> Option<Outcome<H>> {
+        // O5: sees all slots that were idle at the nudge. Later ones come with another.
+        if !self.waiter.exchange(NUDGED, WAITING) {
+            // O6
+            return self.read(self.waiter.state.load(Ordering::Acquire));
+        }
+        let slot = self.pool.claim()?;
+        match self.waiter.leave_for(TAKEN) {
+            None => {
+                // There is more than one slot now, or no need of one.
+                drop(slot);
+                // O6
+                self.read(self.waiter.state.load(Ordering::Acquire))
+            }
+            Some(before) => {
+                self.pool.leave_line();
+                if before == NUDGED {
+                    self.pool.dispatch();
+                }
+                Some(Outcome::Granted(slot))
+            }
+        }
     }
 
     fn knows(&self, waker: &Waker) -> bool {
@@ -192,7 +261,7 @@ impl<'a, H: House> Ticket<'a, H> {
 
     fn read(&self, state: usize) -> Option<Outcome<H>> {
         Some(match state {
-            WAITING => return None,
+            WAITING | NUDGED => return None,
             CLOSED => Outcome::Closed,
             FAILED => Outcome::Failed,
             EXPIRED => Outcome::Expired,
@@ -208,22 +277,27 @@ impl<'a, H: House> Ticket<'a, H> {
 
 impl<H: House> Drop for Ticket<'_, H> {
     fn drop(&mut self) {
-        let was_waiting = self.waiter.settle(CANCELLED);
+        let before = self.waiter.leave_for(CANCELLED);
         // The node may outlive the ticket; the waker must not, as its destructor is foreign code that the
         // matchmaker would run.
         let stale = self.waiter.lock_waker().take();
-        if was_waiting {
-            if self.in_line {
+        match before {
+            Some(_) if !self.in_line => {}
+            Some(WAITING) => self.pool.leave_line(),
+            Some(_) => {
+                // The next in line may have what this one was told of.
                 self.pool.leave_line();
+                self.pool.dispatch();
             }
-        } else {
-            // O6: acquires the granted slot.
-            let state = self.waiter.state.load(Ordering::Acquire);
-            if state >= FIRST_GRANT {
-                drop(self.read(state));
+            None => {
+                // O6: acquires the granted slot.
+                let state = self.waiter.state.load(Ordering::Acquire);
+                if state >= FIRST_GRANT {
+                    drop(self.read(state));
+                }
             }
         }
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(stale)));
+        quietly(|| drop(stale));
     }
 }
 

@@ -4,8 +4,9 @@
 //! zero *is* the matchmaker until it has answered every call; nobody ever waits for it. It alone owns
 //! the ordered line. See `README.md` for the states and the races.
 
+use super::bitmap::Gate;
 use super::slots::Occupied;
-use super::waiter::{CLOSED, EXPIRED, FAILED, NEVER, Ticket, Waiter, Wakes};
+use super::waiter::{CLOSED, EXPIRED, FAILED, NEVER, Terms, Ticket, Waiter, Wakes};
 use super::{House, RawPool};
 use crate::sync::{
     Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, PoisonError, SegQueue,
@@ -40,7 +41,8 @@ pub(super) struct WaitingRoom {
 /// The matchmaker's own things.
 struct Desk {
     line: VecDeque<Arc<Waiter>>,
-    gate_is_up: bool,
+    /// Whether the bell hangs, and the gate with it.
+    bell: Option<Gate>,
     expired_to: u64,
 }
 
@@ -49,7 +51,7 @@ impl WaitingRoom {
         Self {
             inbox: SegQueue::new(),
             calls: AtomicUsize::new(0),
-            desk: Mutex::new(Desk { line: VecDeque::new(), gate_is_up: false, expired_to: 0 }),
+            desk: Mutex::new(Desk { line: VecDeque::new(), bell: None, expired_to: 0 }),
             live: AtomicUsize::new(0),
             queued: AtomicUsize::new(0),
             next_deadline: AtomicU64::new(NEVER),
@@ -87,28 +89,25 @@ impl WaitingRoom {
 
 impl<H: House> RawPool<H> {
     /// Joins the line, unless `max_waiters` stand there already. The ticket may be granted on return.
-    /// `ahead` goes to the head of the line, limit or no limit: it has waited before, and what it was
-    /// given turned out to be of no use.
     pub(crate) fn enroll(
         &self,
         waker: &Waker,
-        deadline: u64,
+        terms: Terms,
         max_waiters: usize,
-        ahead: bool,
     ) -> Result<Ticket<'_, H>, TooMany> {
         let room = &self.room;
         // O11: a limit on a gauge; each newcomer counts itself first, so no two pass for one place.
         let before = room.live.fetch_add(1, Ordering::Relaxed);
-        if before >= max_waiters && !ahead {
+        if before >= max_waiters && !terms.ahead {
             room.left();
             return Err(TooMany);
         }
-        let waiter = Waiter::new(waker.clone(), deadline, ahead);
+        let waiter = Waiter::new(waker.clone(), terms);
         let ticket = Ticket::in_line(self, Arc::clone(&waiter));
         room.inbox.push(waiter);
-        if deadline != NEVER {
+        if terms.deadline != NEVER {
             // O8: after the push, so that whoever forgets this figure (`expire_line`) finds the waiter.
-            room.next_deadline.fetch_min(deadline, Ordering::AcqRel);
+            room.next_deadline.fetch_min(terms.deadline, Ordering::AcqRel);
         }
         self.dispatch();
         Ok(ticket)
@@ -171,7 +170,7 @@ impl<H: House> RawPool<H> {
         let fail_all = room.fail_all.swap(false, Ordering::Relaxed);
         let mut ahead = 0;
         while let Some(waiter) = room.inbox.pop() {
-            if waiter.ahead {
+            if waiter.terms.ahead {
                 desk.line.insert(ahead, waiter);
                 ahead += 1;
             } else {
@@ -199,16 +198,21 @@ impl<H: House> RawPool<H> {
         room.queued.store(desk.line.len(), Ordering::Relaxed);
     }
 
-    /// Grants idle slots in order, and keeps the gate up exactly while somebody is left.
+    /// Grants idle slots in order, and keeps the bell hung up exactly while somebody is left.
     fn serve_line(&self, desk: &mut Desk, wakes: &mut Wakes) {
         loop {
             while desk.line.front().is_some_and(|waiter| !waiter.is_waiting()) {
                 desk.line.pop_front();
             }
-            if desk.line.is_empty() {
-                return self.lower_gate(desk);
+            let Some(oldest) = desk.line.front() else {
+                return self.take_down_bell(desk);
+            };
+            let patience = oldest.terms.patience;
+            if patience > 0 && patience > H::moment(&self.context) {
+                self.hang_bell(desk, Gate::Down);
+                return self.nudge_line(desk, wakes);
             }
-            self.raise_gate(desk);
+            self.hang_bell(desk, Gate::Up);
             let Some(index) = self.idle.claim_past_gate(crate::sync::thread_number()) else {
                 return;
             };
@@ -228,6 +232,12 @@ impl<H: House> RawPool<H> {
                 }
             }
         }
+    }
+
+    /// Tells as many as there are idle slots, the oldest first, that they may try their luck.
+    fn nudge_line(&self, desk: &Desk, wakes: &mut Wakes) {
+        let living = desk.line.iter().filter_map(|waiter| waiter.nudge());
+        living.take(self.idle.count()).for_each(|wake| wakes.append(wake));
     }
 
     fn settle_line(&self, desk: &mut Desk, to: usize, wakes: &mut Wakes) {
@@ -256,8 +266,8 @@ impl<H: House> RawPool<H> {
     fn expire_line(&self, desk: &mut Desk, now: u64, wakes: &mut Wakes) {
         let mut earliest = NEVER;
         desk.line.retain(|waiter| {
-            if waiter.deadline > now {
-                earliest = earliest.min(waiter.deadline);
+            if waiter.terms.deadline > now {
+                earliest = earliest.min(waiter.terms.deadline);
                 return true;
             }
             if waiter.settle(EXPIRED) {
@@ -270,17 +280,16 @@ impl<H: House> RawPool<H> {
         self.room.next_deadline.fetch_min(earliest, Ordering::AcqRel);
     }
 
-    fn raise_gate(&self, desk: &mut Desk) {
-        if !desk.gate_is_up {
-            desk.gate_is_up = true;
-            self.idle.raise_gate();
+    fn hang_bell(&self, desk: &mut Desk, gate: Gate) {
+        if desk.bell != Some(gate) {
+            desk.bell = Some(gate);
+            self.idle.hang_bell(gate);
         }
     }
 
-    fn lower_gate(&self, desk: &mut Desk) {
-        if desk.gate_is_up {
-            desk.gate_is_up = false;
-            self.idle.lower_gate();
+    fn take_down_bell(&self, desk: &mut Desk) {
+        if desk.bell.take().is_some() {
+            self.idle.take_down_bell();
         }
     }
 }

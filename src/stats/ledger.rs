@@ -1,6 +1,5 @@
 //! What is written down beside each connection, by whoever owns its slot.
 
-use super::Counter;
 use crate::clock::Tick;
 use crate::raw::slots::StaticRef;
 use crate::sync::{AtomicU64, Ordering};
@@ -11,63 +10,70 @@ use std::time::Duration;
 /// What a slot remembers beyond the connections that pass through it. Only the slot's owner writes.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
-    checkouts: Counter,
-    /// When the slot was last lent or came back, with [`LENT`] telling which.
+    /// Loans and returns: an odd number while the slot is lent.
+    turns: AtomicU64,
+    /// When the slot was last lent or came back.
     turned: AtomicU64,
     borrower: StaticRef<Location<'static>>,
     call: CallNote,
 }
 
-/// Set in [`Ledger::turned`] while the slot is lent: moments do not reach that far.
-const LENT: u64 = 1 << 63;
-
 impl Ledger {
-    /// The caller has just got the slot.
+    /// The caller has just got the slot, which has made so many turns before.
     #[inline(always)]
-    pub(crate) fn lend(&self, borrower: &'static Location<'static>, now: Tick) {
-        self.checkouts.add_alone();
+    pub(crate) fn lend(&self, turns: u64, borrower: &'static Location<'static>, now: Tick) {
+        // O11: for reports, and for the owner, who alone writes.
+        self.turns.store(turns + 1, Ordering::Relaxed);
         self.borrower.set(borrower);
-        // O11: for reports, and for the owner.
-        self.turned.store(now.0 | LENT, Ordering::Relaxed);
+        self.note(now);
     }
 
-    /// The caller is about to give the slot away.
+    /// The caller is about to give the slot away, which makes so many turns.
     #[inline(always)]
-    pub(crate) fn take_back(&self, now: Tick) {
-        // O11
-        self.turned.store(now.0, Ordering::Relaxed);
+    pub(crate) fn take_back(&self, turns: u64, now: Tick) {
+        self.turns.store(turns, Ordering::Relaxed); // O11
+        self.note(now);
     }
 
-    fn turned(&self) -> u64 {
-        // O11
-        self.turned.load(Ordering::Relaxed)
+    /// A new connection lies in the slot.
+    pub(crate) fn begin(&self, now: Tick) {
+        self.note(now);
     }
 
-    /// When the slot last came back: for its owner.
     #[inline(always)]
-    pub(crate) fn last_used(&self) -> Tick {
-        Tick(self.turned() & !LENT)
+    fn note(&self, now: Tick) {
+        self.turned.store(now.0, Ordering::Relaxed); // O11
+    }
+
+    /// Loans and returns so far: an odd number while the slot is lent.
+    #[inline(always)]
+    pub(crate) fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed) // O11
+    }
+
+    /// When the slot last came back or, if it is lent, since when.
+    #[inline(always)]
+    pub(crate) fn last_turned(&self) -> Tick {
+        Tick(self.turned.load(Ordering::Relaxed)) // O11
     }
 
     /// The slot is lent: true at rest.
     pub(crate) fn is_lent(&self) -> bool {
-        self.turned() & LENT != 0
+        self.turns() % 2 == 1
     }
 
     /// Who holds the slot, if it is lent: true at rest, a guess under way.
     pub(crate) fn holder(&self, now: Tick) -> Option<Holder> {
-        let turned = self.turned();
-        let location = self.borrower.get().filter(|_| turned & LENT != 0)?;
-        Some(Holder { location, since: now.since(Tick(turned & !LENT)) })
+        let location = self.borrower.get().filter(|_| self.is_lent())?;
+        Some(Holder { location, since: now.since(self.last_turned()) })
     }
 
-    #[inline(always)]
     pub(crate) fn checkouts(&self) -> u64 {
-        self.checkouts.get()
+        self.turns().div_ceil(2)
     }
 
     pub(crate) fn returns(&self) -> u64 {
-        self.checkouts().saturating_sub(u64::from(self.turned() & LENT != 0))
+        self.turns() / 2
     }
 
     /// The owner is about to call the manager, which should answer by `limit`.

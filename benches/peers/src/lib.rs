@@ -8,6 +8,7 @@ pub mod pools;
 pub mod postgres;
 pub mod server;
 pub mod servers;
+pub mod side_by_side;
 pub mod sleepy;
 pub mod table;
 pub mod timer;

@@ -1,6 +1,6 @@
 //! Claim ‖ claim, claim ‖ release, sweep ‖ claim.
 
-use super::{bury, model, pool, touch};
+use super::{bury, claim, model, pool, touch};
 use loom::sync::Arc;
 use loom::thread;
 
@@ -10,11 +10,11 @@ fn two_claims_never_get_the_same_slot() {
         let pool = pool(3, 3);
         let theirs = Arc::clone(&pool);
         let other = thread::spawn(move || {
-            let a = theirs.claim().expect("three slots, three claims");
+            let a = claim(&theirs).expect("three slots, three claims");
             touch(&a);
         });
-        let a = pool.claim().expect("three slots, three claims");
-        let b = pool.claim().expect("three slots, three claims");
+        let a = claim(&pool).expect("three slots, three claims");
+        let b = claim(&pool).expect("three slots, three claims");
         assert_ne!(a.index(), b.index());
         touch(&a);
         touch(&b);
@@ -31,13 +31,13 @@ fn a_claim_sees_what_the_last_holder_wrote() {
         let theirs = Arc::clone(&pool);
         let other = thread::spawn(move || {
             for _ in 0..2 {
-                if let Ok(slot) = theirs.claim() {
+                if let Some(slot) = claim(&theirs) {
                     touch(&slot);
                 }
             }
         });
         for _ in 0..2 {
-            if let Ok(slot) = pool.claim() {
+            if let Some(slot) = claim(&pool) {
                 touch(&slot);
             }
         }
@@ -61,7 +61,7 @@ fn a_sweep_and_a_claim_never_hold_one_slot_together() {
                 }
             }
         });
-        if let Ok(slot) = pool.claim() {
+        if let Some(slot) = claim(&pool) {
             touch(&slot);
         }
         sweep.join().unwrap();

@@ -1,6 +1,6 @@
 //! Return ‖ close, connect ‖ close, enqueue ‖ close, and the memory behind the last return.
 
-use super::{Payload, bury, checkout, model, pool, touch};
+use super::{Payload, bury, checkout, claim, model, pool, touch};
 use crate::raw::waiter::Outcome;
 use loom::sync::Arc;
 use loom::thread;
@@ -9,7 +9,7 @@ use loom::thread;
 fn a_return_that_meets_a_close_leaves_nothing_behind() {
     model(|| {
         let pool = pool(2, 2);
-        let slot = pool.claim().unwrap();
+        let slot = claim(&pool).unwrap();
         let returner = thread::spawn(move || {
             touch(&slot);
             drop(slot);
@@ -59,7 +59,7 @@ fn a_waiter_that_meets_a_close_is_told() {
             other => panic!("{other:?}"),
         });
         pool.close();
-        assert!(pool.claim().is_err(), "a claim after the close");
+        assert!(claim(&pool).is_none(), "a claim after the close");
         waiter.join().unwrap();
         bury(pool);
     });
@@ -70,7 +70,7 @@ fn a_waiter_that_meets_a_close_is_told() {
 fn the_memory_outlives_the_last_return() {
     model(|| {
         let pool = pool(1, 1);
-        let slot = pool.claim().unwrap();
+        let slot = claim(&pool).unwrap();
         let returner = thread::spawn(move || {
             touch(&slot);
             drop(slot);
@@ -86,7 +86,7 @@ fn the_memory_outlives_the_last_return() {
 fn the_memory_outlives_a_return_that_somebody_else_tears_down() {
     model(|| {
         let pool = pool(2, 2);
-        let (a, b) = (pool.claim().unwrap(), pool.claim().unwrap());
+        let (a, b) = (claim(&pool).unwrap(), claim(&pool).unwrap());
         let one = thread::spawn(move || drop(a));
         let two = thread::spawn(move || drop(b));
         pool.close();

@@ -1,7 +1,10 @@
 //! Release ‖ enqueue, grant ‖ cancel, grant ‖ timeout, waker ‖ grant, two returns ‖ two waiters.
 
-use super::{Bell, bury, checkout, finish, granted, model, pool, touch, wait};
-use crate::raw::waiter::{NEVER, Outcome};
+use super::{
+    Bell, OVERDUE, PATIENT, STRICT, bury, checkout, claim, finish, granted, model, pool, touch,
+    wait, wait_on,
+};
+use crate::raw::waiter::{Outcome, Terms};
 use loom::sync::Arc;
 use loom::thread;
 use std::task::{Context, Poll, Waker};
@@ -10,7 +13,7 @@ use std::task::{Context, Poll, Waker};
 fn a_return_that_meets_an_arrival_is_not_lost() {
     model(|| {
         let pool = pool(1, 1);
-        let slot = pool.claim().unwrap();
+        let slot = claim(&pool).unwrap();
         let theirs = Arc::clone(&pool);
         let waiter = thread::spawn(move || touch(&granted(checkout(&theirs))));
         touch(&slot);
@@ -54,7 +57,7 @@ fn three_borrowers_of_one_slot_are_all_served() {
 fn two_returns_serve_two_waiters() {
     model(|| {
         let pool = pool(2, 2);
-        let (a, b) = (pool.claim().unwrap(), pool.claim().unwrap());
+        let (a, b) = (claim(&pool).unwrap(), claim(&pool).unwrap());
         let theirs = Arc::clone(&pool);
         let waiter = thread::spawn(move || touch(&granted(wait(&theirs))));
         let returner = thread::spawn(move || drop(b));
@@ -70,11 +73,11 @@ fn two_returns_serve_two_waiters() {
 fn the_line_is_served_in_the_order_of_arrival() {
     model(|| {
         let pool = pool(1, 1);
-        let slot = pool.claim().unwrap();
+        let slot = claim(&pool).unwrap();
         let bell = Bell::new();
         let waker = Waker::from(bell.clone());
-        let mut first = pool.enroll(&waker, NEVER, usize::MAX, false).unwrap();
-        let mut second = pool.enroll(&waker, NEVER, usize::MAX, false).unwrap();
+        let mut first = pool.enroll(&waker, STRICT, usize::MAX).unwrap();
+        let mut second = pool.enroll(&waker, STRICT, usize::MAX).unwrap();
         let returner = thread::spawn(move || drop(slot));
         // Whenever the second is served, the first must have been.
         let mut cx = Context::from_waker(&waker);
@@ -93,13 +96,13 @@ fn the_line_is_served_in_the_order_of_arrival() {
 fn a_newcomer_does_not_overtake_one_who_waits() {
     model(|| {
         let pool = pool(1, 1);
-        let slot = pool.claim().unwrap();
+        let slot = claim(&pool).unwrap();
         let bell = Bell::new();
         let waker = Waker::from(bell.clone());
-        let mut ticket = pool.enroll(&waker, NEVER, usize::MAX, false).unwrap();
+        let mut ticket = pool.enroll(&waker, STRICT, usize::MAX).unwrap();
         let theirs = Arc::clone(&pool);
         // Its claim begins after the wait did, so it must not succeed before the waiter was served.
-        let newcomer = thread::spawn(move || theirs.claim().is_ok());
+        let newcomer = thread::spawn(move || claim(&theirs).is_some());
         drop(slot);
         if newcomer.join().unwrap() {
             panic!("overtaken");
@@ -114,9 +117,9 @@ fn a_newcomer_does_not_overtake_one_who_waits() {
 fn a_cancelled_waiter_passes_its_grant_on() {
     model(|| {
         let pool = pool(1, 1);
-        let slot = pool.claim().unwrap();
+        let slot = claim(&pool).unwrap();
         // It leaves without ever parking, and loom takes a late unpark for the end of a join.
-        let ticket = pool.enroll(Waker::noop(), NEVER, usize::MAX, false).unwrap();
+        let ticket = pool.enroll(Waker::noop(), STRICT, usize::MAX).unwrap();
         let theirs = Arc::clone(&pool);
         let second = thread::spawn(move || touch(&granted(wait(&theirs))));
         let returner = thread::spawn(move || {
@@ -134,10 +137,10 @@ fn a_cancelled_waiter_passes_its_grant_on() {
 fn an_expired_waiter_either_has_its_slot_or_left_it_to_others() {
     model(|| {
         let pool = pool(1, 1);
-        let slot = pool.claim().unwrap();
+        let slot = claim(&pool).unwrap();
         let bell = Bell::new();
         let waker = Waker::from(bell.clone());
-        let mut ticket = pool.enroll(&waker, 5, usize::MAX, false).unwrap();
+        let mut ticket = pool.enroll(&waker, Terms { deadline: 5, ..STRICT }, usize::MAX).unwrap();
         assert!(pool.next_deadline() <= 5);
         let theirs = Arc::clone(&pool);
         let keeper = thread::spawn(move || theirs.expire(5));
@@ -150,7 +153,7 @@ fn an_expired_waiter_either_has_its_slot_or_left_it_to_others() {
         keeper.join().unwrap();
         returner.join().unwrap();
         drop(ticket);
-        touch(&pool.claim().expect("the slot is back"));
+        touch(&claim(&pool).expect("the slot is back"));
         bury(pool);
     });
 }
@@ -163,7 +166,7 @@ fn a_deadline_noted_while_others_expire_is_not_forgotten() {
         let keeper = thread::spawn(move || theirs.expire(5));
         let bell = Bell::new();
         let waker = Waker::from(bell.clone());
-        let ticket = pool.enroll(&waker, 7, usize::MAX, false).unwrap();
+        let ticket = pool.enroll(&waker, Terms { deadline: 7, ..STRICT }, usize::MAX).unwrap();
         keeper.join().unwrap();
         assert!(pool.next_deadline() <= 7, "nobody would ever expire this waiter");
         drop(ticket);
@@ -175,9 +178,9 @@ fn a_deadline_noted_while_others_expire_is_not_forgotten() {
 fn a_waker_that_is_replaced_while_the_grant_comes_is_not_lost() {
     model(|| {
         let pool = pool(1, 1);
-        let slot = pool.claim().unwrap();
+        let slot = claim(&pool).unwrap();
         let stale = Waker::from(Bell::new());
-        let mut ticket = pool.enroll(&stale, NEVER, usize::MAX, false).unwrap();
+        let mut ticket = pool.enroll(&stale, STRICT, usize::MAX).unwrap();
         let returner = thread::spawn(move || drop(slot));
         // A fresh waker at each poll, each for a park of its own: only the last may be relied on.
         let fresh = Bell::new();
@@ -203,11 +206,106 @@ fn a_failure_reaches_all_who_wait() {
         let theirs = Arc::clone(&pool);
         let bell = Bell::new();
         let waker = Waker::from(bell.clone());
-        let mut ticket = pool.enroll(&waker, NEVER, usize::MAX, false).unwrap();
+        let mut ticket = pool.enroll(&waker, STRICT, usize::MAX).unwrap();
         let failing = thread::spawn(move || theirs.fail_all());
         assert!(matches!(finish(&mut ticket, &bell), Outcome::Failed));
         failing.join().unwrap();
         drop(ticket);
+        bury(pool);
+    });
+}
+
+#[test]
+fn one_who_lets_newcomers_pass_is_served_once_they_have_gone() {
+    model(|| {
+        let pool = pool(1, 1);
+        let slot = claim(&pool).unwrap();
+        let theirs = Arc::clone(&pool);
+        let newcomer = thread::spawn(move || {
+            if let Some(slot) = claim(&theirs) {
+                touch(&slot);
+            }
+        });
+        let returner = thread::spawn(move || {
+            touch(&slot);
+            drop(slot);
+        });
+        touch(&granted(wait_on(&pool, PATIENT)));
+        newcomer.join().unwrap();
+        returner.join().unwrap();
+        bury(pool);
+    });
+}
+
+#[test]
+fn two_who_let_newcomers_pass_are_both_served() {
+    model(|| {
+        let pool = pool(2, 2);
+        let (a, b) = (claim(&pool).unwrap(), claim(&pool).unwrap());
+        let theirs = Arc::clone(&pool);
+        let waiter = thread::spawn(move || touch(&granted(wait_on(&theirs, PATIENT))));
+        let returner = thread::spawn(move || drop(b));
+        drop(a);
+        touch(&granted(wait_on(&pool, PATIENT)));
+        waiter.join().unwrap();
+        returner.join().unwrap();
+        bury(pool);
+    });
+}
+
+#[test]
+fn one_who_is_nudged_and_leaves_passes_it_on() {
+    model(|| {
+        let pool = pool(1, 1);
+        let slot = claim(&pool).unwrap();
+        let ticket = pool.enroll(Waker::noop(), PATIENT, usize::MAX).unwrap();
+        let theirs = Arc::clone(&pool);
+        let second = thread::spawn(move || touch(&granted(wait_on(&theirs, PATIENT))));
+        let returner = thread::spawn(move || drop(slot));
+        drop(ticket);
+        second.join().unwrap();
+        returner.join().unwrap();
+        bury(pool);
+    });
+}
+
+#[test]
+fn the_gate_goes_up_for_one_who_is_overdue_and_down_for_the_next() {
+    model(|| {
+        let pool = pool(1, 1);
+        let slot = claim(&pool).unwrap();
+        let bell = Bell::new();
+        let waker = Waker::from(bell.clone());
+        let mut first = pool.enroll(&waker, OVERDUE, usize::MAX).unwrap();
+        let mut second = pool.enroll(&waker, PATIENT, usize::MAX).unwrap();
+        let theirs = Arc::clone(&pool);
+        // It may be faster than the second, not than the first.
+        let newcomer = thread::spawn(move || claim(&theirs).map(|slot| touch(&slot)).is_some());
+        drop(slot);
+        let is_faster = newcomer.join().unwrap();
+        assert!(!is_faster, "overtaken");
+        drop(granted(finish(&mut first, &bell)));
+        touch(&granted(finish(&mut second, &bell)));
+        drop((first, second));
+        bury(pool);
+    });
+}
+
+#[test]
+fn a_close_reaches_those_who_let_newcomers_pass() {
+    model(|| {
+        let pool = pool(1, 1);
+        let slot = claim(&pool).unwrap();
+        let theirs = Arc::clone(&pool);
+        let closer = thread::spawn(move || theirs.close());
+        let returner = thread::spawn(move || drop(slot));
+        match wait_on(&pool, PATIENT) {
+            Outcome::Granted(slot) => touch(&slot),
+            Outcome::Closed => {}
+            other => panic!("{other:?}"),
+        }
+        closer.join().unwrap();
+        returner.join().unwrap();
         bury(pool);
     });
 }

@@ -7,7 +7,7 @@ mod line;
 mod resize;
 
 use crate::raw::slots::Occupied;
-use crate::raw::waiter::{NEVER, Outcome, Ticket};
+use crate::raw::waiter::{NEVER, Outcome, Terms, Ticket};
 use crate::raw::{House, RawPool};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
@@ -42,8 +42,21 @@ impl House for Bare {
         drop(slot);
     }
 
+    fn moment((): &()) -> u64 {
+        NOW
+    }
+
     fn deserted((): &()) {}
 }
+
+/// What the clock shows.
+const NOW: u64 = 5;
+/// First in, first out, for as long as it takes.
+pub(crate) const STRICT: Terms = Terms { deadline: NEVER, patience: 0, ahead: false };
+/// Newcomers may be faster.
+pub(crate) const PATIENT: Terms = Terms { patience: NOW + 1, ..STRICT };
+/// They were, for long enough.
+pub(crate) const OVERDUE: Terms = Terms { patience: NOW, ..STRICT };
 
 /// What a borrower does: loom sees a race if anybody else does it too.
 pub(crate) fn touch(slot: &Occupied<Bare>) {
@@ -103,9 +116,18 @@ impl Bell {
 
 /// Waits in line, parked, until settled.
 pub(crate) fn wait(pool: &RawPool<Bare>) -> Outcome<Bare> {
+    wait_on(pool, STRICT)
+}
+
+pub(crate) fn wait_on(pool: &RawPool<Bare>, terms: Terms) -> Outcome<Bare> {
     let bell = Bell::new();
-    let mut ticket = pool.enroll(&Waker::from(bell.clone()), NEVER, usize::MAX, false).unwrap();
+    let mut ticket = pool.enroll(&Waker::from(bell.clone()), terms, usize::MAX).unwrap();
     finish(&mut ticket, &bell)
+}
+
+/// A claim as checkouts make it.
+pub(crate) fn claim(pool: &RawPool<Bare>) -> Option<Occupied<Bare>> {
+    pool.claim_at_home().or_else(|| pool.claim())
 }
 
 pub(crate) fn finish(ticket: &mut Ticket<'_, Bare>, bell: &std::sync::Arc<Bell>) -> Outcome<Bare> {
@@ -120,10 +142,7 @@ pub(crate) fn finish(ticket: &mut Ticket<'_, Bare>, bell: &std::sync::Arc<Bell>)
 
 /// The whole of a checkout without policy: claim, else wait.
 pub(crate) fn checkout(pool: &RawPool<Bare>) -> Outcome<Bare> {
-    match pool.claim() {
-        Ok(slot) => Outcome::Granted(slot),
-        Err(_) => wait(pool),
-    }
+    claim(pool).map_or_else(|| wait(pool), Outcome::Granted)
 }
 
 pub(crate) fn granted(outcome: Outcome<Bare>) -> Occupied<Bare> {

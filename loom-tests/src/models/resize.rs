@@ -1,6 +1,6 @@
 //! Resize ‖ return, resize ‖ resize, resize ‖ connect.
 
-use super::{bury, model, pool};
+use super::{bury, claim, model, pool};
 use loom::sync::Arc;
 use loom::thread;
 
@@ -8,7 +8,7 @@ use loom::thread;
 fn a_lower_limit_that_meets_a_return_is_kept() {
     model(|| {
         let pool = pool(2, 1);
-        let slot = pool.claim().unwrap();
+        let slot = claim(&pool).unwrap();
         let returner = thread::spawn(move || {
             let (vacant, _value) = slot.vacate();
             vacant.give_back();

@@ -1,0 +1,89 @@
+//! The async face of a checkout: ready at its first poll if an idle connection need not be judged.
+
+use super::checkout::swift;
+use super::guard::PooledConnection;
+use super::shared::{Raw, Slot};
+use crate::error::GetError;
+use crate::manager::Manager;
+use pin_project_lite::pin_project;
+use std::future::Future;
+use std::panic::Location;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+pin_project! {
+    /// Written by hand, and not as an `async fn`, so that the first step is compiled into its caller and the rest,
+    /// with all its state, is not touched until it is needed.
+    pub(crate) struct Swift<'a, M: Manager, S, F> {
+        raw: &'a Raw<M>,
+        borrower: &'static Location<'static>,
+        slowly: S,
+        #[pin]
+        slow: Option<F>,
+    }
+}
+
+impl<'a, M: Manager, S, F> Swift<'a, M, S, F>
+where
+    S: FnMut(Option<Slot<M>>) -> F,
+    F: Future<Output = Result<PooledConnection<M>, GetError<M::Error>>>,
+{
+    /// `slowly` goes on when the first step was not the last.
+    #[inline(always)]
+    pub(crate) fn new(raw: &'a Raw<M>, borrower: &'static Location<'static>, slowly: S) -> Self {
+        Self { raw, borrower, slowly, slow: None }
+    }
+}
+
+impl<M: Manager, S, F> Future for Swift<'_, M, S, F>
+where
+    S: FnMut(Option<Slot<M>>) -> F,
+    F: Future<Output = Result<PooledConnection<M>, GetError<M::Error>>>,
+{
+    type Output = F::Output;
+
+    #[inline(always)]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let outcome = if this.slow.is_some() {
+            go_on(this.slow, cx)
+        } else {
+            match swift(this.raw, this.borrower) {
+                Ok(connection) => Ok(connection),
+                Err(taken) => go_slowly(this.slow, this.slowly, taken, cx),
+            }
+        };
+        match outcome {
+            Ok(connection) => Poll::Ready(Ok(connection)),
+            Err(None) => Poll::Pending,
+            Err(Some(error)) => Poll::Ready(Err(*error)),
+        }
+    }
+}
+
+/// A `Poll<Result<T, E>>` that goes through registers: an error is boxed, and pending is no error.
+type Outcome<T, E> = Result<T, Option<Box<E>>>;
+
+#[cold]
+#[inline(never)]
+fn go_slowly<S, T, E, F: Future<Output = Result<T, E>>>(
+    mut slow: Pin<&mut Option<F>>,
+    slowly: &mut impl FnMut(S) -> F,
+    taken: S,
+    cx: &mut Context<'_>,
+) -> Outcome<T, E> {
+    slow.set(Some(slowly(taken)));
+    go_on(slow, cx)
+}
+
+#[cold]
+#[inline(never)]
+fn go_on<T, E, F: Future<Output = Result<T, E>>>(
+    slow: Pin<&mut Option<F>>,
+    cx: &mut Context<'_>,
+) -> Outcome<T, E> {
+    match slow.as_pin_mut().map(|slow| slow.poll(cx)) {
+        Some(Poll::Ready(result)) => result.map_err(|error| Some(Box::new(error))),
+        Some(Poll::Pending) | None => Err(None),
+    }
+}
