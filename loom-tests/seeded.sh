@@ -53,7 +53,7 @@ plant 'O2: an offer releases nothing' bitmap.rs 's/(compare_exchange\(.*?)Orderi
 plant 'O2: a put releases nothing' bitmap.rs 's/fetch_add\(place.mask\(\), Ordering::Release\)/fetch_add(place.mask(), Ordering::Relaxed)/'
 plant 'O4: a call publishes nothing' waiters.rs 's/calls.fetch_add\(1, Ordering::AcqRel\)/calls.fetch_add(1, Ordering::Relaxed)/'
 plant 'O4: the matchmaker leaves without acquiring' waiters.rs 's/calls.fetch_sub\(answered, Ordering::AcqRel\)/calls.fetch_sub(answered, Ordering::Relaxed)/'
-plant 'O5: a grant releases nothing' waiter.rs 's/WAITING, to, Ordering::AcqRel/WAITING, to, Ordering::Acquire/'
+plant 'O5: a grant releases nothing' waiter.rs 's/compare_exchange\(from, to, Ordering::AcqRel/compare_exchange(from, to, Ordering::Acquire/'
 plant 'O6, O7: a granted slot is not acquired' waiter.rs 's/state.load\(Ordering::Acquire\)/state.load(Ordering::Relaxed)/g; s/state.fetch_add\(0, Ordering::AcqRel\)/state.fetch_add(0, Ordering::Release)/'
 plant 'O8: deadlines are noted by a plain store' waiters.rs 's/(next_deadline\s*\.)fetch_min\(earliest, Ordering::AcqRel\)/$1store(earliest, Ordering::Release)/'
 plant 'O9: a retirement looks at the debt with a load' mod.rs 's/self.debt.fetch_add\(0, Ordering::AcqRel\)/self.debt.load(Ordering::Acquire)/'

@@ -62,7 +62,7 @@ fn ask<M: Manager>(
     let verdict = verdict.unwrap_or(Verdict::Evict(EvictionCause::Panicked));
     let is_fit = verdict == Verdict::Keep && !entry.ping_due && !raw.is_in_debt();
     if is_fit && occasion != Occasions::SWEEP {
-        let term = quietly(|| strategy.term(&entry.info)).unwrap_or(Term::NONE);
+        let term = quietly(|| Term::of(strategy, &entry.info)).unwrap_or(Term::NONE);
         entry.fit = Fit::of(&entry.info, term, ledger.turns(), epoch);
     }
     verdict

@@ -251,11 +251,11 @@ impl<H: House> Occupied<H> {
         (unsafe { self.key.value_mut() }, &self.key.slot().ledger)
     }
 
-    /// The same, and the pool.
+    /// The same, and the pool, whose `&self` never reaches a slot's value.
     #[inline(always)]
     pub(crate) fn parts_and_pool(&mut self) -> (&mut H::Value, &H::Ledger, &RawPool<H>) {
-        // SAFETY: as in `value_mut`. The pool's `&self` never reaches a slot's value.
-        (unsafe { self.key.value_mut() }, &self.key.slot().ledger, self.key.pool())
+        let (key, (value, ledger)) = (self.key, self.parts());
+        (value, ledger, key.pool())
     }
 
     /// A count of one's own on the pool, for work that goes on after the token has ended.
@@ -281,11 +281,8 @@ impl<H: House> Occupied<H> {
     pub(crate) fn offer(self) -> Option<Self> {
         let slot = ManuallyDrop::new(self);
         // Nothing may be touched after a successful offer (R2).
-        if bitmap::offer(slot.key.word(), slot.key.slot().mask) {
-            None
-        } else {
-            Some(ManuallyDrop::into_inner(slot))
-        }
+        let is_taken = bitmap::offer(slot.key.word(), slot.key.slot().mask);
+        (!is_taken).then(|| ManuallyDrop::into_inner(slot))
     }
 
     /// Sets the idle bit and leaves it to the caller to look after those who wait: for the matchmaker.
