@@ -32,8 +32,9 @@ impl Counter {
     }
 }
 
-/// The shared counters of the slow roads.
+/// The shared counters of the slow roads, on lines of their own.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub(crate) struct Counters {
     pub(crate) waits: Counter,
     pub(crate) timeouts: Counter,

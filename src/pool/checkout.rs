@@ -11,7 +11,7 @@ use super::tend::check;
 use super::within::within;
 use super::{connector, growth, verdict};
 use crate::clock::Tick;
-use crate::config::{Fairness, PingOn};
+use crate::config::{Fairness, PingOn, Settings};
 use crate::error::{GetError, ManagerError, Phase, TryGetError};
 use crate::health::Verdict;
 use crate::manager::{Kind, Manager};
@@ -107,6 +107,20 @@ impl PhaseCell {
     }
 }
 
+/// The settings that matter to a wait, as they were when the checkout began.
+pub(crate) struct Rules {
+    max_waiters: usize,
+    fairness: Fairness,
+    fail_fast: bool,
+}
+
+impl Rules {
+    pub(crate) fn of(settings: &Settings) -> Self {
+        let Settings { max_waiters, fairness, fail_fast, .. } = *settings;
+        Self { max_waiters, fairness, fail_fast }
+    }
+}
+
 /// One checkout that cannot be done in one step.
 pub(crate) struct Slow<'a, M: Manager> {
     pub(crate) raw: &'a Arc<Raw<M>>,
@@ -114,6 +128,7 @@ pub(crate) struct Slow<'a, M: Manager> {
     pub(crate) borrower: &'static Location<'static>,
     pub(crate) begun: Tick,
     pub(crate) deadline: Tick,
+    pub(crate) rules: Rules,
     /// Where it stands, for the error when time runs out.
     pub(crate) phase: &'a PhaseCell,
 }
@@ -157,7 +172,7 @@ impl<M: Manager> Slow<'_, M> {
     ) -> Result<PooledConnection<M>, GetError<M::Error>> {
         let mut evicted = 0;
         let mut attempt = match detour {
-            None => self.wait(false).await?,
+            None => self.wait(self.begun, false).await?,
             Some(Detour::NeedsPing(slot)) => self.ping(slot).await?,
             Some(Detour::Evicted(born)) => Attempt::Evicted(born),
         };
@@ -190,24 +205,24 @@ impl<M: Manager> Slow<'_, M> {
     }
 
     async fn retry(&self) -> Result<Attempt<M>, GetError<M::Error>> {
-        if self.raw.context().clock.now() >= self.deadline {
+        let now = self.raw.context().clock.now();
+        if now >= self.deadline {
             return Err(self.timed_out());
         }
         growth::grow(self.raw);
         match self.raw.claim() {
             Some(slot) => Ok(Attempt::Slot(slot)),
-            None => self.wait(true).await,
+            None => self.wait(now, true).await,
         }
     }
 
     /// Waits in line until somebody hands a slot over. `ahead`: it has stood in line before.
-    async fn wait(&self, ahead: bool) -> Result<Attempt<M>, GetError<M::Error>> {
+    async fn wait(&self, now: Tick, ahead: bool) -> Result<Attempt<M>, GetError<M::Error>> {
         let (raw, shared) = (self.raw, self.raw.context());
         self.phase.set(Phase::Wait);
         if raw.is_closed() {
             return Err(GetError::Closed);
         }
-        let now = shared.clock.now();
         self.look_for_hope(now)?;
         if self.deadline <= now {
             growth::grow(raw);
@@ -228,8 +243,8 @@ impl<M: Manager> Slow<'_, M> {
     /// Whether connecting has failed for good, it is too early to try again, and nothing is open.
     fn look_for_hope(&self, now: Tick) -> Result<(), GetError<M::Error>> {
         let shared = self.raw.context();
-        let fail_fast = shared.settings.load().fail_fast;
-        if !shared.growth.outage.is_hopeless(now, fail_fast) || !growth::is_out(self.raw) {
+        if !shared.growth.outage.is_hopeless(now, self.rules.fail_fast) || !growth::is_out(self.raw)
+        {
             return Ok(());
         }
         self.cannot_connect().map_or(Ok(()), Err)
@@ -238,7 +253,7 @@ impl<M: Manager> Slow<'_, M> {
     fn terms(&self, ahead: bool, now: Tick) -> Terms {
         // A thread looks at the clock itself; a task is woken by the housekeeper.
         let deadline = if self.face == Kind::Blocking { NEVER } else { self.deadline.0 };
-        let patience = match self.raw.context().settings.load().fairness {
+        let patience = match self.rules.fairness {
             Fairness::BoundedBarging(limit) if !ahead => (now + limit).0,
             _ => 0,
         };
@@ -252,26 +267,27 @@ impl<M: Manager> Slow<'_, M> {
     ) -> Result<Outcome<Pooled<M>>, GetError<M::Error>> {
         let (raw, shared) = (self.raw, self.raw.context());
         let terms = self.terms(ahead, now);
-        let max_waiters = shared.settings.load().max_waiters;
-        let mut ticket = None;
+        let mut ticket: Option<Ticket<'_, Pooled<M>>> = None;
         poll_fn(|cx| {
-            let ticket: &mut Ticket<'_, Pooled<M>> = match &mut ticket {
-                Some(ticket) => ticket,
-                none => match raw.enroll(cx.waker(), terms, max_waiters) {
-                    Ok(new) => {
-                        let ticket = none.insert(new);
-                        if !ticket.is_settled() {
-                            // Again: those in line may have been failed just before this one came.
-                            self.look_for_hope(shared.clock.now())?;
-                            growth::grow(raw);
-                            shared.ring_before(Tick(terms.deadline));
-                        }
-                        ticket
-                    }
-                    Err(_) => return Poll::Ready(Err(self.refused())),
-                },
+            if let Some(ticket) = &mut ticket {
+                return ticket.poll(cx).map(Ok);
+            }
+            let Ok(new) = raw.enroll(cx.waker(), terms, self.rules.max_waiters) else {
+                return Poll::Ready(Err(self.refused()));
             };
-            ticket.poll(cx).map(Ok)
+            let ticket = ticket.insert(new);
+            if ticket.is_settled() {
+                return ticket.poll(cx).map(Ok);
+            }
+            // Again: those in line may have been failed just before this one came.
+            self.look_for_hope(now)?;
+            // Whoever vacates a slot later asks for growth himself.
+            if raw.has_vacant() {
+                growth::grow(raw);
+            }
+            shared.ring_before(Tick(terms.deadline));
+            // It has left the waker of this very poll.
+            Poll::Pending
         })
         .await
     }

@@ -34,7 +34,7 @@ use crate::manager::{Async, AsyncManager, Blocking, BlockingManager, Kind, Manag
 use crate::stats::{Holder, Ledger, Overrun, Stats};
 use crate::sync::{Arc, Ordering, PoisonError};
 use block_on::block_on;
-use checkout::{PhaseCell, Slow};
+use checkout::{PhaseCell, Rules, Slow};
 use shared::{Raw, Shared, Slot};
 use std::fmt;
 use std::future::Future;
@@ -92,7 +92,10 @@ impl<M: Manager> Pool<M> {
         let borrower = Location::caller();
         match checkout::swift(&self.raw, borrower) {
             Ok(connection) => Ok(connection),
-            Err(taken) => self.get_slowly(taken, None, borrower).map_err(|error| *error),
+            Err(taken) => {
+                let mut error = GetError::Closed;
+                self.get_slowly(taken, None, borrower, &mut error).ok_or(error)
+            }
         }
     }
 
@@ -111,11 +114,14 @@ impl<M: Manager> Pool<M> {
         let borrower = Location::caller();
         match checkout::swift(&self.raw, borrower) {
             Ok(connection) => Ok(connection),
-            Err(taken) => self.get_slowly(taken, Some(timeout), borrower).map_err(|error| *error),
+            Err(taken) => {
+                let mut error = GetError::Closed;
+                self.get_slowly(taken, Some(timeout), borrower, &mut error).ok_or(error)
+            }
         }
     }
 
-    /// The error is boxed so that a connection comes back in registers.
+    /// The error has a way of its own, so that a connection comes back in registers.
     #[cold]
     #[inline(never)]
     fn get_slowly(
@@ -123,9 +129,10 @@ impl<M: Manager> Pool<M> {
         taken: Option<Slot<M>>,
         timeout: Option<Duration>,
         borrower: &'static Location<'static>,
-    ) -> Result<PooledConnection<M>, Box<GetError<M::Error>>> {
+        error: &mut GetError<M::Error>,
+    ) -> Option<PooledConnection<M>> {
         let detour = match checkout::second(&self.raw, taken, borrower) {
-            Some(Ok(connection)) => return Ok(connection),
+            Some(Ok(connection)) => return Some(connection),
             Some(Err(detour)) => Some(detour),
             None => None,
         };
@@ -133,12 +140,11 @@ impl<M: Manager> Pool<M> {
         let slow = self.slow(Kind::Blocking, timeout, borrower, &phase);
         let (begun, deadline) = (slow.begun, slow.deadline);
         let outcome = block_on(slow.run(detour), &self.shared().clock, deadline);
-        outcome
-            .unwrap_or_else(|| {
-                let waited = self.shared().clock.now().since(begun);
-                Err(checkout::timed_out(&self.raw, phase.get(), waited))
-            })
-            .map_err(Box::new)
+        let result = outcome.unwrap_or_else(|| {
+            let waited = self.shared().clock.now().since(begun);
+            Err(checkout::timed_out(&self.raw, phase.get(), waited))
+        });
+        result.map_err(|why| *error = why).ok()
     }
 
     /// Borrows a connection from a task, on any executor, within
@@ -202,9 +208,11 @@ impl<M: Manager> Pool<M> {
         phase: &'a PhaseCell,
     ) -> Slow<'a, M> {
         let shared = self.shared();
-        let timeout = timeout.unwrap_or_else(|| shared.settings.load().connection_timeout);
+        let settings = shared.settings.load();
+        let timeout = timeout.unwrap_or(settings.connection_timeout);
+        let rules = Rules::of(&settings);
         let begun = shared.clock.now();
-        Slow { raw: &self.raw, face, borrower, begun, deadline: begun + timeout, phase }
+        Slow { raw: &self.raw, face, borrower, begun, deadline: begun + timeout, rules, phase }
     }
 
     /// Borrows an idle connection, if there is one and nobody waits for it.

@@ -128,6 +128,12 @@ impl<H: House> RawPool<H> {
         }
     }
 
+    /// Whether a vacant slot may be there. Whoever vacates one after a look that came after an
+    /// [`enroll`](Self::enroll) sees the one who waits: both have called for a matchmaker (O4) in between.
+    pub(crate) fn has_vacant(&self) -> bool {
+        self.vacant.count() > 0
+    }
+
     /// A ticket outside the line, for whoever was promised a slot by somebody in particular.
     pub(crate) fn appointment(&self, waker: &Waker) -> Ticket<'_, H> {
         Ticket::appointment(self, waker.clone())

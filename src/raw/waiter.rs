@@ -183,18 +183,20 @@ pub(crate) struct Ticket<'a, H: House> {
     waiter: Arc<Waiter>,
     /// Stands in the line, as opposed to having an appointment.
     in_line: bool,
+    /// It may have been at the waker's lock when a settler tried it.
+    has_locked: bool,
 }
 
 impl<'a, H: House> Ticket<'a, H> {
     /// The ticket of a waiter in the line.
     pub(super) fn in_line(pool: &'a RawPool<H>, waiter: Arc<Waiter>) -> Self {
-        Self { pool, waiter, in_line: true }
+        Self { pool, waiter, in_line: true, has_locked: false }
     }
 
     /// Waits for somebody who holds the other end, outside the line.
     pub(super) fn appointment(pool: &'a RawPool<H>, waker: Waker) -> Self {
         let terms = Terms { deadline: NEVER, patience: 0, ahead: false };
-        Self { pool, waiter: Waiter::new(waker, terms), in_line: false }
+        Self { pool, waiter: Waiter::new(waker, terms), in_line: false, has_locked: false }
     }
 
     /// The other end of an appointment.
@@ -213,6 +215,7 @@ impl<'a, H: House> Ticket<'a, H> {
         if let Some(outcome) = self.read(self.waiter.state.load(Ordering::Acquire)) {
             return Poll::Ready(outcome);
         }
+        self.has_locked = true;
         if !self.knows(cx.waker()) {
             // Cloning and dropping wakers is foreign code: never under the lock.
             let fresh = cx.waker().clone();
@@ -277,6 +280,12 @@ impl<'a, H: House> Ticket<'a, H> {
 
 impl<H: House> Drop for Ticket<'_, H> {
     fn drop(&mut self) {
+        // O11: the ticket's own doing.
+        let is_taken = self.waiter.state.load(Ordering::Relaxed) == TAKEN;
+        if is_taken && !self.has_locked {
+            // The settler has the waker.
+            return;
+        }
         let before = self.waiter.leave_for(CANCELLED);
         // The node may outlive the ticket; the waker must not, as its destructor is foreign code that the
         // matchmaker would run.

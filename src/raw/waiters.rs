@@ -19,7 +19,8 @@ const ROOMY: usize = 64;
 /// So many cancelled waiters are tolerated in the line beyond the number of living ones.
 const SLACK: usize = 8;
 
-/// The room itself.
+/// The room itself, on lines of its own: those who wait write here, and must not disturb those who need not.
+#[repr(align(128))]
 pub(super) struct WaitingRoom {
     inbox: SegQueue<Arc<Waiter>>,
     /// How many calls for a matchmaker are unanswered.
@@ -167,7 +168,8 @@ impl<H: House> RawPool<H> {
         let desk = &mut *desk;
         let expire_to = self.requested_expiry(desk);
         // O4: rides on the call. Taken before the inbox is drained, so that none is missed.
-        let fail_all = room.fail_all.swap(false, Ordering::Relaxed);
+        let fail_all =
+            room.fail_all.load(Ordering::Relaxed) && room.fail_all.swap(false, Ordering::Relaxed);
         let mut ahead = 0;
         while let Some(waiter) = room.inbox.pop() {
             if waiter.terms.ahead {

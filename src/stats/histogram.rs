@@ -44,7 +44,9 @@ impl Recorder {
         // O11: counts.
         self.buckets[bucket(nanos)].fetch_add(1, Ordering::Relaxed);
         // O11
-        self.max.fetch_max(nanos, Ordering::Relaxed);
+        if self.max.load(Ordering::Relaxed) < nanos {
+            self.max.fetch_max(nanos, Ordering::Relaxed); // O11
+        }
     }
 
     pub(crate) fn snapshot(&self) -> Histogram {
