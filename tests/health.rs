@@ -4,11 +4,12 @@ mod common;
 
 use caliburn::health::{
     AgeEviction, ConnectionInfo, EvictionCause, HealthStrategy, Occasions, PeriodicSweep,
-    PingOnBorrow, Suspicion, Verdict,
+    PingOnBorrow, Suspicion, Term, Verdict,
 };
-use caliburn::{Builder, Clock, MockClock, Pool};
+use caliburn::{Builder, Clock, MockClock, Pool, PooledConnection};
 use common::*;
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -317,4 +318,61 @@ fn nimues_own_behaviour_is_one_call() {
     let stats = pool.stats();
     assert_eq!((stats.size, stats.idle), (10, 10), "idle for longer than 300 s");
     assert_settled(&pool, fake.books());
+}
+
+/// Keeps everything for a term, and counts how often it is asked.
+struct Termed(Term, Arc<AtomicUsize>);
+
+impl HealthStrategy for Termed {
+    fn on_borrow(&self, _: &ConnectionInfo) -> Verdict {
+        self.1.fetch_add(1, SeqCst);
+        Verdict::Keep
+    }
+
+    fn term(&self, _: &ConnectionInfo) -> Term {
+        self.0
+    }
+
+    fn occasions(&self) -> Occasions {
+        Occasions::BORROW
+    }
+}
+
+/// How often such a strategy was asked in the course of ten loans, one each second.
+fn asked_in_ten_loans(term: Term) -> usize {
+    let (fake, asked) = (Fake::new(), Arc::new(AtomicUsize::new(0)));
+    let (pool, hand) = by_hand(&fake, 1, |b| b.health(Termed(term, asked.clone())));
+    for _ in 0..10 {
+        drop(pool.get().unwrap());
+        hand.advance(SECOND);
+    }
+    asked.load(SeqCst)
+}
+
+#[test]
+fn a_strategy_is_not_asked_again_before_its_term_is_over() {
+    assert_eq!(asked_in_ten_loans(Term::NONE), 10);
+    assert_eq!(asked_in_ten_loans(Term::UNLIMITED), 1);
+    assert_eq!(asked_in_ten_loans(Term::uses(5)), 2);
+    assert_eq!(asked_in_ten_loans(Term::time(5 * SECOND)), 2);
+    assert_eq!(asked_in_ten_loans(Term::uses(1).min(Term::time(5 * SECOND))), 10);
+}
+
+#[test]
+fn a_term_ends_when_another_connection_is_found_dead_and_when_a_borrower_suspects_it() {
+    let (fake, asked) = (Fake::new(), Arc::new(AtomicUsize::new(0)));
+    let strategy = Termed(Term::UNLIMITED, asked.clone());
+    let (pool, _hand) = by_hand(&fake, 2, |b| b.health(strategy));
+    let (mut first, mut second) = (pool.get().unwrap(), pool.get().unwrap());
+    assert_eq!(asked.load(SeqCst), 2);
+    PooledConnection::suspect(&mut second);
+    drop(second);
+    drop(pool.get().unwrap());
+    assert_eq!(fake.books().pings.load(SeqCst), 1, "it was suspect");
+    drop(pool.get().unwrap());
+    let before = asked.load(SeqCst);
+    first.broken = true;
+    drop(first);
+    drop(pool.get().unwrap());
+    assert_eq!(asked.load(SeqCst), before + 1, "the generation has risen");
 }

@@ -49,3 +49,56 @@ impl Term {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{AgeEviction, PingOnBorrow, Suspicion, Verdict};
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Whatever the connection's age, idle time and uses: a strategy keeps it throughout the term, lent or idle, and
+    /// where the term is exact not for longer.
+    fn stands_by_its_term(strategy: &dyn HealthStrategy) {
+        for (age, idle, uses) in (0..100).map(|n| (n % 10, n / 10, n % 7)) {
+            let info = ConnectionInfo::made_up(SECOND * age)
+                .with_idle(SECOND * idle.min(age))
+                .with_uses(uses.into())
+                .with_jitter(0.5);
+            let term = Term::of(strategy, &info);
+            let mut later = info.clone();
+            for loans in 0..term.uses.min(12) {
+                later.uses = info.uses + loans;
+                for seconds in 0..12 {
+                    let passed = seconds * 1_000_000_000;
+                    later.now.0 = info.now.0 + passed;
+                    if passed < term.time {
+                        assert_eq!(strategy.on_borrow(&later), Verdict::Keep, "{info:?} {later:?}");
+                        assert_eq!(strategy.on_return(&later), Verdict::Keep, "{info:?} {later:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn each_strategy_keeps_a_connection_throughout_its_term() {
+        let aged = AgeEviction::unlimited().max_lifetime(SECOND * 8);
+        stands_by_its_term(&aged);
+        stands_by_its_term(&aged.idle_timeout(SECOND * 3).max_uses(5));
+        stands_by_its_term(&PingOnBorrow::skip_if_used_within(SECOND * 4));
+        stands_by_its_term(&PingOnBorrow::always());
+        stands_by_its_term(&Suspicion);
+        stands_by_its_term(&(PingOnBorrow::default(), aged, Suspicion));
+        stands_by_its_term(&());
+    }
+
+    #[test]
+    fn a_term_is_no_shorter_than_need_be() {
+        let aged = AgeEviction::unlimited().max_lifetime(SECOND * 8).max_uses(5);
+        let info = ConnectionInfo::made_up(SECOND * 3).with_uses(2);
+        assert_eq!(aged.term(&info), Term::time(SECOND * 5).min(Term::uses(3)));
+        let pinged = PingOnBorrow::skip_if_used_within(SECOND * 4);
+        assert_eq!(pinged.term(&info.with_idle(SECOND)), Term::time(SECOND * 3));
+    }
+}

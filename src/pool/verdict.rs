@@ -61,7 +61,13 @@ fn ask<M: Manager>(
         quietly(|| if is_asked { judge(strategy, info, occasion) } else { Verdict::Keep });
     let verdict = verdict.unwrap_or(Verdict::Evict(EvictionCause::Panicked));
     let is_fit = verdict == Verdict::Keep && !entry.ping_due && !raw.is_in_debt();
-    if is_fit && occasion != Occasions::SWEEP {
+    // After a loan only a strategy that is not asked before loans: a term begins with a Keep, not with silence.
+    let is_time = match occasion {
+        Occasions::BORROW => true,
+        Occasions::RETURN => !shared.occasions.intersects(Occasions::BORROW),
+        _ => false,
+    };
+    if is_fit && is_time {
         let term = quietly(|| Term::of(strategy, &entry.info)).unwrap_or(Term::NONE);
         entry.fit = Fit::of(&entry.info, term, ledger.turns(), epoch);
     }

@@ -3,7 +3,9 @@
 use super::{Bell, ForThreads, Get, Lines, Opool, Queue, R2d2, Reusables, Slab, Spins};
 use super::{Stack, Thrifty, TryGet, Yielding};
 use crate::side_by_side::contest::{Entrant, Kind};
+use caliburn::Fairness;
 use caliburn::health::{AgeEviction, PingOnBorrow};
+use std::time::Duration;
 
 /// What is measured about each pool, whatever its type.
 pub trait Arena<'a> {
@@ -49,9 +51,12 @@ pub fn parking<'a, A: Arena<'a>>(arena: &A) -> Vec<Entrant<'a, A::Figure>> {
     ]
 }
 
-/// The same, and one that yields the processor until its turn comes.
+/// The same, caliburn's other fairness, and one that yields the processor until its turn comes.
 pub fn patient<'a, A: Arena<'a>>(arena: &A) -> Vec<Entrant<'a, A::Figure>> {
     let mut entrants = parking(arena);
+    let fairness = Fairness::BoundedBarging(Duration::from_millis(1));
+    let barging = move |size| Get::with(size, |builder| builder.fairness(fairness));
+    entrants.insert(1, arena.admit(Kind::Variant, "caliburn, BoundedBarging(1 ms)", barging));
     let yielding = |size| Yielding(Queue::new(size));
     entrants.push(arena.admit(Kind::Peer, "ArrayQueue, yielding", yielding));
     entrants
