@@ -84,7 +84,7 @@ fn drive_bitmap(capacity: usize, threads: usize, ops: &[(BitOp, u8)]) {
         match op {
             BitOp::Put => {
                 if set.insert(index) {
-                    assert_eq!(bitmap.put(place), is_ringing);
+                    assert_eq!(bitmap.put(index), is_ringing);
                 }
             }
             BitOp::Offer => {
@@ -110,7 +110,7 @@ fn drive_bitmap(capacity: usize, threads: usize, ops: &[(BitOp, u8)]) {
                 Some(index) => assert!(set.remove(&index)),
                 None => assert!(set.is_empty()),
             },
-            BitOp::ClaimAt => assert_eq!(bitmap.claim_at(place), set.remove(&index)),
+            BitOp::ClaimAt => assert_eq!(bitmap.claim_at(index), set.remove(&index)),
             BitOp::HangBell => {
                 bitmap.hang_bell(Gate::Down);
                 bell = Some(Gate::Down);

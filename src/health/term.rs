@@ -52,8 +52,8 @@ impl Term {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{AgeEviction, PingOnBorrow, Suspicion, Verdict};
     use super::*;
+    use crate::health::{AgeEviction, PingOnBorrow, Suspicion, Verdict};
 
     const SECOND: Duration = Duration::from_secs(1);
 

@@ -12,8 +12,9 @@ use crate::sync::{Arc, ArrayQueue, AtomicUsize, Ordering};
 
 /// One piece of work. It owns the slot it is about.
 pub(crate) enum Job<M: Manager> {
-    /// Open a connection. It is counted in `Growth::in_flight`.
-    Open(Vacant<Pooled<M>>, Option<Replaces>, Permit),
+    /// Open a connection. It is counted in `Growth::in_flight`. The rest is boxed, as there are as many places for jobs
+    /// as slots.
+    Open(Vacant<Pooled<M>>, Box<(Option<Replaces>, Permit)>),
     /// Work on an open connection, which is out of service for that time.
     Tend(OutOfService<M>, Task),
 }
@@ -207,7 +208,7 @@ impl<M: Manager> Job<M> {
     /// Has a connection opened in `slot`.
     pub(crate) fn open(slot: Vacant<Pooled<M>>, replaces: Option<Replaces>, permit: Permit) {
         let raw = slot.keep_alive();
-        Self::Open(slot, replaces, permit).enqueue(&raw);
+        Self::Open(slot, Box::new((replaces, permit))).enqueue(&raw);
     }
 
     /// Has the connection closed. Takes no lock, allocates nothing and waits for nobody.

@@ -20,7 +20,8 @@ use std::time::Duration;
 /// One job, whatever comes of it.
 pub(crate) async fn perform<M: Manager>(raw: &Arc<Raw<M>>, job: Job<M>) {
     match job {
-        Job::Open(slot, replaces, permit) => {
+        Job::Open(slot, rest) => {
+            let (replaces, permit) = *rest;
             let slot = InFlight { slot: Some(slot), permit };
             if !open(raw, slot, replaces).await {
                 // Who wants it all the same is heard at the next visit; asking here might never end.

@@ -116,12 +116,16 @@ impl Bitmap {
     /// once, and with one stripe per core two that run have the same home half of the time (measured with 16 threads
     /// on two cores: 3.1 times the floor with two stripes, 1.75 with eight or more).
     pub(crate) fn stripes_for(capacity: usize, parallelism: usize) -> usize {
-        let needed = capacity.div_ceil(SLOT_BITS as usize).next_power_of_two();
         let wanted = (parallelism.max(1) * HOMES).next_power_of_two();
         let useful = (capacity / 4).max(1);
         // The largest power of two that leaves four slots to a stripe.
         let useful = 1 << useful.ilog2();
-        needed.max(wanted.min(useful))
+        Self::stripes_needed(capacity).max(wanted.min(useful))
+    }
+
+    /// How many it must have at least.
+    pub(crate) fn stripes_needed(capacity: usize) -> usize {
+        capacity.div_ceil(SLOT_BITS as usize).next_power_of_two()
     }
 
     /// Where the bit of slot `index` lies: neighbours lie in different stripes, so that low indices
@@ -204,13 +208,15 @@ impl Bitmap {
     }
 
     /// Clears the bit of one particular slot, past the gate.
-    pub(crate) fn claim_at(&self, place: Place) -> bool {
+    pub(crate) fn claim_at(&self, index: u32) -> bool {
+        let place = self.place(index);
         take(self.word(place.stripe as usize), place.bit)
     }
 
     /// Sets the bit of a slot that the caller owns and tells whether the gate is up. Ownership proves
     /// the bit clear, so adding it sets it and returns the gate in one instruction.
-    pub(crate) fn put(&self, place: Place) -> bool {
+    pub(crate) fn put(&self, index: u32) -> bool {
+        let place = self.place(index);
         // O2: as in `offer`.
         let before = self.word(place.stripe as usize).fetch_add(place.mask(), Ordering::Release);
         debug_assert_eq!(before & place.mask(), 0, "a slot was released twice");

@@ -58,12 +58,14 @@ impl<H: House> RawPool<H> {
     pub(crate) fn build(capacity: u32, stripes: usize, context: H::Context) -> Arc<Self> {
         let idle = Bitmap::new(stripes);
         let slots = (0..capacity).map(|index| Slot::new(index, idle.place(index))).collect();
+        // Nobody is in a hurry there.
+        let needed = Bitmap::stripes_needed(capacity as usize);
         let pool = Arc::new(Self {
             idle,
             slots,
             context,
-            vacant: Bitmap::new(stripes),
-            retired: Bitmap::new(stripes),
+            vacant: Bitmap::new(needed),
+            retired: Bitmap::new(needed),
             room: WaitingRoom::new(),
             debt: AtomicI64::new(0),
             epoch: AtomicU64::new(0),
@@ -72,9 +74,7 @@ impl<H: House> RawPool<H> {
             witness: Witness::new(),
         });
         slots::take_counts(&pool);
-        for slot in &pool.slots {
-            pool.vacant.put(slot.place());
-        }
+        (0..capacity).for_each(|index| _ = pool.vacant.put(index));
         pool
     }
 
@@ -108,8 +108,7 @@ impl<H: House> RawPool<H> {
 
     /// Takes one particular slot if it is idle, past those who wait: for maintenance.
     pub(crate) fn claim_idle_at(&self, index: u32) -> Option<Occupied<H>> {
-        let slot = &self.slots[index as usize];
-        self.idle.claim_at(slot.place()).then(|| Occupied::adopt(self, index))
+        self.idle.claim_at(index).then(|| Occupied::adopt(self, index))
     }
 
     /// Takes a vacant slot to open a connection in; slots that are to retire are retired on the way.
@@ -118,9 +117,9 @@ impl<H: House> RawPool<H> {
             return None;
         }
         loop {
-            // Round the stripes, so that each thread finds connections at home.
-            let stripe = self.vacant.count();
-            let slot = Vacant::adopt(self, self.vacant.claim_past_gate(stripe)?);
+            // The lowest first: neighbours lie in different stripes of idle slots, so that each thread finds
+            // connections at home.
+            let slot = Vacant::adopt(self, self.vacant.claim_past_gate(0)?);
             if !self.take_debt() {
                 return Some(slot);
             }
@@ -202,7 +201,7 @@ impl<H: House> RawPool<H> {
                 let Some(index) = self.vacant.claim_past_gate(0) else {
                     return self.return_debt();
                 };
-                self.retired.put(self.slots[index as usize].place());
+                self.retired.put(index);
             } else if debt < 0 {
                 let Some(index) = self.retired.claim_past_gate(0) else {
                     return;

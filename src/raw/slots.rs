@@ -25,7 +25,6 @@ use std::ptr::NonNull;
 pub(super) struct Slot<H: House> {
     /// Of its bit.
     mask: u64,
-    place: Place,
     index: u32,
     ledger: H::Ledger,
     value: UnsafeCell<Option<H::Value>>,
@@ -46,7 +45,6 @@ impl<H: House> Slot<H> {
     pub(super) fn new(index: u32, place: Place) -> Self {
         Self {
             mask: place.mask(),
-            place,
             index,
             ledger: H::Ledger::default(),
             value: UnsafeCell::new(None),
@@ -57,10 +55,6 @@ impl<H: House> Slot<H> {
 
     pub(super) fn ledger(&self) -> &H::Ledger {
         &self.ledger
-    }
-
-    pub(super) fn place(&self) -> Place {
-        self.place
     }
 }
 
@@ -99,7 +93,7 @@ impl<H: House> Key<H> {
 
     fn of(pool: &RawPool<H>, index: u32) -> Self {
         let slot = &pool.slots[index as usize];
-        Self::new(slot, pool.idle.word_of(slot.place))
+        Self::new(slot, pool.idle.word_of(pool.idle.place(index)))
     }
 
     /// The pool, for as long as the token lives.
@@ -288,7 +282,7 @@ impl<H: House> Occupied<H> {
     /// Sets the idle bit and leaves it to the caller to look after those who wait: for the matchmaker.
     pub(super) fn put_quietly(self) {
         let key = ManuallyDrop::new(self).key;
-        let _gate = key.pool().idle.put(key.slot().place);
+        let _bell = key.pool().idle.put(key.slot().index);
     }
 }
 
@@ -338,7 +332,7 @@ impl<H: House> Drop for Occupied<H> {
         }
         // Somebody waits, or the pool is closed, or the word is busy.
         let pool = self.key.keep_alive();
-        if pool.idle.put(self.key.slot().place) {
+        if pool.idle.put(self.key.slot().index) {
             pool.dispatch();
         }
     }
@@ -379,7 +373,7 @@ impl<H: House> Vacant<H> {
     pub(crate) fn retire(self) {
         let key = ManuallyDrop::new(self).key;
         let pool = key.keep_alive();
-        pool.retired.put(key.slot().place);
+        pool.retired.put(key.slot().index);
         pool.settle_debt();
         pool.dispatch();
     }
@@ -392,7 +386,7 @@ impl<H: House> Vacant<H> {
     /// Sets the vacant bit and nothing else: for those who dispatch themselves.
     pub(super) fn put_quietly(self) {
         let key = ManuallyDrop::new(self).key;
-        key.pool().vacant.put(key.slot().place);
+        key.pool().vacant.put(key.slot().index);
     }
 
     /// Ends the slot for good and gives up its count on the pool.
@@ -404,7 +398,7 @@ impl<H: House> Vacant<H> {
 impl<H: House> Drop for Vacant<H> {
     fn drop(&mut self) {
         let pool = self.key.keep_alive();
-        pool.vacant.put(self.key.slot().place);
+        pool.vacant.put(self.key.slot().index);
         // Unconditional, as nobody looks for a gate here: the dispatch counter orders this bit against
         // a close that looks for it (README, "close").
         pool.dispatch();
