@@ -4,7 +4,7 @@ use super::info::nanos;
 use super::{ConnectionInfo, HealthStrategy, Occasions};
 use std::time::Duration;
 
-/// For how long a strategy is sure to [`Keep`](Verdict::Keep) a connection that is merely lent and returned.
+/// For how long a strategy is sure to [`Keep`](super::Verdict::Keep) a connection that is merely lent and returned.
 ///
 /// Until then the strategy is not asked on borrow and on return, which makes a checkout about as cheap as
 /// without a strategy. A term ends early if the pool's [generation](ConnectionInfo::pool_generation) rises, and
