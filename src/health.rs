@@ -210,7 +210,7 @@ pub trait HealthStrategy: Send + Sync + 'static {
         None
     }
 
-    /// When to ask at all: occasions not named here cost nothing. Read once, at construction.
+    /// When to ask at all: occasions not named here cost nothing. Always the same.
     fn occasions(&self) -> Occasions {
         Occasions::ALL
     }

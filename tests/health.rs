@@ -376,3 +376,18 @@ fn a_term_ends_when_another_connection_is_found_dead_and_when_a_borrower_suspect
     drop(pool.get().unwrap());
     assert_eq!(asked.load(SeqCst), before + 1, "the generation has risen");
 }
+
+#[test]
+fn a_connection_lent_while_another_was_found_dead_is_suspect_when_it_comes_back() {
+    let fake = Fake::new();
+    let (pool, _hand) = by_hand(&fake, 2, |b| b.health((Suspicion, AgeEviction::default())));
+    drop((pool.get().unwrap(), pool.get().unwrap()));
+    let (mut dead, other) = (pool.get().unwrap(), pool.get().unwrap());
+    dead.broken = true;
+    drop(dead);
+    drop(other);
+    drop(pool.get().unwrap());
+    assert_eq!(fake.books().pings.load(SeqCst), 1);
+    drop(pool.get().unwrap());
+    assert_eq!(fake.books().pings.load(SeqCst), 1, "it has answered");
+}

@@ -121,8 +121,8 @@ impl HealthStrategy for Suspicion {
     }
 
     /// A rise of the generation ends all terms.
-    fn term(&self, _: &ConnectionInfo) -> Term {
-        Term::UNLIMITED
+    fn term(&self, info: &ConnectionInfo) -> Term {
+        if self.on_borrow(info) == Verdict::Keep { Term::UNLIMITED } else { Term::NONE }
     }
 
     fn occasions(&self) -> Occasions {

@@ -7,8 +7,8 @@ use std::time::Duration;
 /// For how long a strategy is sure to [`Keep`](super::Verdict::Keep) a connection that is merely lent and returned.
 ///
 /// Until then the strategy is not asked on borrow and on return, which makes a checkout about as cheap as
-/// without a strategy. A term ends early if the pool's [generation](ConnectionInfo::pool_generation) rises, and
-/// when the connection has been pinged or its borrower suspects it.
+/// without a strategy. A term ends early if the pool's [generation](ConnectionInfo::pool_generation) rises or its
+/// settings are changed, and when the connection has been pinged or its borrower suspects it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Term {
     /// In nanoseconds.
@@ -60,10 +60,11 @@ mod tests {
     /// Whatever the connection's age, idle time and uses: a strategy keeps it throughout the term, lent or idle, and
     /// where the term is exact not for longer.
     fn stands_by_its_term(strategy: &dyn HealthStrategy) {
-        for (age, idle, uses) in (0..100).map(|n| (n % 10, n / 10, n % 7)) {
+        for (age, idle, uses) in (0..200).map(|n| (n % 10, n / 10 % 10, n % 7)) {
             let info = ConnectionInfo::made_up(SECOND * age)
                 .with_idle(SECOND * idle.min(age))
                 .with_uses(uses.into())
+                .with_lag(u64::from(uses == 6))
                 .with_jitter(0.5);
             let term = Term::of(strategy, &info);
             let mut later = info.clone();

@@ -78,7 +78,8 @@ impl<M: Manager> Pool<M> {
     /// Borrows a connection, blocking the thread for at most
     /// [`Settings::connection_timeout`](Settings::connection_timeout).
     ///
-    /// Those who wait, threads and tasks alike, are served in the order in which they came. If the
+    /// Those who wait, threads and tasks alike, are served in the order in which they came, unless
+    /// [`Fairness`](crate::Fairness) is chosen otherwise. If the
     /// strategy wants the connection pinged first and the driver is a blocking one, that happens on this
     /// thread, unless [`ping_on`](Settings::ping_on) says otherwise or less time is left than a ping may take:
     /// then on a connector's.
@@ -215,9 +216,10 @@ impl<M: Manager> Pool<M> {
         Slow { raw: &self.raw, face, borrower, begun, deadline: begun + timeout, rules, phase }
     }
 
-    /// Borrows an idle connection, if there is one and nobody waits for it.
+    /// Borrows an idle connection, if there is one and nobody waits for it (or who does allows it: see
+    /// [`Fairness`](crate::Fairness)).
     ///
-    /// Wait-free: at most `capacity` atomic read-modify-writes; no allocation, no lock, and no system call
+    /// Wait-free: at most `capacity` + 1 atomic read-modify-writes; no allocation, no lock, and no system call
     /// unless the strategy wants something done. It asks the strategy but never pings: a connection that
     /// must be pinged is not lent but given to a connector, and a later attempt may have it.
     ///

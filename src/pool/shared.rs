@@ -265,11 +265,10 @@ impl<M: Manager> Shared<M> {
 pub(crate) fn suspect_generation<M: Manager>(raw: &Raw<M>, generation: u64) {
     let newest = &raw.context().generation;
     // O11: the epoch makes it seen.
-    let step =
+    let _ =
         newest.compare_exchange(generation, generation + 1, Ordering::Relaxed, Ordering::Relaxed);
-    if step.is_ok() {
-        raw.advance_epoch();
-    }
+    // Also if another was faster, who may not have come so far yet.
+    raw.advance_epoch();
 }
 
 /// A snapshot. See [`Stats`] for what may disagree.

@@ -61,9 +61,9 @@ fn ask<M: Manager>(
         quietly(|| if is_asked { judge(strategy, info, occasion) } else { Verdict::Keep });
     let verdict = verdict.unwrap_or(Verdict::Evict(EvictionCause::Panicked));
     let is_fit = verdict == Verdict::Keep && !entry.ping_due && !raw.is_in_debt();
-    // After a loan only a strategy that is not asked before loans: a term begins with a Keep, not with silence.
+    // A term begins with a Keep, not with silence: before a loan if the strategy is asked then, else after one.
     let is_time = match occasion {
-        Occasions::BORROW => true,
+        Occasions::BORROW => is_asked || !shared.occasions.intersects(Occasions::RETURN),
         Occasions::RETURN => !shared.occasions.intersects(Occasions::BORROW),
         _ => false,
     };

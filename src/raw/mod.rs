@@ -117,9 +117,9 @@ impl<H: House> RawPool<H> {
             return None;
         }
         loop {
-            // The lowest first: neighbours lie in different stripes of idle slots, so that each thread finds
-            // connections at home.
-            let slot = Vacant::adopt(self, self.vacant.claim_past_gate(0)?);
+            // Round the words, the lowest bit of each: so the next one lies in another stripe of idle slots, and each
+            // thread finds connections at home.
+            let slot = Vacant::adopt(self, self.vacant.claim_past_gate(self.vacant.count())?);
             if !self.take_debt() {
                 return Some(slot);
             }

@@ -97,13 +97,15 @@ impl<H: House> RawPool<H> {
         max_waiters: usize,
     ) -> Result<Ticket<'_, H>, TooMany> {
         let room = &self.room;
+        // Foreign code: before anything is counted.
+        let waker = waker.clone();
         // O11: a limit on a gauge; each newcomer counts itself first, so no two pass for one place.
         let before = room.live.fetch_add(1, Ordering::Relaxed);
         if before >= max_waiters && !terms.ahead {
             room.left();
             return Err(TooMany);
         }
-        let waiter = Waiter::new(waker.clone(), terms);
+        let waiter = Waiter::new(waker, terms);
         let ticket = Ticket::in_line(self, Arc::clone(&waiter));
         room.inbox.push(waiter);
         if terms.deadline != NEVER {

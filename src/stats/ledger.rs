@@ -22,10 +22,10 @@ impl Ledger {
     /// The caller has just got the slot, which has made so many turns before.
     #[inline(always)]
     pub(crate) fn lend(&self, turns: u64, borrower: &'static Location<'static>, now: Tick) {
-        // O11: for reports, and for the owner, who alone writes.
-        self.turns.store(turns + 1, Ordering::Relaxed);
         self.borrower.set(borrower);
         self.note(now);
+        // O11: for reports, and for the owner, who alone writes. Last, as it says that the others are true.
+        self.turns.store(turns + 1, Ordering::Relaxed);
     }
 
     /// The caller is about to give the slot away, which makes so many turns.

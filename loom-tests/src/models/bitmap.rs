@@ -68,3 +68,18 @@ fn a_sweep_and_a_claim_never_hold_one_slot_together() {
         bury(pool);
     });
 }
+
+/// Not a race: where connections come to lie.
+#[test]
+fn few_connections_of_many_slots_lie_in_different_stripes() {
+    model(|| {
+        // Of two bits each.
+        let pool = pool(8, 4);
+        let held: Vec<_> = (0..4).map(|_| pool.claim().unwrap()).collect();
+        let stripes: std::collections::BTreeSet<u32> =
+            held.iter().map(|slot| slot.index() % 4).collect();
+        assert_eq!(stripes.len(), 4);
+        drop(held);
+        bury(pool);
+    });
+}

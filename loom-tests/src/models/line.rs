@@ -252,6 +252,21 @@ fn two_who_let_newcomers_pass_are_both_served() {
 }
 
 #[test]
+fn two_connections_that_come_back_serve_two_who_let_newcomers_pass() {
+    model(|| {
+        let pool = pool(2, 2);
+        let (a, b) = (claim(&pool).unwrap(), claim(&pool).unwrap());
+        let theirs = Arc::clone(&pool);
+        let waiter = thread::spawn(move || touch(&granted(wait_on(&theirs, PATIENT))));
+        drop(b);
+        drop(a);
+        touch(&granted(wait_on(&pool, PATIENT)));
+        waiter.join().unwrap();
+        bury(pool);
+    });
+}
+
+#[test]
 fn one_who_is_nudged_and_leaves_passes_it_on() {
     model(|| {
         let pool = pool(1, 1);

@@ -53,3 +53,21 @@ fn two_limits_set_at_once_end_as_their_sum() {
         bury(pool);
     });
 }
+
+/// So whoever looks at the epoch first, and at the debt then, need not look again in the same epoch.
+#[test]
+fn a_debt_that_was_not_seen_is_followed_by_another_epoch() {
+    model(|| {
+        let pool = pool(1, 1);
+        let slot = claim(&pool).unwrap();
+        let theirs = Arc::clone(&pool);
+        let limit = thread::spawn(move || theirs.adjust(1));
+        let epoch = pool.epoch();
+        let is_in_debt = pool.is_in_debt();
+        limit.join().unwrap();
+        assert!(is_in_debt || pool.epoch() != epoch || !pool.is_in_debt());
+        drop(slot);
+        pool.adjust(-1);
+        bury(pool);
+    });
+}
