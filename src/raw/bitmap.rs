@@ -265,3 +265,24 @@ impl Bitmap {
             .sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_word_has_its_lines_for_itself() {
+        assert_eq!((align_of::<Stripe>(), size_of::<Stripe>()), (128, 128));
+    }
+
+    #[test]
+    fn there_are_homes_for_more_threads_than_run_but_no_more_than_a_quarter_of_the_slots() {
+        if SLOT_BITS < 61 {
+            // Words are shorter in models.
+            return;
+        }
+        let stripes = |capacity, parallelism| Bitmap::stripes_for(capacity, parallelism);
+        assert_eq!([stripes(1, 2), stripes(16, 2), stripes(64, 2), stripes(64, 16)], [1, 4, 8, 16]);
+        assert_eq!(stripes(4_096, 2), Bitmap::stripes_needed(4_096));
+    }
+}

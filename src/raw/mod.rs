@@ -290,3 +290,40 @@ impl<H: House> fmt::Debug for RawPool<H> {
         f.debug_struct("RawPool").field("gauges", &self.gauges()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::mem::offset_of;
+
+    struct Bare;
+
+    impl House for Bare {
+        type Value = u64;
+        type Ledger = u64;
+        type Context = ();
+
+        fn homeless(slot: Occupied<Self>) {
+            drop(slot.vacate());
+        }
+
+        fn come_home(slot: Occupied<Self>) {
+            drop(slot);
+        }
+
+        fn moment((): &()) -> u64 {
+            0
+        }
+
+        fn deserted((): &()) {}
+    }
+
+    /// Those who wait write to the room all the time; nobody else must have its lines.
+    #[test]
+    fn slots_and_the_waiting_room_share_no_line_with_anything() {
+        const LINES: usize = 128;
+        assert_eq!((align_of::<Slot<Bare>>(), size_of::<Slot<Bare>>() % LINES), (LINES, 0));
+        assert_eq!(offset_of!(RawPool<Bare>, room) % LINES, 0);
+        assert_eq!(size_of::<WaitingRoom>() % LINES, 0);
+    }
+}
