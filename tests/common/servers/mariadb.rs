@@ -45,6 +45,8 @@ impl MariaDb {
         let mut arguments = vec![
             "--no-defaults".into(),
             format!("--datadir={}", self.path("data").display()),
+            // A server that starts clears away the temporary tables that it finds, and `/tmp` has those of others.
+            format!("--tmpdir={}", self.path("").display()),
             format!("--socket={}", text(&self.socket())),
             format!("--pid-file={}", self.path("pid").display()),
             format!("--port={}", self.port),
@@ -120,7 +122,9 @@ fn user() -> Option<&'static str> {
 /// Fresh data.
 fn make(data: &Path) {
     let data_option = format!("--datadir={}", text(data));
-    let mut arguments = vec!["--no-defaults", &data_option, LOG_SIZE, "--skip-test-db"];
+    // As in `restart`.
+    let apart = format!("--tmpdir={}", text(data.parent().expect("a directory")));
+    let mut arguments = vec!["--no-defaults", &data_option, &apart, LOG_SIZE, "--skip-test-db"];
     arguments.push("--auth-root-authentication-method=normal");
     arguments.extend(user());
     run(false, "mariadb-install-db", &arguments);

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -56,7 +57,9 @@ pub fn run(as_nobody: bool, program: &str, arguments: &[&str]) {
 /// What takes seconds to make is made once, by a server's own tool, and then copied: into the
 /// build's directory, as `name`. `make` is told where.
 pub fn template(name: &str, make: impl FnOnce(&Path)) -> PathBuf {
+    static MAKING: Mutex<()> = Mutex::new(());
     let home = option_env!("CARGO_TARGET_TMPDIR").map_or_else(std::env::temp_dir, PathBuf::from);
+    let _alone = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
     let ready = home.join(name);
     if !ready.exists() {
         // Where an account without rights may go, too.
