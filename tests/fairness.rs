@@ -2,7 +2,7 @@
 
 mod common;
 
-use caliburn::{Builder, Clock, Fairness, GetError, MockClock, Pool, TryGetError};
+use caliburn::{Fairness, GetError, MockClock, Pool, TryGetError};
 use common::*;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -10,19 +10,8 @@ use std::time::{Duration, Instant};
 
 const MS: Duration = Duration::from_millis(1);
 
-/// A pool without a background, under a mocked clock.
-fn by_hand(
-    fake: &Fake,
-    size: usize,
-    more: impl FnOnce(Builder<Fake>) -> Builder<Fake>,
-) -> (Pool<Fake>, MockClock) {
-    let (clock, hand) = Clock::mock();
-    let builder = Pool::builder(fake.clone()).max_size(size).min_size(size).clock(clock).by_hand();
-    (more(builder).wait_ready(PLENTY).build().unwrap(), hand)
-}
-
 fn barging(fake: &Fake, size: usize) -> (Pool<Fake>, MockClock) {
-    by_hand(fake, size, |b| b.fairness(Fairness::BoundedBarging(MS)))
+    full_by_hand(fake, size, |b| b.fairness(Fairness::BoundedBarging(MS)))
 }
 
 #[test]
@@ -44,7 +33,7 @@ fn a_newcomer_may_be_faster_until_the_oldest_has_waited_for_so_long() {
 #[test]
 fn strict_fairness_is_the_default_and_lets_no_newcomer_pass() {
     let fake = Fake::new();
-    let (pool, _hand) = by_hand(&fake, 1, |b| b);
+    let (pool, _hand) = full_by_hand(&fake, 1, |b| b);
     let held = pool.try_get().unwrap();
     let mut oldest = pin!(pool.get_async());
     assert!(poll_once(&mut oldest).is_pending());

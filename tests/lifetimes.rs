@@ -4,8 +4,7 @@ mod common;
 
 use caliburn::health::{AgeEviction, EvictionCause, PeriodicSweep, PingOnBorrow};
 use caliburn::{
-    AsyncManager, BlockingManager, Builder, Clock, Deadline, Manager, MockClock, Pool,
-    PooledConnection,
+    AsyncManager, BlockingManager, Builder, Deadline, Manager, MockClock, Pool, PooledConnection,
 };
 use common::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,9 +26,8 @@ fn by_hand(
     size: usize,
     more: impl FnOnce(Builder<Fake>) -> Builder<Fake>,
 ) -> (Pool<Fake>, MockClock) {
-    let (clock, hand) = Clock::mock();
-    let builder = Pool::builder(fake.clone()).max_size(size).clock(clock).by_hand();
-    (more(builder).wait_ready(PLENTY).build().unwrap(), hand)
+    let (builder, hand) = common::by_hand(fake);
+    (more(builder.max_size(size)).build().unwrap(), hand)
 }
 
 /// Whatever is idle, all at once.

@@ -22,12 +22,6 @@ use std::time::Duration;
 const SECOND: Duration = Duration::from_secs(1);
 const MOMENT: Duration = Duration::from_millis(1);
 
-/// A pool that does nothing by itself, and its clock.
-fn by_hand(fake: &Fake) -> (Builder<Fake>, MockClock) {
-    let (clock, hand) = Clock::mock();
-    (Pool::builder(fake.clone()).by_hand().clock(clock).wait_ready(PLENTY), hand)
-}
-
 /// Size, used and free, as Nimue counts them.
 fn counts<M: Manager>(pool: &Pool<M>) -> (usize, usize, usize) {
     let stats = pool.stats();

@@ -1,7 +1,9 @@
 //! A manager of fake connections that keeps its own books, for both kinds.
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
-use caliburn::{AsyncManager, BlockingManager, Deadline, ErrorClass, Manager};
+use caliburn::{
+    AsyncManager, BlockingManager, Builder, Clock, Deadline, ErrorClass, Manager, MockClock, Pool,
+};
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
@@ -358,6 +360,23 @@ pub async fn yield_once() {
         Poll::Pending
     })
     .await;
+}
+
+/// A pool to be, without a background, under a mocked clock.
+pub fn by_hand(fake: &Fake) -> (Builder<Fake>, MockClock) {
+    let (clock, hand) = Clock::mock();
+    (Pool::builder(fake.clone()).by_hand().clock(clock).wait_ready(PLENTY), hand)
+}
+
+/// The same, built, with all its connections open, and none closed for lying idle.
+pub fn full_by_hand(
+    fake: &Fake,
+    size: usize,
+    more: impl FnOnce(Builder<Fake>) -> Builder<Fake>,
+) -> (Pool<Fake>, MockClock) {
+    let (builder, hand) = by_hand(fake);
+    let builder = builder.max_size(size).min_size(size).idle_timeout(None);
+    (more(builder).build().unwrap(), hand)
 }
 
 /// Polls once with a waker that does nothing.

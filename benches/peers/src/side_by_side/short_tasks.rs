@@ -53,6 +53,26 @@ async fn owner(until: Instant) -> Vec<Duration> {
     }
 }
 
+/// What so many tasks, which end after that `time`, came to, and how long it took: on the clock, and of CPU time.
+fn run<F, T>(
+    runtime: &Runtime,
+    tasks: usize,
+    time: Duration,
+    task: impl Fn(Instant) -> F,
+) -> (Vec<T>, Duration, Duration)
+where
+    F: Future<Output = T> + Send + 'static,
+    T: Send + 'static,
+{
+    let (begun, cpu) = (Instant::now(), ProcessTime::now());
+    let mut all = JoinSet::new();
+    for _ in 0..tasks {
+        all.spawn_on(task(begun + time), runtime.handle());
+    }
+    let outputs = runtime.block_on(all.join_all());
+    (outputs, begun.elapsed(), cpu.elapsed())
+}
+
 fn slice<F>(
     runtime: &Runtime,
     tasks: usize,
@@ -62,13 +82,8 @@ fn slice<F>(
 where
     F: Future<Output = Vec<Duration>> + Send + 'static,
 {
-    let (begun, cpu) = (Instant::now(), ProcessTime::now());
-    let mut all = JoinSet::new();
-    for _ in 0..tasks {
-        all.spawn_on(task(begun + time), runtime.handle());
-    }
-    let waits = runtime.block_on(all.join_all());
-    Shortage::of(waits, begun.elapsed(), cpu.elapsed())
+    let (waits, took, cpu) = run(runtime, tasks, time, task);
+    Shortage::of(waits, took, cpu)
 }
 
 struct Shortages<'a> {
@@ -134,13 +149,8 @@ fn cpu<F>(runtime: &Runtime, time: Duration, task: impl Fn(Instant) -> F) -> f64
 where
     F: Future<Output = u64> + Send + 'static,
 {
-    let (begun, cpu) = (Instant::now(), ProcessTime::now());
-    let mut all = JoinSet::new();
-    for _ in 0..TASKS {
-        all.spawn_on(task(begun + time), runtime.handle());
-    }
-    let done: u64 = runtime.block_on(all.join_all()).iter().sum();
-    cpu.elapsed().as_secs_f64() * 1e6 / done as f64
+    let (done, _, cpu) = run(runtime, TASKS, time, task);
+    cpu.as_secs_f64() * 1e6 / done.iter().sum::<u64>() as f64
 }
 
 struct Churn<'a> {
