@@ -6,15 +6,15 @@
 //! and how many connections were opened for it, those included that were ready only afterwards. Threads and tasks
 //! in turn, with a new pool for each run, beside the ideal: five threads that share out the work with no pool.
 
-mod scene;
+mod harness;
 
 use caliburn::Pool;
-use scene::figures::{Spread, conditions};
-use scene::length::Length;
-use scene::objects::Objects;
-use scene::pause::pause;
-use scene::table::Table;
-use scene::turns::runtime;
+use harness::figures::{Spread, conditions};
+use harness::length::Length;
+use harness::objects::Objects;
+use harness::pause::pause;
+use harness::table::Table;
+use harness::turns::runtime;
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};

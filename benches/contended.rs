@@ -11,14 +11,14 @@
 //! that a line takes to cross is printed with each group. Compare only figures with the same distance.
 #![allow(missing_docs)]
 
-mod scene;
+mod harness;
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, criterion_group, criterion_main};
-use scene::figures::cores;
-use scene::floor::own_trip;
-use scene::length::Length;
-use scene::objects::{borrow, pool};
-use scene::side_by_side::{cpu_time, quality};
+use harness::figures::cores;
+use harness::floor::own_trip;
+use harness::length::Length;
+use harness::objects::{borrow, pool};
+use harness::side_by_side::{cpu_time, quality};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;

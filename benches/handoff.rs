@@ -11,14 +11,14 @@
 //! Then one connection is handed to a thread that has been parked for 40 µs, beside a bare `unpark` of such
 //! a thread: from before the guard's drop until the other has the connection.
 
+mod harness;
 #[path = "handoff/parked.rs"]
 mod parked;
-mod scene;
 #[path = "handoff/shortage.rs"]
 mod shortage;
 
-use scene::figures::conditions;
-use scene::length::Length;
+use harness::figures::conditions;
+use harness::length::Length;
 
 fn main() {
     let Some(length) = Length::asked() else { return };

@@ -8,28 +8,28 @@
 
 #[path = "memory/counting.rs"]
 mod counting;
+mod harness;
 #[path = "memory/idleness.rs"]
 mod idleness;
-mod scene;
 
 use caliburn::health::{AgeEviction, PingOnBorrow};
 use caliburn::{HealthStrategy, Pool};
 use counting::measure;
-use scene::figures::conditions;
-use scene::length::Length;
-use scene::objects::{Object, Objects};
-use scene::table::{Table, verdict};
+use harness::figures::conditions;
+use harness::length::Length;
+use harness::objects::{Object, Objects};
+use harness::table::{Table, verdict};
 use std::pin::pin;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 /// Worked by hand, so that only this thread allocates.
-fn by_hand(size: usize, strategy: impl HealthStrategy) -> Pool<Objects> {
+fn manual_maintenance(size: usize, strategy: impl HealthStrategy) -> Pool<Objects> {
     Pool::builder(Objects::default())
         .max_size(size)
         .min_size(size)
         .health(strategy)
-        .by_hand()
+        .manual_maintenance()
         .wait_ready(Duration::from_secs(10))
         .build()
         .expect("objects always connect")
@@ -38,7 +38,7 @@ fn by_hand(size: usize, strategy: impl HealthStrategy) -> Pool<Objects> {
 /// The bytes of a pool beside its objects.
 fn bytes(size: usize) -> i64 {
     let mut kept = None;
-    let measured = measure(|| kept = Some(by_hand(size, ())));
+    let measured = measure(|| kept = Some(manual_maintenance(size, ())));
     drop(kept);
     measured.bytes - (size * size_of::<Object>()) as i64
 }
@@ -57,8 +57,8 @@ fn sizes(table: &mut Table) {
 }
 
 fn checkouts(table: &mut Table) {
-    let bare = by_hand(16, ());
-    let judged = by_hand(16, (PingOnBorrow::default(), AgeEviction::default()));
+    let bare = manual_maintenance(16, ());
+    let judged = manual_maintenance(16, (PingOnBorrow::default(), AgeEviction::default()));
     for (pool, name) in [(bare, "no strategy"), (judged, "(PingOnBorrow, AgeEviction)")] {
         let mut row = |face: &str, trip: &dyn Fn()| {
             const TRIPS: u64 = 10_000;
@@ -79,7 +79,7 @@ fn checkouts(table: &mut Table) {
 
 fn waits(table: &mut Table) {
     const WAITS: usize = 10_000;
-    let pool = by_hand(1, ());
+    let pool = manual_maintenance(1, ());
     let held = pool.get().expect("idle");
     let mut gets: Vec<_> = (0..WAITS).map(|_| Box::pin(pool.get_async())).collect();
     let waiting = measure(|| {

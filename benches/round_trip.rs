@@ -6,15 +6,15 @@
 //! Nanoseconds differ between machines and days; for figures that can be compared see the bench `ratios`.
 #![allow(missing_docs)]
 
-mod scene;
+mod harness;
 
 use caliburn::HealthStrategy;
-use caliburn::health::{AgeEviction, PeriodicSweep, PingOnBorrow, Suspicion};
+use caliburn::health::{AgeEviction, PeriodicSweep, PingAfterFailure, PingOnBorrow};
 use criterion::{
     BenchmarkGroup, Criterion, criterion_group, criterion_main, measurement::WallTime,
 };
-use scene::floor::own_trip;
-use scene::objects::{borrow, pool};
+use harness::floor::own_trip;
+use harness::objects::{borrow, pool};
 use std::pin::pin;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
@@ -49,13 +49,13 @@ fn strategies(c: &mut Criterion) {
     let mut group = c.benchmark_group("round trip of get, by strategy");
     judged(&mut group, "none", ());
     judged(&mut group, "PeriodicSweep", PeriodicSweep::default());
-    judged(&mut group, "Suspicion", Suspicion);
+    judged(&mut group, "PingAfterFailure", PingAfterFailure);
     judged(&mut group, "PingOnBorrow", PingOnBorrow::default());
     judged(&mut group, "AgeEviction", AgeEviction::default());
     let both = (PingOnBorrow::default(), AgeEviction::default());
     judged(&mut group, "PingOnBorrow, AgeEviction", both);
-    let many = (Suspicion, PeriodicSweep::default(), AgeEviction::default());
-    judged(&mut group, "Suspicion, PeriodicSweep, AgeEviction", many);
+    let many = (PingAfterFailure, PeriodicSweep::default(), AgeEviction::default());
+    judged(&mut group, "PingAfterFailure, PeriodicSweep, AgeEviction", many);
 }
 
 fn judged(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, strategy: impl HealthStrategy) {

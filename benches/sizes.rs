@@ -7,25 +7,25 @@
 //! find that none of 4,096 is.
 #![allow(missing_docs)]
 
-mod scene;
+mod harness;
 
 use caliburn::{Pool, PooledConnection};
 use criterion::{BenchmarkId, Criterion, criterion_group};
-use scene::figures::{Spread, conditions, cost};
-use scene::length::Length;
-use scene::objects::{Objects, pool};
-use scene::table::{Table, verdict};
+use harness::figures::{Spread, conditions, cost};
+use harness::length::Length;
+use harness::objects::{Objects, pool};
+use harness::table::{Table, verdict};
 use std::time::Duration;
 
 const SIZES: [usize; 4] = [8, 64, 512, 4096];
 
 /// A pool of which so many connections are idle, and the others lent.
-struct Scene {
+struct Harness {
     pool: Pool<Objects>,
     _lent: Vec<PooledConnection<Objects>>,
 }
 
-impl Scene {
+impl Harness {
     fn new(size: usize, idle: usize) -> Self {
         let pool = pool(size, ());
         let lent = (idle..size).map(|_| pool.get().expect("idle")).collect();
@@ -47,21 +47,21 @@ fn sizes(c: &mut Criterion) {
     for (kind, idle) in KINDS {
         let mut group = c.benchmark_group(format!("slots, {kind}"));
         for size in SIZES {
-            let scene = Scene::new(size, idle(size));
+            let harness = Harness::new(size, idle(size));
             let id = BenchmarkId::from_parameter(size);
-            group.bench_with_input(id, &scene, |b, scene| b.iter(|| scene.attempt()));
+            group.bench_with_input(id, &harness, |b, harness| b.iter(|| harness.attempt()));
         }
     }
 }
 
 fn in_turn(length: Length) {
     let rounds = length.pick(101, 5);
-    let scenes = SIZES.map(|size| Scene::new(size, size));
-    let exhausted = Scene::new(4096, 0);
+    let harnesses = SIZES.map(|size| Harness::new(size, size));
+    let exhausted = Harness::new(4096, 0);
     let mut ratios = SIZES.map(|_| Vec::new());
     let mut scans = Vec::new();
     for _ in 0..rounds {
-        let costs = scenes.each_ref().map(|scene| cost(20_000, || assert!(scene.attempt())));
+        let costs = harnesses.each_ref().map(|harness| cost(20_000, || assert!(harness.attempt())));
         ratios.iter_mut().zip(costs).for_each(|(ratios, nanos)| ratios.push(nanos / costs[0]));
         scans.push(cost(5_000, || assert!(!exhausted.attempt())));
     }

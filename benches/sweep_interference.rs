@@ -9,16 +9,16 @@
 //! they waited for a server's answer. Asked for: p99 raised by 10 % at most. Mind the clock: where it goes by steps of
 //! 10 ns, as on many AMD processors, a p99 of 40 ns cannot rise by less than a quarter.
 
-mod scene;
+mod harness;
 
 use caliburn::Pool;
 use caliburn::health::PeriodicSweep;
-use scene::figures::{Spread, conditions, cores, work};
-use scene::histogram::Histogram;
-use scene::length::Length;
-use scene::objects::Objects;
-use scene::table::{Table, verdict};
-use scene::turns::on_threads;
+use harness::figures::{Spread, conditions, cores, work};
+use harness::histogram::Histogram;
+use harness::length::Length;
+use harness::objects::Objects;
+use harness::table::{Table, verdict};
+use harness::turns::on_threads;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -61,7 +61,7 @@ fn borrow(
 }
 
 fn set_interval(pool: &Pool<Objects>, interval: Duration) {
-    pool.set_sweep_interval(Some(interval)).expect("it is not zero");
+    pool.change(|settings| settings.sweep_interval = Some(interval)).expect("it is not zero");
     // Until the pass is over, or until the first is well under way.
     thread::sleep(Duration::from_millis(20));
 }

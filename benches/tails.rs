@@ -5,12 +5,12 @@
 //! anybody else. Then 64 threads share eight connections and hold them for a sleep of 200 µs. Of the last
 //! round of each the histogram of all waits is printed.
 
-mod scene;
+mod harness;
 
-use scene::figures::{conditions, work};
-use scene::length::Length;
-use scene::objects::pool;
-use scene::turns::{Turns, on_tasks, on_threads};
+use harness::figures::{conditions, work};
+use harness::length::Length;
+use harness::objects::pool;
+use harness::turns::{Turns, on_tasks, on_threads};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -67,11 +67,11 @@ fn main() {
     watch("64 threads, 8 slots, held for a sleep of 200 µs", || threads(time));
 }
 
-fn watch(name: &str, scene: impl Fn() -> Turns) {
+fn watch(name: &str, harness: impl Fn() -> Turns) {
     println!("{name}; {}", conditions());
     let mut picture = String::new();
     for round in 1..=3 {
-        let turns = scene();
+        let turns = harness();
         print(round, &turns);
         picture = turns.waits.picture();
     }

@@ -4,7 +4,7 @@
 //! `cargo run --release --example quickstart --features rusqlite -- --help`
 
 use caliburn::adapters::rusqlite::SqliteManager;
-use caliburn::health::{AgeEviction, PeriodicSweep, PingOnBorrow, Suspicion};
+use caliburn::health::{AgeEviction, PeriodicSweep, PingAfterFailure, PingOnBorrow};
 use caliburn::{BlockingManager, Deadline, ErrorClass, HealthStrategy, Manager, Pool, Stats};
 use rusqlite::{Connection, ErrorCode};
 use std::error::Error;
@@ -95,7 +95,7 @@ impl Plan {
             "ping" => Box::new(ping),
             "sweep" => Box::new(sweep),
             "age" => Box::new(age),
-            "all" => Box::new((ping, sweep, age, Suspicion)),
+            "all" => Box::new((ping, sweep, age, PingAfterFailure)),
             other => return Err(format!("--health must be ping, sweep, age or all, not {other}")),
         })
     }
@@ -195,7 +195,7 @@ impl Manager for Cuttable {
 
     fn classify(&self, error: &LineError) -> ErrorClass {
         match error {
-            LineError::Cut => ErrorClass::Passing,
+            LineError::Cut => ErrorClass::Transient,
             LineError::Sqlite(error) => self.sqlite.classify(error),
         }
     }

@@ -8,9 +8,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use caliburn::adapters::rusqlite::SqliteManager;
-use caliburn::adapters::tokio_postgres::PostgresAsyncManager;
-use caliburn::health::{AgeEviction, PingOnBorrow, Suspicion};
-use caliburn::{Builder, GetError, Manager, Phase, Pool, PooledConnection, Stats};
+use caliburn::adapters::tokio_postgres::AsyncPostgresManager;
+use caliburn::health::{AgeEviction, PingAfterFailure, PingOnBorrow};
+use caliburn::{Builder, GetError, Manager, Pool, PooledConnection, Stats, error::Phase};
 use rusqlite::OpenFlags;
 use serde_json::json;
 use std::error::Error;
@@ -68,7 +68,7 @@ impl Catalogue for SqliteManager {
     }
 }
 
-impl Catalogue for PostgresAsyncManager {
+impl Catalogue for AsyncPostgresManager {
     async fn tables(conn: PooledConnection<Self>) -> Result<Vec<String>, tokio_postgres::Error> {
         let sql = "SELECT tablename::text FROM pg_tables
             WHERE schemaname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1";
@@ -116,15 +116,14 @@ async fn tables<M: Catalogue>(State(pool): State<Pool<M>>) -> Result<Json<Vec<St
 async fn health<M: Catalogue>(State(pool): State<Pool<M>>) -> Response {
     let got = pool.get_timeout_async(HEALTH_LIMIT).await;
     let is_moving = || pool.holders().iter().any(|holder| holder.since < QUERY_LIMIT);
-    let why = match got {
-        Ok(_) => None,
-        Err(GetError::TimedOut { phase: Phase::Wait, .. } | GetError::Full { .. })
-            if is_moving() =>
-        {
-            None
-        }
-        Err(error) => Some(error.to_string()),
-    };
+    let why =
+        match got {
+            Ok(_) => None,
+            Err(
+                GetError::TimedOut { phase: Phase::Wait, .. } | GetError::TooManyWaiters { .. },
+            ) if is_moving() => None,
+            Err(error) => Some(error.to_string()),
+        };
     let status = if why.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     why.inspect(|why| eprintln!("not healthy: {why}"));
     (status, Json(json!({ "healthy": status == StatusCode::OK }))).into_response()
@@ -152,10 +151,10 @@ async fn serve<M: Catalogue>(
         .max_size(SIZE)
         // All from the start, so that nobody waits for a connect.
         .min_size(SIZE)
-        .connection_timeout(CONNECTION_LIMIT)
+        .checkout_timeout(CONNECTION_LIMIT)
         // Whoever comes when so many wait would wait in vain.
         .max_waiters(10_000)
-        .health((PingOnBorrow::default(), Suspicion, AgeEviction::default()))
+        .health((PingOnBorrow::default(), PingAfterFailure, AgeEviction::default()))
         .build()?;
     let listener = TcpListener::bind(listen).await?;
     println!("listening on http://{}", listener.local_addr()?);
@@ -212,7 +211,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
     let listen = listen.parse()?;
     let has_ended_well = match std::env::var("DATABASE_URL") {
         Ok(url) => {
-            let manager = PostgresAsyncManager::new(url.parse()?);
+            let manager = AsyncPostgresManager::new(url.parse()?);
             serve(Pool::builder_async(manager), listen).await?
         }
         Err(_) => serve(Pool::builder(sqlite(file)), listen).await?,

@@ -30,7 +30,7 @@ pub struct Settings {
     pub min_idle: usize,
     /// How long [`get`](crate::Pool::get) and [`get_async`](crate::Pool::get_async) may take. Zero: no
     /// waiting; [`Duration::MAX`]: no limit. Default 30 s.
-    pub connection_timeout: Duration,
+    pub checkout_timeout: Duration,
     /// How long opening one connection may take. Default 10 s.
     pub connect_timeout: Duration,
     /// How long a ping may take. Default 5 s.
@@ -76,7 +76,7 @@ pub enum PingOn {
     Borrower,
     /// A connector's thread, at the cost of two thread switches: the borrower leaves at its deadline,
     /// whatever the driver does.
-    Connector,
+    Worker,
 }
 
 /// Who gets a connection that comes back while others wait.
@@ -99,7 +99,7 @@ impl Default for Settings {
             max_size: 10,
             min_size: 0,
             min_idle: 0,
-            connection_timeout: Duration::from_secs(30),
+            checkout_timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(10),
             ping_timeout: Duration::from_secs(5),
             reset_timeout: Duration::from_secs(5),

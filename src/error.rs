@@ -145,7 +145,7 @@ pub enum GetError<E> {
         cause: Option<Arc<ManagerError<E>>>,
     },
     /// The line is as long as [`Settings::max_waiters`](crate::Settings::max_waiters) allows.
-    Full {
+    TooManyWaiters {
         /// What the pool looked like.
         counts: Counts,
     },
@@ -159,7 +159,7 @@ pub enum GetError<E> {
     },
     /// The health strategy evicted every connection offered, more of them than the pool may have, and even one
     /// that was opened since the borrower came: more of the same would not help.
-    Unfit {
+    AllEvicted {
         /// How many.
         evicted: usize,
         /// What the pool looked like.
@@ -186,9 +186,11 @@ impl<E: Error + 'static> fmt::Display for GetError<E> {
                     (_, None) => Ok(()),
                 }
             }
-            Self::Full { counts } => write!(f, "too many borrowers are waiting ({counts})"),
+            Self::TooManyWaiters { counts } => {
+                write!(f, "too many borrowers are waiting ({counts})")
+            }
             Self::Connect { counts, cause } => write!(f, "cannot connect: {cause} ({counts})"),
-            Self::Unfit { evicted, counts } => write!(
+            Self::AllEvicted { evicted, counts } => write!(
                 f,
                 "the health strategy refused {evicted} connections in a row, fresh ones too ({counts})"
             ),

@@ -25,12 +25,12 @@
 mod age;
 mod info;
 mod strategies;
-mod term;
+mod validity;
 
 pub use age::AgeEviction;
 pub use info::ConnectionInfo;
-pub use strategies::{PeriodicSweep, PingOnBorrow, Suspicion};
-pub use term::Term;
+pub use strategies::{PeriodicSweep, PingAfterFailure, PingOnBorrow};
+pub use validity::Validity;
 
 use std::fmt;
 use std::ops::BitOr;
@@ -70,8 +70,8 @@ pub enum EvictionCause {
     ResetFailed,
     /// Its borrower panicked while it held it, or a callback panicked over it.
     Panicked,
-    /// Its borrower [condemned](crate::PooledConnection::condemn) it.
-    Condemned,
+    /// Its borrower [discarded](crate::PooledConnection::discard) it.
+    Discarded,
     /// The pool's limit was lowered.
     Surplus,
     /// The pool was closed.
@@ -90,7 +90,7 @@ impl EvictionCause {
         Self::Broken,
         Self::ResetFailed,
         Self::Panicked,
-        Self::Condemned,
+        Self::Discarded,
         Self::Surplus,
         Self::PoolClosed,
     ];
@@ -113,7 +113,7 @@ impl EvictionCause {
             Self::Broken => "broken",
             Self::ResetFailed => "reset failed",
             Self::Panicked => "panicked",
-            Self::Condemned => "condemned",
+            Self::Discarded => "discarded",
             Self::Surplus => "surplus",
             Self::PoolClosed => "pool closed",
         }
@@ -182,10 +182,10 @@ pub trait HealthStrategy: Send + Sync + 'static {
 
     /// For how long from now both [`on_borrow`](Self::on_borrow) and [`on_return`](Self::on_return) would say `Keep`
     /// of this connection, whenever they were asked, while it is merely lent and returned. Default:
-    /// [`Term::NONE`], which is always right.
+    /// [`Validity::NONE`], which is always right.
     ///
     /// ```
-    /// use caliburn::health::{ConnectionInfo, EvictionCause, HealthStrategy, Term, Verdict};
+    /// use caliburn::health::{ConnectionInfo, EvictionCause, HealthStrategy, Validity, Verdict};
     ///
     /// struct Thousand;
     ///
@@ -195,14 +195,14 @@ pub trait HealthStrategy: Send + Sync + 'static {
     ///         if is_worn { Verdict::Evict(EvictionCause::Strategy) } else { Verdict::Keep }
     ///     }
     ///
-    ///     fn term(&self, info: &ConnectionInfo) -> Term {
-    ///         Term::uses(1_000 - info.uses().min(1_000))
+    ///     fn valid_for(&self, info: &ConnectionInfo) -> Validity {
+    ///         Validity::uses(1_000 - info.uses().min(1_000))
     ///     }
     /// }
     /// ```
-    fn term(&self, info: &ConnectionInfo) -> Term {
+    fn valid_for(&self, info: &ConnectionInfo) -> Validity {
         let _ = info;
-        Term::NONE
+        Validity::NONE
     }
 
     /// How often the housekeeper should pass, if it matters to this strategy. Read once, at construction.
@@ -218,8 +218,8 @@ pub trait HealthStrategy: Send + Sync + 'static {
 
 /// No strategy: every connection is fit until its driver says otherwise.
 impl HealthStrategy for () {
-    fn term(&self, _: &ConnectionInfo) -> Term {
-        Term::UNLIMITED
+    fn valid_for(&self, _: &ConnectionInfo) -> Validity {
+        Validity::UNLIMITED
     }
 
     fn occasions(&self) -> Occasions {
@@ -240,8 +240,8 @@ impl HealthStrategy for Box<dyn HealthStrategy> {
         (**self).on_sweep(info)
     }
 
-    fn term(&self, info: &ConnectionInfo) -> Term {
-        (**self).term(info)
+    fn valid_for(&self, info: &ConnectionInfo) -> Validity {
+        (**self).valid_for(info)
     }
 
     fn sweep_interval(&self) -> Option<Duration> {
@@ -273,9 +273,9 @@ macro_rules! tuple {
                 Verdict::Keep$(.max($strategy.on_sweep(info)))+
             }
 
-            fn term(&self, info: &ConnectionInfo) -> Term {
+            fn valid_for(&self, info: &ConnectionInfo) -> Validity {
                 let ($($strategy,)+) = self;
-                Term::UNLIMITED$(.min(Term::of($strategy, info)))+
+                Validity::UNLIMITED$(.min(Validity::of($strategy, info)))+
             }
 
             fn sweep_interval(&self) -> Option<Duration> {

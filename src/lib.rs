@@ -3,23 +3,21 @@
 pub mod adapters;
 mod clock;
 mod config;
-mod error;
+pub mod error;
 #[cfg(doc)]
 pub mod guide;
 pub mod health;
 mod manager;
+mod no_unwind;
 mod pool;
-mod quietly;
 mod raw;
-mod stats;
+pub mod stats;
 mod sync;
 
 pub use clock::{Clock, Deadline, MockClock};
 pub use config::{Fairness, MAX_CAPACITY, PingOn, Settings};
-pub use error::{
-    BuildError, ConfigError, Counts, GetError, ManagerError, NotReady, Phase, Problem, TryGetError,
-};
+pub use error::{BuildError, ConfigError, GetError, ManagerError, NotReady, TryGetError};
 pub use health::{ConnectionInfo, EvictionCause, HealthStrategy, Verdict};
 pub use manager::{AsyncManager, BlockingManager, ErrorClass, Manager};
 pub use pool::{Builder, CloseReport, Pool, PooledConnection};
-pub use stats::{Call, Evictions, Histogram, Holder, Overrun, Stats};
+pub use stats::Stats;

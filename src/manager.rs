@@ -32,7 +32,7 @@ pub trait Manager: Send + Sync + 'static {
     /// Whether an error in connecting may pass by itself.
     fn classify(&self, error: &Self::Error) -> ErrorClass {
         let _ = error;
-        ErrorClass::Passing
+        ErrorClass::Transient
     }
 
     /// Whether a ping that was dropped half-way leaves the connection as it was. If not (the default),
@@ -47,7 +47,7 @@ pub trait Manager: Send + Sync + 'static {
 #[non_exhaustive]
 pub enum ErrorClass {
     /// May pass: the pool tries again, and those who wait go on waiting.
-    Passing,
+    Transient,
     /// Will not pass by itself (a wrong password, a missing database): all who wait fail at once.
     Permanent,
 }

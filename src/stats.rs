@@ -41,7 +41,7 @@ pub(crate) struct Counters {
     pub(crate) refusals: Counter,
     pub(crate) connects: Counter,
     pub(crate) connect_failures: Counter,
-    pub(crate) connects_spared: Counter,
+    pub(crate) connects_skipped: Counter,
     pub(crate) pings: Counter,
     pub(crate) ping_failures: Counter,
     pub(crate) pings_cancelled: Counter,
@@ -112,7 +112,7 @@ pub struct Stats {
     /// Attempts to connect that failed.
     pub connect_failures: u64,
     /// Connects that were asked for and not begun, because nobody needed them any more.
-    pub connects_spared: u64,
+    pub connects_skipped: u64,
     /// Pings.
     pub pings: u64,
     /// Pings that failed.
@@ -127,7 +127,7 @@ pub struct Stats {
     pub detached: u64,
     /// Passes of the housekeeper over the idle connections.
     pub sweeps: u64,
-    /// Connections condemned to be closed, by cause.
+    /// Connections discarded to be closed, by cause.
     pub evictions: Evictions,
     /// How long those who waited did so, in nanoseconds.
     pub wait_time: Histogram,
@@ -188,10 +188,10 @@ impl fmt::Display for Stats {
             "checkouts    {checkouts} ({returns} returned, {waits} waited, {timeouts} timed out, \
              {refusals} refused)"
         )?;
-        let Self { connects, connect_failures, connects_spared, closes, detached, .. } = self;
+        let Self { connects, connect_failures, connects_skipped, closes, detached, .. } = self;
         writeln!(
             f,
-            "connects     {connects} ({connect_failures} failed, {connects_spared} spared); \
+            "connects     {connects} ({connect_failures} failed, {connects_skipped} spared); \
              {closes} closed, {detached} detached"
         )?;
         let Self { pings, ping_failures, pings_cancelled, resets, sweeps, evictions, .. } = self;

@@ -8,7 +8,8 @@ use caliburn::health::{
 };
 use caliburn::{
     AsyncManager, BlockingManager, BuildError, Builder, Clock, Deadline, ErrorClass, GetError,
-    MAX_CAPACITY, Manager, ManagerError, Phase, Pool, PooledConnection, Problem, TryGetError,
+    MAX_CAPACITY, Manager, ManagerError, Pool, PooledConnection, TryGetError,
+    error::{Phase, Problem},
 };
 use common::*;
 use std::cell::RefCell;
@@ -230,7 +231,7 @@ fn an_initial_size_outside_the_bounds_is_refused() {
     assert_eq!(problems(builder().initial_size(5)), [above("initial_size", 5, "max_size", 4)]);
     for size in 2..=4 {
         let fake = Fake::new();
-        let pool = Pool::builder(fake.clone()).by_hand().min_size(2).max_size(4);
+        let pool = Pool::builder(fake.clone()).manual_maintenance().min_size(2).max_size(4);
         let pool = pool.initial_size(size).wait_ready(PLENTY).build().unwrap();
         assert_eq!(pool.stats().size, size);
         assert_settled(&pool, fake.books());
@@ -292,7 +293,8 @@ fn a_capacity_beyond_the_greatest_is_refused_and_the_greatest_works() {
         assert!(!problems(Pool::builder(Fake::new()).max_size(capacity)).is_empty());
     }
     let fake = Fake::new();
-    let pool = Pool::builder(fake.clone()).by_hand().max_size(MAX_CAPACITY).build().unwrap();
+    let pool =
+        Pool::builder(fake.clone()).manual_maintenance().max_size(MAX_CAPACITY).build().unwrap();
     let mut future = pin!(pool.get_async());
     assert!(poll_once(&mut future).is_pending());
     pool.maintain();
@@ -309,7 +311,7 @@ fn enormous_durations_everywhere_are_no_limit_and_nothing_overflows() {
         let longest = Duration::MAX;
         let pool = builder
             .max_size(2)
-            .connection_timeout(longest)
+            .checkout_timeout(longest)
             .connect_timeout(longest)
             .ping_timeout(longest)
             .reset_timeout(longest)
@@ -355,7 +357,7 @@ fn the_shortest_durations_close_what_they_concern_and_end_what_takes_longer() {
             .unwrap();
         // Each connection is too old as soon as it is born; in the end nobody hopes for a better one.
         let error = pool.get_timeout(PLENTY).unwrap_err();
-        assert!(matches!(error, GetError::Unfit { evicted: 3.., .. }), "{error}");
+        assert!(matches!(error, GetError::AllEvicted { evicted: 3.., .. }), "{error}");
         eventually("none survives", || pool.stats().vacant == 2);
         assert_balanced(&pool, server.books(), 0);
         assert!(pool.close_within(PLENTY).is_complete());
@@ -369,7 +371,7 @@ fn a_connection_timeout_of_zero_means_no_waiting() {
         let pool = builder
             .max_size(1)
             .min_size(1)
-            .connection_timeout(Duration::ZERO)
+            .checkout_timeout(Duration::ZERO)
             .wait_ready(PLENTY)
             .build()
             .unwrap();
@@ -409,11 +411,11 @@ fn settings_that_contradict_each_other_change_nothing() {
     let error = pool.set(wrong).unwrap_err();
     let expected = [Problem::Zero("ping_timeout"), above("max_size", 5, "capacity", 4)];
     assert_eq!(error.problems(), expected);
-    assert!(pool.set_max_size(usize::MAX).is_err());
-    assert!(pool.set_max_size(1).is_err());
-    assert!(pool.set_min_size(3).is_err());
-    assert!(pool.set_min_idle(3).is_err());
-    assert!(pool.set_sweep_interval(Some(Duration::ZERO)).is_err());
+    assert!(pool.change(|settings| settings.max_size = usize::MAX).is_err());
+    assert!(pool.change(|settings| settings.max_size = 1).is_err());
+    assert!(pool.change(|settings| settings.min_size = 3).is_err());
+    assert!(pool.change(|settings| settings.min_idle = 3).is_err());
+    assert!(pool.change(|settings| settings.sweep_interval = Some(Duration::ZERO)).is_err());
     assert!(pool.change(|settings| settings.close_timeout = Duration::ZERO).is_err());
     assert_eq!(pool.settings(), before);
     assert_balanced(&pool, fake.books(), 0);
@@ -423,7 +425,7 @@ fn settings_that_contradict_each_other_change_nothing() {
 #[test]
 fn both_bounds_move_past_each_other_in_one_step() {
     let fake = Fake::new();
-    let pool = fixed(&fake, 2).by_hand().capacity(8).build().unwrap();
+    let pool = fixed(&fake, 2).manual_maintenance().capacity(8).build().unwrap();
     let mut settings = pool.settings();
     (settings.min_size, settings.max_size) = (6, 7);
     pool.set(settings).unwrap();
@@ -439,7 +441,7 @@ fn both_bounds_move_past_each_other_in_one_step() {
 fn a_change_that_panics_changes_nothing_and_locks_nobody_out() {
     expect_panics();
     let fake = Fake::new();
-    let pool = fixed(&fake, 2).by_hand().capacity(4).build().unwrap();
+    let pool = fixed(&fake, 2).manual_maintenance().capacity(4).build().unwrap();
     let before = pool.settings();
     let panic = catch_unwind(AssertUnwindSafe(|| {
         pool.change(|settings| {
@@ -449,7 +451,7 @@ fn a_change_that_panics_changes_nothing_and_locks_nobody_out() {
     }));
     assert!(panic.is_err());
     assert_eq!(pool.settings(), before);
-    pool.set_max_size(3).unwrap();
+    pool.change(|settings| settings.max_size = 3).unwrap();
     assert_eq!(pool.settings().max_size, 3);
     assert_settled(&pool, fake.books());
 }
@@ -463,18 +465,19 @@ fn racing_changes_of_the_bounds_never_lose_a_slot() {
             let pool = &pool;
             scope.spawn(move || {
                 for n in 0..60 {
-                    pool.set_max_size(1 + (n * 5 + thread * 3) % 16).unwrap();
+                    pool.change(|settings| settings.max_size = 1 + (n * 5 + thread * 3) % 16)
+                        .unwrap();
                     drop(pool.get_timeout(PLENTY).unwrap());
                 }
             });
         }
     });
-    pool.set_max_size(16).unwrap();
+    pool.change(|settings| settings.max_size = 16).unwrap();
     assert_balanced(&pool, fake.books(), 0);
     let held: Vec<_> = (0..16).map(|_| pool.get_timeout(PLENTY).unwrap()).collect();
     assert_balanced(&pool, fake.books(), 16);
     drop(held);
-    pool.set_max_size(1).unwrap();
+    pool.change(|settings| settings.max_size = 1).unwrap();
     eventually("one is left", || pool.stats().size == 1);
     assert_balanced(&pool, fake.books(), 0);
 }
@@ -483,7 +486,7 @@ fn racing_changes_of_the_bounds_never_lose_a_slot() {
 fn one_borrower_does_not_inflate_the_pool_however_often_it_is_maintained() {
     for _ in 0..2000 {
         let fake = Fake::new();
-        let pool = Pool::builder(fake.clone()).by_hand().max_size(5).build().unwrap();
+        let pool = Pool::builder(fake.clone()).manual_maintenance().max_size(5).build().unwrap();
         std::thread::scope(|scope| {
             let borrower = scope.spawn(|| drop(pool.get_timeout(PLENTY).unwrap()));
             while !borrower.is_finished() {
@@ -500,7 +503,7 @@ fn one_borrower_does_not_inflate_the_pool_however_often_it_is_maintained() {
 fn a_hundred_waiters_are_served_with_no_limit_to_the_connects_at_once() {
     let fake = Fake::new();
     let pool = Pool::builder(fake.clone())
-        .by_hand()
+        .manual_maintenance()
         .max_size(100)
         .connect_concurrency(usize::MAX)
         .maintenance_concurrency(usize::MAX)
@@ -575,10 +578,13 @@ fn assert_survives(mood: fn() -> Verdict, cause: EvictionCause) {
         assert!(matches!(pool.get_timeout(Duration::ZERO), Err(GetError::TimedOut { .. })));
         assert!(begun.elapsed() < AT_ONCE);
         let error = pool.get_timeout(PLENTY).unwrap_err();
-        assert!(matches!(error, GetError::Unfit { evicted: 4.., .. }), "{error}");
+        assert!(matches!(error, GetError::AllEvicted { evicted: 4.., .. }), "{error}");
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let error = runtime.block_on(pool.get_timeout_async(SHORT)).unwrap_err();
-        assert!(matches!(error, GetError::TimedOut { .. } | GetError::Unfit { .. }), "{error}");
+        assert!(
+            matches!(error, GetError::TimedOut { .. } | GetError::AllEvicted { .. }),
+            "{error}"
+        );
         assert!(pool.stats().evictions.by(cause) >= 2);
         assert_balanced(&pool, server.books(), 0);
         moody.calm_down();
@@ -605,7 +611,7 @@ fn a_strategy_that_turns_against_lent_connections_costs_them_and_nothing_else() 
         for_both_kinds(|builder, server| {
             let moody = Moody::new(mood);
             moody.calm_down();
-            let pool = builder.by_hand().min_size(2).max_size(2).health(moody.clone());
+            let pool = builder.manual_maintenance().min_size(2).max_size(2).health(moody.clone());
             let pool = pool.wait_ready(PLENTY).build().unwrap();
             let held = (pool.get().unwrap(), pool.get().unwrap());
             moody.0.store(true, SeqCst);
@@ -628,7 +634,11 @@ fn a_strategy_that_turns_against_lent_connections_costs_them_and_nothing_else() 
 #[test]
 fn a_strategy_that_wants_everything_pinged_always_gets_its_way() {
     for_both_kinds(|builder, server| {
-        let pool = builder.by_hand().min_size(2).max_size(2).health(Moody::new(|| Verdict::Ping));
+        let pool = builder
+            .manual_maintenance()
+            .min_size(2)
+            .max_size(2)
+            .health(Moody::new(|| Verdict::Ping));
         let pool = pool.wait_ready(PLENTY).build().unwrap();
         assert_eq!(pool.try_get().unwrap_err(), TryGetError::Empty);
         pool.sweep();
@@ -675,7 +685,7 @@ fn a_connect_that_panics_is_an_error_with_its_message() {
 fn a_connect_that_panics_is_told_to_those_who_wait_for_readiness() {
     for_both_kinds(|builder, server| {
         server.fake().on_connect(Mode::Panic);
-        let error = builder.by_hand().min_size(1).wait_ready(SHORT).build().unwrap_err();
+        let error = builder.manual_maintenance().min_size(1).wait_ready(SHORT).build().unwrap_err();
         let BuildError::NotReady(error) = error else { panic!("{error}") };
         assert_eq!((error.open, error.wanted), (0, 1));
         assert!(matches!(error.cause.as_deref(), Some(ManagerError::Panicked(_))), "{error}");
@@ -704,7 +714,8 @@ fn a_ping_that_panics_costs_the_connection_and_the_get_ends_in_time() {
 #[test]
 fn a_ping_that_panics_in_a_sweep_has_the_connection_replaced() {
     for_both_kinds(|builder, server| {
-        let pool = builder.by_hand().min_size(3).max_size(3).health(PeriodicSweep::default());
+        let pool =
+            builder.manual_maintenance().min_size(3).max_size(3).health(PeriodicSweep::default());
         let pool = pool.wait_ready(PLENTY).build().unwrap();
         server.fake().on_ping(Mode::Panic);
         pool.sweep();
@@ -736,7 +747,7 @@ fn a_close_that_panics_still_frees_the_slot() {
     for_both_kinds(|builder, server| {
         let pool = builder.min_size(2).max_size(3).wait_ready(PLENTY).build().unwrap();
         server.fake().on_close(Mode::Panic);
-        PooledConnection::condemn(pool.get().unwrap());
+        PooledConnection::discard(pool.get().unwrap());
         assert_balanced(&pool, server.books(), 0);
         eventually("it is closed", || pool.stats().closes == 1);
         assert_unharmed(pool, server);
@@ -812,7 +823,7 @@ fn a_destructor_that_panics_costs_no_slot_however_the_connection_ends() {
         let pool = builder.min_size(3).max_size(6).health(PingOnBorrow::always());
         let pool = pool.wait_ready(PLENTY).build().unwrap();
         server.fake().destructors_panic(true);
-        PooledConnection::condemn(pool.get().unwrap());
+        PooledConnection::discard(pool.get().unwrap());
         let mut broken = pool.get_timeout(PLENTY).unwrap();
         broken.broken = true;
         drop(broken);
@@ -823,8 +834,8 @@ fn a_destructor_that_panics_costs_no_slot_however_the_connection_ends() {
         server.fake().kill_all();
         drop(pool.get_timeout(PLENTY).unwrap());
         assert_balanced(&pool, server.books(), 0);
-        pool.set_min_size(1).unwrap();
-        pool.set_max_size(1).unwrap();
+        pool.change(|settings| settings.min_size = 1).unwrap();
+        pool.change(|settings| settings.max_size = 1).unwrap();
         assert_balanced(&pool, server.books(), 0);
         assert_unharmed(pool, server);
     });
@@ -862,7 +873,8 @@ impl BlockingManager for BombShop {
 fn a_destructor_that_panics_in_the_course_of_a_panic_does_not_abort() {
     expect_panics();
     let shop = BombShop::default();
-    let pool = Pool::builder(shop.clone()).by_hand().min_size(1).max_size(1).wait_ready(PLENTY);
+    let pool =
+        Pool::builder(shop.clone()).manual_maintenance().min_size(1).max_size(1).wait_ready(PLENTY);
     let pool = pool.build().unwrap();
     let held = pool.get().unwrap();
     // Nobody else will: the connection is closed where the guard is dropped.
@@ -951,7 +963,7 @@ fn a_pool_whose_runtime_is_gone_can_be_closed_and_dropped() {
 #[test]
 fn a_closed_pool_can_be_swept_and_maintained_by_hand() {
     let fake = Fake::new();
-    let pool = fixed(&fake, 2).by_hand().build().unwrap();
+    let pool = fixed(&fake, 2).manual_maintenance().build().unwrap();
     pool.close();
     assert_eq!(fake.books().alive(), 0);
     assert!(ends(move || {
@@ -964,7 +976,7 @@ fn a_closed_pool_can_be_swept_and_maintained_by_hand() {
 fn a_sweep_by_hand_does_not_wait_for_a_ping_that_a_task_on_this_thread_is_making() {
     let fake = AsyncFake::default();
     let pool = Pool::builder_async(fake.clone())
-        .by_hand()
+        .manual_maintenance()
         .min_size(2)
         .max_size(2)
         .maintenance_concurrency(1)
@@ -1008,7 +1020,7 @@ fn a_forgotten_guard_counts_as_lent_and_does_not_keep_the_pool_from_closing() {
 #[test]
 fn a_forgotten_future_costs_a_place_in_the_line_at_most() {
     let fake = Fake::new();
-    let pool = fixed(&fake, 1).by_hand().build().unwrap();
+    let pool = fixed(&fake, 1).manual_maintenance().build().unwrap();
     let held = pool.get().unwrap();
     let mut future = pin!(pool.get_async());
     assert!(poll_once(&mut future).is_pending());
@@ -1023,7 +1035,7 @@ fn a_forgotten_future_costs_a_place_in_the_line_at_most() {
 #[test]
 fn a_close_is_told_at_once_to_threads_and_tasks_that_wait_without_a_limit() {
     for_both_kinds(|builder, server| {
-        let pool = builder.min_size(1).max_size(1).connection_timeout(Duration::MAX);
+        let pool = builder.min_size(1).max_size(1).checkout_timeout(Duration::MAX);
         let pool = pool.wait_ready(PLENTY).build().unwrap();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
@@ -1083,7 +1095,13 @@ fn the_last_handle_is_dropped_while_guards_are_out_and_a_waiter_has_just_left() 
 #[test]
 fn a_guard_returned_after_a_pool_by_hand_is_gone_is_closed_there_and_then() {
     for_both_kinds(|builder, server| {
-        let pool = builder.by_hand().min_size(2).max_size(2).wait_ready(PLENTY).build().unwrap();
+        let pool = builder
+            .manual_maintenance()
+            .min_size(2)
+            .max_size(2)
+            .wait_ready(PLENTY)
+            .build()
+            .unwrap();
         let held = pool.get().unwrap();
         drop(pool);
         assert_eq!(server.alive(), 1);
@@ -1169,7 +1187,7 @@ fn leave_to_the_thread(pool: &Pool<Server>, early: bool) {
             }
             // It waits, and so leaves something of the pool's on this thread.
             assert!(matches!(pool.get_timeout(MOMENT), Err(GetError::TimedOut { .. })));
-            pool.set_max_size(2).unwrap();
+            pool.change(|settings| settings.max_size = 2).unwrap();
             let held = pool.get_timeout(PLENTY).unwrap();
             KEPT.set(Some(held));
         });
@@ -1197,7 +1215,13 @@ fn a_guard_dropped_with_its_thread_comes_home() {
 #[test]
 fn a_guard_dropped_with_its_thread_is_closed_there_if_its_pool_was_worked_by_hand() {
     for_both_kinds(|builder, server| {
-        let pool = builder.by_hand().min_size(1).max_size(1).wait_ready(PLENTY).build().unwrap();
+        let pool = builder
+            .manual_maintenance()
+            .min_size(1)
+            .max_size(1)
+            .wait_ready(PLENTY)
+            .build()
+            .unwrap();
         std::thread::spawn(move || {
             KEPT.with_borrow(|kept| assert!(kept.is_none()));
             let held = pool.get().unwrap();
@@ -1240,7 +1264,7 @@ fn a_guard_dropped_with_its_thread_serves_another_that_waits() {
 fn a_clock_turned_to_the_end_of_time_confuses_nobody() {
     let fake = Fake::new();
     let (clock, hand) = Clock::mock();
-    let pool = fixed(&fake, 2).by_hand().clock(clock).build().unwrap();
+    let pool = fixed(&fake, 2).manual_maintenance().clock(clock).build().unwrap();
     let held = pool.get().unwrap();
     hand.advance(Duration::MAX);
     drop(held);
@@ -1268,7 +1292,7 @@ fn a_ping_dropped_half_way_costs_the_connection_unless_the_driver_says_it_is_har
             fake.0.pings_are_cancel_safe();
         }
         let pool = Pool::builder_async(fake.clone())
-            .by_hand()
+            .manual_maintenance()
             .min_size(1)
             .max_size(1)
             .health(PingOnBorrow::always())

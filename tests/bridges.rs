@@ -8,7 +8,7 @@ use caliburn::adapters::r2d2::R2d2Manager;
 use caliburn::health::PingOnBorrow;
 use caliburn::{
     AsyncManager, BlockingManager, Deadline, ErrorClass, EvictionCause, GetError, Manager,
-    ManagerError, Phase, PingOn, Pool, PooledConnection,
+    ManagerError, PingOn, Pool, PooledConnection, error::Phase,
 };
 use common::{AsyncFake, Conn, Fake, FakeError, Mode, PLENTY, assert_settled, eventually};
 use std::error::Error;
@@ -96,7 +96,7 @@ impl bb8::ManageConnection for Old {
 fn classify(error: &DriverError) -> ErrorClass {
     match error {
         DriverError(FakeError::WrongPassword) => ErrorClass::Permanent,
-        DriverError(FakeError::Refused) => ErrorClass::Passing,
+        DriverError(FakeError::Refused) => ErrorClass::Transient,
     }
 }
 
@@ -427,7 +427,7 @@ fn is_valid_of_an_r2d2_manager_that_hangs_keeps_no_borrower_if_connectors_ping()
     let pool = Pool::builder(over_r2d2(&fake))
         .max_size(1)
         .ping_timeout(SHORT / 4)
-        .ping_on(PingOn::Connector)
+        .ping_on(PingOn::Worker)
         .health(PingOnBorrow::always())
         .build()
         .unwrap();
@@ -534,10 +534,10 @@ fn a_customizer_for_r2d2_sees_each_connection_come_and_each_sound_one_go() {
     drop(PooledConnection::detach(pool.get().unwrap()));
     assert_eq!(released(), 0, "a detached one is no longer the pool's");
 
-    let condemned = pool.get().unwrap();
+    let discarded = pool.get().unwrap();
     customs.panics.store(true, SeqCst);
-    PooledConnection::condemn(condemned);
-    eventually("the condemned one is released", || released() == 1);
+    PooledConnection::discard(discarded);
+    eventually("the discarded one is released", || released() == 1);
     customs.panics.store(false, SeqCst);
     drop(pool.get().unwrap());
     assert_settled(&pool, fake.books());

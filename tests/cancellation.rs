@@ -45,7 +45,7 @@ fn take<M: Manager>(pool: &Pool<M>) -> PooledConnection<M> {
 
 fn pinging_always(fake: &AsyncFake) -> Pool<AsyncFake> {
     Pool::builder_async(fake.clone())
-        .by_hand()
+        .manual_maintenance()
         .max_size(1)
         .min_size(1)
         .health(PingOnBorrow::always())
@@ -100,7 +100,7 @@ fn row_4_a_cancelled_ping_that_is_not_cancel_safe_costs_exactly_one_connection_e
 fn row_4_a_ping_that_a_connector_makes_is_not_cancelled_with_its_borrower() {
     let fake = Fake::new();
     let pool = Pool::builder(fake.clone())
-        .by_hand()
+        .manual_maintenance()
         .max_size(1)
         .min_size(1)
         .health(PingOnBorrow::always())
@@ -232,10 +232,10 @@ fn give_up_after(steps: usize, moods: Moods) -> bool {
     let server = Moody::new(&hand);
     let pool = Pool::builder_async(server.clone())
         .clock(clock)
-        .by_hand()
+        .manual_maintenance()
         .max_size(2)
         .initial_size(1)
-        .connection_timeout(LIMIT * 2)
+        .checkout_timeout(LIMIT * 2)
         .connect_timeout(LIMIT)
         .ping_timeout(LIMIT)
         .reset_timeout(LIMIT)
@@ -314,7 +314,7 @@ fn row_46_what_a_cancelled_task_left_open_is_reset_or_replaced_before_the_next_l
     for (mode, is_kept) in [(Mode::Ok, true), (Mode::Fail, false), (Mode::Panic, false)] {
         let fake = AsyncFake::default();
         let pool = Pool::builder_async(fake.clone())
-            .by_hand()
+            .manual_maintenance()
             .max_size(1)
             .min_size(1)
             .wait_ready(PLENTY)

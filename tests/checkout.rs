@@ -168,7 +168,7 @@ fn a_condemned_or_broken_connection_is_replaced() {
     let pool = pool(&fake, 1);
     let first = pool.get().unwrap();
     let id = first.id;
-    PooledConnection::condemn(first);
+    PooledConnection::discard(first);
     let mut second = pool.get_timeout(PLENTY).unwrap();
     assert_ne!(second.id, id);
     second.broken = true;
@@ -218,7 +218,7 @@ fn a_full_waiting_room_refuses_at_once() {
         let waiter = scope.spawn(|| pool.get_timeout(PLENTY).map(drop));
         eventually("it waits", || pool.stats().waiting == 1);
         let error = pool.get_timeout(PLENTY).unwrap_err();
-        assert!(matches!(error, GetError::Full { .. }), "{error}");
+        assert!(matches!(error, GetError::TooManyWaiters { .. }), "{error}");
         drop(held);
         waiter.join().unwrap().unwrap();
     });

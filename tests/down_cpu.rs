@@ -4,7 +4,7 @@
 mod common;
 
 use caliburn::Pool;
-use caliburn::health::{PingOnBorrow, Suspicion};
+use caliburn::health::{PingAfterFailure, PingOnBorrow};
 use common::*;
 use cpu_time::ProcessTime;
 use std::sync::atomic::Ordering::SeqCst;
@@ -21,7 +21,7 @@ fn row_26_a_pool_whose_server_was_killed_uses_next_to_no_processor_time() {
     let pool = Pool::builder(fake.clone())
         .max_size(CALLERS)
         .min_size(8)
-        .health((Suspicion, PingOnBorrow::default()))
+        .health((PingAfterFailure, PingOnBorrow::default()))
         .wait_ready(PLENTY)
         .build()
         .unwrap();

@@ -4,7 +4,7 @@ mod common;
 
 use caliburn::health::{
     AgeEviction, ConnectionInfo, EvictionCause, HealthStrategy, Occasions, PeriodicSweep,
-    PingOnBorrow, Suspicion, Term, Verdict,
+    PingAfterFailure, PingOnBorrow, Validity, Verdict,
 };
 use caliburn::{Clock, Pool, PooledConnection};
 use common::*;
@@ -169,7 +169,7 @@ fn an_aged_connection_is_replaced_before_it_is_closed_where_there_is_room() {
 #[test]
 fn after_one_dead_connection_the_older_ones_are_pinged_and_the_younger_are_not() {
     let fake = Fake::new();
-    let (pool, _hand) = full_by_hand(&fake, 4, |b| b.health(Suspicion));
+    let (pool, _hand) = full_by_hand(&fake, 4, |b| b.health(PingAfterFailure));
     drop(pool.get().unwrap());
     assert_eq!(fake.books().pings.load(SeqCst), 0, "no suspicion, no ping");
     fake.kill_all();
@@ -197,15 +197,16 @@ fn the_worst_verdict_of_a_tuple_wins_and_boxes_work_too() {
     let info = ConnectionInfo::made_up(3600 * SECOND).with_idle(SECOND).with_uses(7);
     let age = AgeEviction::unlimited().max_uses(7);
     assert_eq!(PingOnBorrow::default().on_borrow(&info), Verdict::Ping);
-    assert_eq!(Suspicion.on_borrow(&info), Verdict::Keep);
-    let both = (PingOnBorrow::default(), Suspicion, age);
+    assert_eq!(PingAfterFailure.on_borrow(&info), Verdict::Keep);
+    let both = (PingOnBorrow::default(), PingAfterFailure, age);
     assert_eq!(both.on_borrow(&info), Verdict::Evict(EvictionCause::MaxUses));
-    assert_eq!((Suspicion, PingOnBorrow::default()).on_borrow(&info), Verdict::Ping);
+    assert_eq!((PingAfterFailure, PingOnBorrow::default()).on_borrow(&info), Verdict::Ping);
     let boxed: Box<dyn HealthStrategy> = Box::new(both);
     assert_eq!(boxed.on_borrow(&info), Verdict::Evict(EvictionCause::MaxUses));
     assert_eq!(boxed.occasions(), Occasions::ALL);
     assert_eq!(().occasions(), Occasions::NONE);
-    let sweeps = (PeriodicSweep::every(60 * SECOND), PeriodicSweep::every(10 * SECOND), Suspicion);
+    let sweeps =
+        (PeriodicSweep::every(60 * SECOND), PeriodicSweep::every(10 * SECOND), PingAfterFailure);
     assert_eq!(sweeps.sweep_interval(), Some(10 * SECOND));
 }
 
@@ -288,7 +289,7 @@ fn nimues_own_behaviour_is_one_call() {
         .like_nimue()
         .initial_size(20)
         .clock(clock)
-        .by_hand()
+        .manual_maintenance()
         .wait_ready(PLENTY)
         .build()
         .unwrap();
@@ -305,7 +306,7 @@ fn nimues_own_behaviour_is_one_call() {
 }
 
 /// Keeps everything for a term, and counts how often it is asked.
-struct Termed(Term, Arc<AtomicUsize>);
+struct Termed(Validity, Arc<AtomicUsize>);
 
 impl HealthStrategy for Termed {
     fn on_borrow(&self, _: &ConnectionInfo) -> Verdict {
@@ -313,7 +314,7 @@ impl HealthStrategy for Termed {
         Verdict::Keep
     }
 
-    fn term(&self, _: &ConnectionInfo) -> Term {
+    fn valid_for(&self, _: &ConnectionInfo) -> Validity {
         self.0
     }
 
@@ -323,7 +324,7 @@ impl HealthStrategy for Termed {
 }
 
 /// How often such a strategy was asked in the course of ten loans, one each second.
-fn asked_in_ten_loans(term: Term) -> usize {
+fn asked_in_ten_loans(term: Validity) -> usize {
     let (fake, asked) = (Fake::new(), Arc::new(AtomicUsize::new(0)));
     let (pool, hand) = full_by_hand(&fake, 1, |b| b.health(Termed(term, asked.clone())));
     for _ in 0..10 {
@@ -335,17 +336,17 @@ fn asked_in_ten_loans(term: Term) -> usize {
 
 #[test]
 fn a_strategy_is_not_asked_again_before_its_term_is_over() {
-    assert_eq!(asked_in_ten_loans(Term::NONE), 10);
-    assert_eq!(asked_in_ten_loans(Term::UNLIMITED), 1);
-    assert_eq!(asked_in_ten_loans(Term::uses(5)), 2);
-    assert_eq!(asked_in_ten_loans(Term::time(5 * SECOND)), 2);
-    assert_eq!(asked_in_ten_loans(Term::uses(1).min(Term::time(5 * SECOND))), 10);
+    assert_eq!(asked_in_ten_loans(Validity::NONE), 10);
+    assert_eq!(asked_in_ten_loans(Validity::UNLIMITED), 1);
+    assert_eq!(asked_in_ten_loans(Validity::uses(5)), 2);
+    assert_eq!(asked_in_ten_loans(Validity::time(5 * SECOND)), 2);
+    assert_eq!(asked_in_ten_loans(Validity::uses(1).min(Validity::time(5 * SECOND))), 10);
 }
 
 #[test]
 fn a_term_ends_when_another_connection_is_found_dead_and_when_a_borrower_suspects_it() {
     let (fake, asked) = (Fake::new(), Arc::new(AtomicUsize::new(0)));
-    let strategy = Termed(Term::UNLIMITED, asked.clone());
+    let strategy = Termed(Validity::UNLIMITED, asked.clone());
     let (pool, _hand) = full_by_hand(&fake, 2, |b| b.health(strategy));
     let (mut first, mut second) = (pool.get().unwrap(), pool.get().unwrap());
     assert_eq!(asked.load(SeqCst), 2);
@@ -364,7 +365,8 @@ fn a_term_ends_when_another_connection_is_found_dead_and_when_a_borrower_suspect
 #[test]
 fn a_connection_lent_while_another_was_found_dead_is_suspect_when_it_comes_back() {
     let fake = Fake::new();
-    let (pool, _hand) = full_by_hand(&fake, 2, |b| b.health((Suspicion, AgeEviction::default())));
+    let (pool, _hand) =
+        full_by_hand(&fake, 2, |b| b.health((PingAfterFailure, AgeEviction::default())));
     drop((pool.get().unwrap(), pool.get().unwrap()));
     let (mut dead, other) = (pool.get().unwrap(), pool.get().unwrap());
     dead.broken = true;

@@ -14,7 +14,7 @@ fn full(fake: &Fake) -> Pool<Fake> {
     Pool::builder(fake.clone())
         .max_size(1)
         .min_size(1)
-        .connection_timeout(PLENTY * 6)
+        .checkout_timeout(PLENTY * 6)
         .wait_ready(PLENTY)
         .build()
         .unwrap()

@@ -21,12 +21,12 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// A pool without a background, under a mocked clock.
-fn by_hand(
+fn manual_maintenance(
     fake: &Fake,
     size: usize,
     more: impl FnOnce(Builder<Fake>) -> Builder<Fake>,
 ) -> (Pool<Fake>, MockClock) {
-    let (builder, hand) = common::by_hand(fake);
+    let (builder, hand) = common::manual_maintenance(fake);
     (more(builder.max_size(size)).build().unwrap(), hand)
 }
 
@@ -107,7 +107,7 @@ fn row_43_when_a_close_is_complete_every_connection_has_let_go_of_its_file() {
         let mut returner = None;
         match round / 4 % 3 {
             0 => drop(guard),
-            1 => PooledConnection::condemn(guard),
+            1 => PooledConnection::discard(guard),
             _ => returner = Some(std::thread::spawn(move || drop(guard))),
         }
         let report = if round % 4 < 2 {
@@ -140,7 +140,7 @@ fn row_45_nothing_of_what_a_panic_interrupted_is_left_in_the_next_loan() {
     });
     for keep in [false, true] {
         let fake = Fake::new();
-        let (pool, _hand) = by_hand(&fake, 1, |b| {
+        let (pool, _hand) = manual_maintenance(&fake, 1, |b| {
             let builder = b.min_size(1);
             if keep { builder.keep_on_unwind() } else { builder }
         });
@@ -174,7 +174,7 @@ fn row_45_nothing_of_what_a_panic_interrupted_is_left_in_the_next_loan() {
 /// A hundred connections born at once, and room for four more, all of a lifetime of 1,000 s less up to a half.
 fn a_hundred_born_at_once(fake: &Fake) -> (Pool<Fake>, MockClock) {
     let age = AgeEviction::unlimited().max_lifetime(1000 * SECOND).jitter(0.5);
-    by_hand(fake, 104, |b| b.min_size(100).idle_timeout(None).health(age))
+    manual_maintenance(fake, 104, |b| b.min_size(100).idle_timeout(None).health(age))
 }
 
 fn aged(pool: &Pool<Fake>) -> u64 {
@@ -240,7 +240,7 @@ fn row_48_the_minimum_stays_open_while_borrowers_come_across_aged_connections() 
 fn row_49_a_lifetime_is_drawn_once_evenly_and_kept_through_every_return() {
     const MANY: usize = 1000;
     let fake = Fake::new();
-    let (pool, hand) = by_hand(&fake, MANY, |b| {
+    let (pool, hand) = manual_maintenance(&fake, MANY, |b| {
         let age = AgeEviction::unlimited().max_lifetime(1000 * SECOND).jitter(0.5);
         let age = age.lead(Duration::ZERO);
         b.initial_size(MANY)
@@ -281,9 +281,9 @@ fn row_49_a_lifetime_is_drawn_once_evenly_and_kept_through_every_return() {
 #[test]
 fn row_50_in_a_pool_that_is_always_busy_nothing_outlives_its_limit_by_more_than_one_loan() {
     let fake = Fake::new();
-    let (pool, hand) = by_hand(&fake, 4, |b| {
+    let (pool, hand) = manual_maintenance(&fake, 4, |b| {
         let age = AgeEviction::unlimited().max_lifetime(100 * SECOND).jitter(0.0);
-        b.min_size(4).connection_timeout(HOUR).health(age)
+        b.min_size(4).checkout_timeout(HOUR).health(age)
     });
     let mut lent: Vec<_> = (0..4).map(|_| pool.get().unwrap()).collect();
     let mut line: Vec<_> = (0..4).map(|_| Box::pin(pool.get_async())).collect();
@@ -318,7 +318,7 @@ fn row_50_in_a_pool_that_is_always_busy_nothing_outlives_its_limit_by_more_than_
 #[test]
 fn row_51_the_idle_minimum_is_kept_and_nothing_is_closed_for_it_to_be_opened_again() {
     let fake = Fake::new();
-    let (pool, hand) = by_hand(&fake, 10, |b| {
+    let (pool, hand) = manual_maintenance(&fake, 10, |b| {
         b.min_idle(3).idle_timeout(Some(MINUTE)).sweep_interval(Some(10 * SECOND))
     });
     for second in 0..600 {
@@ -343,7 +343,7 @@ fn row_51_the_idle_minimum_is_kept_and_nothing_is_closed_for_it_to_be_opened_aga
 #[test]
 fn row_52_after_a_spike_the_idle_go_within_their_time_and_one_pass_and_the_busy_stay() {
     let fake = Fake::new();
-    let (pool, hand) = by_hand(&fake, 40, |b| {
+    let (pool, hand) = manual_maintenance(&fake, 40, |b| {
         b.min_size(5).idle_timeout(Some(MINUTE)).sweep_interval(Some(10 * SECOND))
     });
     let mut spike: Vec<_> = (0..40).map(|_| Box::pin(pool.get_async())).collect();
@@ -385,7 +385,7 @@ fn row_52_after_a_spike_the_idle_go_within_their_time_and_one_pass_and_the_busy_
 #[test]
 fn row_54_after_an_hour_in_one_leap_everything_is_replaced_once_and_then_all_is_quiet() {
     let fake = Fake::new();
-    let (pool, hand) = by_hand(&fake, 22, |b| {
+    let (pool, hand) = manual_maintenance(&fake, 22, |b| {
         let sweep = PeriodicSweep::every(30 * SECOND);
         b.min_size(20).health((AgeEviction::default(), PingOnBorrow::default(), sweep))
     });
@@ -421,7 +421,7 @@ fn row_54_while_time_stands_still_nothing_is_evicted_pinged_or_swept() {
         .max_lifetime(SECOND)
         .jitter(0.9)
         .idle_timeout(Duration::from_millis(1));
-    let (pool, _hand) = by_hand(&fake, 5, |b| {
+    let (pool, _hand) = manual_maintenance(&fake, 5, |b| {
         b.initial_size(5).idle_timeout(Some(Duration::ZERO)).health((age, PingOnBorrow::default()))
     });
     for _ in 0..1000 {

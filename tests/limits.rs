@@ -4,10 +4,10 @@ mod common;
 
 use caliburn::health::{ConnectionInfo, EvictionCause, HealthStrategy, PingOnBorrow, Verdict};
 use caliburn::{
-    BlockingManager, Builder, Clock, Deadline, GetError, Manager, ManagerError, MockClock, Phase,
-    PingOn, Pool, PooledConnection,
+    BlockingManager, Builder, Clock, Deadline, GetError, Manager, ManagerError, MockClock, PingOn,
+    Pool, PooledConnection, error::Phase,
 };
-use common::scene::Scene;
+use common::harness::Harness;
 use common::*;
 use std::error::Error;
 use std::sync::atomic::Ordering::SeqCst;
@@ -40,38 +40,38 @@ fn assert_ends_at_its_own(limit: Limit, own: Duration, others: Duration) {
     if limit == Limit::Connect {
         fake.on_connect(Mode::Hang);
     }
-    let scene = Scene::of(fake, 1, |builder| {
+    let harness = Harness::of(fake, 1, |builder| {
         builder
             .idle_timeout(None)
             .min_size(1)
-            .connection_timeout(limit_of(Limit::Wait))
+            .checkout_timeout(limit_of(Limit::Wait))
             .connect_timeout(limit_of(Limit::Connect))
             .ping_timeout(limit_of(Limit::Ping))
             .reset_timeout(limit_of(Limit::Reset))
             .close_timeout(limit_of(Limit::Close))
     });
-    let (pool, fake) = (&scene.pool, &scene.fake);
-    let mut held = (limit != Limit::Connect).then(|| scene.lent());
+    let (pool, fake) = (&harness.pool, &harness.fake);
+    let mut held = (limit != Limit::Connect).then(|| harness.lent());
     fake.on_ping(Mode::Hang);
     fake.on_reset(Mode::Hang);
     fake.on_close(Mode::Hang);
     let mut get = None;
     match limit {
         Limit::Wait => get = Some(Box::pin(pool.get_async())),
-        Limit::Connect => scene.until("it connects", || pool.stats().opening == 1),
+        Limit::Connect => harness.until("it connects", || pool.stats().opening == 1),
         Limit::Ping => {
             PooledConnection::suspect(held.as_mut().unwrap());
             held = None;
             assert!(pool.try_get().is_err());
-            scene.until("it is pinged", || fake.books().pings.load(SeqCst) == 1);
+            harness.until("it is pinged", || fake.books().pings.load(SeqCst) == 1);
         }
         Limit::Reset => {
             held.take().unwrap().dirty = true;
-            scene.until("it is reset", || fake.books().resets.load(SeqCst) == 1);
+            harness.until("it is reset", || fake.books().resets.load(SeqCst) == 1);
         }
         Limit::Close => {
-            PooledConnection::condemn(held.take().unwrap());
-            scene.until("it is closed", || scene.tasks.lock().unwrap().len() == 1);
+            PooledConnection::discard(held.take().unwrap());
+            harness.until("it is closed", || harness.tasks.lock().unwrap().len() == 1);
         }
     }
     let mut has_ended = || match limit {
@@ -85,14 +85,14 @@ fn assert_ends_at_its_own(limit: Limit, own: Duration, others: Duration) {
     let mut passed = Duration::ZERO;
     let stops = [others * 2, own.mul_f64(0.99)].into_iter().filter(|stop| *stop < own);
     for stop in stops {
-        scene.advance(stop.saturating_sub(passed));
+        harness.advance(stop.saturating_sub(passed));
         passed = stop;
         assert!(
             !has_ended(),
             "{limit:?}: ended {own:?} after {passed:?}, the others are {others:?}"
         );
     }
-    scene.advance(own.mul_f64(1.05) - passed);
+    harness.advance(own.mul_f64(1.05) - passed);
     assert!(has_ended(), "{limit:?}: not ended 5 % after {own:?}, the others are {others:?}");
     drop(held);
 }
@@ -124,7 +124,7 @@ fn row_31_the_limit_of_a_wait_is_kept_by_threads_and_tasks() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     for limit in [1, 10, 100].map(Duration::from_millis) {
         let fake = Fake::new();
-        let pool = Pool::builder(fake).max_size(1).connection_timeout(limit).build().unwrap();
+        let pool = Pool::builder(fake).max_size(1).checkout_timeout(limit).build().unwrap();
         let held = pool.get_timeout(PLENTY).unwrap();
         let faces: [(&str, &dyn Fn() -> bool); 2] = [
             ("thread", &|| pool.get().is_err()),
@@ -180,7 +180,7 @@ fn row_32_limits_of_nothing_a_microsecond_and_a_millisecond_are_honest_on_both_f
     drop(held);
     // What is idle is had in no time at all, and a millisecond may be enough for a fast server.
     drop(pool.get_timeout(Duration::ZERO).unwrap());
-    PooledConnection::condemn(pool.get().unwrap());
+    PooledConnection::discard(pool.get().unwrap());
     eventually("a fresh one", || pool.get_timeout(MILLISECOND).is_ok());
     assert_settled(&pool, fake.books());
 }
@@ -188,14 +188,14 @@ fn row_32_limits_of_nothing_a_microsecond_and_a_millisecond_are_honest_on_both_f
 #[test]
 fn a_get_leaves_at_its_limit_and_the_call_it_hoped_for_goes_on_to_its_own() {
     // A connect: the next borrower may have what it comes to.
-    let scene = Scene::new(1, |builder| {
-        builder.idle_timeout(None).connection_timeout(SECOND).connect_timeout(HOUR)
+    let harness = Harness::new(1, |builder| {
+        builder.idle_timeout(None).checkout_timeout(SECOND).connect_timeout(HOUR)
     });
-    scene.fake.on_connect(Mode::Hang);
-    let mut get = Box::pin(scene.pool.get_async());
+    harness.fake.on_connect(Mode::Hang);
+    let mut get = Box::pin(harness.pool.get_async());
     assert!(poll_once(&mut get).is_pending());
-    scene.until("it connects", || scene.fake.books().attempts.load(SeqCst) == 1);
-    scene.advance(SECOND);
+    harness.until("it connects", || harness.fake.books().attempts.load(SeqCst) == 1);
+    harness.advance(SECOND);
     let Poll::Ready(Err(GetError::TimedOut { phase, waited, cause, counts, .. })) =
         poll_once(&mut get)
     else {
@@ -203,23 +203,23 @@ fn a_get_leaves_at_its_limit_and_the_call_it_hoped_for_goes_on_to_its_own() {
     };
     assert_eq!((phase, waited, counts.opening), (Phase::Connect, SECOND, 1));
     assert!(matches!(cause.as_deref(), Some(ManagerError::Pending)), "{cause:?}");
-    assert_eq!((scene.pool.stats().opening, scene.pool.stats().connect_failures), (1, 0));
+    assert_eq!((harness.pool.stats().opening, harness.pool.stats().connect_failures), (1, 0));
 
     // A ping: the same.
-    let scene = Scene::new(1, |builder| {
+    let harness = Harness::new(1, |builder| {
         builder
             .idle_timeout(None)
-            .connection_timeout(SECOND)
+            .checkout_timeout(SECOND)
             .ping_timeout(HOUR)
             .health(PingOnBorrow::default())
     });
-    drop(scene.lent());
-    scene.advance(SECOND);
-    scene.fake.on_ping(Mode::Hang);
-    let mut get = Box::pin(scene.pool.get_async());
+    drop(harness.lent());
+    harness.advance(SECOND);
+    harness.fake.on_ping(Mode::Hang);
+    let mut get = Box::pin(harness.pool.get_async());
     assert!(poll_once(&mut get).is_pending());
-    scene.until("it is pinged", || scene.fake.books().pings.load(SeqCst) == 1);
-    scene.advance(SECOND);
+    harness.until("it is pinged", || harness.fake.books().pings.load(SeqCst) == 1);
+    harness.advance(SECOND);
     let Poll::Ready(Err(GetError::TimedOut { phase, waited, cause, counts, .. })) =
         poll_once(&mut get)
     else {
@@ -227,7 +227,7 @@ fn a_get_leaves_at_its_limit_and_the_call_it_hoped_for_goes_on_to_its_own() {
     };
     assert_eq!((phase, waited, counts.maintenance), (Phase::Ping, SECOND, 1));
     assert!(matches!(cause.as_deref(), Some(ManagerError::Pending)), "{cause:?}");
-    assert_eq!((scene.pool.stats().maintenance, scene.pool.stats().ping_failures), (1, 0));
+    assert_eq!((harness.pool.stats().maintenance, harness.pool.stats().ping_failures), (1, 0));
 }
 
 /// A server that answers pings late, and with an error.
@@ -258,7 +258,7 @@ impl BlockingManager for Sick {
 #[test]
 fn row_60a_ten_dead_connections_whose_pings_take_long_do_not_keep_a_borrower_beyond_its_limit() {
     let (ping_takes, limit) = (Duration::from_millis(100), Duration::from_millis(250));
-    for ping_on in [PingOn::Borrower, PingOn::Connector] {
+    for ping_on in [PingOn::Borrower, PingOn::Worker] {
         let sick = Sick { fake: Fake::new(), ping_takes };
         let pool = Pool::builder(sick.clone())
             .min_size(10)
@@ -290,19 +290,19 @@ fn row_60a_ten_dead_connections_whose_pings_take_long_do_not_keep_a_borrower_bey
 /// many; others add connects and pings to the wait. Here gauges are what is there.
 #[test]
 fn row_60_the_gauges_are_the_truth_after_timeouts_cancellations_and_failures() {
-    let scene = Scene::new(1, |builder| {
+    let harness = Harness::new(1, |builder| {
         builder
             .idle_timeout(None)
             .max_size(4)
-            .connection_timeout(SECOND)
+            .checkout_timeout(SECOND)
             .health(PingOnBorrow::default())
     });
     for round in 0..40 {
-        let mut gets: Vec<_> = (0..6).map(|_| Box::pin(scene.pool.get_async())).collect();
+        let mut gets: Vec<_> = (0..6).map(|_| Box::pin(harness.pool.get_async())).collect();
         let mode = [Mode::Ok, Mode::Fail, Mode::Hang, Mode::FailForGood][round % 4];
-        scene.fake.on_connect(mode);
-        scene.fake.on_ping([Mode::Ok, Mode::Hang, Mode::Fail][round % 3]);
-        scene.fake.on_reset([Mode::Hang, Mode::Ok][round % 2]);
+        harness.fake.on_connect(mode);
+        harness.fake.on_ping([Mode::Ok, Mode::Hang, Mode::Fail][round % 3]);
+        harness.fake.on_reset([Mode::Hang, Mode::Ok][round % 2]);
         let mut held = Vec::new();
         for turn in 0..8 {
             gets.retain_mut(|get| match poll_once(get) {
@@ -319,45 +319,46 @@ fn row_60_the_gauges_are_the_truth_after_timeouts_cancellations_and_failures() {
             for (n, mut conn) in held.drain(..held.len() / 2).enumerate() {
                 (conn.dirty, conn.broken) = (n == 0, n == 1 && round % 5 == 0);
             }
-            scene.advance(Duration::from_millis(300));
+            harness.advance(Duration::from_millis(300));
         }
     }
     for on in [Fake::on_connect, Fake::on_ping, Fake::on_reset] {
-        on(&scene.fake, Mode::Ok);
+        on(&harness.fake, Mode::Ok);
     }
     // The calls that hang end, and then the pool tries again.
-    scene.advance(10 * SECOND);
-    scene.advance(SECOND);
-    let held = [(); 4].map(|()| scene.lent());
-    assert_eq!((scene.pool.stats().lent, scene.fake.books().alive()), (4, 4));
+    harness.advance(10 * SECOND);
+    harness.advance(SECOND);
+    let held = [(); 4].map(|()| harness.lent());
+    assert_eq!((harness.pool.stats().lent, harness.fake.books().alive()), (4, 4));
     drop(held);
-    scene.settle();
-    assert_settled(&scene.pool, scene.fake.books());
+    harness.settle();
+    assert_settled(&harness.pool, harness.fake.books());
 }
 
 #[test]
 fn row_60_the_time_of_waits_is_kept_apart_from_that_of_pings() {
-    let scene = Scene::new(1, |builder| builder.idle_timeout(None).health(PingOnBorrow::default()));
-    drop(scene.lent());
-    let before = scene.pool.stats().wait_time.count();
-    scene.advance(SECOND);
-    scene.fake.on_ping(Mode::Hang);
+    let harness =
+        Harness::new(1, |builder| builder.idle_timeout(None).health(PingOnBorrow::default()));
+    drop(harness.lent());
+    let before = harness.pool.stats().wait_time.count();
+    harness.advance(SECOND);
+    harness.fake.on_ping(Mode::Hang);
     // Half a second until the ping is over, and no wait in it.
-    let mut get = Box::pin(scene.pool.get_async());
+    let mut get = Box::pin(harness.pool.get_async());
     assert!(poll_once(&mut get).is_pending());
-    scene.advance(SECOND / 2);
-    assert_eq!(scene.pool.stats().wait_time.count(), before);
+    harness.advance(SECOND / 2);
+    assert_eq!(harness.pool.stats().wait_time.count(), before);
     drop(get);
-    scene.fake.on_ping(Mode::Ok);
-    scene.until("another is opened", || scene.pool.stats().maintenance == 0);
-    let held = scene.lent();
-    let before = scene.pool.stats();
-    let mut get = Box::pin(scene.pool.get_async());
+    harness.fake.on_ping(Mode::Ok);
+    harness.until("another is opened", || harness.pool.stats().maintenance == 0);
+    let held = harness.lent();
+    let before = harness.pool.stats();
+    let mut get = Box::pin(harness.pool.get_async());
     assert!(poll_once(&mut get).is_pending());
-    scene.advance(7 * SECOND);
+    harness.advance(7 * SECOND);
     drop(held);
     assert!(poll_once(&mut get).is_ready());
-    let after = scene.pool.stats();
+    let after = harness.pool.stats();
     assert_eq!(after.waits, before.waits + 1);
     assert_eq!(after.wait_time.count(), before.wait_time.count() + 1);
     assert!(after.wait_time.max() >= 7 * SECOND && after.wait_time.max() < 8 * SECOND);
@@ -366,8 +367,8 @@ fn row_60_the_time_of_waits_is_kept_apart_from_that_of_pings() {
 #[test]
 fn waits_in_vain_are_among_the_times_of_waits_on_both_faces() {
     let (clock, hand) = Clock::mock();
-    let pool = Pool::builder(Fake::new()).max_size(1).min_size(1).clock(clock).by_hand();
-    let pool = pool.connection_timeout(SECOND).wait_ready(PLENTY).build().unwrap();
+    let pool = Pool::builder(Fake::new()).max_size(1).min_size(1).clock(clock).manual_maintenance();
+    let pool = pool.checkout_timeout(SECOND).wait_ready(PLENTY).build().unwrap();
     let held = pool.get().unwrap();
     let mut get = Box::pin(pool.get_async());
     assert!(poll_once(&mut get).is_pending());
@@ -391,8 +392,8 @@ fn of_two(
     more: impl FnOnce(Builder<Fake>) -> Builder<Fake>,
 ) -> (Pool<Fake>, MockClock) {
     let (clock, hand) = Clock::mock();
-    let builder = Pool::builder(fake.clone()).max_size(2).connection_timeout(SECOND);
-    (more(builder.clock(clock).by_hand()).build().unwrap(), hand)
+    let builder = Pool::builder(fake.clone()).max_size(2).checkout_timeout(SECOND);
+    (more(builder.clock(clock).manual_maintenance()).build().unwrap(), hand)
 }
 
 /// What a task is told that waits in vain: all it says, and the chain of its sources.

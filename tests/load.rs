@@ -151,7 +151,12 @@ fn row_12_everybody_in_line_gets_the_error_if_connects_never_work() {
         let (clock, hand) = Clock::mock();
         let fake = Fake::new();
         fake.on_connect(mode);
-        let pool = Pool::builder(fake.clone()).max_size(2).clock(clock).by_hand().build().unwrap();
+        let pool = Pool::builder(fake.clone())
+            .max_size(2)
+            .clock(clock)
+            .manual_maintenance()
+            .build()
+            .unwrap();
         std::thread::scope(|scope| {
             let threads = [0; 3].map(|_| scope.spawn(|| pool.get().map(drop)));
             let mut tasks = [0; 3].map(|_| Box::pin(pool.get_async()));
@@ -227,7 +232,7 @@ fn row_19_twentyfold_overload_begins_no_needless_connect_and_throws_none_away() 
     const MAX: usize = 4;
     let server = Far::new(5 * MILLI);
     let pool =
-        Pool::builder(server.clone()).max_size(MAX).connection_timeout(20 * MILLI).build().unwrap();
+        Pool::builder(server.clone()).max_size(MAX).checkout_timeout(20 * MILLI).build().unwrap();
     let end = Instant::now() + 2 * SECOND;
     let runtime = runtime();
     let tasks: Vec<_> = (0..10 * MAX)
@@ -339,7 +344,7 @@ fn churn(faults: impl Fn(&Fake, &mut Chance) + Sync, pool: &Pool<Fake>, fake: &F
                     match chance.below(6) {
                         0 => conn.broken = true,
                         1 | 2 => conn.dirty = true,
-                        3 => PooledConnection::condemn(conn),
+                        3 => PooledConnection::discard(conn),
                         4 => PooledConnection::suspect(&mut conn),
                         _ => {}
                     }
@@ -432,7 +437,7 @@ fn row_23_a_slot_is_taken_until_the_server_has_seen_the_close() {
         Pool::builder(fake.clone()).max_size(3).min_size(3).wait_ready(PLENTY).build().unwrap();
     fake.on_close(Mode::Hang);
     for _ in 0..3 {
-        PooledConnection::condemn(pool.get().unwrap());
+        PooledConnection::discard(pool.get().unwrap());
     }
     eventually("all are being closed", || pool.stats().maintenance == 3);
     for _ in 0..5 {
@@ -466,16 +471,16 @@ fn resize_at_random(time: Duration) {
         let mut chance = Chance(5);
         while Instant::now() < end {
             let size = chance.below(65) as usize;
-            assert_eq!(pool.set_max_size(size).is_ok(), size > 0);
+            assert_eq!(pool.change(|settings| settings.max_size = size).is_ok(), size > 0);
             std::thread::sleep(MILLI / 10);
         }
     });
-    pool.set_max_size(5).unwrap();
+    pool.change(|settings| settings.max_size = 5).unwrap();
     eventually("the surplus is closed", || pool.stats().size <= 5);
     assert_settled(&pool, fake.books());
     assert_eq!(pool.stats().retired, 59);
     assert!(fake.books().most_open.load(SeqCst) <= 64);
-    pool.set_max_size(64).unwrap();
+    pool.change(|settings| settings.max_size = 64).unwrap();
     let all: Vec<_> = (0..64).map(|_| pool.get_timeout(PLENTY).unwrap()).collect();
     drop(all);
     assert_settled(&pool, fake.books());
@@ -525,7 +530,7 @@ fn row_59_a_ping_that_hangs_holds_nobody_up_but_its_own_borrower() {
                 unlucky.join().unwrap().unwrap();
             }
         });
-        pool.set_sweep_interval(Some(PLENTY)).unwrap();
+        pool.change(|settings| settings.sweep_interval = Some(PLENTY)).unwrap();
         assert_settled(&pool, server.books());
     }
 }

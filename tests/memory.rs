@@ -49,7 +49,7 @@ fn pool(size: usize, strategy: impl HealthStrategy) -> Pool<Fake> {
         .max_size(size)
         .min_size(size)
         .health(strategy)
-        .by_hand()
+        .manual_maintenance()
         .wait_ready(PLENTY)
         .build()
         .unwrap()

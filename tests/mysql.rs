@@ -1,11 +1,11 @@
-//! The adapters for MySQL and MariaDB, against MariaDB itself. Each scene is played twice: with the driver for
+//! The adapters for MySQL and MariaDB, against MariaDB itself. Each harness is played twice: with the driver for
 //! threads, whose callers are threads, and with the driver for tasks.
 #![cfg(all(feature = "mysql", feature = "mysql_async"))]
 
 mod common;
 
 use caliburn::adapters::mysql::{MysqlConnection, MysqlManager};
-use caliburn::adapters::mysql_async::{MysqlAsyncConnection, MysqlAsyncManager};
+use caliburn::adapters::mysql_async::{AsyncMysqlConnection, AsyncMysqlManager};
 use caliburn::health::{AgeEviction, PingOnBorrow};
 use caliburn::{
     Builder, ErrorClass, EvictionCause, GetError, Manager, ManagerError, Pool, PooledConnection,
@@ -114,7 +114,7 @@ impl Adapter for MysqlManager {
     }
 }
 
-impl Adapter for MysqlAsyncManager {
+impl Adapter for AsyncMysqlManager {
     fn manager(url: &str) -> Self {
         Self::from_url(url).unwrap()
     }
@@ -134,24 +134,24 @@ impl Adapter for MysqlAsyncManager {
     }
 
     async fn ask(
-        conn: &mut MysqlAsyncConnection,
+        conn: &mut AsyncMysqlConnection,
         sql: &str,
     ) -> mysql_async::Result<Option<String>> {
         mysql_async::prelude::Queryable::query_first(conn, sql).await
     }
 
-    async fn execute(conn: &mut MysqlAsyncConnection, sql: &str) -> mysql_async::Result<()> {
+    async fn execute(conn: &mut AsyncMysqlConnection, sql: &str) -> mysql_async::Result<()> {
         mysql_async::prelude::Queryable::exec_drop(conn, sql, ()).await
     }
 
     async fn ask_driver(
-        conn: &mut MysqlAsyncConnection,
+        conn: &mut AsyncMysqlConnection,
         sql: &str,
     ) -> mysql_async::Result<Option<String>> {
         mysql_async::prelude::Queryable::query_first(&mut **conn, sql).await
     }
 
-    async fn abandon_transaction(conn: &mut MysqlAsyncConnection) {
+    async fn abandon_transaction(conn: &mut AsyncMysqlConnection) {
         use mysql_async::prelude::Queryable;
         let mut transaction = conn.start_transaction(Default::default()).await.unwrap();
         transaction.query_drop("INSERT INTO song VALUES (1)").await.unwrap();
@@ -170,15 +170,15 @@ impl Adapter for MysqlAsyncManager {
     }
 }
 
-/// Plays each scene with both adapters.
-macro_rules! scenes {
-    ($($(#[$attribute:meta])* $scene:ident)+) => {
+/// Plays each harness with both adapters.
+macro_rules! harnesses {
+    ($($(#[$attribute:meta])* $harness:ident)+) => {
         mod threads {
             $(
                 #[test]
                 $(#[$attribute])*
-                fn $scene() {
-                    super::play(super::$scene::<super::MysqlManager>());
+                fn $harness() {
+                    super::play(super::$harness::<super::MysqlManager>());
                 }
             )+
         }
@@ -187,15 +187,15 @@ macro_rules! scenes {
             $(
                 #[test]
                 $(#[$attribute])*
-                fn $scene() {
-                    super::play(super::$scene::<super::MysqlAsyncManager>());
+                fn $harness() {
+                    super::play(super::$harness::<super::AsyncMysqlManager>());
                 }
             )+
         }
     };
 }
 
-scenes! {
+harnesses! {
     #[ignore = "needs MariaDB (mariadbd, mariadb-install-db)"]
     a_server_killed_and_restarted_under_64_callers_costs_one_query_for_each_connection
     #[ignore = "needs MariaDB (mariadbd, mariadb-install-db)"]
@@ -225,14 +225,14 @@ scenes! {
     errors_of_the_server_are_told_apart
 }
 
-fn play(scene: impl Future<Output = ()>) {
+fn play(harness: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(128)
         .enable_all()
         .build()
         .unwrap();
-    let outcome = catch_unwind(AssertUnwindSafe(|| runtime.block_on(scene)));
+    let outcome = catch_unwind(AssertUnwindSafe(|| runtime.block_on(harness)));
     // Threads that a call of the driver keeps are not waited for.
     runtime.shutdown_background();
     outcome.unwrap_or_else(|panic| resume_unwind(panic));
@@ -335,7 +335,7 @@ async fn a_frozen_server_keeps_nobody_beyond_the_limit_and_serves_within_a_secon
     let pool = A::builder(A::manager(&server.url()))
         .max_size(8)
         .min_size(4)
-        .connection_timeout(limit)
+        .checkout_timeout(limit)
         .health(PingOnBorrow::always())
         .wait_ready(PLENTY)
         .build()
@@ -554,8 +554,8 @@ impl<A: Adapter> ResetSession for A {
         let any: &mut dyn Any = &mut this;
         if let Some(manager) = any.downcast_mut::<Option<MysqlManager>>() {
             *manager = manager.take().map(MysqlManager::reset_session);
-        } else if let Some(manager) = any.downcast_mut::<Option<MysqlAsyncManager>>() {
-            *manager = manager.take().map(MysqlAsyncManager::reset_session);
+        } else if let Some(manager) = any.downcast_mut::<Option<AsyncMysqlManager>>() {
+            *manager = manager.take().map(AsyncMysqlManager::reset_session);
         }
         this.unwrap()
     }
@@ -633,11 +633,11 @@ async fn tls_that_cannot_be_had_is_an_error_that_will_not_pass<A: Adapter>() {
         let opts = mysql::Opts::from_url(&server.url()).unwrap();
         let opts = mysql::OptsBuilder::from_opts(opts).ssl_opts(mysql::SslOpts::default());
         *manager = Some(MysqlManager::new(opts));
-    } else if let Some(manager) = any.downcast_mut::<Option<MysqlAsyncManager>>() {
+    } else if let Some(manager) = any.downcast_mut::<Option<AsyncMysqlManager>>() {
         let opts = mysql_async::Opts::from_url(&server.url()).unwrap();
         let opts =
             mysql_async::OptsBuilder::from_opts(opts).ssl_opts(mysql_async::SslOpts::default());
-        *manager = Some(MysqlAsyncManager::new(opts));
+        *manager = Some(AsyncMysqlManager::new(opts));
     }
     let pool = A::builder(manager.unwrap()).build().unwrap();
     let (error, took) = refusal(&pool).await;
@@ -700,7 +700,7 @@ async fn threads_and_tasks_share_a_pool<A: Adapter>() {
             }
         }
     });
-    let tasks = all::<MysqlAsyncManager, _, _>(8, |_| {
+    let tasks = all::<AsyncMysqlManager, _, _>(8, |_| {
         let pool = pool.clone();
         async move {
             for n in 0..20 {
@@ -717,11 +717,11 @@ async fn threads_and_tasks_share_a_pool<A: Adapter>() {
 async fn a_port_that_nobody_listens_on_is_a_passing_error_with_its_cause<A: Adapter>() {
     let url = format!("mysql://{USER}:{PASSWORD}@127.0.0.1:{}/", free_port());
     let limit = Duration::from_millis(300);
-    let pool = A::builder(A::manager(&url)).connection_timeout(limit).build().unwrap();
+    let pool = A::builder(A::manager(&url)).checkout_timeout(limit).build().unwrap();
     let (error, took) = refusal(&pool).await;
     assert!(matches!(error, GetError::TimedOut { .. }), "{error}");
     let ManagerError::Failed(reason) = cause(&error) else { panic!("{error}") };
-    assert_eq!(pool.manager().classify(reason), ErrorClass::Passing);
+    assert_eq!(pool.manager().classify(reason), ErrorClass::Transient);
     assert!(error.to_string().contains("refused"), "{error}");
     assert!(took < limit + ROOM, "{took:?}");
 
@@ -749,7 +749,7 @@ async fn a_server_that_never_greets_costs_no_more_than_the_limit<A: Adapter>() {
     let url = format!("mysql://{USER}@{}/", mute.local_addr().unwrap());
     let limit = Duration::from_millis(300);
     let pool = A::builder(A::manager(&url))
-        .connection_timeout(limit)
+        .checkout_timeout(limit)
         .connect_timeout(limit / 2)
         .build()
         .unwrap();
@@ -771,7 +771,7 @@ async fn no_text_shows_the_password<A: Adapter>() {
     let shown = format!("{manager:?}");
     assert!(shown.contains("localhost") && shown.contains("3307"), "{shown}");
     assert!(!shown.contains(PASSWORD), "{shown}");
-    let manager = MysqlAsyncManager::manager(&format!("mysql://{USER}:{PASSWORD}@localhost:3307/"));
+    let manager = AsyncMysqlManager::manager(&format!("mysql://{USER}:{PASSWORD}@localhost:3307/"));
     let shown = format!("{manager:?}");
     assert!(shown.contains("localhost") && shown.contains("3307"), "{shown}");
     assert!(!shown.contains(PASSWORD), "{shown}");
@@ -780,7 +780,7 @@ async fn no_text_shows_the_password<A: Adapter>() {
         for scheme in ["mysql", "postgres"] {
             let url = format!("{scheme}://{USER}:{PASSWORD}@{rest}");
             let blocking = MysqlManager::from_url(&url).unwrap_err();
-            let tasks = MysqlAsyncManager::from_url(&url).unwrap_err();
+            let tasks = AsyncMysqlManager::from_url(&url).unwrap_err();
             let shown = format!("{blocking} {blocking:?} {tasks} {tasks:?}");
             assert!(!shown.contains(PASSWORD), "{shown}");
         }
@@ -795,7 +795,7 @@ async fn errors_of_the_server_are_told_apart<A: Adapter>() {
     }
     for code in [1040, 1053, 1203, 1205, 1226, 1927] {
         let class = manager.classify(&A::server_error(code));
-        assert_eq!(class, ErrorClass::Passing, "{code}");
+        assert_eq!(class, ErrorClass::Transient, "{code}");
     }
 }
 
@@ -806,10 +806,10 @@ async fn errors_of_the_server_are_told_apart<A: Adapter>() {
 async fn no_answer_of_20_000_belongs_to_a_request_that_was_dropped() {
     use mysql_async::prelude::Queryable;
     let server = MariaDb::start(&[]);
-    let manager = MysqlAsyncManager::from_url(&server.url()).unwrap();
+    let manager = AsyncMysqlManager::from_url(&server.url()).unwrap();
     let pool = Pool::builder_async(manager).max_size(8).build().unwrap();
     let dropped = Arc::new(AtomicUsize::new(0));
-    all::<MysqlAsyncManager, _, _>(16, |caller| {
+    all::<AsyncMysqlManager, _, _>(16, |caller| {
         let (pool, dropped) = (pool.clone(), dropped.clone());
         async move {
             for n in 0..1_250 {
@@ -861,7 +861,7 @@ async fn linger(polls: usize) {
 async fn a_request_dropped_after_the_driver_tidied_up_for_it_leaves_no_answer_to_the_next() {
     use mysql_async::prelude::Queryable;
     let server = MariaDb::start(&[]);
-    let manager = MysqlAsyncManager::from_url(&server.url()).unwrap();
+    let manager = AsyncMysqlManager::from_url(&server.url()).unwrap();
     let pool = Pool::builder_async(manager).max_size(1).build().unwrap();
     for untidy in ["a transaction", "a second result"] {
         let mut conn = pool.get_async().await.unwrap();
@@ -897,7 +897,7 @@ async fn a_request_dropped_after_the_driver_tidied_up_for_it_leaves_no_answer_to
 async fn an_answer_left_unread_by_a_task_is_read_before_the_next_loan() {
     use mysql_async::prelude::Queryable;
     let server = MariaDb::start(&[]);
-    let manager = MysqlAsyncManager::from_url(&server.url()).unwrap();
+    let manager = AsyncMysqlManager::from_url(&server.url()).unwrap();
     let pool = Pool::builder_async(manager).max_size(1).build().unwrap();
     let mut conn = pool.get_async().await.unwrap();
     let mut rows = conn.query_iter("SELECT seq FROM seq_1_to_10000").await.unwrap();
@@ -952,7 +952,7 @@ fn after_a_read_timeout_no_thread_is_given_the_answer_that_came_too_late() {
 
 #[test]
 fn a_pool_for_tasks_without_a_runtime_says_so_at_once() {
-    let manager = MysqlAsyncManager::from_url("mysql://localhost:1/").unwrap();
+    let manager = AsyncMysqlManager::from_url("mysql://localhost:1/").unwrap();
     let pool = Pool::builder_async(manager).build().unwrap();
     let error = pool.get_timeout(PLENTY).unwrap_err();
     assert!(matches!(error, GetError::Connect { .. }), "{error}");
@@ -965,15 +965,15 @@ fn connections_for_tasks_live_on_the_runtime_they_were_given() {
     let server = MariaDb::start(&[]);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let told = MysqlAsyncManager::from_url(&server.url()).unwrap().runtime(runtime.handle());
+    let told = AsyncMysqlManager::from_url(&server.url()).unwrap().runtime(runtime.handle());
     let handle = runtime.handle().clone();
-    let spawned = MysqlAsyncManager::from_url(&server.url()).unwrap();
+    let spawned = AsyncMysqlManager::from_url(&server.url()).unwrap();
     for pool in [
         Pool::builder_async(told).build().unwrap(),
         Pool::builder_async(spawned).spawner(move |task| drop(handle.spawn(task))).build().unwrap(),
     ] {
         let mut conn = pool.get_timeout(PLENTY).unwrap();
-        runtime.block_on(echo::<MysqlAsyncManager>(&mut conn, 5)).unwrap();
+        runtime.block_on(echo::<AsyncMysqlManager>(&mut conn, 5)).unwrap();
         drop(conn);
         close(&pool);
     }

@@ -9,7 +9,7 @@ mod common;
 use caliburn::health::{HealthStrategy, PeriodicSweep, PingOnBorrow};
 use caliburn::{
     BlockingManager, BuildError, Builder, Clock, Deadline, EvictionCause, GetError, Manager,
-    MockClock, Pool, PooledConnection, Problem, TryGetError,
+    MockClock, Pool, PooledConnection, TryGetError, error::Problem,
 };
 use common::*;
 use std::fmt;
@@ -65,7 +65,7 @@ fn problems<M: Manager>(builder: Builder<M>) -> Vec<Problem> {
 #[test]
 fn the_settings_and_the_manager_can_be_read_back() {
     let fake = Fake::new();
-    let (builder, hand) = by_hand(&fake);
+    let (builder, hand) = manual_maintenance(&fake);
     let pool = builder.like_nimue().min_size(3).max_size(7).build().unwrap();
     let settings = pool.settings();
     assert_eq!((settings.min_size, settings.max_size), (3, 7));
@@ -83,12 +83,12 @@ fn the_settings_and_the_manager_can_be_read_back() {
 #[test]
 fn a_setter_refuses_what_contradicts_the_other_settings() {
     let fake = Fake::new();
-    let (builder, _hand) = by_hand(&fake);
+    let (builder, _hand) = manual_maintenance(&fake);
     let pool = builder.min_size(2).max_size(10).capacity(20).build().unwrap();
     let before = pool.settings();
-    assert!(pool.set_min_size(11).is_err(), "above the maximum");
-    assert!(pool.set_max_size(0).is_err(), "none at all");
-    assert!(pool.set_max_size(1).is_err(), "below the minimum");
+    assert!(pool.change(|settings| settings.min_size = 11).is_err(), "above the maximum");
+    assert!(pool.change(|settings| settings.max_size = 0).is_err(), "none at all");
+    assert!(pool.change(|settings| settings.max_size = 1).is_err(), "below the minimum");
     assert_eq!(pool.settings(), before);
     assert_settled(&pool, fake.books());
 }
@@ -97,7 +97,7 @@ fn a_setter_refuses_what_contradicts_the_other_settings() {
 #[test]
 fn the_pool_starts_with_its_minimum_unless_told_otherwise() {
     let fake = Fake::new();
-    let (builder, _hand) = by_hand(&fake);
+    let (builder, _hand) = manual_maintenance(&fake);
     let pool = builder.min_size(3).max_size(10).build().unwrap();
     assert_eq!(counts(&pool), (3, 0, 3));
     assert_settled(&pool, fake.books());
@@ -107,7 +107,7 @@ fn the_pool_starts_with_its_minimum_unless_told_otherwise() {
 #[test]
 fn the_pool_starts_with_its_initial_size_if_one_is_given() {
     let fake = Fake::new();
-    let (builder, _hand) = by_hand(&fake);
+    let (builder, _hand) = manual_maintenance(&fake);
     let pool = builder.min_size(3).initial_size(5).max_size(10).build().unwrap();
     assert_eq!(counts(&pool), (5, 0, 5));
     assert_settled(&pool, fake.books());
@@ -134,7 +134,7 @@ fn simultaneous_gets_grow_the_pool_from_its_minimum_to_its_maximum() {
 #[test]
 fn a_sweep_closes_what_was_idle_for_too_long_down_to_the_minimum() {
     let fake = Fake::new();
-    let (builder, hand) = by_hand(&fake);
+    let (builder, hand) = manual_maintenance(&fake);
     let pool = builder.min_size(2).max_size(4).idle_timeout(Some(Duration::ZERO)).build().unwrap();
     let held: Vec<_> = (0..4).map(|_| get(&pool)).collect();
     assert_eq!(counts(&pool), (4, 4, 0));
@@ -152,17 +152,17 @@ fn a_sweep_closes_what_was_idle_for_too_long_down_to_the_minimum() {
 #[test]
 fn idle_connections_above_a_lowered_maximum_are_closed() {
     let fake = Fake::new();
-    let (builder, hand) = by_hand(&fake);
+    let (builder, hand) = manual_maintenance(&fake);
     let pool = builder.min_size(2).max_size(10).idle_timeout(None).build().unwrap();
     let held: Vec<_> = (0..10).map(|_| get(&pool)).collect();
     drop(held);
     assert_eq!(counts(&pool), (10, 0, 10));
-    pool.set_max_size(4).unwrap();
+    pool.change(|settings| settings.max_size = 4).unwrap();
     pool.sweep();
     assert_eq!(counts(&pool), (4, 0, 4));
     assert_eq!(pool.stats().evictions.by(EvictionCause::Surplus), 6);
     assert_settled(&pool, fake.books());
-    pool.set_idle_timeout(Some(Duration::ZERO)).unwrap();
+    pool.change(|settings| settings.idle_timeout = Some(Duration::ZERO)).unwrap();
     hand.advance(MOMENT);
     pool.sweep();
     assert_eq!(counts(&pool), (2, 0, 2));
@@ -173,13 +173,13 @@ fn idle_connections_above_a_lowered_maximum_are_closed() {
 #[test]
 fn lent_connections_above_a_lowered_maximum_are_left_alone_until_they_return() {
     let fake = Fake::new();
-    let (builder, hand) = by_hand(&fake);
+    let (builder, hand) = manual_maintenance(&fake);
     let pool = builder.min_size(2).max_size(10).idle_timeout(None).build().unwrap();
     let held: Vec<_> = (0..10).map(|_| get(&pool)).collect();
-    pool.set_max_size(4).unwrap();
+    pool.change(|settings| settings.max_size = 4).unwrap();
     pool.sweep();
     assert_eq!(counts(&pool), (10, 10, 0));
-    pool.set_idle_timeout(Some(Duration::ZERO)).unwrap();
+    pool.change(|settings| settings.idle_timeout = Some(Duration::ZERO)).unwrap();
     hand.advance(MOMENT);
     pool.sweep();
     assert_eq!(counts(&pool), (10, 10, 0));
@@ -194,12 +194,12 @@ fn lent_connections_above_a_lowered_maximum_are_left_alone_until_they_return() {
 #[test]
 fn one_call_sets_all_of_nimues_defaults() {
     let fake = Fake::new();
-    let (builder, _hand) = by_hand(&fake);
+    let (builder, _hand) = manual_maintenance(&fake);
     let pool = builder.like_nimue().build().unwrap();
     let settings = pool.settings();
     assert_eq!((settings.min_size, settings.max_size), (10, 20));
     assert_eq!(settings.idle_timeout, Some(300 * SECOND));
-    assert_eq!(settings.connection_timeout, Duration::MAX);
+    assert_eq!(settings.checkout_timeout, Duration::MAX);
     assert_eq!(PeriodicSweep::default().sweep_interval(), Some(60 * SECOND));
     assert_eq!(counts(&pool), (10, 0, 10), "the minimum is what it starts with");
     drop(get(&pool));
@@ -211,7 +211,7 @@ fn one_call_sets_all_of_nimues_defaults() {
 #[test]
 fn contradictory_settings_are_refused_at_the_start_and_later() {
     let fake = Fake::new();
-    let base = || by_hand(&fake).0.min_size(5).max_size(10);
+    let base = || manual_maintenance(&fake).0.min_size(5).max_size(10);
     let above = |setting, value, bound, limit| Problem::Above { setting, value, bound, limit };
     let below = Problem::Below { setting: "initial_size", value: 4, bound: "min_size", limit: 5 };
     assert_eq!(problems(base().initial_size(4)), [below]);
@@ -225,12 +225,12 @@ fn contradictory_settings_are_refused_at_the_start_and_later() {
 
     let pool = base().capacity(20).build().unwrap();
     let held: Vec<_> = (0..10).map(|_| get(&pool)).collect();
-    assert!(pool.set_min_size(12).is_err());
-    pool.set_max_size(20).unwrap();
-    pool.set_min_size(12).unwrap();
+    assert!(pool.change(|settings| settings.min_size = 12).is_err());
+    pool.change(|settings| settings.max_size = 20).unwrap();
+    pool.change(|settings| settings.min_size = 12).unwrap();
     let before = pool.settings();
-    assert!(pool.set_max_size(2).is_err());
-    assert!(pool.set_sweep_interval(zero).is_err());
+    assert!(pool.change(|settings| settings.max_size = 2).is_err());
+    assert!(pool.change(|settings| settings.sweep_interval = zero).is_err());
     assert_eq!(pool.settings(), before);
     assert_eq!((before.min_size, before.max_size), (12, 20));
     drop(held);
@@ -243,7 +243,7 @@ fn contradictory_settings_are_refused_at_the_start_and_later() {
 #[test]
 fn a_get_yields_a_guard_that_stands_for_the_connection() {
     let fake = Fake::new();
-    let (builder, _hand) = by_hand(&fake);
+    let (builder, _hand) = manual_maintenance(&fake);
     let pool = builder.min_size(1).build().unwrap();
     let mut guard: PooledConnection<Fake> = pool.get().unwrap();
     guard.value = 7;
@@ -257,7 +257,7 @@ fn a_get_yields_a_guard_that_stands_for_the_connection() {
 #[test]
 fn a_thread_that_finds_none_free_gets_a_new_one_while_there_is_room() {
     let fake = Fake::new();
-    let (builder, _hand) = by_hand(&fake);
+    let (builder, _hand) = manual_maintenance(&fake);
     let pool = builder.min_size(1).max_size(5).build().unwrap();
     assert_eq!(counts(&pool), (1, 0, 1));
     let first = pool.get().unwrap();
@@ -281,7 +281,7 @@ fn a_thread_that_finds_none_free_gets_a_new_one_while_there_is_room() {
 #[test]
 fn a_get_with_a_limit_gets_a_new_one_and_a_try_does_not_ask_for_one() {
     let fake = Fake::new();
-    let (builder, _hand) = by_hand(&fake);
+    let (builder, _hand) = manual_maintenance(&fake);
     let pool = builder.min_size(1).max_size(5).build().unwrap();
     assert_eq!(counts(&pool), (1, 0, 1));
     let first = pool.try_get().unwrap();
@@ -335,7 +335,7 @@ fn new_connections_that_fail_their_check_are_replaced_until_the_limit_and_none_l
 #[test]
 fn a_get_with_a_limit_ends_when_every_new_connection_fails_its_check() {
     let fake = Fake::new();
-    let (builder, hand) = by_hand(&fake);
+    let (builder, hand) = manual_maintenance(&fake);
     let pool = builder.min_size(1).max_size(5).health(PingOnBorrow::always()).build().unwrap();
     let first = get(&pool);
     fake.on_ping(Mode::Fail);
@@ -353,7 +353,7 @@ fn a_get_with_a_limit_ends_when_every_new_connection_fails_its_check() {
 #[test]
 fn the_figures_follow_each_get_and_a_limit_of_zero_is_over_at_once() {
     let fake = Fake::new();
-    let (builder, _hand) = by_hand(&fake);
+    let (builder, _hand) = manual_maintenance(&fake);
     let pool = builder.min_size(1).max_size(5).build().unwrap();
     let mut held = Vec::new();
     for n in 1..=5 {
@@ -391,7 +391,7 @@ fn a_get_at_the_maximum_fails_when_its_limit_is_over_and_not_before() {
 #[test]
 fn a_try_at_the_maximum_comes_back_empty() {
     let fake = Fake::new();
-    let (builder, _hand) = by_hand(&fake);
+    let (builder, _hand) = manual_maintenance(&fake);
     let pool = builder.min_size(5).max_size(5).build().unwrap();
     let held: Vec<_> = (0..5).map(|_| pool.try_get().unwrap()).collect();
     assert_eq!(pool.try_get().unwrap_err(), TryGetError::Empty);
@@ -433,7 +433,7 @@ fn the_sixth_thread_gets_what_the_first_of_five_gives_back() {
 #[test]
 fn a_return_restores_the_number_of_free_connections() {
     let fake = Fake::new();
-    let (builder, _hand) = by_hand(&fake);
+    let (builder, _hand) = manual_maintenance(&fake);
     let pool = builder.min_size(2).max_size(4).build().unwrap();
     assert_eq!(counts(&pool), (2, 0, 2));
     let held = get(&pool);
@@ -447,7 +447,7 @@ fn a_return_restores_the_number_of_free_connections() {
 #[test]
 fn a_connection_outlives_the_close_of_its_pool_and_is_closed_on_its_return() {
     let fake = Fake::new();
-    let (builder, _hand) = by_hand(&fake);
+    let (builder, _hand) = manual_maintenance(&fake);
     let pool = builder.min_size(2).max_size(4).build().unwrap();
     let mut held = get(&pool);
     pool.close();
@@ -537,7 +537,7 @@ impl BlockingManager for Sql {
 fn passes_its_check(sql: Sql) -> bool {
     let (clock, hand) = Clock::mock();
     let pool = Pool::builder(sql)
-        .by_hand()
+        .manual_maintenance()
         .clock(clock)
         .min_size(1)
         .max_size(1)
@@ -574,7 +574,7 @@ fn a_check_with_a_query_of_another_dialect_fails_without_harm() {
 fn a_check_leaves_no_transaction_open_and_a_return_rolls_back_the_borrowers() {
     let sql = Sql { autocommit: false, ..Sql::new(&[FROM_LESS], FROM_LESS) };
     let pool = Pool::builder(sql)
-        .by_hand()
+        .manual_maintenance()
         .min_size(1)
         .max_size(1)
         .health(PingOnBorrow::always())

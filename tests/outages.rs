@@ -4,13 +4,14 @@
 mod common;
 
 use caliburn::health::{
-    ConnectionInfo, EvictionCause, HealthStrategy, PeriodicSweep, PingOnBorrow, Suspicion, Verdict,
+    ConnectionInfo, EvictionCause, HealthStrategy, PeriodicSweep, PingAfterFailure, PingOnBorrow,
+    Verdict,
 };
 use caliburn::{
     AsyncManager, BuildError, Clock, Deadline, GetError, Manager, ManagerError, MockClock, Pool,
     PooledConnection,
 };
-use common::scene::{Get, STEP, Scene};
+use common::harness::{Get, Harness, STEP};
 use common::*;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -21,11 +22,11 @@ use std::time::{Duration, Instant};
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A borrower who always waits for a connection, and comes again when it was in vain.
-struct Customer<'a>(&'a Scene, Get<'a>);
+struct Customer<'a>(&'a Harness, Get<'a>);
 
 impl<'a> Customer<'a> {
-    fn new(scene: &'a Scene) -> Self {
-        Self(scene, scene.get())
+    fn new(harness: &'a Harness) -> Self {
+        Self(harness, harness.get())
     }
 
     fn is_served(&mut self) -> bool {
@@ -60,24 +61,24 @@ impl<'a> Customer<'a> {
 /// All connections are lost, connects end as `mode` says for so long, and then all is well again. What comes
 /// back is how often it was tried in a second, once the back-off was steady, and how soon there was service.
 fn sit_out(size: usize, mode: Mode, outage: Duration) -> (f64, Duration) {
-    let scene = Scene::new(size, |b| b);
-    scene.lose_all();
-    scene.fake.on_connect(mode);
+    let harness = Harness::new(size, |b| b);
+    harness.lose_all();
+    harness.fake.on_connect(mode);
     // A server that is mute says no goodbye either.
-    scene.fake.on_close(if mode == Mode::Hang { Mode::Hang } else { Mode::Ok });
-    let mut customer = Customer::new(&scene);
+    harness.fake.on_close(if mode == Mode::Hang { Mode::Hang } else { Mode::Ok });
+    let mut customer = Customer::new(&harness);
     let live = |customer: &mut Customer<'_>, time: Duration| {
-        let before = scene.attempts();
+        let before = harness.attempts();
         for _ in 0..time.as_millis() / STEP.as_millis() {
             assert!(!customer.is_served());
-            scene.step();
+            harness.step();
         }
-        (scene.attempts() - before) as f64 / time.as_secs_f64()
+        (harness.attempts() - before) as f64 / time.as_secs_f64()
     };
     live(&mut customer, 5 * SECOND);
     let rate = live(&mut customer, outage - 5 * SECOND);
-    scene.fake.on_connect(Mode::Ok);
-    scene.fake.on_close(Mode::Ok);
+    harness.fake.on_connect(Mode::Ok);
+    harness.fake.on_close(Mode::Ok);
     (rate, customer.served_after())
 }
 
@@ -124,17 +125,17 @@ fn row_25_after_half_a_minute_of_refusals_a_borrower_is_served_within_a_second()
 #[test]
 fn row_33_an_error_that_will_not_pass_fails_all_who_wait_at_once_with_its_cause() {
     for at_the_start in [true, false] {
-        let scene = Scene::new(4, |b| b);
+        let harness = Harness::new(4, |b| b);
         if !at_the_start {
-            scene.lose_all();
+            harness.lose_all();
         }
-        scene.fake.on_connect(Mode::FailForGood);
-        let mut gets: Vec<_> = (0..10).map(|_| scene.get()).collect();
+        harness.fake.on_connect(Mode::FailForGood);
+        let mut gets: Vec<_> = (0..10).map(|_| harness.get()).collect();
         assert!(gets.iter_mut().all(|get| poll_once(get).is_pending()));
-        let before = scene.attempts();
+        let before = harness.attempts();
         eventually("it has been tried", || {
-            scene.settle();
-            scene.pool.stats().connect_failures > 0
+            harness.settle();
+            harness.pool.stats().connect_failures > 0
         });
         let wrong = |error: &GetError<FakeError>| match error {
             GetError::Connect { cause, .. } => {
@@ -147,16 +148,16 @@ fn row_33_an_error_that_will_not_pass_fails_all_who_wait_at_once_with_its_cause(
             let Poll::Ready(Err(error)) = poll_once(get) else { panic!("it waits") };
             assert!(wrong(&error), "{error}");
         }
-        let Poll::Ready(Err(error)) = poll_once(&mut scene.get()) else { panic!("it waits") };
+        let Poll::Ready(Err(error)) = poll_once(&mut harness.get()) else { panic!("it waits") };
         assert!(wrong(&error), "{error}");
-        let mut customer = Customer::new(&scene);
+        let mut customer = Customer::new(&harness);
         for _ in 0..400 {
             assert!(!customer.is_served());
-            scene.step();
+            harness.step();
         }
-        let attempts = scene.attempts() - before;
+        let attempts = harness.attempts() - before;
         assert!((6..=20).contains(&attempts), "{attempts} in ten seconds");
-        scene.fake.on_connect(Mode::Ok);
+        harness.fake.on_connect(Mode::Ok);
         let took = customer.served_after();
         assert!(took <= SECOND, "{took:?}");
     }
@@ -165,32 +166,32 @@ fn row_33_an_error_that_will_not_pass_fails_all_who_wait_at_once_with_its_cause(
 #[test]
 fn row_33_an_error_that_may_pass_keeps_nobody_from_waiting_unless_it_is_to_fail_fast() {
     for fail_fast in [false, true] {
-        let scene = Scene::new(2, |b| b.fail_fast(fail_fast).connection_timeout(60 * SECOND));
-        let mut first = scene.get();
+        let harness = Harness::new(2, |b| b.fail_fast(fail_fast).checkout_timeout(60 * SECOND));
+        let mut first = harness.get();
         eventually("it is open", || {
             let _ = poll_once(&mut first).is_pending();
-            scene.settle();
-            scene.pool.stats().size == 1
+            harness.settle();
+            harness.pool.stats().size == 1
         });
         drop(first);
-        let Poll::Ready(Ok(held)) = poll_once(&mut scene.get()) else { panic!("none is idle") };
-        scene.fake.on_connect(Mode::Fail);
-        let mut get = scene.get();
+        let Poll::Ready(Ok(held)) = poll_once(&mut harness.get()) else { panic!("none is idle") };
+        harness.fake.on_connect(Mode::Fail);
+        let mut get = harness.get();
         for _ in 0..40 {
             assert!(poll_once(&mut get).is_pending(), "a connection may come back");
-            scene.step();
+            harness.step();
         }
-        PooledConnection::condemn(held);
-        (0..40).for_each(|_| scene.step());
+        PooledConnection::discard(held);
+        (0..40).for_each(|_| harness.step());
         if fail_fast {
             let Poll::Ready(Err(GetError::Connect { cause, .. })) = poll_once(&mut get) else {
                 panic!("it waits")
             };
             assert!(matches!(*cause, ManagerError::Failed(FakeError::Refused)), "{cause}");
-            get = scene.get();
+            get = harness.get();
         }
-        scene.fake.on_connect(Mode::Ok);
-        let took = Customer(&scene, get).served_after();
+        harness.fake.on_connect(Mode::Ok);
+        let took = Customer(&harness, get).served_after();
         assert!(took <= SECOND, "{took:?}");
     }
 }
@@ -250,11 +251,11 @@ fn row_57_a_strategy_that_refuses_everything_ends_a_get_after_one_more_than_the_
         }
     }
     for size in [1, 2, 5] {
-        let scene = Scene::new(size, |b| b.health(Never));
-        let mut get = scene.get();
+        let harness = Harness::new(size, |b| b.health(Never));
+        let mut get = harness.get();
         let mut end = None;
         eventually("it ends", || {
-            scene.step();
+            harness.step();
             match poll_once(&mut get) {
                 Poll::Ready(got) => {
                     end = Some(got);
@@ -263,9 +264,9 @@ fn row_57_a_strategy_that_refuses_everything_ends_a_get_after_one_more_than_the_
                 Poll::Pending => false,
             }
         });
-        let Some(Err(GetError::Unfit { evicted, .. })) = end else { panic!("{end:?}") };
+        let Some(Err(GetError::AllEvicted { evicted, .. })) = end else { panic!("{end:?}") };
         assert_eq!(evicted, size + 1);
-        assert!(scene.attempts() <= size + 1, "{}", scene.attempts());
+        assert!(harness.attempts() <= size + 1, "{}", harness.attempts());
     }
 }
 
@@ -274,31 +275,31 @@ fn row_57_a_strategy_that_refuses_everything_ends_a_get_after_one_more_than_the_
 #[test]
 fn row_58_pings_that_always_fail_cause_few_connects_and_keep_nobody_beyond_its_limit() {
     let limit = SECOND / 2;
-    let scene = Scene::new(10, |b| b.connection_timeout(limit).health(PingOnBorrow::always()));
-    scene.fake.on_ping(Mode::Fail);
-    let (mut get, mut waited) = (scene.get(), Duration::ZERO);
+    let harness = Harness::new(10, |b| b.checkout_timeout(limit).health(PingOnBorrow::always()));
+    harness.fake.on_ping(Mode::Fail);
+    let (mut get, mut waited) = (harness.get(), Duration::ZERO);
     for _ in 0..200 {
         match poll_once(&mut get) {
             Poll::Ready(Ok(_)) => panic!("dead connections are lent"),
-            Poll::Ready(Err(_)) => (get, waited) = (scene.get(), Duration::ZERO),
+            Poll::Ready(Err(_)) => (get, waited) = (harness.get(), Duration::ZERO),
             Poll::Pending => assert!(waited <= limit + STEP, "{waited:?}"),
         }
-        scene.step();
+        harness.step();
         waited += STEP;
     }
-    let attempts = scene.attempts();
+    let attempts = harness.attempts();
     assert!((5..=20).contains(&attempts), "{attempts} connects in five seconds");
-    scene.fake.on_ping(Mode::Ok);
-    let took = Customer(&scene, get).served_after();
+    harness.fake.on_ping(Mode::Ok);
+    let took = Customer(&harness, get).served_after();
     assert!(took <= SECOND, "{took:?}");
 }
 
 #[test]
 fn one_attempt_at_a_time_is_made_while_the_server_is_down_and_the_first_success_serves_all() {
-    let scene = Scene::new(16, |b| b.connect_concurrency(4).connection_timeout(60 * SECOND));
-    scene.lose_all();
-    scene.fake.on_connect(Mode::Fail);
-    let mut gets: Vec<_> = (0..16).map(|_| scene.get()).collect();
+    let harness = Harness::new(16, |b| b.connect_concurrency(4).checkout_timeout(60 * SECOND));
+    harness.lose_all();
+    harness.fake.on_connect(Mode::Fail);
+    let mut gets: Vec<_> = (0..16).map(|_| harness.get()).collect();
     let mut served = Vec::new();
     let mut look = || {
         gets.retain_mut(|get| match poll_once(get) {
@@ -308,36 +309,36 @@ fn one_attempt_at_a_time_is_made_while_the_server_is_down_and_the_first_success_
             }
             Poll::Pending => true,
         });
-        scene.step();
+        harness.step();
         gets.len()
     };
     // The first failure is yet to come.
     look();
-    scene.most.set(0);
+    harness.most.set(0);
     (0..400).for_each(|_| assert_eq!(look(), 16));
-    assert_eq!(scene.most.get(), 1, "at once, while it was down");
-    scene.fake.on_connect(Mode::Ok);
+    assert_eq!(harness.most.get(), 1, "at once, while it was down");
+    harness.fake.on_connect(Mode::Ok);
     let mut took = Duration::ZERO;
     while look() > 0 {
         took += STEP;
         assert!(took < 2 * SECOND, "not all are served");
     }
-    let most = scene.most.get();
+    let most = harness.most.get();
     assert!((2..=4).contains(&most), "{most} at once, once it was up");
 }
 
 #[test]
 fn a_connect_that_hangs_while_others_succeed_costs_neither_a_wait_nor_a_place() {
-    let scene = Scene::new(10, |b| b.connect_concurrency(1));
-    scene.fake.on_connect(Mode::Hang);
-    let mut gets = vec![scene.get()];
+    let harness = Harness::new(10, |b| b.connect_concurrency(1));
+    harness.fake.on_connect(Mode::Hang);
+    let mut gets = vec![harness.get()];
     eventually("it hangs", || {
         assert!(poll_once(&mut gets[0]).is_pending());
-        scene.settle();
-        scene.attempts() == 1
+        harness.settle();
+        harness.attempts() == 1
     });
-    scene.fake.on_connect(Mode::Ok);
-    gets.extend((0..8).map(|_| scene.get()));
+    harness.fake.on_connect(Mode::Ok);
+    gets.extend((0..8).map(|_| harness.get()));
     let mut held = Vec::new();
     let mut took = Duration::ZERO;
     while !gets.is_empty() {
@@ -348,17 +349,17 @@ fn a_connect_that_hangs_while_others_succeed_costs_neither_a_wait_nor_a_place() 
             }
             Poll::Pending => true,
         });
-        scene.step();
+        harness.step();
         took += STEP;
         assert!(took <= SECOND, "{} of 9 are served", held.len());
     }
-    assert_eq!((scene.pool.stats().opening, scene.attempts()), (1, 10));
+    assert_eq!((harness.pool.stats().opening, harness.attempts()), (1, 10));
     // That it is given up in the end is no news: nobody waits because of it.
-    (0..400).for_each(|_| scene.step());
-    assert_eq!((scene.pool.stats().opening, scene.pool.stats().connect_failures), (0, 1));
-    let mut get = scene.get();
+    (0..400).for_each(|_| harness.step());
+    assert_eq!((harness.pool.stats().opening, harness.pool.stats().connect_failures), (0, 1));
+    let mut get = harness.get();
     eventually("the last slot is filled at once", || {
-        scene.settle();
+        harness.settle();
         poll_once(&mut get).is_ready()
     });
 }
@@ -379,7 +380,11 @@ fn those_who_ask_for_growth_at_one_moment_do_not_take_each_others_connect_for_on
                 scope.spawn(move || {
                     barrier.wait();
                     for _ in 0..20 {
-                        if n == 0 { pool.set_min_size(2).unwrap() } else { pool.maintain() }
+                        if n == 0 {
+                            pool.change(|settings| settings.min_size = 2).unwrap()
+                        } else {
+                            pool.maintain()
+                        }
                     }
                 });
             }
@@ -395,7 +400,12 @@ fn those_who_ask_for_growth_at_one_moment_do_not_take_each_others_connect_for_on
 fn suspicious(fake: &Fake, size: usize) -> (Pool<Fake>, MockClock) {
     let (clock, hand) = Clock::mock();
     let builder = Pool::builder(fake.clone()).max_size(size).min_size(size).idle_timeout(None);
-    let pool = builder.health(Suspicion).clock(clock).by_hand().wait_ready(PLENTY).build();
+    let pool = builder
+        .health(PingAfterFailure)
+        .clock(clock)
+        .manual_maintenance()
+        .wait_ready(PLENTY)
+        .build();
     (pool.unwrap(), hand)
 }
 
@@ -483,8 +493,8 @@ fn no_connection_is_pinged_while_a_ping_of_it_is_unanswered() {
         .max_size(4)
         .min_size(2)
         .clock(clock)
-        .health((Suspicion, PingOnBorrow::default(), PeriodicSweep::every(SECOND)))
-        .by_hand()
+        .health((PingAfterFailure, PingOnBorrow::default(), PeriodicSweep::every(SECOND)))
+        .manual_maintenance()
         .build()
         .unwrap();
     for n in 0..3000 {

@@ -221,9 +221,9 @@ fn borrow_once(pool: &Pool<Chaos>, fate: &Fate) -> bool {
         0 => pool.try_get().ok(),
         1 => match pool.get_timeout(limit) {
             Ok(connection) => Some(connection),
-            Err(GetError::TimedOut { .. } | GetError::Unfit { .. } | GetError::Connect { .. }) => {
-                None
-            }
+            Err(
+                GetError::TimedOut { .. } | GetError::AllEvicted { .. } | GetError::Connect { .. },
+            ) => None,
             Err(error) => panic!("{error}"),
         },
         _ => drive(pool.get_timeout_async(limit), fate).and_then(Result::ok),
@@ -234,7 +234,7 @@ fn borrow_once(pool: &Pool<Chaos>, fate: &Fate) -> bool {
         1 => connection.conn.dirty = true,
         2 => PooledConnection::suspect(&mut connection),
         3 => {
-            PooledConnection::condemn(connection);
+            PooledConnection::discard(connection);
             return true;
         }
         4 => {
@@ -299,7 +299,7 @@ fn stir(builder: Builder<Chaos>, chaos: &Chaos) {
     assert!(served.load(SeqCst) > 50 && fate.panics() > 100);
     // All slots are there, and so are the connectors and the housekeeper.
     let mut held: Vec<_> = (0..SIZE).map(|_| pool.get_timeout(PLENTY).unwrap()).collect();
-    PooledConnection::condemn(held.pop().unwrap());
+    PooledConnection::discard(held.pop().unwrap());
     held.push(pool.get_timeout(PLENTY).unwrap());
     eventually("all are lent", || (pool.stats().lent, books.alive()) == (SIZE, SIZE));
     drop(held);
@@ -399,7 +399,7 @@ fn calls_that_come_back_in_any_order_mix_nothing_up() {
                 conn.dirty = fate.throw(5) == 0;
                 conn.broken = fate.throw(50) == 0;
                 if n % 10 == 0 && fate.throw(3) == 0 {
-                    PooledConnection::condemn(conn);
+                    PooledConnection::discard(conn);
                 }
             }
         })
@@ -422,8 +422,8 @@ fn a_manager_that_never_returns_keeps_neither_borrowers_nor_those_who_close_or_d
         [Fake::on_connect, Fake::on_ping, Fake::on_reset, Fake::on_close].into_iter().enumerate()
     {
         let fake = Fake::new();
-        let pool = Pool::builder(fake.clone()).max_size(2).connection_timeout(limit);
-        let pool = pool.ping_on(PingOn::Connector).build().unwrap();
+        let pool = Pool::builder(fake.clone()).max_size(2).checkout_timeout(limit);
+        let pool = pool.ping_on(PingOn::Worker).build().unwrap();
         let mut held = (call > 0).then(|| pool.get_timeout(PLENTY).unwrap());
         on(&fake, Mode::Hang);
         if let Some(conn) = &mut held {
@@ -433,7 +433,7 @@ fn a_manager_that_never_returns_keeps_neither_borrowers_nor_those_who_close_or_d
             }
         }
         match held {
-            Some(conn) if call == 3 => PooledConnection::condemn(conn),
+            Some(conn) if call == 3 => PooledConnection::discard(conn),
             held => drop(held),
         }
         eventually("it hangs", || {

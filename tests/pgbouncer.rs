@@ -5,7 +5,7 @@
 mod common;
 
 use caliburn::adapters::postgres::PostgresManager;
-use caliburn::adapters::tokio_postgres::PostgresAsyncManager;
+use caliburn::adapters::tokio_postgres::AsyncPostgresManager;
 use caliburn::health::PingOnBorrow;
 use caliburn::{GetError, Pool};
 use common::pg::{Driver, MARK, RUNTIME, ask, assert_unmarked, both, drivers, single};
@@ -87,7 +87,7 @@ both! {
         let begun = Instant::now();
         let error = pool.get_timeout(Duration::from_secs(1)).unwrap_err();
         assert!(begun.elapsed() < Duration::from_secs(1) + ROOM);
-        assert!(matches!(error, GetError::TimedOut { .. } | GetError::Unfit { .. }), "{error}");
+        assert!(matches!(error, GetError::TimedOut { .. } | GetError::AllEvicted { .. }), "{error}");
         pooler.thaw();
         assert_eq!(ask(&pool, "SELECT 3").as_deref(), Some("3"));
         eventually("nothing is stuck", || pool.stats().quarantined == 0);
@@ -113,7 +113,7 @@ both! {
 #[ignore = "needs PostgreSQL and PgBouncer (initdb, postgres, pgbouncer)"]
 fn a_dropped_future_leaves_nothing_to_the_next_behind_a_pooler_too() {
     let (_server, pooler) = behind(2);
-    let pool: Pool<PostgresAsyncManager> = many(&pooler.dsn(), 4);
+    let pool: Pool<AsyncPostgresManager> = many(&pooler.dsn(), 4);
     let wrong = AtomicU64::new(0);
     thread::scope(|scope| {
         for worker in 0..8 {

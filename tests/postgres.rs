@@ -5,9 +5,9 @@
 mod common;
 
 use caliburn::adapters::postgres::{CLEAN_SESSION, PostgresManager};
-use caliburn::adapters::tokio_postgres::PostgresAsyncManager;
+use caliburn::adapters::tokio_postgres::AsyncPostgresManager;
 use caliburn::health::PingOnBorrow;
-use caliburn::{BuildError, GetError, ManagerError, Phase, Pool, PooledConnection};
+use caliburn::{BuildError, GetError, ManagerError, Pool, PooledConnection, error::Phase};
 use common::pg::{Driver, MARK, RUNTIME, ask, assert_unmarked, both, drivers, named, root, single};
 use common::servers::postgres::Postgres;
 use common::{PLENTY, eventually, poll_once};
@@ -286,7 +286,7 @@ fn a_clean_connection_of_a_task_comes_back_without_a_reset() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let config = named(&server, "it").parse().unwrap();
-        let pool = Pool::builder_async(PostgresAsyncManager::new(config))
+        let pool = Pool::builder_async(AsyncPostgresManager::new(config))
             .spawner(|task| drop(tokio::spawn(task)))
             .max_size(1)
             .build()
@@ -317,7 +317,7 @@ fn soak_one_in_ten_of_a_million_requests_is_given_up_midway() {
 
 fn give_up_one_in_ten(requests: i64) {
     let server = Postgres::start(&[]);
-    let manager = PostgresAsyncManager::open(&named(&server, "it"));
+    let manager = AsyncPostgresManager::open(&named(&server, "it"));
     let pool = manager.builder().max_size(4).build().unwrap();
     let mismatches = AtomicU64::new(0);
     let dropped = AtomicU64::new(0);
@@ -409,7 +409,7 @@ fn a_blocking_connection_to_a_frozen_server_fails_at_its_limit_and_blocks_no_thr
     let begun = Instant::now();
     let error = pool.get_timeout(Duration::from_secs(1)).unwrap_err();
     assert!(begun.elapsed() < Duration::from_secs(1) + ROOM, "{:?}", begun.elapsed());
-    assert!(matches!(error, GetError::TimedOut { .. } | GetError::Unfit { .. }), "{error}");
+    assert!(matches!(error, GetError::TimedOut { .. } | GetError::AllEvicted { .. }), "{error}");
     assert!(pool.stats().ping_failures >= 1);
     eventually("nothing is stuck", || pool.stats().quarantined == 0);
     assert!(pool.overruns().is_empty(), "{:?}", pool.overruns());
@@ -423,7 +423,7 @@ fn a_blocking_connection_to_a_frozen_server_fails_at_its_limit_and_blocks_no_thr
 #[ignore = "needs PostgreSQL (initdb, postgres)"]
 fn a_goodbye_that_nobody_hears_leaves_no_socket_behind() {
     let server = Postgres::start(&[]);
-    let manager = PostgresAsyncManager::open(&named(&server, "it"));
+    let manager = AsyncPostgresManager::open(&named(&server, "it"));
     let pool =
         manager.builder().max_size(1).close_timeout(Duration::from_millis(100)).build().unwrap();
     let client = pool.get().unwrap();

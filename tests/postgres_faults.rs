@@ -5,8 +5,8 @@
 mod common;
 
 use caliburn::adapters::postgres::PostgresManager;
-use caliburn::adapters::tokio_postgres::{PostgresAsyncClient, PostgresAsyncManager};
-use caliburn::health::{PingOnBorrow, Suspicion};
+use caliburn::adapters::tokio_postgres::{AsyncPostgresClient, AsyncPostgresManager};
+use caliburn::health::{PingAfterFailure, PingOnBorrow};
 use caliburn::{Builder, HealthStrategy, Pool};
 use common::pg::{Driver, RUNTIME, named};
 use common::servers::postgres::Postgres;
@@ -84,7 +84,7 @@ impl Load {
     }
 
     /// A query that is not answered within `patience` is given up by its task.
-    fn of_tasks(count: usize, pool: &Pool<PostgresAsyncManager>, patience: Duration) -> Self {
+    fn of_tasks(count: usize, pool: &Pool<AsyncPostgresManager>, patience: Duration) -> Self {
         let tally = Arc::new(Tally::default());
         let worker = |worker| {
             let (pool, tally) = (pool.clone(), tally.clone());
@@ -142,7 +142,7 @@ impl Tally {
     }
 }
 
-async fn echo(client: &PostgresAsyncClient, number: i64) -> Option<i64> {
+async fn echo(client: &AsyncPostgresClient, number: i64) -> Option<i64> {
     client.query_one("SELECT $1::INT8", &[&number]).await.ok().map(|row| row.get(0))
 }
 
@@ -190,9 +190,9 @@ impl Census {
 
 fn tasks(
     dsn: &str,
-    tune: impl FnOnce(Builder<PostgresAsyncManager>) -> Builder<PostgresAsyncManager>,
-) -> Pool<PostgresAsyncManager> {
-    tune(PostgresAsyncManager::open(dsn).builder()).build().unwrap()
+    tune: impl FnOnce(Builder<AsyncPostgresManager>) -> Builder<AsyncPostgresManager>,
+) -> Pool<AsyncPostgresManager> {
+    tune(AsyncPostgresManager::open(dsn).builder()).build().unwrap()
 }
 
 #[test]
@@ -285,7 +285,7 @@ fn a_frozen_server_keeps_nobody_beyond_the_limit_and_is_served_from_within_a_sec
     let pool = tasks(&named(&server, "it"), |builder| {
         builder
             .max_size(16)
-            .connection_timeout(LIMIT)
+            .checkout_timeout(LIMIT)
             .ping_timeout(ms(500))
             .connect_timeout(ms(1_000))
     });
@@ -362,7 +362,7 @@ fn sessions_ended_by_the_server_are_not_noticed_with_a_ping_before_each_loan() {
 #[test]
 #[ignore = "needs PostgreSQL (initdb, postgres)"]
 fn sessions_ended_by_the_server_cost_the_first_borrower_one_failure_with_suspicion() {
-    let failures = failures_after_a_purge(Suspicion, true);
+    let failures = failures_after_a_purge(PingAfterFailure, true);
     println!("all 32 sessions terminated, with suspicion: {failures} failures");
     assert!(failures <= 1);
 }
@@ -415,7 +415,7 @@ fn the_pool_follows_when_a_standby_takes_over() {
          target_session_attrs=read-write",
         primary.port, standby.port
     );
-    let pool = tasks(&dsn, |builder| builder.max_size(8).connection_timeout(PLENTY));
+    let pool = tasks(&dsn, |builder| builder.max_size(8).checkout_timeout(PLENTY));
     let write = async |n: i64| {
         let client = pool.get_async().await.ok()?;
         client.execute("INSERT INTO song VALUES ($1)", &[&n.to_string()]).await.ok()

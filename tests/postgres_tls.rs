@@ -6,8 +6,8 @@
 mod common;
 
 use caliburn::adapters::postgres::PostgresManager;
-use caliburn::adapters::tokio_postgres::PostgresAsyncManager;
-use caliburn::{GetError, Phase, Pool};
+use caliburn::adapters::tokio_postgres::AsyncPostgresManager;
+use caliburn::{GetError, Pool, error::Phase};
 use common::pg::{Driver, both, single};
 use common::{PLENTY, eventually};
 use std::convert::Infallible;

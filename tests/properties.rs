@@ -1,13 +1,13 @@
-//! Random operations on a pool and on a slow, obviously right twin of it.
+//! Random operations on a pool and on a slow, obviously right model of it.
 
 mod common;
-#[path = "common/twin.rs"]
-mod twin;
+#[path = "common/model.rs"]
+mod model;
 
 use common::Fake;
+use model::{Op, Setup, run};
 use proptest::prelude::*;
 use std::time::Duration;
-use twin::{Op, Setup, run};
 
 fn setups(kinds: std::ops::Range<u8>) -> impl Strategy<Value = Setup> {
     (0..4u8, 0..4u8, 0..4u8, kinds).prop_map(|(capacity, max_size, min_size, kind)| {
@@ -43,7 +43,7 @@ proptest! {
         capacity in 1..6usize, max_size in 0..8usize, min_size in 0..8usize, min_idle in 0..8usize
     ) {
         let pool = caliburn::Pool::builder(Fake::new())
-            .by_hand()
+            .manual_maintenance()
             .capacity(capacity)
             .max_size(1)
             .build()
@@ -64,7 +64,7 @@ proptest! {
     ) {
         let (clock, hand) = caliburn::Clock::mock();
         let pool =
-            caliburn::Pool::builder(Fake::new()).by_hand().clock(clock).max_size(1).build().unwrap();
+            caliburn::Pool::builder(Fake::new()).manual_maintenance().clock(clock).max_size(1).build().unwrap();
         // Each waits in line for a connection that is opened so much later.
         for nanos in &waits {
             let mut wait = Box::pin(pool.get_timeout_async(Duration::MAX));
@@ -74,7 +74,7 @@ proptest! {
             let std::task::Poll::Ready(Ok(conn)) = common::poll_once(&mut wait) else {
                 panic!("not served");
             };
-            caliburn::PooledConnection::condemn(conn);
+            caliburn::PooledConnection::discard(conn);
             pool.maintain();
         }
         let histogram = pool.stats().wait_time;

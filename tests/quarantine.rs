@@ -5,8 +5,8 @@ mod common;
 
 use caliburn::health::{EvictionCause, PeriodicSweep, PingOnBorrow};
 use caliburn::{
-    BlockingManager, Builder, Call, Clock, Deadline, GetError, Manager, ManagerError, MockClock,
-    Phase, PingOn, Pool, PooledConnection,
+    BlockingManager, Builder, Clock, Deadline, GetError, Manager, ManagerError, MockClock, PingOn,
+    Pool, PooledConnection, error::Phase, stats::Call,
 };
 use common::*;
 use std::sync::atomic::Ordering::SeqCst;
@@ -102,7 +102,7 @@ fn pool(
         .ping_timeout(LIMIT)
         .reset_timeout(LIMIT)
         .close_timeout(LIMIT)
-        .connection_timeout(2 * SECOND)
+        .checkout_timeout(2 * SECOND)
         .idle_timeout(None)
         .clock(clock);
     (more(builder).build().unwrap(), hand)
@@ -124,7 +124,7 @@ fn get_in_vain(
     std::thread::scope(|scope| {
         let borrower = scope.spawn(|| pool.get().map(drop).unwrap_err());
         eventually("it waits", has_begun);
-        let limit = pool.settings().connection_timeout;
+        let limit = pool.settings().checkout_timeout;
         hand.advance(limit - limit / 100);
         pool.maintain();
         assert!(!borrower.is_finished());
@@ -177,7 +177,7 @@ fn a_connect_that_does_not_come_back_keeps_one_slot_and_is_made_use_of_in_the_en
     server.hang_in(Call::Connect);
     // In so short a time nobody tries a second one.
     let limit = SECOND / 4;
-    let (pool, hand) = pool(&server, |b| b.connection_timeout(limit));
+    let (pool, hand) = pool(&server, |b| b.checkout_timeout(limit));
     let attempts = || server.fake.books().attempts.load(SeqCst);
     let error = get_in_vain(&pool, &hand, || server.hanging() == 1);
     let GetError::TimedOut { phase: Phase::Connect, waited, counts, cause: Some(cause), .. } =
@@ -233,8 +233,7 @@ fn a_minimum_is_opened_beside_connects_that_do_not_come_back() {
 #[test]
 fn a_ping_on_a_connector_that_does_not_come_back_keeps_no_borrower_beyond_its_limit() {
     let server = Stubborn::default();
-    let (pool, hand) =
-        pool(&server, |b| b.ping_on(PingOn::Connector).health(PingOnBorrow::default()));
+    let (pool, hand) = pool(&server, |b| b.ping_on(PingOn::Worker).health(PingOnBorrow::default()));
     open_all(&pool);
     hand.advance(SECOND);
     server.hang_in(Call::Ping);
@@ -318,7 +317,7 @@ fn a_close_that_does_not_come_back_keeps_no_other_close_from_being_made() {
     let (pool, hand) = pool(&server, |b| b);
     open_all(&pool);
     server.hang_in(Call::Close);
-    PooledConnection::condemn(pool.get().unwrap());
+    PooledConnection::discard(pool.get().unwrap());
     eventually("it hangs", || server.hanging() == 1);
     let held = [(); 3].map(|()| pool.get().unwrap());
     let [first, second, third] = held;
@@ -329,8 +328,8 @@ fn a_close_that_does_not_come_back_keeps_no_other_close_from_being_made() {
     assert_eq!((counts.lent, counts.maintenance), (3, 1));
     server.hang_in(None);
     hand.advance(LIMIT);
-    PooledConnection::condemn(first);
-    PooledConnection::condemn(second);
+    PooledConnection::discard(first);
+    PooledConnection::discard(second);
     eventually("two are closed", || pool.stats().closes == 2 && pool.stats().vacant == 2);
     assert_quarantined(&pool, Call::Close, 1);
     let others = [(); 2].map(|()| pool.get().unwrap());
@@ -347,7 +346,7 @@ fn a_borrower_is_told_when_all_slots_hang_in_the_manager() {
     let (pool, hand) = pool(&server, |b| b.maintenance_concurrency(4));
     open_all(&pool);
     server.hang_in(Call::Close);
-    [(); 4].map(|()| pool.get().unwrap()).into_iter().for_each(PooledConnection::condemn);
+    [(); 4].map(|()| pool.get().unwrap()).into_iter().for_each(PooledConnection::discard);
     eventually("all hang", || server.hanging() == 4);
     hand.advance(LIMIT);
     assert_quarantined(&pool, Call::Close, 4);
@@ -432,7 +431,7 @@ fn assert_in_time(ends: &[(Duration, GetError<FakeError>)]) {
 fn all_of_64_callers_leave_in_time_when_the_server_is_mute_in_connects() {
     let fake = Fake::new();
     fake.on_connect(Mode::Hang);
-    let pool = Pool::builder(fake.clone()).max_size(8).connection_timeout(SHORT).build().unwrap();
+    let pool = Pool::builder(fake.clone()).max_size(8).checkout_timeout(SHORT).build().unwrap();
     let ends = get_at_once(&pool);
     assert_in_time(&ends);
     for (_, error) in &ends {
@@ -450,8 +449,8 @@ fn all_of_64_callers_leave_in_time_when_the_server_is_mute_in_pings() {
     let pool = Pool::builder(fake.clone())
         .max_size(8)
         .min_size(8)
-        .connection_timeout(SHORT)
-        .ping_on(PingOn::Connector)
+        .checkout_timeout(SHORT)
+        .ping_on(PingOn::Worker)
         .health(PingOnBorrow::always())
         .wait_ready(PLENTY)
         .build()
@@ -471,7 +470,7 @@ fn all_of_64_callers_leave_in_time_when_the_server_is_mute_in_pings() {
 fn guards_that_are_out_while_everything_hangs_are_dropped_at_once() {
     let fake = Fake::new();
     let pool = Pool::builder(fake.clone()).max_size(4).min_size(4);
-    let pool = pool.connection_timeout(SHORT).wait_ready(PLENTY).build().unwrap();
+    let pool = pool.checkout_timeout(SHORT).wait_ready(PLENTY).build().unwrap();
     let held = [(); 4].map(|()| pool.get().unwrap());
     for on in [Fake::on_connect, Fake::on_ping, Fake::on_reset, Fake::on_close] {
         on(&fake, Mode::Hang);

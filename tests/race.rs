@@ -84,7 +84,7 @@ fn hammer(pool: &Pool<Numbers>, thread: usize, round: usize) -> Result<(), GetEr
             conn.value += 1;
             conn.is_broken = round.is_multiple_of(3);
         }
-        8 => PooledConnection::condemn(pool.get_timeout(PLENTY)?),
+        8 => PooledConnection::discard(pool.get_timeout(PLENTY)?),
         9 => drop(PooledConnection::detach(pool.get_timeout(PLENTY)?)),
         10 => {
             let mut conn = pool.get_timeout(PLENTY)?;
@@ -93,7 +93,7 @@ fn hammer(pool: &Pool<Numbers>, thread: usize, round: usize) -> Result<(), GetEr
             thread::spawn(move || conn.value += 1).join().unwrap();
         }
         _ if round.is_multiple_of(2) => {
-            let _ = pool.set_max_size(round / 2 % 3 + 1);
+            let _ = pool.change(|settings| settings.max_size = round / 2 % 3 + 1);
         }
         _ => {
             pool.sweep();
@@ -106,14 +106,15 @@ fn hammer(pool: &Pool<Numbers>, thread: usize, round: usize) -> Result<(), GetEr
     Ok(())
 }
 
-/// All at once, and a close in the middle of it if `close_early`. If `by_hand`, a thread of the test does
+/// All at once, and a close in the middle of it if `close_early`. If `manual_maintenance`, a thread of the test does
 /// what the housekeeper and the connectors do.
-fn storm(by_hand: bool, close_early: bool) {
+fn storm(manual_maintenance: bool, close_early: bool) {
     let alive = Arc::new(AtomicUsize::new(0));
     let builder = Pool::builder(Numbers { alive: Arc::clone(&alive) }).capacity(3).max_size(2);
-    let pool = if by_hand { builder.by_hand() } else { builder }.build().unwrap();
+    let pool =
+        if manual_maintenance { builder.manual_maintenance() } else { builder }.build().unwrap();
     let is_over = Arc::new(AtomicBool::new(false));
-    let keeper = by_hand.then(|| {
+    let keeper = manual_maintenance.then(|| {
         let (pool, is_over) = (pool.clone(), Arc::clone(&is_over));
         thread::spawn(move || {
             while !is_over.load(Relaxed) {
@@ -161,10 +162,10 @@ fn storm(by_hand: bool, close_early: bool) {
 /// the condition variable of `std` that those sleep on.
 fn main() {
     let only_by_hand = std::env::args().any(|argument| argument == "by-hand");
-    for by_hand in [true, false] {
-        if by_hand || !only_by_hand {
+    for manual_maintenance in [true, false] {
+        if manual_maintenance || !only_by_hand {
             for close_early in [false, true, true] {
-                storm(by_hand, close_early);
+                storm(manual_maintenance, close_early);
             }
         }
     }

@@ -1,10 +1,10 @@
-//! The Redis adapters, against Redis itself: both of them in the same scenes.
+//! The Redis adapters, against Redis itself: both of them in the same harnesses.
 #![cfg(all(feature = "redis", feature = "redis-tokio"))]
 
 mod common;
 
 use caliburn::adapters::redis::RedisManager;
-use caliburn::adapters::redis_tokio::RedisAsyncManager;
+use caliburn::adapters::redis_tokio::AsyncRedisManager;
 use caliburn::health::{AgeEviction, PingOnBorrow};
 use caliburn::{
     AsyncManager, BlockingManager, Builder, Deadline, ErrorClass, EvictionCause, GetError, Manager,
@@ -159,22 +159,22 @@ struct Tasks;
 
 impl Adapter for Tasks {
     const LOSES_WHAT_IS_SAID_UNASKED: bool = true;
-    type Manager = RedisAsyncManager;
+    type Manager = AsyncRedisManager;
 
     fn manager(
         url: &str,
         on_connect: &Pipeline,
         timeout: Duration,
-    ) -> RedisResult<RedisAsyncManager> {
-        let manager = RedisAsyncManager::new(url)?.runtime(runtime().handle().clone());
+    ) -> RedisResult<AsyncRedisManager> {
+        let manager = AsyncRedisManager::new(url)?.runtime(runtime().handle().clone());
         Ok(manager.on_connect(on_connect).response_timeout(Some(timeout)))
     }
 
-    fn builder(manager: RedisAsyncManager) -> Builder<RedisAsyncManager> {
+    fn builder(manager: AsyncRedisManager) -> Builder<AsyncRedisManager> {
         Pool::builder_async(manager)
     }
 
-    fn connect(manager: &RedisAsyncManager, limit: Duration) -> RedisResult<Connection<Self>> {
+    fn connect(manager: &AsyncRedisManager, limit: Duration) -> RedisResult<Connection<Self>> {
         let deadline = Deadline::after(limit);
         runtime().block_on(async {
             let timed_out =
@@ -183,28 +183,28 @@ impl Adapter for Tasks {
         })
     }
 
-    fn set_timeout(conn: &mut PooledConnection<RedisAsyncManager>, timeout: Duration) {
+    fn set_timeout(conn: &mut PooledConnection<AsyncRedisManager>, timeout: Duration) {
         conn.set_response_timeout(timeout);
     }
 
-    fn subscribe(conn: &mut PooledConnection<RedisAsyncManager>) {
+    fn subscribe(conn: &mut PooledConnection<AsyncRedisManager>) {
         let mut clone = conn.driver().clone();
         runtime().block_on(cmd("SUBSCRIBE").arg("news").exec_async(&mut clone)).unwrap();
     }
 
-    fn run(conn: &mut PooledConnection<RedisAsyncManager>, command: &Cmd) -> RedisResult<Value> {
+    fn run(conn: &mut PooledConnection<AsyncRedisManager>, command: &Cmd) -> RedisResult<Value> {
         runtime().block_on(command.query_async(&mut **conn))
     }
 
     fn run_all(
-        conn: &mut PooledConnection<RedisAsyncManager>,
+        conn: &mut PooledConnection<AsyncRedisManager>,
         pipeline: &Pipeline,
     ) -> RedisResult<Value> {
         runtime().block_on(pipeline.query_async(&mut **conn))
     }
 
     fn swarm(
-        pool: &Pool<RedisAsyncManager>,
+        pool: &Pool<AsyncRedisManager>,
         callers: usize,
         tally: &Arc<Tally>,
     ) -> Box<dyn FnOnce()> {
@@ -228,14 +228,14 @@ impl Adapter for Tasks {
     }
 }
 
-/// Both adapters in each scene.
+/// Both adapters in each harness.
 macro_rules! for_threads_and_tasks {
-    ($($(#[$attribute:meta])* $scene:ident),+ $(,)?) => {
+    ($($(#[$attribute:meta])* $harness:ident),+ $(,)?) => {
         mod threads {
-            $(#[test] $(#[$attribute])* fn $scene() { super::$scene::<super::Threads>() })+
+            $(#[test] $(#[$attribute])* fn $harness() { super::$harness::<super::Threads>() })+
         }
         mod tasks {
-            $(#[test] $(#[$attribute])* fn $scene() { super::$scene::<super::Tasks>() })+
+            $(#[test] $(#[$attribute])* fn $harness() { super::$harness::<super::Tasks>() })+
         }
     };
 }
@@ -317,7 +317,7 @@ fn a_port_that_refuses_is_a_passing_error_that_is_told_at_once_if_asked_for<A: A
     let error = pool.get_timeout(PLENTY).unwrap_err();
     assert!(matches!(error, GetError::Connect { .. }), "{error}");
     assert!(root(&error).is_connection_refusal(), "{error}");
-    assert_eq!(pool.manager().classify(root(&error)), ErrorClass::Passing);
+    assert_eq!(pool.manager().classify(root(&error)), ErrorClass::Transient);
     assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
 
     let pool = A::builder(manager()).build().unwrap();
@@ -360,7 +360,7 @@ fn a_server_that_accepts_and_says_nothing_costs_one_connect_limit<A: Adapter>() 
         let begun = Instant::now();
         let error = A::connect(&manager, LIMIT).expect_err("nobody answers");
         assert!(error.is_timeout(), "{error}");
-        assert_eq!(manager.classify(&error), ErrorClass::Passing);
+        assert_eq!(manager.classify(&error), ErrorClass::Transient);
         assert!(begun.elapsed() >= LIMIT, "{:?}", begun.elapsed());
         assert!(begun.elapsed() < 2 * LIMIT, "{protocol}: {:?}", begun.elapsed());
     }
@@ -387,7 +387,7 @@ fn a_response_timeout_of_nothing_fails_for_good<A: Adapter>() {
 
 #[test]
 fn without_a_runtime_connects_fail_for_good() {
-    let manager = RedisAsyncManager::new("redis://127.0.0.1/").unwrap();
+    let manager = AsyncRedisManager::new("redis://127.0.0.1/").unwrap();
     let pool = Pool::builder_async(manager).build().unwrap();
     let error = pool.get_timeout(PLENTY).unwrap_err();
     assert!(matches!(error, GetError::Connect { .. }), "{error}");
@@ -396,7 +396,7 @@ fn without_a_runtime_connects_fail_for_good() {
 
 #[test]
 fn errors_pass_or_do_not_as_the_server_means_them() {
-    use ErrorClass::{Passing, Permanent};
+    use ErrorClass::{Permanent, Transient};
     let manager = RedisManager::new("redis://127.0.0.1/").unwrap();
     let table = [
         ("NOAUTH Authentication required.", Permanent),
@@ -412,15 +412,15 @@ fn errors_pass_or_do_not_as_the_server_means_them() {
         ("ERR invalid DB index", Permanent),
         ("ERR SELECT is not allowed in cluster mode", Permanent),
         ("ERR unknown command `HELLO`, with args beginning with: `3`,", Permanent),
-        ("ERR max number of clients reached", Passing),
-        ("ERR max number of clients + cluster connections reached", Passing),
-        ("LOADING Redis is loading the dataset in memory", Passing),
-        ("MASTERDOWN Link with MASTER is down", Passing),
-        ("BUSY Redis is busy running a script.", Passing),
-        ("READONLY You can't write against a read only replica.", Passing),
-        ("TRYAGAIN Multiple keys request during rehashing of slot", Passing),
-        ("CLUSTERDOWN The cluster is down", Passing),
-        ("MISCONF Redis is configured to save RDB snapshots", Passing),
+        ("ERR max number of clients reached", Transient),
+        ("ERR max number of clients + cluster connections reached", Transient),
+        ("LOADING Redis is loading the dataset in memory", Transient),
+        ("MASTERDOWN Link with MASTER is down", Transient),
+        ("BUSY Redis is busy running a script.", Transient),
+        ("READONLY You can't write against a read only replica.", Transient),
+        ("TRYAGAIN Multiple keys request during rehashing of slot", Transient),
+        ("CLUSTERDOWN The cluster is down", Transient),
+        ("MISCONF Redis is configured to save RDB snapshots", Transient),
     ];
     for (line, class) in table {
         let answer = redis::parse_redis_value(format!("-{line}\r\n").as_bytes()).unwrap();
@@ -428,7 +428,7 @@ fn errors_pass_or_do_not_as_the_server_means_them() {
         assert_eq!(manager.classify(&error), class, "{line}");
     }
     for kind in [std::io::ErrorKind::ConnectionRefused, std::io::ErrorKind::UnexpectedEof] {
-        assert_eq!(manager.classify(&std::io::Error::from(kind).into()), Passing);
+        assert_eq!(manager.classify(&std::io::Error::from(kind).into()), Transient);
     }
 }
 
@@ -665,7 +665,7 @@ fn no_late_answer_reaches_the_next_borrower<A: Adapter>() {
 fn a_server_killed_and_restarted_costs_each_connection_one_command_and_no_slot<A: Adapter>() {
     const SIZE: usize = 8;
     let mut server = Redis::start(&[]);
-    let pool = pool::<A>(&server, SIZE, |builder| builder.connection_timeout(PLENTY));
+    let pool = pool::<A>(&server, SIZE, |builder| builder.checkout_timeout(PLENTY));
     let tally = Arc::new(Tally::default());
     let join = A::swarm(&pool, 64, &tally);
     for _ in 0..2 {
@@ -747,7 +747,7 @@ fn sessions_killed_while_idle_are_seen_by_no_borrower_who_has_them_pinged<A: Ada
 fn idle_connections_go_round_while_others_take_up_all_the_server_has<A: Adapter>() {
     let server = Redis::start(&["--maxclients", "12"]);
     let mut eye = server.eye();
-    let pool = pool::<A>(&server, 8, |builder| builder.connection_timeout(PLENTY));
+    let pool = pool::<A>(&server, 8, |builder| builder.checkout_timeout(PLENTY));
     drop((pool.get().unwrap(), pool.get().unwrap(), pool.get().unwrap()));
     eventually("some are open", || pool.stats().idle >= 3 && pool.stats().opening == 0);
     let open = pool.stats().idle;
@@ -766,7 +766,7 @@ fn idle_connections_go_round_while_others_take_up_all_the_server_has<A: Adapter>
     let held: Vec<_> = (0..open).map(|_| pool.get().unwrap()).collect();
     let error = pool.get_timeout(ms(300)).unwrap_err();
     assert!(matches!(error, GetError::TimedOut { .. }), "{error}");
-    assert_eq!(pool.manager().classify(root(&error)), ErrorClass::Passing, "{error}");
+    assert_eq!(pool.manager().classify(root(&error)), ErrorClass::Transient, "{error}");
     // Before the driver for tasks has asked, the server may have said why and hung up: that it then loses.
     let is_told = error.to_string().contains("max number of clients");
     assert!(is_told || A::LOSES_WHAT_IS_SAID_UNASKED && root(&error).is_io_error(), "{error}");
@@ -784,7 +784,7 @@ fn the_server_never_has_more_sessions_than_allowed_and_none_after_the_close<A: A
     let server = Redis::start(&[]);
     let mut eye = server.eye();
     let pool = pool::<A>(&server, SIZE, |builder| {
-        builder.health(AgeEviction::unlimited().max_uses(5)).connection_timeout(PLENTY)
+        builder.health(AgeEviction::unlimited().max_uses(5)).checkout_timeout(PLENTY)
     });
     let tally = Arc::new(Tally::default());
     let join = A::swarm(&pool, 32, &tally);
@@ -828,7 +828,7 @@ fn of_a_hundred_thousand_answers_none_belongs_to_a_request_that_was_dropped() {
     const SIZE: usize = 4;
     let server = Redis::start(&[]);
     let pool = pool::<Tasks>(&server, SIZE, |builder| {
-        builder.spawner(|task| drop(runtime().spawn(task))).connection_timeout(PLENTY)
+        builder.spawner(|task| drop(runtime().spawn(task))).checkout_timeout(PLENTY)
     });
     let (sent, dropped) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let tasks: Vec<_> = (0..16)

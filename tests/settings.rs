@@ -19,7 +19,7 @@ fn a_lowered_limit_closes_the_longest_idle_first_and_lent_ones_on_their_return()
         .max_size(6)
         .min_size(6)
         .clock(clock)
-        .by_hand()
+        .manual_maintenance()
         .wait_ready(PLENTY)
         .build()
         .unwrap();
@@ -38,7 +38,7 @@ fn a_lowered_limit_closes_the_longest_idle_first_and_lent_ones_on_their_return()
     idle.sort_by_key(|conn| conn.id);
     assert_eq!(idle.iter().map(|conn| conn.id).collect::<Vec<_>>(), [3, 4], "5 was idle longest");
     drop(idle);
-    pool.set_max_size(1).unwrap();
+    pool.change(|settings| settings.max_size = 1).unwrap();
     pool.maintain();
     let stats = pool.stats();
     assert_eq!((stats.size, stats.lent, stats.idle), (3, 3, 0), "what is lent is never touched");
@@ -50,8 +50,8 @@ fn a_lowered_limit_closes_the_longest_idle_first_and_lent_ones_on_their_return()
     let stats = pool.stats();
     assert_eq!((stats.size, stats.idle, stats.retired), (1, 1, 5));
     assert_eq!(stats.evictions.by(EvictionCause::Surplus), 5);
-    pool.set_max_size(6).unwrap();
-    pool.set_min_size(6).unwrap();
+    pool.change(|settings| settings.max_size = 6).unwrap();
+    pool.change(|settings| settings.min_size = 6).unwrap();
     pool.maintain();
     assert_eq!(pool.stats().size, 6);
     assert_settled(&pool, fake.books());
@@ -65,7 +65,7 @@ fn a_raised_limit_serves_those_who_wait() {
     std::thread::scope(|scope| {
         let waiter = scope.spawn(|| pool.get_timeout(PLENTY).map(|conn| conn.id));
         eventually("it waits", || pool.stats().waiting == 1);
-        pool.set_max_size(2).unwrap();
+        pool.change(|settings| settings.max_size = 2).unwrap();
         assert_eq!(waiter.join().unwrap().unwrap(), 1);
     });
     drop(held);
@@ -86,11 +86,11 @@ fn limits_that_move_at_random_under_load_lose_no_slot_and_open_none_too_many() {
         }
         scope.spawn(|| {
             for n in 0..1500u64 {
-                pool.set_max_size(1 + (n * 7 % 16) as usize).unwrap();
+                pool.change(|settings| settings.max_size = 1 + (n * 7 % 16) as usize).unwrap();
             }
         });
     });
-    pool.set_max_size(3).unwrap();
+    pool.change(|settings| settings.max_size = 3).unwrap();
     eventually("the surplus is closed", || {
         pool.maintain();
         pool.stats().size <= 3

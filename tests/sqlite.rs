@@ -130,7 +130,7 @@ fn data_in_memory_survives_the_eviction_of_all_connections() {
     let (clock, hand) = Clock::mock();
     let pool = Pool::builder(SqliteManager::shared_memory("survivor"))
         .clock(clock)
-        .by_hand()
+        .manual_maintenance()
         .initial_size(3)
         .idle_timeout(Some(Duration::from_secs(60)))
         .build()
@@ -144,7 +144,7 @@ fn data_in_memory_survives_the_eviction_of_all_connections() {
     hand.advance(Duration::from_secs(61));
     pool.sweep();
     assert_eq!(pool.stats().size, 0, "{}", pool.stats());
-    pool.set_min_size(1).unwrap();
+    pool.change(|settings| settings.min_size = 1).unwrap();
     pool.maintain();
     assert_eq!(sum(&pool.try_get().unwrap()), (1, 42));
 }
@@ -286,7 +286,7 @@ fn threads_and_tasks_insert_together_and_nothing_is_lost() {
     let manager = SqliteManager::file(&path)
         .busy_timeout(PLENTY)
         .on_connect(|conn| conn.pragma_update(None, "synchronous", "OFF"));
-    let pool = Pool::builder(manager).max_size(3).connection_timeout(PLENTY).build().unwrap();
+    let pool = Pool::builder(manager).max_size(3).checkout_timeout(PLENTY).build().unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
     std::thread::scope(|scope| {
         for worker in 0..WORKERS {
@@ -376,7 +376,7 @@ fn connecting_to_a_locked_database_ends_by_its_deadline_and_may_be_tried_again()
     let manager = SqliteManager::file(&path).busy_timeout(PLENTY * 10);
     let error = manager.connect(&Deadline::after(Duration::from_millis(50))).unwrap_err();
     assert_eq!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy));
-    assert_eq!(manager.classify(&error), ErrorClass::Passing);
+    assert_eq!(manager.classify(&error), ErrorClass::Transient);
 
     let pool = Pool::builder(manager).connect_timeout(Duration::from_millis(20)).build().unwrap();
     std::thread::scope(|scope| {

@@ -1,7 +1,7 @@
 //! Keeps the walls between the rooms: a plain scan of the text of `src/`, without a parser.
 //!
 //! Each rule is a function from a file to complaints. It is asked about every file of the crate, and about a
-//! small sample that breaks it, so that a rule that no longer sees anything turns red as well.
+//! small sample that breaks it, so that a rule that no longer sees anything transitions red as well.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -225,7 +225,7 @@ fn own_names(source: &Source) -> Vec<Named> {
 // --------------------------------------------------------------------------------------------- the rules
 
 /// At the bottom: for all rooms.
-const SHARED: [&str; 2] = ["quietly", "sync"];
+const SHARED: [&str; 2] = ["no_unwind", "sync"];
 const MIDDLE: [&str; 6] = ["config", "stats", "health", "manager", "error", "clock"];
 
 /// (a) Imports point down only. `public` are the names that the crate exports.
@@ -472,8 +472,8 @@ fn catches(path: &str, sample: &str, lines: &[usize], rule: impl Fn(&Source) -> 
 fn imports_point_down_only() {
     let public = ["Pool".to_owned(), "health".to_owned()];
     let rule = |source: &Source| imports_point_down(source, &public);
-    catches("sync.rs", "use crate::raw::House;", &[1], rule);
-    catches("raw/slots.rs", "use super::House;\nuse super::super::pool::Pool;", &[2], rule);
+    catches("sync.rs", "use crate::raw::PoolHooks;", &[1], rule);
+    catches("raw/slots.rs", "use super::PoolHooks;\nuse super::super::pool::Pool;", &[2], rule);
     catches("raw/mod.rs", "use crate::sync::Arc;\nuse crate::{\n  clock,\n  sync\n};", &[2], rule);
     catches("raw/waiters.rs", "let now = crate::clock::now();", &[1], rule);
     catches("clock.rs", "use crate::{sync::Arc, pool::Pool};\nuse super::pool;", &[1, 2], rule);

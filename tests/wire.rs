@@ -3,7 +3,7 @@
 
 mod common;
 
-use caliburn::health::{PeriodicSweep, PingOnBorrow, Suspicion};
+use caliburn::health::{PeriodicSweep, PingAfterFailure, PingOnBorrow};
 use caliburn::{
     Builder, Clock, EvictionCause, GetError, HealthStrategy, Manager, Pool, PooledConnection,
 };
@@ -175,7 +175,7 @@ fn black_hole<F: Face>(outage: Duration) {
     let proxy = Proxy::to(server.address());
     let limit = ms(250);
     let pool = F::pool(&Wire::to(proxy.address()), 4, |builder| {
-        let builder = builder.connection_timeout(limit).connect_timeout(ms(300));
+        let builder = builder.checkout_timeout(limit).connect_timeout(ms(300));
         builder.ping_timeout(ms(50)).close_timeout(ms(50)).health(PingOnBorrow::always())
     });
     proxy.set(Mode::Drop);
@@ -213,7 +213,7 @@ fn row_26_a_server_that_is_down_is_tried_seldom_and_back_in_use_within_a_second<
     let server = Server::start();
     let wire = Wire::to(server.address());
     let pool = F::pool(&wire, 4, |builder| {
-        builder.by_hand().clock(clock).connection_timeout(Duration::MAX)
+        builder.manual_maintenance().clock(clock).checkout_timeout(Duration::MAX)
     });
     let mut held: Vec<_> = (0..4).map(|_| pool.try_get().unwrap()).collect();
     server.refuse();
@@ -252,7 +252,7 @@ fn row_27_half_the_connections_cut_cost_no_caller_more_than_one_failed_use<F: Fa
     let server = Server::start();
     let proxy = Proxy::to(server.address());
     let wire = Wire::to(proxy.address());
-    let pool = F::pool(&wire, SIZE, |builder| builder.health(Suspicion));
+    let pool = F::pool(&wire, SIZE, |builder| builder.health(PingAfterFailure));
     server.hello_takes(CONNECT);
     let (uses, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
     let call = || {
@@ -306,7 +306,7 @@ fn row_28_a_close_that_hangs_gives_its_slot_back_at_its_limit<F: Face>() {
     let held = F::get_all(&pool);
     server.behave_where(Behaviour::Mute, |_| true);
     let begun = Watch::start();
-    held.into_iter().for_each(PooledConnection::condemn);
+    held.into_iter().for_each(PooledConnection::discard);
     let mut all = F::get_all(&pool);
     assert!(begun.begun.elapsed() > LIMIT / 2, "no close has hung");
     assert!(begun.elapsed() < LIMIT + ROOM, "{:?}", begun.elapsed());
@@ -327,7 +327,7 @@ fn row_28_a_close_that_heeds_no_limit_holds_up_no_other() {
     let mute = held[0].session;
     server.behave_for(mute, Behaviour::Mute);
     let begun = Watch::start();
-    held.drain(..3).for_each(PooledConnection::condemn);
+    held.drain(..3).for_each(PooledConnection::discard);
     let others: Vec<_> = (0..2).map(|_| pool.get().unwrap()).collect();
     assert!(begun.elapsed() < ms(100) + ROOM, "{:?}", begun.elapsed());
     assert!(pool.get_timeout(ms(20)).is_err(), "the slot of the mute one is not free");
@@ -422,7 +422,7 @@ fn row_33_a_wrong_password_is_told_at_once_at_the_start_and_later<F: Face>() {
         // In line, not only on their way there.
         eventually("all stand in line", || pool.stats().waiter_nodes == 8);
         let begun = Watch::start();
-        held.into_iter().for_each(PooledConnection::condemn);
+        held.into_iter().for_each(PooledConnection::discard);
         for caller in callers {
             let error = caller.join().unwrap().unwrap_err();
             assert!(is_denied(&error), "{error}");
@@ -440,7 +440,7 @@ fn row_34_a_connection_closed_by_the_server_is_noticed_as_the_table_of_strategie
     // Failed uses: by the first borrower, then by four at once.
     let table = [
         (none, 1, 3),
-        (Box::new(Suspicion), 1, 0),
+        (Box::new(PingAfterFailure), 1, 0),
         (Box::new(PingOnBorrow::always()), 0, 0),
         (Box::new(PeriodicSweep::default()), 0, 0),
     ];

@@ -18,7 +18,7 @@ pub(crate) fn tasks(_: &Plan) -> Vec<Row> {
         .spawner(move |task| drop(handle.spawn(task)))
         .max_size(8)
         .min_size(8)
-        .connection_timeout(Duration::from_secs(60))
+        .checkout_timeout(Duration::from_secs(60))
         .wait_ready(PLENTY)
         .build()
         .expect("the fake connects");

@@ -10,7 +10,7 @@ use crate::common::proxy::Proxy;
 use crate::common::server::Server;
 use crate::common::wire::{AsyncWire, Wire};
 use crate::measure::{Row, Spread, ms, on_tasks, on_threads, runtime};
-use caliburn::health::Suspicion;
+use caliburn::health::PingAfterFailure;
 use caliburn::{Builder, Manager, Pool};
 use std::sync::Arc;
 use std::thread;
@@ -54,8 +54,8 @@ fn pool<M: Manager>(builder: Builder<M>, server: &Server) -> Pool<M> {
     let pool = builder
         .max_size(SLOTS)
         .min_size(SLOTS)
-        .connection_timeout(ms(2000))
-        .health(Suspicion)
+        .checkout_timeout(ms(2000))
+        .health(PingAfterFailure)
         .wait_ready(PLENTY)
         .build()
         .expect("the server works");
@@ -90,7 +90,9 @@ fn rows(name: &str, (all, cut): (Vec<Seen>, usize)) -> Vec<Row> {
             "<= 1",
             format!("{most}"),
             most <= 1,
-            format!("{cut} cut, {failures} failed uses in all, {refusals} gets failed; Suspicion"),
+            format!(
+                "{cut} cut, {failures} failed uses in all, {refusals} gets failed; PingAfterFailure"
+            ),
         ),
         Row::new(
             format!("half of 64 cut, {name}: p99 of get"),

@@ -15,7 +15,7 @@ const NEVER: Duration = Duration::from_secs(3600);
 /// One connection open, room for another, and no connect comes back any more.
 fn prepare<M: Manager>(builder: Builder<M>, fake: &Fake) -> Pool<M> {
     let builder = builder.max_size(2).initial_size(1).connect_timeout(NEVER);
-    let pool = builder.connection_timeout(PLENTY).wait_ready(PLENTY).build();
+    let pool = builder.checkout_timeout(PLENTY).wait_ready(PLENTY).build();
     let pool = pool.expect("the fake connects");
     fake.on_connect(Mode::Hang);
     pool

@@ -56,7 +56,7 @@ fn exhausted() -> (Pool<Fake>, PooledConnection<Fake>) {
 }
 
 fn set<M: Manager>(pool: &Pool<M>, limit: Duration) {
-    pool.change(|settings| settings.connection_timeout = limit).expect("any limit will do");
+    pool.change(|settings| settings.checkout_timeout = limit).expect("any limit will do");
 }
 
 pub(crate) fn threads(_: &Plan) -> Vec<Row> {
@@ -173,7 +173,7 @@ fn try_once(call: Call, builder: impl Fn(Stuck) -> Builder<Stuck>) -> Duration {
         // It is not lent but given to a connector to be pinged.
         Call::Ping => drop(pool.try_get().expect_err("it must be pinged")),
         Call::Reset => drop(pool.get().expect("a connection")),
-        Call::Close => PooledConnection::condemn(pool.get().expect("a connection")),
+        Call::Close => PooledConnection::discard(pool.get().expect("a connection")),
     }
     let mut ended = None;
     eventually("the call is given up", || {

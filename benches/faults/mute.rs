@@ -6,7 +6,7 @@ use crate::common::wire::{AsyncWire, Wire};
 use crate::common::{AsyncFake, Fake, Mode, PLENTY};
 use crate::measure::{Row, Spread, ms, on_tasks, on_threads, runtime};
 use caliburn::health::PingOnBorrow;
-use caliburn::{Builder, GetError, Manager, Phase, PingOn, Pool, PooledConnection};
+use caliburn::{Builder, GetError, Manager, PingOn, Pool, PooledConnection, error::Phase};
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
@@ -158,7 +158,7 @@ pub(crate) fn connect_tasks(_: &Plan) -> Vec<Row> {
 
 /// So many connections, and as long a limit as the scenario wants.
 fn settled<M: Manager>(builder: Builder<M>, open: usize) -> Pool<M> {
-    let pool = builder.initial_size(open).connection_timeout(LIMIT).wait_ready(PLENTY);
+    let pool = builder.initial_size(open).checkout_timeout(LIMIT).wait_ready(PLENTY);
     pool.build().expect("the server works")
 }
 
@@ -183,7 +183,7 @@ pub(crate) fn ping_threads(_: &Plan) -> Vec<Row> {
     let builder = Pool::builder(fake.clone())
         .max_size(2 * GUARDS)
         .health(PingOnBorrow::always())
-        .ping_on(PingOn::Connector)
+        .ping_on(PingOn::Worker)
         .ping_timeout(PING_LIMIT);
     let pool = settled(builder, 2 * GUARDS);
     let guards = lend(&pool, &fake);
@@ -192,7 +192,7 @@ pub(crate) fn ping_threads(_: &Plan) -> Vec<Row> {
     rows(
         "mute in ping, 64 threads",
         seen,
-        "of a ping 200 ms; PingOn::Connector, the driver ignores it",
+        "of a ping 200 ms; PingOn::Worker, the driver ignores it",
     )
 }
 

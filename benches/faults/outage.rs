@@ -8,7 +8,7 @@ use crate::common::proxy::{Mode, Proxy};
 use crate::common::server::Server;
 use crate::common::wire::{AsyncWire, Wire};
 use crate::measure::{Row, ms, on_tasks, on_threads, runtime};
-use caliburn::health::Suspicion;
+use caliburn::health::PingAfterFailure;
 use caliburn::{BlockingManager, Builder, Deadline, Manager, Pool, Stats};
 use cpu_time::ProcessTime;
 use std::sync::Arc;
@@ -51,8 +51,8 @@ impl Limits {
         let pool = builder
             .max_size(CALLERS)
             .min_size(CALLERS)
-            .connection_timeout(LIMIT)
-            .health(Suspicion)
+            .checkout_timeout(LIMIT)
+            .health(PingAfterFailure)
             .wait_ready(PLENTY)
             .build();
         pool.expect("the server works")

@@ -93,7 +93,7 @@ macro_rules! driver {
 
             fn classify(&$self, _: &Refused) -> ErrorClass {
                 $shaky.shake();
-                ErrorClass::Passing
+                ErrorClass::Transient
             }
 
             fn ping_is_cancel_safe(&$self) -> bool {
@@ -176,7 +176,7 @@ impl Seen {
 }
 
 fn pool<M: Manager>(builder: Builder<M>) -> Pool<M> {
-    let builder = builder.max_size(SLOTS).connection_timeout(LIMIT).health(PingOnBorrow::always());
+    let builder = builder.max_size(SLOTS).checkout_timeout(LIMIT).health(PingOnBorrow::always());
     builder.build().expect("nothing is waited for")
 }
 

@@ -6,7 +6,7 @@ use crate::common::PLENTY;
 use crate::common::server::Server;
 use crate::common::wire::{AsyncWire, Wire, WireError};
 use crate::measure::{Row, Spread, ms, on_tasks, on_threads, overshoot, runtime};
-use caliburn::health::Suspicion;
+use caliburn::health::PingAfterFailure;
 use caliburn::{BlockingManager, Builder, Deadline, GetError, Manager, ManagerError, Pool};
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
@@ -41,7 +41,8 @@ impl Failed {
 }
 
 fn pool<M: Manager>(builder: Builder<M>, open: usize) -> Pool<M> {
-    let builder = builder.max_size(8).min_size(open).connection_timeout(LIMIT).health(Suspicion);
+    let builder =
+        builder.max_size(8).min_size(open).checkout_timeout(LIMIT).health(PingAfterFailure);
     builder.wait_ready(PLENTY).build().expect("the server works")
 }
 

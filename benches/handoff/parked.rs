@@ -1,9 +1,9 @@
 //! One who sleeps is given a connection, or just woken.
 
-use crate::scene::figures::{Spread, work};
-use crate::scene::length::Length;
-use crate::scene::objects::{Objects, pool};
-use crate::scene::table::Table;
+use crate::harness::figures::{Spread, work};
+use crate::harness::length::Length;
+use crate::harness::objects::{Objects, pool};
+use crate::harness::table::Table;
 use caliburn::Pool;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;

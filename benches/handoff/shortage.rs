@@ -1,12 +1,12 @@
 //! More borrowers than slots.
 
-use crate::scene::figures::{Spread, cores, work};
-use crate::scene::histogram::Histogram;
-use crate::scene::length::Length;
-use crate::scene::objects::{Objects, pool};
-use crate::scene::pause::pause;
-use crate::scene::table::Table;
-use crate::scene::turns::{Turns, on_tasks, on_threads, runtime};
+use crate::harness::figures::{Spread, cores, work};
+use crate::harness::histogram::Histogram;
+use crate::harness::length::Length;
+use crate::harness::objects::{Objects, pool};
+use crate::harness::pause::pause;
+use crate::harness::table::Table;
+use crate::harness::turns::{Turns, on_tasks, on_threads, runtime};
 use caliburn::Pool;
 use std::thread;
 use std::time::{Duration, Instant};

@@ -1,8 +1,8 @@
 //! What a process does while it does nothing.
 
-use crate::scene::figures::Spread;
-use crate::scene::length::Length;
-use crate::scene::table::verdict;
+use crate::harness::figures::Spread;
+use crate::harness::length::Length;
+use crate::harness::table::verdict;
 use cpu_time::ProcessTime;
 use std::fs;
 use std::path::PathBuf;

@@ -2,8 +2,8 @@
 //! of sets and lists.
 #![no_main]
 
-#[path = "../../src/quietly.rs"]
-mod quietly;
+#[path = "../../src/no_unwind.rs"]
+mod no_unwind;
 #[path = "../../src/raw/mod.rs"]
 #[allow(dead_code, rustdoc::all)]
 mod raw;
@@ -12,10 +12,10 @@ mod raw;
 mod sync;
 
 use libfuzzer_sys::{arbitrary, fuzz_target};
-use raw::bitmap::{Bitmap, Gate};
+use raw::bitmap::{Bitmap, Newcomers};
 use raw::slots::{Occupied, Vacant};
 use raw::waiter::{Outcome, Terms, Ticket};
-use raw::{House, RawPool};
+use raw::{PoolHooks, RawPool};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -74,23 +74,23 @@ fuzz_target!(|input: Input| match input {
 fn drive_bitmap(capacity: usize, threads: usize, ops: &[(BitOp, u8)]) {
     let bitmap = Bitmap::new(Bitmap::stripes_for(capacity, threads));
     let mut set = BTreeSet::new();
-    // The matchmaker's flags, as `Desk` has them.
+    // The dispatcher's flags, as `Queue` has them.
     let (mut bell, mut is_shut) = (None, false);
     for (op, n) in ops {
         let (index, home) = (u32::from(*n) % capacity as u32, usize::from(*n));
         let place = bitmap.place(index);
-        let is_barred = bell == Some(Gate::Up) || is_shut;
-        let is_ringing = bell.is_some() || is_shut;
+        let is_barred = bell == Some(Newcomers::MustWait) || is_shut;
+        let has_waiters = bell.is_some() || is_shut;
         match op {
             BitOp::Put => {
                 if set.insert(index) {
-                    assert_eq!(bitmap.put(index), is_ringing);
+                    assert_eq!(bitmap.put(index), has_waiters);
                 }
             }
             BitOp::Offer => {
                 if !set.contains(&index) {
                     let is_taken = raw::bitmap::offer(bitmap.word_of(place), place.mask());
-                    assert_eq!(is_taken, !is_ringing);
+                    assert_eq!(is_taken, !has_waiters);
                     if is_taken {
                         set.insert(index);
                     }
@@ -103,24 +103,24 @@ fn drive_bitmap(capacity: usize, threads: usize, ops: &[(BitOp, u8)]) {
             BitOp::Pick => {
                 if let Some(pick) = bitmap.pick(home) {
                     let index = pick.index;
-                    assert!(!is_ringing && pick.take().is_some() && set.remove(&index));
+                    assert!(!has_waiters && pick.take().is_some() && set.remove(&index));
                 }
             }
-            BitOp::ClaimPastGate => match bitmap.claim_past_gate(home) {
+            BitOp::ClaimPastGate => match bitmap.claim_past_flags(home) {
                 Some(index) => assert!(set.remove(&index)),
                 None => assert!(set.is_empty()),
             },
             BitOp::ClaimAt => assert_eq!(bitmap.claim_at(index), set.remove(&index)),
             BitOp::HangBell => {
-                bitmap.hang_bell(Gate::Down);
-                bell = Some(Gate::Down);
+                bitmap.raise_flags(Newcomers::MayClaim);
+                bell = Some(Newcomers::MayClaim);
             }
             BitOp::RaiseGate => {
-                bitmap.hang_bell(Gate::Up);
-                bell = Some(Gate::Up);
+                bitmap.raise_flags(Newcomers::MustWait);
+                bell = Some(Newcomers::MustWait);
             }
             BitOp::TakeDown => {
-                bitmap.take_down_bell();
+                bitmap.lower_flags();
                 bell = None;
             }
             BitOp::Shut => {
@@ -143,24 +143,24 @@ impl Drop for Value {
 
 struct Bare;
 
-impl House for Bare {
+impl PoolHooks for Bare {
     type Value = Value;
     type Ledger = ();
     type Context = AtomicUsize;
 
-    fn homeless(slot: Occupied<Self>) {
+    fn on_orphan(slot: Occupied<Self>) {
         drop(slot.vacate());
     }
 
-    fn come_home(slot: Occupied<Self>) {
+    fn on_return(slot: Occupied<Self>) {
         drop(slot);
     }
 
-    fn moment(_: &AtomicUsize) -> u64 {
+    fn now(_: &AtomicUsize) -> u64 {
         0
     }
 
-    fn deserted(context: &AtomicUsize) {
+    fn on_torn_down(context: &AtomicUsize) {
         context.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -206,7 +206,7 @@ fn drive_pool(capacity: u32, threads: usize, ops: &[(PoolOp, u8)]) {
     let values = Arc::clone(&model.values);
     drop(model);
     pool.close();
-    assert!(pool.is_deserted());
+    assert!(pool.is_torn_down());
     assert_eq!(pool.context().load(Ordering::Relaxed), 1);
     assert_eq!(pool.queued(), 0);
     assert_eq!(values.load(Ordering::Relaxed), 0);

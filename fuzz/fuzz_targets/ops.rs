@@ -1,13 +1,13 @@
-//! Operations on the public face of a pool, beside the twin that the property tests have.
+//! Operations on the public face of a pool, beside the model that the property tests have.
 #![no_main]
 
 #[path = "../../tests/common/fake.rs"]
 mod common;
-#[path = "../../tests/common/twin.rs"]
-mod twin;
+#[path = "../../tests/common/model.rs"]
+mod model;
 
 use libfuzzer_sys::{arbitrary, fuzz_target};
-use twin::{Op, Setup};
+use model::{Op, Setup};
 
 #[derive(arbitrary::Arbitrary, Debug)]
 struct Input {
@@ -18,5 +18,5 @@ struct Input {
 fuzz_target!(|input: Input| {
     let (capacity, max_size, min_size, kind) = input.setup;
     let ops: Vec<Op> = input.ops.iter().take(200).map(|(kind, n)| Op::of(*kind, *n)).collect();
-    twin::run(Setup::of(capacity, max_size, min_size, kind), &ops);
+    model::run(Setup::of(capacity, max_size, min_size, kind), &ops);
 });

@@ -33,7 +33,7 @@ use std::pin::Pin;
 /// As under bb8, a *borrower's* future may be dropped in the middle of a request, and the pool learns nothing
 /// of it: the connection is lent again unless `has_broken` says yes on its return. Drivers that tell answers apart
 /// (tokio-postgres) or multiplex (redis) can cope. For one that cannot, have the guard
-/// [condemned](crate::PooledConnection::condemn) unless the request came to its end, or tell by
+/// [discarded](crate::PooledConnection::discard) unless the request came to its end, or tell by
 /// [`reset_with`](Self::reset_with) what state it is in.
 ///
 /// ```
@@ -203,7 +203,7 @@ impl<M: ManageConnection> Bb8Manager<M> {
     ///
     /// Bb8Manager::new(manager).classify_with(|error| match error.kind() {
     ///     ErrorKind::PermissionDenied | ErrorKind::NotFound => ErrorClass::Permanent,
-    ///     _ => ErrorClass::Passing,
+    ///     _ => ErrorClass::Transient,
     /// })
     /// # }
     /// ```
@@ -264,7 +264,7 @@ where
     }
 
     fn classify(&self, error: &M::Error) -> ErrorClass {
-        self.classify.as_ref().map_or(ErrorClass::Passing, |classify| classify(error))
+        self.classify.as_ref().map_or(ErrorClass::Transient, |classify| classify(error))
     }
 
     fn ping_is_cancel_safe(&self) -> bool {

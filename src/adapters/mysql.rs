@@ -43,7 +43,7 @@ type Hook = dyn Fn(&mut Conn) -> Result<()> + Send + Sync;
 /// up the name, the greeting, the login) nor a ping can be held to a limit shorter than
 /// [`OptsBuilder::read_timeout`], which is none by default. The pool keeps its callers' limits all the same,
 /// and shows such a call as quarantined until it ends. Two things help: a read timeout longer than the longest
-/// query, and [`ping_on(PingOn::Connector)`](crate::PingOn::Connector).
+/// query, and [`ping_on(PingOn::Worker)`](crate::PingOn::Worker).
 ///
 /// Whatever the options leave open is set so that a server that vanishes without a word is given up
 /// within half a minute: TCP keepalive (10 s, then every 5 s, three times) and on Linux the TCP user timeout. A server
@@ -212,7 +212,7 @@ impl Manager for MysqlManager {
             Error::UrlError(_) => true,
             _ => false,
         };
-        if is_permanent { ErrorClass::Permanent } else { ErrorClass::Passing }
+        if is_permanent { ErrorClass::Permanent } else { ErrorClass::Transient }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! See also the [page on MySQL](crate::guide::mysql).
 
-pub use super::mysql_async_connection::MysqlAsyncConnection;
+pub use super::mysql_async_connection::AsyncMysqlConnection;
 
 use super::entered::entered;
 use super::mysql_session::{classify, without_tls};
@@ -21,7 +21,7 @@ use tokio::runtime::Handle;
 /// A transaction that a borrower left open is rolled back before anybody else gets the connection, and
 /// autocommit is set back. What else it changed (variables, temporary tables, locks) stays, unless
 /// [`reset_session`](Self::reset_session) is asked for. A borrower's future may be dropped in the middle of
-/// a query: the next borrower gets neither its answer nor its transaction. See [`MysqlAsyncConnection`] for
+/// a query: the next borrower gets neither its answer nor its transaction. See [`AsyncMysqlConnection`] for
 /// how, and what it costs.
 ///
 /// Refused credentials, an unknown database and all else that trying again would not change are
@@ -38,12 +38,12 @@ use tokio::runtime::Handle;
 ///
 /// ```no_run
 /// use caliburn::Pool;
-/// use caliburn::adapters::mysql_async::MysqlAsyncManager;
+/// use caliburn::adapters::mysql_async::AsyncMysqlManager;
 /// use mysql_async::prelude::Queryable;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let manager = MysqlAsyncManager::from_url("mysql://app:secret@db.example:3306/songs")?;
+/// let manager = AsyncMysqlManager::from_url("mysql://app:secret@db.example:3306/songs")?;
 /// let pool = Pool::builder_async(manager).max_size(8).build()?;
 ///
 /// let mut conn = pool.get_async().await?;
@@ -54,19 +54,19 @@ use tokio::runtime::Handle;
 /// # }
 /// ```
 #[must_use]
-pub struct MysqlAsyncManager {
+pub struct AsyncMysqlManager {
     opts: Opts,
     runtime: Option<Handle>,
     resets_session: bool,
 }
 
-impl MysqlAsyncManager {
+impl AsyncMysqlManager {
     /// Connections as `opts` say ([`Opts`] or an [`OptsBuilder`]). The driver's own pool, and the options for
     /// it, have no part in this. What to do with each new connection is among the options:
     /// [`init`](OptsBuilder::init), [`setup`](OptsBuilder::setup), [`after_connect`](OptsBuilder::after_connect).
     ///
     /// ```
-    /// # use caliburn::adapters::mysql_async::MysqlAsyncManager;
+    /// # use caliburn::adapters::mysql_async::AsyncMysqlManager;
     /// use mysql_async::OptsBuilder;
     ///
     /// let opts = OptsBuilder::default()
@@ -74,7 +74,7 @@ impl MysqlAsyncManager {
     ///     .user(Some("app"))
     ///     .pass(Some("secret"))
     ///     .setup(vec!["SET time_zone = '+00:00'"]);
-    /// let manager = MysqlAsyncManager::new(opts);
+    /// let manager = AsyncMysqlManager::new(opts);
     /// # let _ = manager;
     /// ```
     pub fn new(opts: impl Into<Opts>) -> Self {
@@ -94,10 +94,10 @@ impl MysqlAsyncManager {
     /// The runtime on which connections live, for a manager that is made elsewhere.
     ///
     /// ```
-    /// # use caliburn::adapters::mysql_async::MysqlAsyncManager;
+    /// # use caliburn::adapters::mysql_async::AsyncMysqlManager;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let runtime = tokio::runtime::Runtime::new()?;
-    /// let manager = MysqlAsyncManager::from_url("mysql://app@localhost")?.runtime(runtime.handle());
+    /// let manager = AsyncMysqlManager::from_url("mysql://app@localhost")?.runtime(runtime.handle());
     /// # let _ = manager;
     /// # Ok(())
     /// # }
@@ -127,15 +127,15 @@ async fn opened_with_tls(connect: impl Future<Output = Result<Conn>>) -> Result<
     .await
 }
 
-impl Manager for MysqlAsyncManager {
-    type Connection = MysqlAsyncConnection;
+impl Manager for AsyncMysqlManager {
+    type Connection = AsyncMysqlConnection;
     type Error = Error;
 
-    fn has_broken(&self, connection: &mut MysqlAsyncConnection) -> bool {
+    fn has_broken(&self, connection: &mut AsyncMysqlConnection) -> bool {
         connection.is_broken()
     }
 
-    fn needs_reset(&self, connection: &mut MysqlAsyncConnection) -> bool {
+    fn needs_reset(&self, connection: &mut AsyncMysqlConnection) -> bool {
         !connection.is_clean() || self.resets_session
     }
 
@@ -158,15 +158,15 @@ impl Manager for MysqlAsyncManager {
             Error::Url(_) => true,
             _ => false,
         };
-        if is_permanent { ErrorClass::Permanent } else { ErrorClass::Passing }
+        if is_permanent { ErrorClass::Permanent } else { ErrorClass::Transient }
     }
 }
 
-impl AsyncManager for MysqlAsyncManager {
-    async fn connect(&self, _: &Deadline) -> Result<MysqlAsyncConnection> {
+impl AsyncManager for AsyncMysqlManager {
+    async fn connect(&self, _: &Deadline) -> Result<AsyncMysqlConnection> {
         entered(self.runtime.as_ref(), async {
             if Handle::try_current().is_err() {
-                let message = "mysql_async needs a tokio runtime: see MysqlAsyncManager::runtime";
+                let message = "mysql_async needs a tokio runtime: see AsyncMysqlManager::runtime";
                 return Err(io::Error::new(io::ErrorKind::Unsupported, message).into());
             }
             let connect = Conn::new(self.opts.clone());
@@ -174,16 +174,16 @@ impl AsyncManager for MysqlAsyncManager {
                 Some(_) => opened_with_tls(connect).await?,
                 None => connect.await?,
             };
-            Ok(MysqlAsyncConnection::new(conn))
+            Ok(AsyncMysqlConnection::new(conn))
         })
         .await
     }
 
-    async fn ping(&self, connection: &mut MysqlAsyncConnection, _: &Deadline) -> Result<()> {
+    async fn ping(&self, connection: &mut AsyncMysqlConnection, _: &Deadline) -> Result<()> {
         connection.ping().await
     }
 
-    async fn reset(&self, connection: &mut MysqlAsyncConnection, _: &Deadline) -> Result<()> {
+    async fn reset(&self, connection: &mut AsyncMysqlConnection, _: &Deadline) -> Result<()> {
         connection.settle().await?;
         if self.resets_session {
             connection.renew().await?;
@@ -191,16 +191,16 @@ impl AsyncManager for MysqlAsyncManager {
         Ok(())
     }
 
-    async fn close(&self, connection: MysqlAsyncConnection, _: &Deadline) {
+    async fn close(&self, connection: AsyncMysqlConnection, _: &Deadline) {
         // It says goodbye as well as it can.
         let _ = entered(self.runtime.as_ref(), Conn::from(connection).disconnect()).await;
     }
 }
 
-impl fmt::Debug for MysqlAsyncManager {
+impl fmt::Debug for AsyncMysqlManager {
     /// Without the options, which contain the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MysqlAsyncManager")
+        f.debug_struct("AsyncMysqlManager")
             .field("host", &self.opts.ip_or_hostname())
             .field("port", &self.opts.tcp_port())
             .field("has_runtime", &self.runtime.is_some())

@@ -31,7 +31,7 @@ type Call<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 /// `"SELECT 1".fetch(&mut **conn)`), the connection pays one round trip on its way back, off the borrower's
 /// task. It rolls back, and shows that questions and answers are in step; if they are not, the connection is
 /// closed.
-pub struct MysqlAsyncConnection {
+pub struct AsyncMysqlConnection {
     conn: Conn,
     /// Every answer has been read to its end, and the last one told how things stand.
     is_sure: bool,
@@ -41,7 +41,7 @@ pub struct MysqlAsyncConnection {
     proofs: u64,
 }
 
-impl MysqlAsyncConnection {
+impl AsyncMysqlConnection {
     pub(super) fn new(conn: Conn) -> Self {
         let flags = conn.last_ok_packet().map(|ok| ok.status_flags());
         let is_autocommit =
@@ -116,7 +116,7 @@ impl MysqlAsyncConnection {
     }
 }
 
-impl Queryable for MysqlAsyncConnection {
+impl Queryable for AsyncMysqlConnection {
     fn ping(&mut self) -> Call<'_, ()> {
         self.observe(Queryable::ping)
     }
@@ -233,7 +233,7 @@ impl Queryable for MysqlAsyncConnection {
     }
 }
 
-impl Deref for MysqlAsyncConnection {
+impl Deref for AsyncMysqlConnection {
     type Target = Conn;
 
     fn deref(&self) -> &Conn {
@@ -241,7 +241,7 @@ impl Deref for MysqlAsyncConnection {
     }
 }
 
-impl DerefMut for MysqlAsyncConnection {
+impl DerefMut for AsyncMysqlConnection {
     /// From here on nobody watches: the connection is reset on return.
     fn deref_mut(&mut self) -> &mut Conn {
         self.is_sure = false;
@@ -249,17 +249,17 @@ impl DerefMut for MysqlAsyncConnection {
     }
 }
 
-impl From<MysqlAsyncConnection> for Conn {
+impl From<AsyncMysqlConnection> for Conn {
     /// For a connection that was [detached](crate::PooledConnection::detach).
-    fn from(connection: MysqlAsyncConnection) -> Self {
+    fn from(connection: AsyncMysqlConnection) -> Self {
         connection.conn
     }
 }
 
-impl fmt::Debug for MysqlAsyncConnection {
+impl fmt::Debug for AsyncMysqlConnection {
     /// Without the options, which contain the password; the driver's own `Debug` shows it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MysqlAsyncConnection")
+        f.debug_struct("AsyncMysqlConnection")
             .field("id", &self.conn.id())
             .field("is_sure", &self.is_sure)
             .field("is_broken", &self.is_broken())

@@ -15,7 +15,7 @@ pub(super) fn classify(code: u16) -> ErrorClass {
         | 3118 | 3159 | 3955 | 4151 => ErrorClass::Permanent,
         // What the first statements say: no database chosen, nonsense, names and values that are unknown.
         1046 | 1064 | 1115 | 1193 | 1231 | 1232 | 1238 | 1273 | 1298 => ErrorClass::Permanent,
-        _ => ErrorClass::Passing,
+        _ => ErrorClass::Transient,
     }
 }
 

@@ -211,7 +211,7 @@ pub(super) fn classify(error: &DriverError, hosts: usize) -> ErrorClass {
         None => is_misconfigured(error),
     };
     // Of several hosts, only what the last one said is known: another may be about to come back.
-    if is_permanent && hosts <= 1 { ErrorClass::Permanent } else { ErrorClass::Passing }
+    if is_permanent && hosts <= 1 { ErrorClass::Permanent } else { ErrorClass::Transient }
 }
 
 /// By code (<https://www.postgresql.org/docs/current/errcodes-appendix.html>): no entry or wrong password, no

@@ -21,7 +21,7 @@ use std::fmt;
 /// [`connect_timeout`](crate::Settings::connect_timeout): its slot is
 /// [quarantined](crate::Stats::quarantined) until it comes back. A ping before a loan is made on the borrower's own
 /// thread, which it can hold beyond the borrower's deadline, unless connectors do it:
-/// `.ping_on(`[`PingOn::Connector`](crate::PingOn::Connector)`)`, or a strategy that pings in the background
+/// `.ping_on(`[`PingOn::Worker`](crate::PingOn::Worker)`)`, or a strategy that pings in the background
 /// only, such as [`PeriodicSweep`](crate::health::PeriodicSweep).
 ///
 /// # What is left behind
@@ -96,7 +96,7 @@ impl<M: ManageConnection> R2d2Manager<M> {
     /// before.
     ///
     /// `on_acquire` is part of each connect: if it fails, so does the connect. `on_release` is given the
-    /// connections that the pool closes while they still work: idle for too long, too old, surplus, condemned,
+    /// connections that the pool closes while they still work: idle for too long, too old, surplus, discarded,
     /// or because the pool is closed. Unlike r2d2, broken ones are dropped without it, as a goodbye would reach
     /// nobody, and so are those that a borrower has [detached](crate::PooledConnection::detach).
     ///
@@ -179,7 +179,7 @@ impl<M: ManageConnection> R2d2Manager<M> {
     ///
     /// R2d2Manager::new(manager).classify_with(|error| match error.kind() {
     ///     ErrorKind::PermissionDenied | ErrorKind::NotFound => ErrorClass::Permanent,
-    ///     _ => ErrorClass::Passing,
+    ///     _ => ErrorClass::Transient,
     /// })
     /// # }
     /// ```
@@ -225,7 +225,7 @@ where
     }
 
     fn classify(&self, error: &M::Error) -> ErrorClass {
-        self.classify.as_ref().map_or(ErrorClass::Passing, |classify| classify(error))
+        self.classify.as_ref().map_or(ErrorClass::Transient, |classify| classify(error))
     }
 }
 

@@ -123,7 +123,7 @@ pub(super) fn classify(error: &RedisError) -> ErrorClass {
         }
         _ => matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPROTO" | "DENIED")),
     };
-    if will_not_pass { ErrorClass::Permanent } else { ErrorClass::Passing }
+    if will_not_pass { ErrorClass::Permanent } else { ErrorClass::Transient }
 }
 
 /// In what servers of all ages say of wrong passwords, users and databases.

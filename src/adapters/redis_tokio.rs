@@ -39,12 +39,12 @@ const DEFAULT_RESPONSE_TIMEOUT: Duration = Duration::from_millis(500);
 ///
 /// ```no_run
 /// use caliburn::Pool;
-/// use caliburn::adapters::redis_tokio::RedisAsyncManager;
+/// use caliburn::adapters::redis_tokio::AsyncRedisManager;
 /// use redis::AsyncCommands;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let manager = RedisAsyncManager::new("redis://127.0.0.1/")?;
+/// let manager = AsyncRedisManager::new("redis://127.0.0.1/")?;
 /// let pool = Pool::builder_async(manager).max_size(8).build()?;
 ///
 /// let mut conn = pool.get_async().await?;
@@ -55,14 +55,14 @@ const DEFAULT_RESPONSE_TIMEOUT: Duration = Duration::from_millis(500);
 /// # }
 /// ```
 #[must_use]
-pub struct RedisAsyncManager {
+pub struct AsyncRedisManager {
     target: Target,
     config: AsyncConnectionConfig,
     response_timeout: Option<Duration>,
     runtime: Option<Handle>,
 }
 
-impl RedisAsyncManager {
+impl AsyncRedisManager {
     /// The server at a URL, `redis://user:password@host:6379/0`, or at anything else that the driver takes
     /// for one. For TLS, enable it in the driver and use `rediss://`, or the
     /// [`ConnectionInfo`](redis::ConnectionInfo) of a client with certificates.
@@ -92,9 +92,9 @@ impl RedisAsyncManager {
     /// before. If one is refused, the connect fails.
     ///
     /// ```
-    /// # use caliburn::adapters::redis_tokio::RedisAsyncManager;
+    /// # use caliburn::adapters::redis_tokio::AsyncRedisManager;
     /// # fn main() -> redis::RedisResult<()> {
-    /// let manager = RedisAsyncManager::new("redis://127.0.0.1/")?
+    /// let manager = AsyncRedisManager::new("redis://127.0.0.1/")?
     ///     .on_connect(redis::pipe().cmd("CLIENT").arg("SETNAME").arg("web"));
     /// # let _ = manager;
     /// # Ok(())
@@ -120,7 +120,7 @@ impl RedisAsyncManager {
         self
     }
 
-    async fn open(&self) -> RedisResult<RedisAsyncConnection> {
+    async fn open(&self) -> RedisResult<AsyncRedisConnection> {
         check_timeout(self.response_timeout)?;
         if Handle::try_current().is_err() {
             return Err((ErrorKind::InvalidClientConfig, "no tokio runtime to live on").into());
@@ -129,7 +129,7 @@ impl RedisAsyncManager {
         let client = &self.target.client;
         let mut unhurried = client.get_multiplexed_async_connection_with_config(&config).await?;
         self.greet(&mut unhurried).await?;
-        Ok(RedisAsyncConnection {
+        Ok(AsyncRedisConnection {
             driver: self.hurried(&unhurried),
             unhurried,
             session: Session::default(),
@@ -166,15 +166,15 @@ impl RedisAsyncManager {
     }
 }
 
-impl Manager for RedisAsyncManager {
-    type Connection = RedisAsyncConnection;
+impl Manager for AsyncRedisManager {
+    type Connection = AsyncRedisConnection;
     type Error = RedisError;
 
-    fn has_broken(&self, connection: &mut RedisAsyncConnection) -> bool {
+    fn has_broken(&self, connection: &mut AsyncRedisConnection) -> bool {
         connection.session.is_unfit()
     }
 
-    fn needs_reset(&self, connection: &mut RedisAsyncConnection) -> bool {
+    fn needs_reset(&self, connection: &mut AsyncRedisConnection) -> bool {
         !connection.session.is_clean()
     }
 
@@ -187,12 +187,12 @@ impl Manager for RedisAsyncManager {
     }
 }
 
-impl AsyncManager for RedisAsyncManager {
-    async fn connect(&self, _: &Deadline) -> RedisResult<RedisAsyncConnection> {
+impl AsyncManager for AsyncRedisManager {
+    async fn connect(&self, _: &Deadline) -> RedisResult<AsyncRedisConnection> {
         entered(self.runtime.as_ref(), self.open()).await
     }
 
-    async fn ping(&self, connection: &mut RedisAsyncConnection, _: &Deadline) -> RedisResult<()> {
+    async fn ping(&self, connection: &mut AsyncRedisConnection, _: &Deadline) -> RedisResult<()> {
         match connection.unhurried.send_packed_command(&redis::cmd("PING")).await? {
             Value::SimpleString(_) => Ok(()),
             Value::ServerError(error) => Err(error.into()),
@@ -200,7 +200,7 @@ impl AsyncManager for RedisAsyncManager {
         }
     }
 
-    async fn reset(&self, connection: &mut RedisAsyncConnection, _: &Deadline) -> RedisResult<()> {
+    async fn reset(&self, connection: &mut AsyncRedisConnection, _: &Deadline) -> RedisResult<()> {
         let repairs = connection.session.repairs(connection.database);
         if !repairs.is_empty() {
             let answers =
@@ -213,14 +213,14 @@ impl AsyncManager for RedisAsyncManager {
     }
 
     /// Has the server close the connection, so that it has done so before there is another.
-    async fn close(&self, mut connection: RedisAsyncConnection, _: &Deadline) {
+    async fn close(&self, mut connection: AsyncRedisConnection, _: &Deadline) {
         let _ = connection.unhurried.send_packed_command(&redis::cmd("QUIT")).await;
     }
 }
 
-impl fmt::Debug for RedisAsyncManager {
+impl fmt::Debug for AsyncRedisManager {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisAsyncManager")
+        f.debug_struct("AsyncRedisManager")
             .field("target", &self.target)
             .field("response_timeout", &self.response_timeout)
             .finish_non_exhaustive()
@@ -232,7 +232,7 @@ impl fmt::Debug for RedisAsyncManager {
 /// It takes all commands, pipelines and scripts, as the driver's own does: where one is wanted, give
 /// `&mut *conn`. It cannot be cloned, so no borrower keeps a hand on it. For what else the driver's connection
 /// can do, there is [`driver`](Self::driver).
-pub struct RedisAsyncConnection {
+pub struct AsyncRedisConnection {
     driver: MultiplexedConnection,
     /// The same without a response timeout, for the pool, which has limits of its own.
     unhurried: MultiplexedConnection,
@@ -240,8 +240,8 @@ pub struct RedisAsyncConnection {
     database: i64,
 }
 
-impl RedisAsyncConnection {
-    /// How long a command may take, for this loan. See [`RedisAsyncManager::response_timeout`].
+impl AsyncRedisConnection {
+    /// How long a command may take, for this loan. See [`AsyncRedisManager::response_timeout`].
     pub fn set_response_timeout(&mut self, timeout: Duration) {
         self.session.set_timeouts();
         self.driver.set_response_timeout(timeout);
@@ -262,7 +262,7 @@ impl RedisAsyncConnection {
     }
 }
 
-impl ConnectionLike for RedisAsyncConnection {
+impl ConnectionLike for AsyncRedisConnection {
     fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
         Box::pin(async move {
             let request = Request::command(self.session, command);
@@ -293,9 +293,9 @@ impl ConnectionLike for RedisAsyncConnection {
     }
 }
 
-impl fmt::Debug for RedisAsyncConnection {
+impl fmt::Debug for AsyncRedisConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisAsyncConnection")
+        f.debug_struct("AsyncRedisConnection")
             .field("database", &self.database)
             .field("session", &self.session)
             .finish_non_exhaustive()

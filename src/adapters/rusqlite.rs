@@ -204,7 +204,7 @@ impl Manager for SqliteManager {
                 | ErrorCode::ReadOnly
                 | ErrorCode::AuthorizationForStatementDenied,
             ) => ErrorClass::Permanent,
-            _ => ErrorClass::Passing,
+            _ => ErrorClass::Transient,
         }
     }
 }

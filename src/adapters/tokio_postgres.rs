@@ -40,11 +40,11 @@ use tokio_postgres::{CancelToken, Client, Config, Connection, Error, NoTls, Sock
 ///
 /// ```no_run
 /// use caliburn::Pool;
-/// use caliburn::adapters::tokio_postgres::PostgresAsyncManager;
+/// use caliburn::adapters::tokio_postgres::AsyncPostgresManager;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let manager = PostgresAsyncManager::new("host=localhost user=app dbname=songs".parse()?);
+/// let manager = AsyncPostgresManager::new("host=localhost user=app dbname=songs".parse()?);
 /// let pool = Pool::builder_async(manager).max_size(8).build()?;
 ///
 /// let client = pool.get_async().await?;
@@ -55,7 +55,7 @@ use tokio_postgres::{CancelToken, Client, Config, Connection, Error, NoTls, Sock
 /// # }
 /// ```
 #[must_use]
-pub struct PostgresAsyncManager {
+pub struct AsyncPostgresManager {
     config: Config,
     tls: Option<Box<dyn Secure>>,
     runtime: Option<Handle>,
@@ -67,7 +67,7 @@ pub struct PostgresAsyncManager {
 type Hook = dyn Fn(&mut Config) + Send + Sync;
 type Opened = Result<(Client, Driver), Error>;
 
-impl PostgresAsyncManager {
+impl AsyncPostgresManager {
     /// Connections as `config` says, without TLS.
     ///
     /// With several hosts the driver takes the first that will have it, each time anew; with
@@ -112,10 +112,10 @@ impl PostgresAsyncManager {
     /// example. It must not block.
     ///
     /// ```no_run
-    /// # use caliburn::adapters::tokio_postgres::PostgresAsyncManager;
+    /// # use caliburn::adapters::tokio_postgres::AsyncPostgresManager;
     /// # fn token_of_the_hour() -> String { String::new() }
     /// # fn example() -> Result<(), tokio_postgres::Error> {
-    /// let manager = PostgresAsyncManager::new("host=db user=app".parse()?)
+    /// let manager = AsyncPostgresManager::new("host=db user=app".parse()?)
     ///     .before_connect(|config| { config.password(token_of_the_hour()); });
     /// # let _ = manager;
     /// # Ok(())
@@ -129,9 +129,9 @@ impl PostgresAsyncManager {
     /// SQL to run on each new connection before it is lent. If it fails, so does the connect.
     ///
     /// ```no_run
-    /// # use caliburn::adapters::tokio_postgres::PostgresAsyncManager;
+    /// # use caliburn::adapters::tokio_postgres::AsyncPostgresManager;
     /// # fn example() -> Result<(), tokio_postgres::Error> {
-    /// let manager = PostgresAsyncManager::new("host=db user=app".parse()?)
+    /// let manager = AsyncPostgresManager::new("host=db user=app".parse()?)
     ///     .on_connect("SET statement_timeout = '5s'; SET search_path = songs");
     /// # let _ = manager;
     /// # Ok(())
@@ -150,9 +150,9 @@ impl PostgresAsyncManager {
     /// set goes as well: have it in the DSN instead, as `options='-c statement_timeout=5s'`.
     ///
     /// ```no_run
-    /// # use caliburn::adapters::tokio_postgres::{CLEAN_SESSION, PostgresAsyncManager};
+    /// # use caliburn::adapters::tokio_postgres::{CLEAN_SESSION, AsyncPostgresManager};
     /// # fn example() -> Result<(), tokio_postgres::Error> {
-    /// let manager = PostgresAsyncManager::new("host=db user=app".parse()?).on_return(CLEAN_SESSION);
+    /// let manager = AsyncPostgresManager::new("host=db user=app".parse()?).on_return(CLEAN_SESSION);
     /// # let _ = manager;
     /// # Ok(())
     /// # }
@@ -162,7 +162,7 @@ impl PostgresAsyncManager {
         self
     }
 
-    async fn open(&self) -> Result<PostgresAsyncClient, Error> {
+    async fn open(&self) -> Result<AsyncPostgresClient, Error> {
         let mut config = self.config.clone();
         if let Some(hook) = &self.before_connect {
             hook(&mut config);
@@ -174,7 +174,7 @@ impl PostgresAsyncManager {
             (Route::Plain, _) => boxed(config.in_plain().connect(Plain(tap.clone())).await)?,
             _ => boxed(config.connect(NoTls).await)?,
         };
-        let client = PostgresAsyncClient {
+        let client = AsyncPostgresClient {
             client,
             session: Session::spawn(driver, tap),
             is_plain: route == Route::Plain,
@@ -220,15 +220,15 @@ where
     Ok((client, Box::pin(connection)))
 }
 
-impl Manager for PostgresAsyncManager {
-    type Connection = PostgresAsyncClient;
+impl Manager for AsyncPostgresManager {
+    type Connection = AsyncPostgresClient;
     type Error = Error;
 
-    fn has_broken(&self, client: &mut PostgresAsyncClient) -> bool {
+    fn has_broken(&self, client: &mut AsyncPostgresClient) -> bool {
         client.is_closed() || client.session.tap().is_gone()
     }
 
-    fn needs_reset(&self, client: &mut PostgresAsyncClient) -> bool {
+    fn needs_reset(&self, client: &mut AsyncPostgresClient) -> bool {
         self.on_return.is_some() || !client.session.is_clean()
     }
 
@@ -241,16 +241,16 @@ impl Manager for PostgresAsyncManager {
     }
 }
 
-impl AsyncManager for PostgresAsyncManager {
-    async fn connect(&self, _: &Deadline) -> Result<PostgresAsyncClient, Error> {
+impl AsyncManager for AsyncPostgresManager {
+    async fn connect(&self, _: &Deadline) -> Result<AsyncPostgresClient, Error> {
         entered(self.runtime.as_ref(), self.open()).await
     }
 
-    async fn ping(&self, client: &mut PostgresAsyncClient, _: &Deadline) -> Result<(), Error> {
+    async fn ping(&self, client: &mut AsyncPostgresClient, _: &Deadline) -> Result<(), Error> {
         client.check_connection().await
     }
 
-    async fn reset(&self, client: &mut PostgresAsyncClient, _: &Deadline) -> Result<(), Error> {
+    async fn reset(&self, client: &mut AsyncPostgresClient, _: &Deadline) -> Result<(), Error> {
         client.session.settle().await;
         let tap = client.session.tap();
         if !tap.is_attached() {
@@ -271,17 +271,17 @@ impl AsyncManager for PostgresAsyncManager {
         }
     }
 
-    async fn close(&self, client: PostgresAsyncClient, _: &Deadline) {
-        let PostgresAsyncClient { client, session, .. } = client;
+    async fn close(&self, client: AsyncPostgresClient, _: &Deadline) {
+        let AsyncPostgresClient { client, session, .. } = client;
         drop(client);
         session.end().await;
     }
 }
 
-impl fmt::Debug for PostgresAsyncManager {
+impl fmt::Debug for AsyncPostgresManager {
     /// Without user, password and SQL.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PostgresAsyncManager")
+        f.debug_struct("AsyncPostgresManager")
             .field("hosts", &self.config.get_hosts())
             .field("ports", &self.config.get_ports())
             .field("dbname", &self.config.get_dbname())
@@ -297,13 +297,13 @@ impl fmt::Debug for PostgresAsyncManager {
 ///
 /// Do not keep a `RowStream` or the like when the client goes back: the driver delivers what is left in it
 /// before the next borrower's answers, who would have to wait until somebody takes it.
-pub struct PostgresAsyncClient {
+pub struct AsyncPostgresClient {
     client: Client,
     session: Session,
     is_plain: bool,
 }
 
-impl PostgresAsyncClient {
+impl AsyncPostgresClient {
     /// As [`Client::cancel_token`], which it stands in for: a connector that the manager did not need,
     /// `cancel_query` does not need either. A [`Transaction`](tokio_postgres::Transaction)'s own token does
     /// not know of that: take this one first.
@@ -322,7 +322,7 @@ impl PostgresAsyncClient {
     }
 }
 
-impl Deref for PostgresAsyncClient {
+impl Deref for AsyncPostgresClient {
     type Target = Client;
 
     fn deref(&self) -> &Client {
@@ -330,15 +330,15 @@ impl Deref for PostgresAsyncClient {
     }
 }
 
-impl DerefMut for PostgresAsyncClient {
+impl DerefMut for AsyncPostgresClient {
     fn deref_mut(&mut self) -> &mut Client {
         &mut self.client
     }
 }
 
-impl fmt::Debug for PostgresAsyncClient {
+impl fmt::Debug for AsyncPostgresClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PostgresAsyncClient")
+        f.debug_struct("AsyncPostgresClient")
             .field("session", &self.session)
             .finish_non_exhaustive()
     }

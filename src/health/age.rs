@@ -1,7 +1,7 @@
 //! The strategy that looks at the calendar.
 
 use super::info::nanos;
-use super::{ConnectionInfo, EvictionCause, HealthStrategy, Occasions, Term, Verdict};
+use super::{ConnectionInfo, EvictionCause, HealthStrategy, Occasions, Validity, Verdict};
 use std::time::Duration;
 
 /// Closes connections that have lived, lain idle or been used for long enough.
@@ -138,12 +138,12 @@ impl HealthStrategy for AgeEviction {
         self.judge(info, idle(info), self.lead)
     }
 
-    fn term(&self, info: &ConnectionInfo) -> Term {
+    fn valid_for(&self, info: &ConnectionInfo) -> Validity {
         let mut time = self.idle_timeout.saturating_add(1).saturating_sub(idle(info));
         if self.max_lifetime < u64::MAX {
             time = time.min(self.lifetime(info).saturating_sub(age(info)));
         }
-        Term { time, uses: self.max_uses.saturating_sub(info.uses) }
+        Validity { time, uses: self.max_uses.saturating_sub(info.uses) }
     }
 
     fn occasions(&self) -> Occasions {

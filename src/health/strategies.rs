@@ -1,7 +1,7 @@
 //! Strategies that ask the server: before lending, now and then, or after bad news.
 
 use super::info::nanos;
-use super::{ConnectionInfo, HealthStrategy, Occasions, Term, Verdict};
+use super::{ConnectionInfo, HealthStrategy, Occasions, Validity, Verdict};
 use std::time::Duration;
 
 /// Pings a connection before it is lent, unless it was used or pinged a moment ago.
@@ -57,8 +57,8 @@ impl HealthStrategy for PingOnBorrow {
         if self.left(info) > 0 { Verdict::Keep } else { Verdict::Ping }
     }
 
-    fn term(&self, info: &ConnectionInfo) -> Term {
-        Term::time(Duration::from_nanos(self.left(info)))
+    fn valid_for(&self, info: &ConnectionInfo) -> Validity {
+        Validity::time(Duration::from_nanos(self.left(info)))
     }
 
     fn occasions(&self) -> Occasions {
@@ -108,9 +108,9 @@ impl HealthStrategy for PeriodicSweep {
 /// are pinged before their next loan. So a restarted server costs at most one failed use, not one for each
 /// pooled connection, and healthy times cost nothing.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Suspicion;
+pub struct PingAfterFailure;
 
-impl HealthStrategy for Suspicion {
+impl HealthStrategy for PingAfterFailure {
     #[inline]
     fn on_borrow(&self, info: &ConnectionInfo) -> Verdict {
         if info.generation < info.pool_generation { Verdict::Ping } else { Verdict::Keep }
@@ -121,8 +121,8 @@ impl HealthStrategy for Suspicion {
     }
 
     /// A rise of the generation ends all terms.
-    fn term(&self, info: &ConnectionInfo) -> Term {
-        if self.on_borrow(info) == Verdict::Keep { Term::UNLIMITED } else { Term::NONE }
+    fn valid_for(&self, info: &ConnectionInfo) -> Validity {
+        if self.on_borrow(info) == Verdict::Keep { Validity::UNLIMITED } else { Validity::NONE }
     }
 
     fn occasions(&self) -> Occasions {

@@ -31,7 +31,7 @@ pub struct Builder<M: Manager> {
     strategy: Box<dyn HealthStrategy>,
     clock: Clock,
     spawner: Option<Spawner>,
-    by_hand: bool,
+    manual_maintenance: bool,
     discard_on_unwind: bool,
     wait_ready: Option<Duration>,
 }
@@ -60,7 +60,7 @@ impl<M: Manager> Builder<M> {
             strategy: Box::new(()),
             clock: Clock::real(),
             spawner: None,
-            by_hand: false,
+            manual_maintenance: false,
             discard_on_unwind: true,
             wait_ready: None,
         }
@@ -70,7 +70,7 @@ impl<M: Manager> Builder<M> {
         max_size: usize,
         min_size: usize,
         min_idle: usize,
-        connection_timeout: Duration,
+        checkout_timeout: Duration,
         connect_timeout: Duration,
         ping_timeout: Duration,
         reset_timeout: Duration,
@@ -120,7 +120,7 @@ impl<M: Manager> Builder<M> {
         use crate::health::{PeriodicSweep, PingOnBorrow};
         self.min_size(10)
             .max_size(20)
-            .connection_timeout(Duration::MAX)
+            .checkout_timeout(Duration::MAX)
             .idle_timeout(Some(Duration::from_secs(300)))
             .health((PingOnBorrow::always(), PeriodicSweep::every(Duration::from_secs(60))))
     }
@@ -146,8 +146,8 @@ impl<M: Manager> Builder<M> {
     /// Has nothing happen in the background: connections are opened, pinged and closed, and the deadlines
     /// of tasks kept, only within [`Pool::maintain`], and on the hot path time stands still in between. For
     /// tests, and for those who have a thread to spare.
-    pub fn by_hand(mut self) -> Self {
-        self.by_hand = true;
+    pub fn manual_maintenance(mut self) -> Self {
+        self.manual_maintenance = true;
         self
     }
 
@@ -191,11 +191,11 @@ impl<M: Manager> Builder<M> {
         let unused = (capacity - self.settings.max_size) as i64;
         let first = self.settings.min_size.max(self.settings.min_idle);
         let initial_size = self.initial_size.unwrap_or(first);
-        let by_hand = self.by_hand;
+        let manual_maintenance = self.manual_maintenance;
         let raw =
             RawPool::build(capacity as u32, stripes, self.into_shared(capacity, initial_size));
         raw.adjust(unused);
-        if !by_hand {
+        if !manual_maintenance {
             let weak: Weak<Raw<M>> = Arc::downgrade(&raw);
             let thread = match housekeeper::take_on(weak as Weak<dyn Household>) {
                 Ok(thread) => thread,

@@ -4,7 +4,7 @@
 //! [`Slow`] is a future that a task awaits and a thread drives by parking.
 
 use super::guard::PooledConnection;
-use super::job::{Appointment, Errand, Job, OutOfService};
+use super::job::{Errand, Job, OutOfService, Reservation};
 use super::quarantine::Late;
 use super::shared::{Pooled, Raw, Shared, Slot, stats};
 use super::tend::check;
@@ -35,9 +35,9 @@ pub(crate) fn swift<M: Manager>(
     let Some(mut slot) = raw.claim_at_home() else { return Err(None) };
     let now = raw.context().clock.tick();
     let (entry, ledger) = slot.parts();
-    let turns = ledger.turns();
-    if entry.fit.holds(now, turns, raw.epoch()) {
-        ledger.lend(turns, borrower, now);
+    let transitions = ledger.transitions();
+    if entry.fit.holds(now, transitions, raw.epoch()) {
+        ledger.lend(transitions, borrower, now);
         Ok(PooledConnection::new(slot.into()))
     } else {
         Err(Some(slot))
@@ -87,7 +87,7 @@ fn lend<M: Manager>(
     borrower: &'static Location<'static>,
     now: Tick,
 ) -> PooledConnection<M> {
-    slot.ledger().lend(slot.ledger().turns(), borrower, now);
+    slot.ledger().lend(slot.ledger().transitions(), borrower, now);
     PooledConnection::new(slot.into())
 }
 
@@ -195,7 +195,7 @@ impl<M: Manager> Slow<'_, M> {
                     let max_size = self.raw.context().settings.load().max_size;
                     if evicted > max_size && born >= self.begun {
                         let counts = stats(self.raw).counts();
-                        return Err(GetError::Unfit { evicted, counts });
+                        return Err(GetError::AllEvicted { evicted, counts });
                     }
                     self.retry().await?
                 }
@@ -305,7 +305,7 @@ impl<M: Manager> Slow<'_, M> {
         let checked = if self.may_ping_itself(now) {
             check(raw, OutOfService::new(slot, Errand::Borrowers)).await
         } else {
-            match self.appointment(slot).await? {
+            match self.reservation(slot).await? {
                 Outcome::Granted(slot) => Some(slot),
                 Outcome::Closed => return Err(GetError::Closed),
                 Outcome::Failed | Outcome::Expired => None,
@@ -327,15 +327,15 @@ impl<M: Manager> Slow<'_, M> {
             && now + settings.ping_timeout <= self.deadline
     }
 
-    async fn appointment(&self, slot: Slot<M>) -> Result<Outcome<Pooled<M>>, GetError<M::Error>> {
+    async fn reservation(&self, slot: Slot<M>) -> Result<Outcome<Pooled<M>>, GetError<M::Error>> {
         let (raw, shared) = (self.raw, self.raw.context());
         // A call that blocks may go on for longer; nobody waits for that.
         let limit = shared.clock.now() + shared.settings.load().ping_timeout;
         let (mut slot, mut ticket) = (Some(slot), None);
         let kept = poll_fn(|cx: &mut Context<'_>| {
-            let ticket = ticket.get_or_insert_with(|| raw.appointment(cx.waker()));
+            let ticket = ticket.get_or_insert_with(|| raw.reservation(cx.waker()));
             if let Some(slot) = slot.take() {
-                Job::ping(slot, Some(Appointment::with(ticket.waiter())));
+                Job::ping(slot, Some(Reservation::with(ticket.waiter())));
                 connector::pump(raw);
             }
             ticket.poll(cx)
@@ -357,7 +357,7 @@ impl<M: Manager> Slow<'_, M> {
 
     fn refused(&self) -> GetError<M::Error> {
         self.raw.context().counters.refusals.add();
-        GetError::Full { counts: stats(self.raw).counts() }
+        GetError::TooManyWaiters { counts: stats(self.raw).counts() }
     }
 
     fn cannot_connect(&self) -> Option<GetError<M::Error>> {

@@ -73,7 +73,7 @@ impl<M: Manager> Pool<M> {
     pub fn close_within(&self, timeout: Duration) -> CloseReport {
         let deadline = self.raw.context().clock.now() + timeout;
         self.close();
-        block_on(self.deserted(), &self.raw.context().clock, deadline);
+        block_on(self.on_torn_down(), &self.raw.context().clock, deadline);
         self.close_report()
     }
 
@@ -82,18 +82,18 @@ impl<M: Manager> Pool<M> {
         let shared = self.raw.context();
         let deadline = shared.clock.now() + timeout;
         self.close();
-        within(shared, deadline, self.deserted()).await;
+        within(shared, deadline, self.on_torn_down()).await;
         self.close_report()
     }
 
-    async fn deserted(&self) {
-        self.raw.context().notices.wait_until(|| self.raw.is_deserted().then_some(())).await
+    async fn on_torn_down(&self) {
+        self.raw.context().notices.wait_until(|| self.raw.is_torn_down().then_some(())).await
     }
 
     fn close_report(&self) -> CloseReport {
         let stats = stats(&self.raw);
         // Slots go before the gauges.
-        let left = if self.raw.is_deserted() { 0 } else { usize::MAX };
+        let left = if self.raw.is_torn_down() { 0 } else { usize::MAX };
         let unfinished = stats.opening + stats.maintenance + stats.quarantined;
         CloseReport {
             closes: stats.closes,

@@ -11,7 +11,7 @@ use super::shared::{Raw, Shared};
 use super::tend::perform;
 use crate::clock::Tick;
 use crate::manager::{Kind, Manager};
-use crate::quietly::quietly;
+use crate::no_unwind::no_unwind;
 use crate::sync::{Arc, Ordering};
 use std::pin::pin;
 use std::time::Duration;
@@ -50,7 +50,7 @@ fn launch<M: Manager>(connector: Connector<M>) -> bool {
         Some(spawn) if shared.driver.kind() == Kind::Async && !is_orphaned => {
             // Foreign code. If it fails, or drops what it was given, a later visit tries again.
             let run = connector.run();
-            quietly(|| spawn(Box::pin(run))).is_some()
+            no_unwind(|| spawn(Box::pin(run))).is_some()
         }
         _ => {
             let clock = shared.clock.clone();

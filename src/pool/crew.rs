@@ -1,7 +1,7 @@
 //! Connector threads, for managers whose calls block: shared by all pools, started on demand, gone when
 //! idle. Only the housekeeper and borrowers on their slow road hand work in, never a returning guard.
 
-use crate::quietly::quietly;
+use crate::no_unwind::no_unwind;
 use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError, thread};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -17,7 +17,7 @@ struct Crew {
 }
 
 static CREW: Mutex<Crew> = Mutex::new(Crew { tasks: VecDeque::new(), idle: 0 });
-static BELL: Condvar = Condvar::new();
+static WAITERS: Condvar = Condvar::new();
 
 fn lock() -> MutexGuard<'static, Crew> {
     CREW.lock().unwrap_or_else(PoisonError::into_inner)
@@ -29,7 +29,7 @@ pub(crate) fn submit(task: Task) -> bool {
     crew.tasks.push_back(task);
     if crew.idle >= crew.tasks.len() {
         drop(crew);
-        BELL.notify_one();
+        WAITERS.notify_one();
         return true;
     }
     drop(crew);
@@ -46,12 +46,12 @@ fn work() {
     loop {
         while let Some(task) = crew.tasks.pop_front() {
             drop(crew);
-            quietly(task);
+            no_unwind(task);
             crew = lock();
         }
         crew.idle += 1;
         let (guard, timeout) =
-            BELL.wait_timeout(crew, KEEP_ALIVE).unwrap_or_else(PoisonError::into_inner);
+            WAITERS.wait_timeout(crew, KEEP_ALIVE).unwrap_or_else(PoisonError::into_inner);
         crew = guard;
         crew.idle -= 1;
         if timeout.timed_out() && crew.tasks.is_empty() {

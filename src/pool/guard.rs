@@ -53,13 +53,13 @@ impl<M: Manager> PooledConnection<M> {
     /// # use caliburn::{Manager, PooledConnection};
     /// fn give_back<M: Manager>(conn: PooledConnection<M>, is_garbled: bool) {
     ///     if is_garbled {
-    ///         PooledConnection::condemn(conn);
+    ///         PooledConnection::discard(conn);
     ///     }
     /// }
     /// ```
-    pub fn condemn(this: Self) {
+    pub fn discard(this: Self) {
         let slot = end_of_loan(this);
-        Job::close(slot, EvictionCause::Condemned);
+        Job::close(slot, EvictionCause::Discarded);
     }
 
     /// Has the connection pinged before it is lent again, whatever the strategy says.

@@ -7,7 +7,7 @@ use super::shared::Raw;
 use super::sweep;
 use crate::clock::Clock;
 use crate::manager::Manager;
-use crate::quietly::quietly;
+use crate::no_unwind::no_unwind;
 use crate::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, thread};
 use std::io;
 use std::time::Duration;
@@ -73,7 +73,7 @@ fn keep_house() {
         pools.retain(|pool: &Weak<dyn Household>| {
             let Some(pool) = pool.upgrade() else { return false };
             // A pool's spawner or wakers may panic; that is no reason to abandon the others.
-            let visit = quietly(|| pool.visit());
+            let visit = no_unwind(|| pool.visit());
             sleep = sleep.min(visit.unwrap_or(PERIOD));
             true
         });

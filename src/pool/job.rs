@@ -4,7 +4,7 @@ use super::outage::Permit;
 use super::shared::{Pooled, Raw, Slot};
 use crate::health::EvictionCause;
 use crate::manager::Manager;
-use crate::quietly::quietly;
+use crate::no_unwind::no_unwind;
 use crate::raw::slots::Vacant;
 use crate::raw::waiter::{Waiter, Wakes};
 use crate::stats::Behalf;
@@ -45,14 +45,14 @@ pub(crate) enum Task {
     Close { retire: bool, broken: bool },
     /// Reset it, then put it back.
     Reset,
-    /// Ping it, then put it back, or hand it to the one who has an appointment.
-    Ping(Option<Appointment>),
+    /// Ping it, then put it back, or hand it to the one who has an reservation.
+    Ping(Option<Reservation>),
 }
 
 /// Somebody waits for this connection in particular. Dropped unkept, it tells him so.
-pub(crate) struct Appointment(Option<Arc<Waiter>>);
+pub(crate) struct Reservation(Option<Arc<Waiter>>);
 
-impl Appointment {
+impl Reservation {
     pub(crate) fn with(waiter: Arc<Waiter>) -> Self {
         Self(Some(waiter))
     }
@@ -71,7 +71,7 @@ impl Appointment {
     }
 }
 
-impl Drop for Appointment {
+impl Drop for Reservation {
     fn drop(&mut self) {
         if let Some(waiter) = self.0.take() {
             waiter.fail().fire();
@@ -194,7 +194,7 @@ impl<M: Manager> Drop for OutOfService<M> {
                 shared.counters.pings_cancelled.add();
             }
             let is_as_before = self.is_being_pinged
-                && quietly(|| shared.manager.ping_is_cancel_safe()).unwrap_or(false);
+                && no_unwind(|| shared.manager.ping_is_cancel_safe()).unwrap_or(false);
             if is_as_before {
                 drop(slot);
             } else {
@@ -227,8 +227,8 @@ impl<M: Manager> Job<M> {
         Self::tend(slot, Task::Reset);
     }
 
-    pub(crate) fn ping(slot: Slot<M>, appointment: Option<Appointment>) {
-        Self::tend(slot, Task::Ping(appointment));
+    pub(crate) fn ping(slot: Slot<M>, reservation: Option<Reservation>) {
+        Self::tend(slot, Task::Ping(reservation));
     }
 
     fn tend(slot: Slot<M>, task: Task) {

@@ -76,7 +76,7 @@ impl<M: Manager> Pool<M> {
     }
 
     /// Borrows a connection, blocking the thread for at most
-    /// [`Settings::connection_timeout`](Settings::connection_timeout).
+    /// [`Settings::checkout_timeout`](Settings::checkout_timeout).
     ///
     /// Those who wait, threads and tasks alike, are served in the order in which they came, unless
     /// [`Fairness`](crate::Fairness) is chosen otherwise. If the
@@ -149,7 +149,7 @@ impl<M: Manager> Pool<M> {
     }
 
     /// Borrows a connection from a task, on any executor, within
-    /// [`Settings::connection_timeout`](Settings::connection_timeout).
+    /// [`Settings::checkout_timeout`](Settings::checkout_timeout).
     ///
     /// Ready at its first poll if a connection is idle and fit. If the strategy wants it pinged and the
     /// driver blocks, a connector does that, not the executor.
@@ -210,7 +210,7 @@ impl<M: Manager> Pool<M> {
     ) -> Slow<'a, M> {
         let shared = self.shared();
         let settings = shared.settings.load();
-        let timeout = timeout.unwrap_or(settings.connection_timeout);
+        let timeout = timeout.unwrap_or(settings.checkout_timeout);
         let rules = Rules::of(&settings);
         let begun = shared.clock.now();
         Slow { raw: &self.raw, face, borrower, begun, deadline: begun + timeout, rules, phase }
@@ -288,51 +288,6 @@ impl<M: Manager> Pool<M> {
         Ok(())
     }
 
-    /// Changes [`Settings::max_size`] alone.
-    ///
-    /// # Errors
-    ///
-    /// As [`set`](Self::set).
-    pub fn set_max_size(&self, max_size: usize) -> Result<(), ConfigError> {
-        self.change(|settings| settings.max_size = max_size)
-    }
-
-    /// Changes [`Settings::min_size`] alone.
-    ///
-    /// # Errors
-    ///
-    /// As [`set`](Self::set).
-    pub fn set_min_size(&self, min_size: usize) -> Result<(), ConfigError> {
-        self.change(|settings| settings.min_size = min_size)
-    }
-
-    /// Changes [`Settings::min_idle`] alone.
-    ///
-    /// # Errors
-    ///
-    /// As [`set`](Self::set).
-    pub fn set_min_idle(&self, min_idle: usize) -> Result<(), ConfigError> {
-        self.change(|settings| settings.min_idle = min_idle)
-    }
-
-    /// Changes [`Settings::idle_timeout`] alone.
-    ///
-    /// # Errors
-    ///
-    /// As [`set`](Self::set).
-    pub fn set_idle_timeout(&self, idle_timeout: Option<Duration>) -> Result<(), ConfigError> {
-        self.change(|settings| settings.idle_timeout = idle_timeout)
-    }
-
-    /// Changes [`Settings::sweep_interval`] alone.
-    ///
-    /// # Errors
-    ///
-    /// As [`set`](Self::set).
-    pub fn set_sweep_interval(&self, interval: Option<Duration>) -> Result<(), ConfigError> {
-        self.change(|settings| settings.sweep_interval = interval)
-    }
-
     /// How many slots there are: the greatest `max_size` possible.
     pub fn capacity(&self) -> usize {
         self.raw.capacity()
@@ -364,7 +319,7 @@ impl<M: Manager> Pool<M> {
     /// Does on this thread what the housekeeper would do now: keeps deadlines, goes on with a sweep or begins
     /// one that is due, asks for growth.
     ///
-    /// In a pool built [`by_hand`](Builder::by_hand), and only there is it needed, it also does what connectors
+    /// In a pool built [`manual_maintenance`](Builder::manual_maintenance), and only there is it needed, it also does what connectors
     /// would do, drives the futures of an async manager, and returns when it finds nothing more to do. A
     /// connect that hangs keeps it until its limit.
     pub fn maintain(&self) {

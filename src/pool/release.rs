@@ -5,7 +5,7 @@ use super::shared::{Entry, Slot, suspect_generation};
 use super::verdict;
 use crate::health::{EvictionCause, Verdict};
 use crate::manager::Manager;
-use crate::quietly::quietly;
+use crate::no_unwind::no_unwind;
 use crate::sync::thread;
 
 /// What becomes of a connection that came back.
@@ -21,41 +21,43 @@ enum Fate {
 /// What every return pays for stands here; all else is kept out of line, as even the room for it on the stack
 /// would cost stores that the release must wait for.
 #[inline(always)]
-pub(crate) fn come_home<M: Manager>(mut slot: Slot<M>) {
+pub(crate) fn on_return<M: Manager>(mut slot: Slot<M>) {
     // First of all, as long as there is nothing to be kept over the call that it may come to.
     if !thread::panicking() {
         let (entry, ledger, raw) = slot.parts_and_pool();
         let now = raw.context().clock.tick();
-        let turns = ledger.turns() + 1;
-        if entry.fit.holds(now, turns, raw.epoch()) && is_sound(entry, &raw.context().manager) {
-            ledger.take_back(turns, now);
+        let transitions = ledger.transitions() + 1;
+        if entry.fit.holds(now, transitions, raw.epoch()) && is_sound(entry, &raw.context().manager)
+        {
+            ledger.take_back(transitions, now);
             match slot.offer() {
                 None => return,
                 Some(kept) => slot = kept,
             }
         }
     }
-    come_home_specially(slot);
+    on_return_slowly(slot);
 }
 
 /// The driver sees nothing wrong. A callback's panic must not leave a destructor.
 #[inline(always)]
 fn is_sound<M: Manager>(entry: &mut Entry<M::Connection>, manager: &M) -> bool {
     let connection = &mut entry.connection;
-    quietly(|| !manager.has_broken(connection) && !manager.needs_reset(connection)).unwrap_or(false)
+    no_unwind(|| !manager.has_broken(connection) && !manager.needs_reset(connection))
+        .unwrap_or(false)
 }
 
 /// Ends the loan that `slot` was on.
 pub(crate) fn end_loan<M: Manager>(slot: &Slot<M>) {
     let ledger = slot.ledger();
-    ledger.take_back(ledger.turns() + 1, slot.pool().context().clock.tick());
+    ledger.take_back(ledger.transitions() + 1, slot.pool().context().clock.tick());
 }
 
 /// The same from the beginning, to see what it is that is out of the ordinary. The driver may be asked a second
 /// time.
 #[cold]
 #[inline(never)]
-fn come_home_specially<M: Manager>(mut slot: Slot<M>) {
+fn on_return_slowly<M: Manager>(mut slot: Slot<M>) {
     if !slot.ledger().is_lent() {
         // All is done but the release, which met somebody.
         return drop(slot);
@@ -64,7 +66,7 @@ fn come_home_specially<M: Manager>(mut slot: Slot<M>) {
     let fate = if thread::panicking() && slot.pool().context().discard_on_unwind {
         Fate::Close(EvictionCause::Panicked)
     } else {
-        quietly(|| assess(&mut slot)).unwrap_or(Fate::Close(EvictionCause::Panicked))
+        no_unwind(|| assess(&mut slot)).unwrap_or(Fate::Close(EvictionCause::Panicked))
     };
     send_away(slot, fate);
 }

@@ -8,10 +8,10 @@ use super::timers::Timers;
 use crate::clock::{Clock, Tick};
 use crate::config::Settings;
 use crate::error::ManagerError;
-use crate::health::{ConnectionInfo, EvictionCause, HealthStrategy, Occasions, Term};
+use crate::health::{ConnectionInfo, EvictionCause, HealthStrategy, Occasions, Validity};
 use crate::manager::{BoxFuture, Driver, Manager};
 use crate::raw::slots::Occupied;
-use crate::raw::{House, RawPool};
+use crate::raw::{PoolHooks, RawPool};
 use crate::stats::{Counters, Evictions, Ledger, Stats};
 use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, OnceLock, Ordering, Weak, thread};
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -24,54 +24,57 @@ pub(crate) struct Pooled<M>(PhantomData<M>);
 pub(crate) type Raw<M> = RawPool<Pooled<M>>;
 pub(crate) type Slot<M> = Occupied<Pooled<M>>;
 
-impl<M: Manager> House for Pooled<M> {
+impl<M: Manager> PoolHooks for Pooled<M> {
     type Value = Entry<M::Connection>;
     type Ledger = Ledger;
     type Context = Shared<M>;
 
-    fn homeless(slot: Slot<M>) {
+    fn on_orphan(slot: Slot<M>) {
         Job::close(slot, EvictionCause::PoolClosed);
     }
 
     #[inline(always)]
-    fn come_home(slot: Slot<M>) {
-        super::release::come_home(slot);
+    fn on_return(slot: Slot<M>) {
+        super::release::on_return(slot);
     }
 
-    fn moment(shared: &Shared<M>) -> u64 {
+    fn now(shared: &Shared<M>) -> u64 {
         shared.clock.now().0
     }
 
-    fn deserted(shared: &Shared<M>) {
+    fn on_torn_down(shared: &Shared<M>) {
         shared.notices.post();
     }
 }
 
-/// Until when a connection need not be judged: the strategy's [`Term`], as moments.
+/// Until when a connection need not be judged: the strategy's [`Validity`], as moments.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Fit {
     until: Tick,
-    /// In turns of the slot's ledger.
-    until_turn: u64,
+    /// In transitions of the slot's ledger.
+    until_transition: u64,
     /// The pool's.
     epoch: u64,
 }
 
 impl Fit {
-    /// As judged after so many `turns`.
-    pub(crate) fn of(info: &ConnectionInfo, term: Term, turns: u64, epoch: u64) -> Self {
+    /// As judged after so many `transitions`.
+    pub(crate) fn of(info: &ConnectionInfo, term: Validity, transitions: u64, epoch: u64) -> Self {
         Self {
             until: Tick(info.now.0.saturating_add(term.time)),
             // A loan and a return each.
-            until_turn: term.uses.saturating_mul(2).saturating_add(turns.next_multiple_of(2)),
+            until_transition: term
+                .uses
+                .saturating_mul(2)
+                .saturating_add(transitions.next_multiple_of(2)),
             epoch,
         }
     }
 
-    /// After so many `turns`, in that epoch of the pool.
+    /// After so many `transitions`, in that epoch of the pool.
     #[inline(always)]
-    pub(crate) fn holds(&self, now: Tick, turns: u64, epoch: u64) -> bool {
-        now < self.until && turns < self.until_turn && epoch == self.epoch
+    pub(crate) fn holds(&self, now: Tick, transitions: u64, epoch: u64) -> bool {
+        now < self.until && transitions < self.until_transition && epoch == self.epoch
     }
 }
 
@@ -156,7 +159,7 @@ fn bring_up_to_date<M: Manager>(
     now: Tick,
 ) {
     info.now = now;
-    info.last_used = ledger.last_turned();
+    info.last_used = ledger.last_changed();
     info.uses = ledger.checkouts() - checkouts_before;
     info.pool_generation = shared.generation();
 }
@@ -305,7 +308,7 @@ pub(crate) fn stats<M: Manager>(raw: &Raw<M>) -> Stats {
         refusals: counters.refusals.get(),
         connects: counters.connects.get(),
         connect_failures: counters.connect_failures.get(),
-        connects_spared: counters.connects_spared.get(),
+        connects_skipped: counters.connects_skipped.get(),
         pings: counters.pings.get(),
         ping_failures: counters.ping_failures.get(),
         pings_cancelled: counters.pings_cancelled.get(),

@@ -210,7 +210,7 @@ fn longest_idle<M: Manager>(raw: &Raw<M>) -> Vec<(Tick, u32)> {
     let mut idle: Vec<_> = (0..raw.capacity() as u32)
         .filter_map(|index| {
             let slot = raw.claim_idle_at(index)?;
-            Some((slot.ledger().last_turned(), index))
+            Some((slot.ledger().last_changed(), index))
         })
         .collect();
     idle.sort_unstable();
@@ -237,7 +237,7 @@ fn shrink<M: Manager>(raw: &Raw<M>, now: Tick) -> bool {
             return true;
         }
         if let Some(slot) = raw.claim_idle_at(index)
-            && slot.ledger().last_turned() == last_used
+            && slot.ledger().last_changed() == last_used
         {
             Job::close(slot, EvictionCause::IdleTimeout);
         }

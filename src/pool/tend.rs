@@ -1,7 +1,7 @@
 //! What connectors do to connections: open, ping, reset, close. Borrowers of the driver's own kind ping too.
 
 use super::growth;
-use super::job::{Appointment, Errand, Job, OutOfService, Replaces, Task};
+use super::job::{Errand, Job, OutOfService, Replaces, Reservation, Task};
 use super::outage::Permit;
 use super::quarantine::has_elder;
 use super::shared::{Entry, Pooled, Raw, Shared, Slot, suspect_generation};
@@ -10,7 +10,7 @@ use crate::clock::{Deadline, Tick};
 use crate::error::ManagerError;
 use crate::health::EvictionCause;
 use crate::manager::{BoxFuture, ErrorClass, Kind, Manager};
-use crate::quietly::quietly;
+use crate::no_unwind::no_unwind;
 use crate::raw::slots::Vacant;
 use crate::stats::{Behalf, Call, Ledger, Noted};
 use crate::sync::Arc;
@@ -30,7 +30,7 @@ pub(crate) async fn perform<M: Manager>(raw: &Arc<Raw<M>>, job: Job<M>) {
         }
         Job::Tend(slot, Task::Close { retire, broken }) => close(raw, slot, retire, broken).await,
         Job::Tend(slot, Task::Reset) => reset(raw, slot).await,
-        Job::Tend(slot, Task::Ping(appointment)) => ping(raw, slot, appointment).await,
+        Job::Tend(slot, Task::Ping(reservation)) => ping(raw, slot, reservation).await,
     }
     growth::grow(raw);
     raw.context().ring();
@@ -76,7 +76,7 @@ async fn open<M: Manager>(
         return true;
     }
     if replaces.is_none() && growth::is_superfluous(raw) {
-        shared.counters.connects_spared.add();
+        shared.counters.connects_skipped.add();
         drop(slot);
         shared.growth.end_sparing();
         return false;
@@ -186,7 +186,7 @@ fn note_failure<M: Manager>(
     }
     let is_permanent = match &error {
         ManagerError::Failed(error) => {
-            quietly(|| shared.manager.classify(error)) == Some(ErrorClass::Permanent)
+            no_unwind(|| shared.manager.classify(error)) == Some(ErrorClass::Permanent)
         }
         _ => false,
     };
@@ -259,11 +259,11 @@ async fn reset<M: Manager>(raw: &Arc<Raw<M>>, mut slot: OutOfService<M>) {
 async fn ping<M: Manager>(
     raw: &Arc<Raw<M>>,
     slot: OutOfService<M>,
-    appointment: Option<Appointment>,
+    reservation: Option<Reservation>,
 ) {
     let Some(slot) = check(raw, slot).await else { return };
-    let unclaimed = match appointment {
-        Some(appointment) => appointment.keep(slot),
+    let unclaimed = match reservation {
+        Some(reservation) => reservation.keep(slot),
         None => Err(slot),
     };
     if let Err(slot) = unclaimed {

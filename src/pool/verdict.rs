@@ -3,9 +3,9 @@
 
 use super::shared::{Entry, Fit, Raw, refresh};
 use crate::clock::Tick;
-use crate::health::{ConnectionInfo, EvictionCause, HealthStrategy, Occasions, Term, Verdict};
+use crate::health::{ConnectionInfo, EvictionCause, HealthStrategy, Occasions, Validity, Verdict};
 use crate::manager::Manager;
-use crate::quietly::quietly;
+use crate::no_unwind::no_unwind;
 use crate::stats::Ledger;
 
 /// Before a loan.
@@ -15,7 +15,7 @@ pub(crate) fn on_borrow<M: Manager>(
     raw: &Raw<M>,
     now: Tick,
 ) -> Verdict {
-    if entry.fit.holds(now, ledger.turns(), raw.epoch()) {
+    if entry.fit.holds(now, ledger.transitions(), raw.epoch()) {
         return Verdict::Keep;
     }
     let due = if entry.ping_due { Verdict::Ping } else { Verdict::Keep };
@@ -28,7 +28,7 @@ pub(crate) fn on_return<M: Manager>(
     ledger: &Ledger,
     raw: &Raw<M>,
 ) -> Verdict {
-    ask(entry, ledger, raw, ledger.last_turned(), Occasions::RETURN)
+    ask(entry, ledger, raw, ledger.last_changed(), Occasions::RETURN)
 }
 
 /// In passing.
@@ -58,7 +58,7 @@ fn ask<M: Manager>(
     let strategy = &*shared.strategy;
     let is_asked = shared.occasions.intersects(occasion);
     let verdict =
-        quietly(|| if is_asked { judge(strategy, info, occasion) } else { Verdict::Keep });
+        no_unwind(|| if is_asked { judge(strategy, info, occasion) } else { Verdict::Keep });
     let verdict = verdict.unwrap_or(Verdict::Evict(EvictionCause::Panicked));
     let is_fit = verdict == Verdict::Keep && !entry.ping_due && !raw.is_in_debt();
     // A term begins with a Keep, not with silence: before a loan if the strategy is asked then, else after one.
@@ -68,8 +68,8 @@ fn ask<M: Manager>(
         _ => false,
     };
     if is_fit && is_time {
-        let term = quietly(|| Term::of(strategy, &entry.info)).unwrap_or(Term::NONE);
-        entry.fit = Fit::of(&entry.info, term, ledger.turns(), epoch);
+        let term = no_unwind(|| Validity::of(strategy, &entry.info)).unwrap_or(Validity::NONE);
+        entry.fit = Fit::of(&entry.info, term, ledger.transitions(), epoch);
     }
     verdict
 }

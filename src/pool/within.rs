@@ -3,7 +3,7 @@
 use super::shared::Shared;
 use crate::clock::Tick;
 use crate::manager::Manager;
-use crate::quietly::quietly;
+use crate::no_unwind::no_unwind;
 use std::any::Any;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,7 +29,7 @@ pub(crate) async fn within<M: Manager, F: Future>(
 
 /// Drops what is not ours: its destructor may panic.
 pub(crate) fn let_go<T>(foreign: T) {
-    quietly(|| drop(foreign));
+    no_unwind(|| drop(foreign));
 }
 
 /// A future of a manager's. If it panics, its output is the message; if its destructor does, so be it.

@@ -8,12 +8,12 @@ use crate::sync::{AtomicU64, Ordering, SLOT_BITS, predicted};
 use std::num::NonZeroU64;
 
 /// The flag in each word that says: somebody waits, or the pool is closed. Whoever sets a bit must call for the
-/// matchmaker. It is the sign, which one instruction tests together with "no bit is set".
-const BELL: u64 = 1 << 63;
+/// dispatcher. It is the sign, which one instruction tests together with "no bit is set".
+const WAITERS: u64 = 1 << 63;
 /// The flag that says besides: newcomers must not take a bit.
-const GATE: u64 = 1 << 62;
+const HAND_OFF: u64 = 1 << 62;
 /// The flag that says all this for good: the pool is closed.
-const SHUT: u64 = 1 << 61;
+const CLOSED: u64 = 1 << 61;
 /// The bits that stand for slots.
 const SLOTS: u64 = (1 << SLOT_BITS) - 1;
 
@@ -33,9 +33,9 @@ impl Place {
 
 /// Whether newcomers may take a bit while somebody waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Gate {
-    Up,
-    Down,
+pub(crate) enum Newcomers {
+    MustWait,
+    MayClaim,
 }
 
 /// A bit to try: what the slot behind it needs can be fetched before the read-modify-write, which loads
@@ -74,7 +74,7 @@ fn take(word: &AtomicU64, bit: u32) -> bool {
 pub(crate) fn offer(word: &AtomicU64, mask: u64) -> bool {
     // O3: only a guess for the exchange.
     let seen = word.load(Ordering::Relaxed);
-    if is_ringing(seen) {
+    if has_waiters(seen) {
         return false;
     }
     debug_assert_eq!(seen & mask, 0, "a slot was released twice");
@@ -83,7 +83,7 @@ pub(crate) fn offer(word: &AtomicU64, mask: u64) -> bool {
 }
 
 #[inline(always)]
-fn is_ringing(seen: u64) -> bool {
+fn has_waiters(seen: u64) -> bool {
     seen.cast_signed() < 0
 }
 
@@ -171,7 +171,7 @@ impl Bitmap {
             let stripe = (home + step) & (self.stripes.len() - 1);
             // O3: as in `claim`.
             let seen = self.word(stripe).load(Ordering::Relaxed);
-            if seen & (GATE | SHUT) != 0 {
+            if seen & (HAND_OFF | CLOSED) != 0 {
                 return None;
             }
             if let Some(index) = self.claim_within(stripe, seen) {
@@ -181,8 +181,8 @@ impl Bitmap {
         None
     }
 
-    /// Clears one set bit whether the gate is up or not: for the matchmaker and for maintenance.
-    pub(crate) fn claim_past_gate(&self, home: usize) -> Option<u32> {
+    /// Clears one set bit whether the gate is up or not: for the dispatcher and for maintenance.
+    pub(crate) fn claim_past_flags(&self, home: usize) -> Option<u32> {
         (0..self.stripes.len()).find_map(|step| {
             let stripe = (home + step) & (self.stripes.len() - 1);
             // O3: as in `claim`. After `raise_gate` by this thread coherence shows every bit whose
@@ -220,28 +220,29 @@ impl Bitmap {
         // O2: as in `offer`.
         let before = self.word(place.stripe as usize).fetch_add(place.mask(), Ordering::Release);
         debug_assert_eq!(before & place.mask(), 0, "a slot was released twice");
-        is_ringing(before)
+        has_waiters(before)
     }
 
     /// Hangs up the bell on every stripe, and raises or lowers the gate. Afterwards every set bit is visible to
-    /// the caller's claims, or its setter has seen the bell. For the matchmaker alone.
-    pub(crate) fn hang_bell(&self, gate: Gate) {
+    /// the caller's claims, or its setter has seen the bell. For the dispatcher alone.
+    pub(crate) fn raise_flags(&self, gate: Newcomers) {
         for Stripe(word) in &self.stripes {
             // O3: coherence of the one word does the work; a bit's data travels by O2 and O1, and a
             // read-modify-write continues the release sequence of the one before it.
             match gate {
-                Gate::Up => word.fetch_or(BELL | GATE, Ordering::Relaxed),
-                Gate::Down => {
-                    word.fetch_or(BELL, Ordering::Relaxed); // O3
-                    word.fetch_and(!GATE, Ordering::Relaxed) // O3
+                Newcomers::MustWait => word.fetch_or(WAITERS | HAND_OFF, Ordering::Relaxed),
+                Newcomers::MayClaim => {
+                    word.fetch_or(WAITERS, Ordering::Relaxed); // O3
+                    word.fetch_and(!HAND_OFF, Ordering::Relaxed) // O3
                 }
             };
         }
     }
 
-    /// Takes down the bell and the gate, but not those of a closed pool. For the matchmaker alone.
-    pub(crate) fn take_down_bell(&self) {
-        let cleared = |seen| if seen & SHUT != 0 { None } else { Some(seen & !(BELL | GATE)) };
+    /// Takes down the bell and the gate, but not those of a closed pool. For the dispatcher alone.
+    pub(crate) fn lower_flags(&self) {
+        let cleared =
+            |seen| if seen & CLOSED != 0 { None } else { Some(seen & !(WAITERS | HAND_OFF)) };
         for Stripe(word) in &self.stripes {
             // O3: as above. Each exchange that is lost was lost to a claim or a release that went on.
             let _ = word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, cleared);
@@ -249,10 +250,10 @@ impl Bitmap {
     }
 
     /// Raises all flags on every stripe, never to be lowered.
-    pub(crate) fn shut(&self) {
+    pub(crate) fn close(&self) {
         for Stripe(word) in &self.stripes {
             // O3: as above.
-            word.fetch_or(BELL | GATE | SHUT, Ordering::Relaxed);
+            word.fetch_or(WAITERS | HAND_OFF | CLOSED, Ordering::Relaxed);
         }
     }
 

@@ -14,7 +14,7 @@ use waiter::Ticket;
 use waiters::WaitingRoom;
 
 /// What the house above the mechanism keeps in it.
-pub(crate) trait House: Sized + 'static {
+pub(crate) trait PoolHooks: Sized + 'static {
     /// Lives in a slot, and is lent.
     type Value: Send;
     /// Belongs to the slot and outlives its values.
@@ -24,20 +24,20 @@ pub(crate) trait House: Sized + 'static {
 
     /// Takes a value that lies idle in a closed pool. Called on whatever thread found it, a returning
     /// guard's for one: it must not close the value there and then.
-    fn homeless(slot: Occupied<Self>);
+    fn on_orphan(slot: Occupied<Self>);
 
     /// Takes a value whose loan has ended.
-    fn come_home(slot: Occupied<Self>);
+    fn on_return(slot: Occupied<Self>);
 
     /// The time, as waiters' [terms](waiter::Terms) reckon it.
-    fn moment(context: &Self::Context) -> u64;
+    fn now(context: &Self::Context) -> u64;
 
     /// Told once, when the last slot of a closed pool has been torn down.
-    fn deserted(context: &Self::Context);
+    fn on_torn_down(context: &Self::Context);
 }
 
 /// The mechanism: slots, bits and the waiting room. See the [module](self).
-pub(crate) struct RawPool<H: House> {
+pub(crate) struct RawPool<H: PoolHooks> {
     idle: Bitmap,
     slots: Box<[Slot<H>]>,
     context: H::Context,
@@ -53,7 +53,7 @@ pub(crate) struct RawPool<H: House> {
     witness: Witness,
 }
 
-impl<H: House> RawPool<H> {
+impl<H: PoolHooks> RawPool<H> {
     /// A pool of `capacity` vacant slots on `stripes` stripes (a power of two, and enough for them).
     pub(crate) fn build(capacity: u32, stripes: usize, context: H::Context) -> Arc<Self> {
         let idle = Bitmap::new(stripes);
@@ -119,7 +119,7 @@ impl<H: House> RawPool<H> {
         loop {
             // Round the words, the lowest bit of each: so the next one lies in another stripe of idle slots, and each
             // thread finds connections at home.
-            let slot = Vacant::adopt(self, self.vacant.claim_past_gate(self.vacant.count())?);
+            let slot = Vacant::adopt(self, self.vacant.claim_past_flags(self.vacant.count())?);
             if !self.take_debt() {
                 return Some(slot);
             }
@@ -128,14 +128,14 @@ impl<H: House> RawPool<H> {
     }
 
     /// Whether a vacant slot may be there. Whoever vacates one after a look that came after an
-    /// [`enroll`](Self::enroll) sees the one who waits: both have called for a matchmaker (O4) in between.
+    /// [`enroll`](Self::enroll) sees the one who waits: both have called for a dispatcher (O4) in between.
     pub(crate) fn has_vacant(&self) -> bool {
         self.vacant.count() > 0
     }
 
     /// A ticket outside the line, for whoever was promised a slot by somebody in particular.
-    pub(crate) fn appointment(&self, waker: &Waker) -> Ticket<'_, H> {
-        Ticket::appointment(self, waker.clone())
+    pub(crate) fn reservation(&self, waker: &Waker) -> Ticket<'_, H> {
+        Ticket::reservation(self, waker.clone())
     }
 
     /// Puts `by` more slots out of use (negative: back into use). Vacant ones follow at once, others as
@@ -198,16 +198,16 @@ impl<H: House> RawPool<H> {
                 if !self.take_debt() {
                     continue;
                 }
-                let Some(index) = self.vacant.claim_past_gate(0) else {
+                let Some(index) = self.vacant.claim_past_flags(0) else {
                     return self.return_debt();
                 };
                 self.retired.put(index);
             } else if debt < 0 {
-                let Some(index) = self.retired.claim_past_gate(0) else {
+                let Some(index) = self.retired.claim_past_flags(0) else {
                     return;
                 };
                 self.return_debt();
-                Vacant::adopt(self, index).put_quietly();
+                Vacant::adopt(self, index).put_without_dispatch();
             } else {
                 return;
             }
@@ -215,11 +215,11 @@ impl<H: House> RawPool<H> {
     }
 
     /// Closes: no claim succeeds any more, all who wait are told, what is idle becomes
-    /// [`homeless`](House::homeless), and what is lent follows on its return.
+    /// [`on_orphan`](PoolHooks::on_orphan), and what is lent follows on its return.
     pub(crate) fn close(&self) {
         // O10: whoever sees it set needs nothing else; the dispatch (O4) orders it before the evacuation.
         self.closed.store(true, Ordering::Release);
-        self.idle.shut();
+        self.idle.close();
         self.dispatch();
     }
 
@@ -229,7 +229,7 @@ impl<H: House> RawPool<H> {
     }
 
     /// Every slot has been torn down: no connection is left and none will come.
-    pub(crate) fn is_deserted(&self) -> bool {
+    pub(crate) fn is_torn_down(&self) -> bool {
         self.torn_down() == self.capacity()
     }
 
@@ -239,17 +239,17 @@ impl<H: House> RawPool<H> {
     }
 
     /// What becomes of the bits of a closed pool. It is shut, so whoever sets a bit later calls for a
-    /// matchmaker, and whoever answered the last call comes here.
+    /// dispatcher, and whoever answered the last call comes here.
     fn evacuate(&self) {
-        while let Some(index) = self.idle.claim_past_gate(0) {
-            H::homeless(Occupied::adopt(self, index));
+        while let Some(index) = self.idle.claim_past_flags(0) {
+            H::on_orphan(Occupied::adopt(self, index));
         }
         for bitmap in [&self.vacant, &self.retired] {
-            while let Some(index) = bitmap.claim_past_gate(0) {
+            while let Some(index) = bitmap.claim_past_flags(0) {
                 Vacant::adopt(self, index).tear_down();
                 // O10: releases what was done to the slot to whoever reads the count.
                 if self.torn_down.fetch_add(1, Ordering::AcqRel) + 1 == self.capacity() {
-                    H::deserted(&self.context);
+                    H::on_torn_down(&self.context);
                 }
             }
         }
@@ -285,7 +285,7 @@ pub(crate) struct Gauges {
     pub(crate) waiting: usize,
 }
 
-impl<H: House> fmt::Debug for RawPool<H> {
+impl<H: PoolHooks> fmt::Debug for RawPool<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RawPool").field("gauges", &self.gauges()).finish_non_exhaustive()
     }
@@ -298,24 +298,24 @@ mod tests {
 
     struct Bare;
 
-    impl House for Bare {
+    impl PoolHooks for Bare {
         type Value = u64;
         type Ledger = u64;
         type Context = ();
 
-        fn homeless(slot: Occupied<Self>) {
+        fn on_orphan(slot: Occupied<Self>) {
             drop(slot.vacate());
         }
 
-        fn come_home(slot: Occupied<Self>) {
+        fn on_return(slot: Occupied<Self>) {
             drop(slot);
         }
 
-        fn moment((): &()) -> u64 {
+        fn now((): &()) -> u64 {
             0
         }
 
-        fn deserted((): &()) {}
+        fn on_torn_down((): &()) {}
     }
 
     /// Those who wait write to the room all the time; nobody else must have its lines.

@@ -13,7 +13,7 @@
 #![allow(unsafe_code)]
 
 use super::bitmap::{self, Place};
-use super::{House, RawPool};
+use super::{PoolHooks, RawPool};
 use crate::sync::{Arc, AtomicPtr, AtomicU64, Ordering, UnsafeCell};
 use std::fmt;
 use std::mem::ManuallyDrop;
@@ -22,7 +22,7 @@ use std::ptr::NonNull;
 
 /// One slot: its value, and the ledger that outlives the values which pass through it.
 #[repr(align(128))]
-pub(super) struct Slot<H: House> {
+pub(super) struct Slot<H: PoolHooks> {
     /// Of its bit.
     mask: u64,
     index: u32,
@@ -37,11 +37,11 @@ pub(super) struct Slot<H: House> {
 // SAFETY: `value` and `home` are reached only through the slot's single token (R1), and values may
 // change threads (`H::Value: Send`), as counts on a `Sync` pool may; `ledger` is `Sync` by the bound on
 // `H::Ledger`; the rest never changes.
-unsafe impl<H: House> Sync for Slot<H> {}
+unsafe impl<H: PoolHooks> Sync for Slot<H> {}
 // SAFETY: as above; a slot changes threads only together with its whole pool.
-unsafe impl<H: House> Send for Slot<H> {}
+unsafe impl<H: PoolHooks> Send for Slot<H> {}
 
-impl<H: House> Slot<H> {
+impl<H: PoolHooks> Slot<H> {
     pub(super) fn new(index: u32, place: Place) -> Self {
         Self {
             mask: place.mask(),
@@ -59,7 +59,7 @@ impl<H: House> Slot<H> {
 }
 
 /// Gives each slot its strong count (R2). Called once, before any bit is set.
-pub(super) fn take_counts<H: House>(pool: &Arc<RawPool<H>>) {
+pub(super) fn take_counts<H: PoolHooks>(pool: &Arc<RawPool<H>>) {
     for slot in &pool.slots {
         // O11: nobody reads it before a bit is set, which publishes it (O2).
         slot.pool.store(Arc::as_ptr(pool).cast_mut(), Ordering::Relaxed);
@@ -72,20 +72,20 @@ pub(super) fn take_counts<H: House>(pool: &Arc<RawPool<H>>) {
 
 /// What all tokens are made of: the slot, and the word of the idle bitmap where its bit goes back to, so
 /// that the way back need not look it up.
-struct Key<H: House> {
+struct Key<H: PoolHooks> {
     slot: NonNull<Slot<H>>,
     word: NonNull<AtomicU64>,
 }
 
-impl<H: House> Clone for Key<H> {
+impl<H: PoolHooks> Clone for Key<H> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<H: House> Copy for Key<H> {}
+impl<H: PoolHooks> Copy for Key<H> {}
 
-impl<H: House> Key<H> {
+impl<H: PoolHooks> Key<H> {
     #[inline(always)]
     fn new(slot: &Slot<H>, word: &AtomicU64) -> Self {
         Self { slot: NonNull::from(slot), word: NonNull::from(word) }
@@ -169,31 +169,31 @@ impl<H: House> Key<H> {
 
 /// Owns a slot that holds a value. Dropped, it becomes an idle bit, or goes to whoever waits longest.
 #[must_use]
-pub(crate) struct Occupied<H: House> {
+pub(crate) struct Occupied<H: PoolHooks> {
     key: Key<H>,
 }
 
-/// Owns a slot whose value somebody has borrowed. Dropped, it [comes home](House::come_home).
+/// Owns a slot whose value somebody has borrowed. Dropped, it [comes home](PoolHooks::on_return).
 #[must_use]
-pub(crate) struct Lent<H: House>(ManuallyDrop<Occupied<H>>);
+pub(crate) struct Lent<H: PoolHooks>(ManuallyDrop<Occupied<H>>);
 
 /// Owns an empty slot. Dropped, it becomes a vacant bit.
 #[must_use]
-pub(crate) struct Vacant<H: House> {
+pub(crate) struct Vacant<H: PoolHooks> {
     key: Key<H>,
 }
 
 // SAFETY: the token is the only way to its value (R1), which may change threads (`H::Value: Send`);
-// everything else behind it is `Sync` (bounds on `House`).
-unsafe impl<H: House> Send for Occupied<H> {}
+// everything else behind it is `Sync` (bounds on `PoolHooks`).
+unsafe impl<H: PoolHooks> Send for Occupied<H> {}
 // SAFETY: a shared token gives `&H::Value` and `Sync` things, hence the bound.
-unsafe impl<H: House> Sync for Occupied<H> where H::Value: Sync {}
+unsafe impl<H: PoolHooks> Sync for Occupied<H> where H::Value: Sync {}
 // SAFETY: a vacant token gives no value at all, only `Sync` things.
-unsafe impl<H: House> Send for Vacant<H> {}
+unsafe impl<H: PoolHooks> Send for Vacant<H> {}
 // SAFETY: as above.
-unsafe impl<H: House> Sync for Vacant<H> {}
+unsafe impl<H: PoolHooks> Sync for Vacant<H> {}
 
-impl<H: House> Occupied<H> {
+impl<H: PoolHooks> Occupied<H> {
     /// Makes the token of a slot whose idle bit the caller cleared, or whose grant it took (R1).
     pub(super) fn adopt(pool: &RawPool<H>, index: u32) -> Self {
         Self { key: Key::of(pool, index) }
@@ -279,28 +279,28 @@ impl<H: House> Occupied<H> {
         (!is_taken).then(|| ManuallyDrop::into_inner(slot))
     }
 
-    /// Sets the idle bit and leaves it to the caller to look after those who wait: for the matchmaker.
-    pub(super) fn put_quietly(self) {
+    /// Sets the idle bit and leaves it to the caller to look after those who wait: for the dispatcher.
+    pub(super) fn put_without_dispatch(self) {
         let key = ManuallyDrop::new(self).key;
         let _bell = key.pool().idle.put(key.slot().index);
     }
 }
 
-impl<H: House> From<Occupied<H>> for Lent<H> {
+impl<H: PoolHooks> From<Occupied<H>> for Lent<H> {
     #[inline(always)]
     fn from(slot: Occupied<H>) -> Self {
         Self(ManuallyDrop::new(slot))
     }
 }
 
-impl<H: House> Lent<H> {
+impl<H: PoolHooks> Lent<H> {
     /// Ends the loan without a homecoming.
     pub(crate) fn into_occupied(self) -> Occupied<H> {
         Occupied { key: ManuallyDrop::new(self).key }
     }
 }
 
-impl<H: House> Deref for Lent<H> {
+impl<H: PoolHooks> Deref for Lent<H> {
     type Target = Occupied<H>;
 
     #[inline(always)]
@@ -309,22 +309,22 @@ impl<H: House> Deref for Lent<H> {
     }
 }
 
-impl<H: House> DerefMut for Lent<H> {
+impl<H: PoolHooks> DerefMut for Lent<H> {
     #[inline(always)]
     fn deref_mut(&mut self) -> &mut Occupied<H> {
         &mut self.0
     }
 }
 
-impl<H: House> Drop for Lent<H> {
+impl<H: PoolHooks> Drop for Lent<H> {
     #[inline(always)]
     fn drop(&mut self) {
         // The token ends here, and the slot has a token again at once (R1).
-        H::come_home(Occupied { key: self.0.key });
+        H::on_return(Occupied { key: self.0.key });
     }
 }
 
-impl<H: House> Drop for Occupied<H> {
+impl<H: PoolHooks> Drop for Occupied<H> {
     fn drop(&mut self) {
         // Nothing may be touched after a successful offer (R2).
         if bitmap::offer(self.key.word(), self.key.slot().mask) {
@@ -338,7 +338,7 @@ impl<H: House> Drop for Occupied<H> {
     }
 }
 
-impl<H: House> Vacant<H> {
+impl<H: PoolHooks> Vacant<H> {
     /// Makes the token of a slot whose vacant or retired bit the caller cleared (R1).
     pub(super) fn adopt(pool: &RawPool<H>, index: u32) -> Self {
         Self { key: Key::of(pool, index) }
@@ -384,7 +384,7 @@ impl<H: House> Vacant<H> {
     }
 
     /// Sets the vacant bit and nothing else: for those who dispatch themselves.
-    pub(super) fn put_quietly(self) {
+    pub(super) fn put_without_dispatch(self) {
         let key = ManuallyDrop::new(self).key;
         key.pool().vacant.put(key.slot().index);
     }
@@ -395,7 +395,7 @@ impl<H: House> Vacant<H> {
     }
 }
 
-impl<H: House> Drop for Vacant<H> {
+impl<H: PoolHooks> Drop for Vacant<H> {
     fn drop(&mut self) {
         let pool = self.key.keep_alive();
         pool.vacant.put(self.key.slot().index);
@@ -405,13 +405,13 @@ impl<H: House> Drop for Vacant<H> {
     }
 }
 
-impl<H: House> fmt::Debug for Occupied<H> {
+impl<H: PoolHooks> fmt::Debug for Occupied<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Occupied").field(&self.index()).finish()
     }
 }
 
-impl<H: House> fmt::Debug for Vacant<H> {
+impl<H: PoolHooks> fmt::Debug for Vacant<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Vacant").field(&self.key.slot().index).finish()
     }

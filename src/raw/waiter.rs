@@ -3,16 +3,16 @@
 //! The state is left once, by a compare-exchange; whoever wins it acts. See `README.md` for the races.
 
 use super::slots::Occupied;
-use super::{House, RawPool};
-use crate::quietly::quietly;
+use super::{PoolHooks, RawPool};
+use crate::no_unwind::no_unwind;
 use crate::sync::{Arc, AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError, switch_point};
 use std::fmt;
 use std::task::{Context, Poll, Waker};
 
-// The states of a waiter. `WAITING` and `NUDGED` ("try to take an idle slot") alternate, and are left for
+// The states of a waiter. `WAITING` and `NOTIFIED` ("try to take an idle slot") alternate, and are left for
 // good once, by a compare-exchange; `FIRST_GRANT + index` says that the slot `index` is the waiter's own.
 const WAITING: usize = 0;
-const NUDGED: usize = 1;
+const NOTIFIED: usize = 1;
 pub(super) const CLOSED: usize = 2;
 pub(super) const FAILED: usize = 3;
 pub(super) const EXPIRED: usize = 4;
@@ -23,7 +23,7 @@ const FIRST_GRANT: usize = 8;
 /// "No deadline": its owner keeps it, or there is none.
 pub(crate) const NEVER: u64 = u64::MAX;
 /// What became of a waiter.
-pub(crate) enum Outcome<H: House> {
+pub(crate) enum Outcome<H: PoolHooks> {
     /// The slot is the waiter's.
     Granted(Occupied<H>),
     /// The pool was closed.
@@ -41,7 +41,7 @@ pub(crate) struct Terms {
     pub(crate) deadline: u64,
     /// Until when newcomers may be faster. Zero: they never may.
     pub(crate) patience: u64,
-    /// Goes to the head of the line, however long it is: has waited before, and what it was given turned out to
+    /// Goes to the head of the line, however long it is: has waited before, and what it was given changed out to
     /// be of no use.
     pub(crate) ahead: bool,
 }
@@ -61,7 +61,7 @@ impl Waiter {
 
     pub(super) fn is_waiting(&self) -> bool {
         // O6
-        self.state.load(Ordering::Acquire) <= NUDGED
+        self.state.load(Ordering::Acquire) <= NOTIFIED
     }
 
     /// `from → to`, if it is so.
@@ -71,10 +71,10 @@ impl Waiter {
         self.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
-    /// `WAITING | NUDGED → to`, by whoever comes first: what it was before. The winner must wake the waiter.
+    /// `WAITING | NOTIFIED → to`, by whoever comes first: what it was before. The winner must wake the waiter.
     fn leave_for(&self, to: usize) -> Option<usize> {
         loop {
-            for from in [WAITING, NUDGED] {
+            for from in [WAITING, NOTIFIED] {
                 if self.exchange(from, to) {
                     return Some(from);
                 }
@@ -90,14 +90,14 @@ impl Waiter {
         self.leave_for(to).is_some()
     }
 
-    /// `WAITING → NUDGED`, and the wake-up that it takes. One that is nudged already is told again all the same, by
+    /// `WAITING → NOTIFIED`, and the wake-up that it takes. One that is notified already is told again all the same, by
     /// a read-modify-write: it sees every slot that was idle before (README, race 7). `None`: it has left.
-    pub(super) fn nudge(&self) -> Option<Wakes> {
+    pub(super) fn notify(&self) -> Option<Wakes> {
         loop {
-            if self.exchange(WAITING, NUDGED) {
+            if self.exchange(WAITING, NOTIFIED) {
                 return Some(Wakes::of(self.take_waker()));
             }
-            if self.exchange(NUDGED, NUDGED) {
+            if self.exchange(NOTIFIED, NOTIFIED) {
                 return Some(Wakes::default());
             }
             if !self.is_waiting() {
@@ -117,7 +117,7 @@ impl Waiter {
     }
 
     /// Hands `slot` over, or back if the waiter has left.
-    pub(crate) fn grant<H: House>(&self, slot: Occupied<H>) -> Result<Wakes, Occupied<H>> {
+    pub(crate) fn grant<H: PoolHooks>(&self, slot: Occupied<H>) -> Result<Wakes, Occupied<H>> {
         let index = slot.index() as usize;
         if self.settle(FIRST_GRANT + index) {
             slot.into_grant();
@@ -138,7 +138,7 @@ impl Waiter {
     }
 }
 
-/// Wake-ups to fire once the matchmaker has left: they are foreign code, may panic and may re-enter.
+/// Wake-ups to fire once the dispatcher has left: they are foreign code, may panic and may re-enter.
 #[derive(Default)]
 #[must_use]
 pub(crate) struct Wakes {
@@ -172,34 +172,34 @@ impl Wakes {
 /// Fires wakers. A panic of one reaches neither the caller, a returning guard perhaps, nor the others.
 pub(crate) fn wake_all(wakers: impl IntoIterator<Item = Waker>) {
     for waker in wakers {
-        quietly(|| waker.wake());
+        no_unwind(|| waker.wake());
     }
 }
 
 /// A waiter's own end: poll it, or drop it to leave. Left with a grant, it passes the slot on.
 #[must_use]
-pub(crate) struct Ticket<'a, H: House> {
+pub(crate) struct Ticket<'a, H: PoolHooks> {
     pool: &'a RawPool<H>,
     waiter: Arc<Waiter>,
-    /// Stands in the line, as opposed to having an appointment.
+    /// Stands in the line, as opposed to having an reservation.
     in_line: bool,
     /// It may have been at the waker's lock when a settler tried it.
     has_locked: bool,
 }
 
-impl<'a, H: House> Ticket<'a, H> {
+impl<'a, H: PoolHooks> Ticket<'a, H> {
     /// The ticket of a waiter in the line.
     pub(super) fn in_line(pool: &'a RawPool<H>, waiter: Arc<Waiter>) -> Self {
         Self { pool, waiter, in_line: true, has_locked: false }
     }
 
     /// Waits for somebody who holds the other end, outside the line.
-    pub(super) fn appointment(pool: &'a RawPool<H>, waker: Waker) -> Self {
+    pub(super) fn reservation(pool: &'a RawPool<H>, waker: Waker) -> Self {
         let terms = Terms { deadline: NEVER, patience: 0, ahead: false };
         Self { pool, waiter: Waiter::new(waker, terms), in_line: false, has_locked: false }
     }
 
-    /// The other end of an appointment.
+    /// The other end of an reservation.
     pub(crate) fn waiter(&self) -> Arc<Waiter> {
         Arc::clone(&self.waiter)
     }
@@ -226,15 +226,15 @@ impl<'a, H: House> Ticket<'a, H> {
         // look. O7: a read-modify-write, so that it comes either after the settling (O5) and sees it, or before
         // and then the settler sees the lock free and the fresh waker in it.
         let state = self.waiter.state.fetch_add(0, Ordering::AcqRel);
-        let outcome = if state == NUDGED { self.try_luck() } else { self.read(state) };
+        let outcome = if state == NOTIFIED { self.retry_claim() } else { self.read(state) };
         outcome.map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Tries to take an idle slot as a newcomer would. The waker has been left, for the next nudge.
+    /// Tries to take an idle slot as a newcomer would. The waker has been left, for the next notify.
     #[cold]
-    fn try_luck(&self) -> Option<Outcome<H>> {
-        // O5: sees all slots that were idle at the nudge. Later ones come with another.
-        if !self.waiter.exchange(NUDGED, WAITING) {
+    fn retry_claim(&self) -> Option<Outcome<H>> {
+        // O5: sees all slots that were idle at the notify. Later ones come with another.
+        if !self.waiter.exchange(NOTIFIED, WAITING) {
             // O6
             return self.read(self.waiter.state.load(Ordering::Acquire));
         }
@@ -248,7 +248,7 @@ impl<'a, H: House> Ticket<'a, H> {
             }
             Some(before) => {
                 self.pool.leave_line();
-                if before == NUDGED {
+                if before == NOTIFIED {
                     self.pool.dispatch();
                 }
                 Some(Outcome::Granted(slot))
@@ -264,7 +264,7 @@ impl<'a, H: House> Ticket<'a, H> {
 
     fn read(&self, state: usize) -> Option<Outcome<H>> {
         Some(match state {
-            WAITING | NUDGED => return None,
+            WAITING | NOTIFIED => return None,
             CLOSED => Outcome::Closed,
             FAILED => Outcome::Failed,
             EXPIRED => Outcome::Expired,
@@ -278,7 +278,7 @@ impl<'a, H: House> Ticket<'a, H> {
     }
 }
 
-impl<H: House> Drop for Ticket<'_, H> {
+impl<H: PoolHooks> Drop for Ticket<'_, H> {
     fn drop(&mut self) {
         // O11: the ticket's own doing.
         let is_taken = self.waiter.state.load(Ordering::Relaxed) == TAKEN;
@@ -288,7 +288,7 @@ impl<H: House> Drop for Ticket<'_, H> {
         }
         let before = self.waiter.leave_for(CANCELLED);
         // The node may outlive the ticket; the waker must not, as its destructor is foreign code that the
-        // matchmaker would run.
+        // dispatcher would run.
         let stale = self.waiter.lock_waker().take();
         match before {
             Some(_) if !self.in_line => {}
@@ -306,11 +306,11 @@ impl<H: House> Drop for Ticket<'_, H> {
                 }
             }
         }
-        quietly(|| drop(stale));
+        no_unwind(|| drop(stale));
     }
 }
 
-impl<H: House> fmt::Debug for Outcome<H> {
+impl<H: PoolHooks> fmt::Debug for Outcome<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Granted(slot) => f.debug_tuple("Granted").field(slot).finish(),
@@ -321,7 +321,7 @@ impl<H: House> fmt::Debug for Outcome<H> {
     }
 }
 
-impl<H: House> fmt::Debug for Ticket<'_, H> {
+impl<H: PoolHooks> fmt::Debug for Ticket<'_, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ticket").field("in_line", &self.in_line).finish_non_exhaustive()
     }

@@ -1,13 +1,13 @@
 //! The waiting room: one line for threads and tasks, first in first out, with direct hand-off.
 //!
-//! Arrivals push into a lock-free inbox and call for a matchmaker. Whoever raises the call counter from
-//! zero *is* the matchmaker until it has answered every call; nobody ever waits for it. It alone owns
+//! Arrivals push into a lock-free inbox and call for a dispatcher. Whoever raises the call counter from
+//! zero *is* the dispatcher until it has answered every call; nobody ever waits for it. It alone owns
 //! the ordered line. See `README.md` for the states and the races.
 
-use super::bitmap::Gate;
+use super::bitmap::Newcomers;
 use super::slots::Occupied;
 use super::waiter::{CLOSED, EXPIRED, FAILED, NEVER, Terms, Ticket, Waiter, Wakes};
-use super::{House, RawPool};
+use super::{PoolHooks, RawPool};
 use crate::sync::{
     Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, PoisonError, SegQueue,
 };
@@ -23,13 +23,13 @@ const SLACK: usize = 8;
 #[repr(align(128))]
 pub(super) struct WaitingRoom {
     inbox: SegQueue<Arc<Waiter>>,
-    /// How many calls for a matchmaker are unanswered.
+    /// How many calls for a dispatcher are unanswered.
     calls: AtomicUsize,
-    /// What only the matchmaker touches. The lock is never contended: `calls` elects one.
-    desk: Mutex<Desk>,
+    /// What only the dispatcher touches. The lock is never contended: `calls` elects one.
+    queue: Mutex<Queue>,
     /// Waiters in the line that are still waiting.
     live: AtomicUsize,
-    /// Waiters in the line, with the cancelled, as the matchmaker left it.
+    /// Waiters in the line, with the cancelled, as the dispatcher left it.
     queued: AtomicUsize,
     /// No later than the earliest deadline in the line.
     next_deadline: AtomicU64,
@@ -39,11 +39,11 @@ pub(super) struct WaitingRoom {
     fail_all: AtomicBool,
 }
 
-/// The matchmaker's own things.
-struct Desk {
+/// The dispatcher's own things.
+struct Queue {
     line: VecDeque<Arc<Waiter>>,
     /// Whether the bell hangs, and the gate with it.
-    bell: Option<Gate>,
+    bell: Option<Newcomers>,
     expired_to: u64,
 }
 
@@ -52,7 +52,7 @@ impl WaitingRoom {
         Self {
             inbox: SegQueue::new(),
             calls: AtomicUsize::new(0),
-            desk: Mutex::new(Desk { line: VecDeque::new(), bell: None, expired_to: 0 }),
+            queue: Mutex::new(Queue { line: VecDeque::new(), bell: None, expired_to: 0 }),
             live: AtomicUsize::new(0),
             queued: AtomicUsize::new(0),
             next_deadline: AtomicU64::new(NEVER),
@@ -88,7 +88,7 @@ impl WaitingRoom {
     }
 }
 
-impl<H: House> RawPool<H> {
+impl<H: PoolHooks> RawPool<H> {
     /// Joins the line, unless `max_waiters` stand there already. The ticket may be granted on return.
     pub(crate) fn enroll(
         &self,
@@ -138,11 +138,11 @@ impl<H: House> RawPool<H> {
         self.dispatch();
     }
 
-    /// Calls for a matchmaker, and is it if nobody else is. Never blocks. The caller must hold the pool
+    /// Calls for a dispatcher, and is it if nobody else is. Never blocks. The caller must hold the pool
     /// alive by something other than the bit that it has just set.
     pub(crate) fn dispatch(&self) {
         self.witness.touch();
-        // O4: what the caller did before is visible to the matchmaker that answers this call.
+        // O4: what the caller did before is visible to the dispatcher that answers this call.
         if self.room.calls.fetch_add(1, Ordering::AcqRel) != 0 {
             return;
         }
@@ -163,67 +163,67 @@ impl<H: House> RawPool<H> {
         }
     }
 
-    /// One round of the matchmaker.
+    /// One round of the dispatcher.
     fn round(&self, wakes: &mut Wakes) {
         let room = &self.room;
-        let mut desk = room.desk.lock().unwrap_or_else(PoisonError::into_inner);
-        let desk = &mut *desk;
-        let expire_to = self.requested_expiry(desk);
+        let mut queue = room.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let queue = &mut *queue;
+        let expire_to = self.requested_expiry(queue);
         // O4: rides on the call. Taken before the inbox is drained, so that none is missed.
         let fail_all =
             room.fail_all.load(Ordering::Relaxed) && room.fail_all.swap(false, Ordering::Relaxed);
         let mut ahead = 0;
         while let Some(waiter) = room.inbox.pop() {
             if waiter.terms.ahead {
-                desk.line.insert(ahead, waiter);
+                queue.line.insert(ahead, waiter);
                 ahead += 1;
             } else {
-                desk.line.push_back(waiter);
+                queue.line.push_back(waiter);
             }
         }
         if self.is_closed() {
-            self.settle_line(desk, CLOSED, wakes);
+            self.settle_line(queue, CLOSED, wakes);
         } else if fail_all {
-            self.settle_line(desk, FAILED, wakes);
+            self.settle_line(queue, FAILED, wakes);
         }
         if let Some(now) = expire_to {
-            self.expire_line(desk, now, wakes);
+            self.expire_line(queue, now, wakes);
         }
         // O11
-        room.queued.store(desk.line.len(), Ordering::Relaxed);
+        room.queued.store(queue.line.len(), Ordering::Relaxed);
         if room.is_littered() {
-            desk.line.retain(|waiter| waiter.is_waiting());
+            queue.line.retain(|waiter| waiter.is_waiting());
         }
-        self.serve_line(desk, wakes);
-        if desk.line.is_empty() && desk.line.capacity() > ROOMY {
-            desk.line = VecDeque::new();
+        self.serve_line(queue, wakes);
+        if queue.line.is_empty() && queue.line.capacity() > ROOMY {
+            queue.line = VecDeque::new();
         }
         // O11
-        room.queued.store(desk.line.len(), Ordering::Relaxed);
+        room.queued.store(queue.line.len(), Ordering::Relaxed);
     }
 
     /// Grants idle slots in order, and keeps the bell hung up exactly while somebody is left.
-    fn serve_line(&self, desk: &mut Desk, wakes: &mut Wakes) {
+    fn serve_line(&self, queue: &mut Queue, wakes: &mut Wakes) {
         loop {
-            while desk.line.front().is_some_and(|waiter| !waiter.is_waiting()) {
-                desk.line.pop_front();
+            while queue.line.front().is_some_and(|waiter| !waiter.is_waiting()) {
+                queue.line.pop_front();
             }
-            let Some(oldest) = desk.line.front() else {
-                return self.take_down_bell(desk);
+            let Some(oldest) = queue.line.front() else {
+                return self.lower_flags(queue);
             };
             let patience = oldest.terms.patience;
-            if patience > 0 && patience > H::moment(&self.context) {
-                self.hang_bell(desk, Gate::Down);
-                return self.nudge_line(desk, wakes);
+            if patience > 0 && patience > H::now(&self.context) {
+                self.raise_flags(queue, Newcomers::MayClaim);
+                return self.notify_line(queue, wakes);
             }
-            self.hang_bell(desk, Gate::Up);
-            let Some(index) = self.idle.claim_past_gate(crate::sync::thread_number()) else {
+            self.raise_flags(queue, Newcomers::MustWait);
+            let Some(index) = self.idle.claim_past_flags(crate::sync::thread_number()) else {
                 return;
             };
             let mut slot = Occupied::adopt(self, index);
             loop {
-                let Some(waiter) = desk.line.pop_front() else {
-                    slot.put_quietly();
+                let Some(waiter) = queue.line.pop_front() else {
+                    slot.put_without_dispatch();
                     break;
                 };
                 match waiter.grant(slot) {
@@ -239,13 +239,13 @@ impl<H: House> RawPool<H> {
     }
 
     /// Tells as many as there are idle slots, the oldest first, that they may try their luck.
-    fn nudge_line(&self, desk: &Desk, wakes: &mut Wakes) {
-        let living = desk.line.iter().filter_map(|waiter| waiter.nudge());
+    fn notify_line(&self, queue: &Queue, wakes: &mut Wakes) {
+        let living = queue.line.iter().filter_map(|waiter| waiter.notify());
         living.take(self.idle.count()).for_each(|wake| wakes.append(wake));
     }
 
-    fn settle_line(&self, desk: &mut Desk, to: usize, wakes: &mut Wakes) {
-        for waiter in desk.line.drain(..) {
+    fn settle_line(&self, queue: &mut Queue, to: usize, wakes: &mut Wakes) {
+        for waiter in queue.line.drain(..) {
             if waiter.settle(to) {
                 self.room.left();
                 wakes.add(waiter.take_waker());
@@ -255,21 +255,21 @@ impl<H: House> RawPool<H> {
 
     /// The new expiry mark, if one was asked for. Forgets the earliest deadline, before the inbox is
     /// drained: a deadline that is noted later is noted for a waiter that the scan may not see.
-    fn requested_expiry(&self, desk: &mut Desk) -> Option<u64> {
+    fn requested_expiry(&self, queue: &mut Queue) -> Option<u64> {
         // O4
         let asked = self.room.expire_to.load(Ordering::Relaxed);
-        if asked <= desk.expired_to {
+        if asked <= queue.expired_to {
             return None;
         }
-        desk.expired_to = asked;
+        queue.expired_to = asked;
         // O8
         self.room.next_deadline.swap(NEVER, Ordering::AcqRel);
         Some(asked)
     }
 
-    fn expire_line(&self, desk: &mut Desk, now: u64, wakes: &mut Wakes) {
+    fn expire_line(&self, queue: &mut Queue, now: u64, wakes: &mut Wakes) {
         let mut earliest = NEVER;
-        desk.line.retain(|waiter| {
+        queue.line.retain(|waiter| {
             if waiter.terms.deadline > now {
                 earliest = earliest.min(waiter.terms.deadline);
                 return true;
@@ -284,16 +284,16 @@ impl<H: House> RawPool<H> {
         self.room.next_deadline.fetch_min(earliest, Ordering::AcqRel);
     }
 
-    fn hang_bell(&self, desk: &mut Desk, gate: Gate) {
-        if desk.bell != Some(gate) {
-            desk.bell = Some(gate);
-            self.idle.hang_bell(gate);
+    fn raise_flags(&self, queue: &mut Queue, gate: Newcomers) {
+        if queue.bell != Some(gate) {
+            queue.bell = Some(gate);
+            self.idle.raise_flags(gate);
         }
     }
 
-    fn take_down_bell(&self, desk: &mut Desk) {
-        if desk.bell.take().is_some() {
-            self.idle.take_down_bell();
+    fn lower_flags(&self, queue: &mut Queue) {
+        if queue.bell.take().is_some() {
+            self.idle.lower_flags();
         }
     }
 }

@@ -11,27 +11,27 @@ use std::time::Duration;
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     /// Loans and returns: an odd number while the slot is lent.
-    turns: AtomicU64,
+    transitions: AtomicU64,
     /// When the slot was last lent or came back.
-    turned: AtomicU64,
+    changed: AtomicU64,
     borrower: StaticRef<Location<'static>>,
     call: CallNote,
 }
 
 impl Ledger {
-    /// The caller has just got the slot, which has made so many turns before.
+    /// The caller has just got the slot, which has made so many transitions before.
     #[inline(always)]
-    pub(crate) fn lend(&self, turns: u64, borrower: &'static Location<'static>, now: Tick) {
+    pub(crate) fn lend(&self, transitions: u64, borrower: &'static Location<'static>, now: Tick) {
         self.borrower.set(borrower);
         self.note(now);
         // O11: for reports, and for the owner, who alone writes. Last, as it says that the others are true.
-        self.turns.store(turns + 1, Ordering::Relaxed);
+        self.transitions.store(transitions + 1, Ordering::Relaxed);
     }
 
-    /// The caller is about to give the slot away, which makes so many turns.
+    /// The caller is about to give the slot away, which makes so many transitions.
     #[inline(always)]
-    pub(crate) fn take_back(&self, turns: u64, now: Tick) {
-        self.turns.store(turns, Ordering::Relaxed); // O11
+    pub(crate) fn take_back(&self, transitions: u64, now: Tick) {
+        self.transitions.store(transitions, Ordering::Relaxed); // O11
         self.note(now);
     }
 
@@ -42,38 +42,38 @@ impl Ledger {
 
     #[inline(always)]
     fn note(&self, now: Tick) {
-        self.turned.store(now.0, Ordering::Relaxed); // O11
+        self.changed.store(now.0, Ordering::Relaxed); // O11
     }
 
     /// Loans and returns so far: an odd number while the slot is lent.
     #[inline(always)]
-    pub(crate) fn turns(&self) -> u64 {
-        self.turns.load(Ordering::Relaxed) // O11
+    pub(crate) fn transitions(&self) -> u64 {
+        self.transitions.load(Ordering::Relaxed) // O11
     }
 
     /// When the slot last came back or, if it is lent, since when.
     #[inline(always)]
-    pub(crate) fn last_turned(&self) -> Tick {
-        Tick(self.turned.load(Ordering::Relaxed)) // O11
+    pub(crate) fn last_changed(&self) -> Tick {
+        Tick(self.changed.load(Ordering::Relaxed)) // O11
     }
 
     /// The slot is lent: true at rest.
     pub(crate) fn is_lent(&self) -> bool {
-        self.turns() % 2 == 1
+        self.transitions() % 2 == 1
     }
 
     /// Who holds the slot, if it is lent: true at rest, a guess under way.
     pub(crate) fn holder(&self, now: Tick) -> Option<Holder> {
         let location = self.borrower.get().filter(|_| self.is_lent())?;
-        Some(Holder { location, since: now.since(self.last_turned()) })
+        Some(Holder { location, since: now.since(self.last_changed()) })
     }
 
     pub(crate) fn checkouts(&self) -> u64 {
-        self.turns().div_ceil(2)
+        self.transitions().div_ceil(2)
     }
 
     pub(crate) fn returns(&self) -> u64 {
-        self.turns() / 2
+        self.transitions() / 2
     }
 
     /// The owner is about to call the manager, which should answer by `limit`.

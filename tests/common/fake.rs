@@ -254,7 +254,7 @@ impl Manager for Fake {
     fn classify(&self, error: &FakeError) -> ErrorClass {
         match error {
             FakeError::WrongPassword => ErrorClass::Permanent,
-            FakeError::Refused => ErrorClass::Passing,
+            FakeError::Refused => ErrorClass::Transient,
         }
     }
 
@@ -363,9 +363,9 @@ pub async fn yield_once() {
 }
 
 /// A pool to be, without a background, under a mocked clock.
-pub fn by_hand(fake: &Fake) -> (Builder<Fake>, MockClock) {
+pub fn manual_maintenance(fake: &Fake) -> (Builder<Fake>, MockClock) {
     let (clock, hand) = Clock::mock();
-    (Pool::builder(fake.clone()).by_hand().clock(clock).wait_ready(PLENTY), hand)
+    (Pool::builder(fake.clone()).manual_maintenance().clock(clock).wait_ready(PLENTY), hand)
 }
 
 /// The same, built, with all its connections open, and none closed for lying idle.
@@ -374,7 +374,7 @@ pub fn full_by_hand(
     size: usize,
     more: impl FnOnce(Builder<Fake>) -> Builder<Fake>,
 ) -> (Pool<Fake>, MockClock) {
-    let (builder, hand) = by_hand(fake);
+    let (builder, hand) = manual_maintenance(fake);
     let builder = builder.max_size(size).min_size(size).idle_timeout(None);
     (more(builder).build().unwrap(), hand)
 }

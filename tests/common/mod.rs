@@ -2,10 +2,10 @@
 #![allow(dead_code, unreachable_pub, unused_imports, unused_macros, missing_docs)]
 
 mod fake;
+pub mod harness;
 #[cfg(all(feature = "postgres", feature = "tokio-postgres"))]
 pub mod pg;
 pub mod proxy;
-pub mod scene;
 pub mod server;
 pub mod servers;
 pub mod wire;

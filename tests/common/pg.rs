@@ -4,7 +4,7 @@ use super::PLENTY;
 use super::servers::postgres::Postgres;
 use bytes::Bytes;
 use caliburn::adapters::postgres::PostgresManager;
-use caliburn::adapters::tokio_postgres::PostgresAsyncManager;
+use caliburn::adapters::tokio_postgres::AsyncPostgresManager;
 use caliburn::{Builder, Manager, Pool};
 use futures_util::{SinkExt, StreamExt};
 use std::fmt::Debug;
@@ -157,7 +157,7 @@ impl Driver for PostgresManager {
     }
 }
 
-impl Driver for PostgresAsyncManager {
+impl Driver for AsyncPostgresManager {
     fn open(dsn: &str) -> Self {
         Self::new(dsn.parse().expect("a DSN")).runtime(RUNTIME.handle().clone())
     }
@@ -292,7 +292,7 @@ macro_rules! both {
             $(#[$attribute])*
             #[test]
             fn with_tasks() {
-                scenario::<PostgresAsyncManager>();
+                scenario::<AsyncPostgresManager>();
             }
         }
     )*};

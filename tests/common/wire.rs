@@ -239,7 +239,7 @@ macro_rules! driver {
             }
 
             fn classify(&self, error: &WireError) -> ErrorClass {
-                let WireError::Denied = error else { return ErrorClass::Passing };
+                let WireError::Denied = error else { return ErrorClass::Transient };
                 ErrorClass::Permanent
             }
         }

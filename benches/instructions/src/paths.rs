@@ -126,7 +126,7 @@ fn fail_to_get(trips: u32) {
     assert_eq!(pool.stats().checkouts, held.len() as u64);
 }
 
-/// By a clock that is turned by hand, as the real one may turn out to be one of two that cost differently.
+/// By a clock that is changed by hand, as the real one may turn out to be one of two that cost differently.
 fn wait_in_a_task(trips: u32) {
     let pool = full(builder(1).clock(Clock::mock().0));
     let mut held = pool.try_get().expect("an idle connection");
@@ -145,7 +145,7 @@ fn builder(size: usize) -> Builder<Numbers> {
 }
 
 fn full(builder: Builder<Numbers>) -> Pool<Numbers> {
-    let pool = builder.by_hand().build().expect("sound settings");
+    let pool = builder.manual_maintenance().build().expect("sound settings");
     pool.maintain();
     assert_eq!(pool.stats().idle, pool.capacity());
     pool

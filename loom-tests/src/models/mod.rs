@@ -8,7 +8,7 @@ mod resize;
 
 use crate::raw::slots::Occupied;
 use crate::raw::waiter::{NEVER, Outcome, Terms, Ticket};
-use crate::raw::{House, RawPool};
+use crate::raw::{PoolHooks, RawPool};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, Ordering};
@@ -28,25 +28,25 @@ unsafe impl Send for Payload {}
 
 pub(crate) struct Bare;
 
-impl House for Bare {
+impl PoolHooks for Bare {
     type Value = Payload;
     type Ledger = ();
     type Context = ();
 
-    fn homeless(slot: Occupied<Self>) {
+    fn on_orphan(slot: Occupied<Self>) {
         touch(&slot);
         drop(slot.vacate().0);
     }
 
-    fn come_home(slot: Occupied<Self>) {
+    fn on_return(slot: Occupied<Self>) {
         drop(slot);
     }
 
-    fn moment((): &()) -> u64 {
+    fn now((): &()) -> u64 {
         NOW
     }
 
-    fn deserted((): &()) {}
+    fn on_torn_down((): &()) {}
 }
 
 /// What the clock shows.
@@ -79,7 +79,7 @@ pub(crate) fn bury(pool: Arc<RawPool<Bare>>) {
     if !pool.is_closed() {
         pool.close();
     }
-    assert!(pool.is_deserted(), "a slot was lost: {pool:?}");
+    assert!(pool.is_torn_down(), "a slot was lost: {pool:?}");
     assert_eq!(pool.queued(), 0, "a waiter node was left behind");
 }
 

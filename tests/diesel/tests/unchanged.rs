@@ -1,6 +1,6 @@
 //! diesel's `ConnectionManager` was written for r2d2; here it serves caliburn as it is.
 
-use caliburn::health::{PingOnBorrow, Suspicion};
+use caliburn::health::{PingAfterFailure, PingOnBorrow};
 use caliburn::{ErrorClass, EvictionCause, GetError, Pool, PooledConnection};
 use caliburn_diesel::{
     Bridge, Guard, PLENTY, account, bridge, builder, open_account, prepare, sum,
@@ -107,7 +107,7 @@ fn panic_midway(mut conn: Guard) {
 fn a_panic_in_the_middle_of_a_transaction_leaves_no_trace_of_it() {
     for keeps in [false, true] {
         let (_directory, path) = database();
-        let builder = builder(&path).max_size(1).health(Suspicion);
+        let builder = builder(&path).max_size(1).health(PingAfterFailure);
         let builder = if keeps { builder.keep_on_unwind() } else { builder };
         let pool = builder.build().unwrap();
         panic_midway(pool.get().unwrap());
@@ -209,7 +209,7 @@ fn a_database_that_cannot_be_opened_is_told_at_once_and_with_its_cause() {
     let path = directory.path().join("no such directory").join("bank.db");
     let manager = bridge(&path).classify_with(|error| match error {
         diesel::r2d2::Error::ConnectionError(_) => ErrorClass::Permanent,
-        diesel::r2d2::Error::QueryError(_) => ErrorClass::Passing,
+        diesel::r2d2::Error::QueryError(_) => ErrorClass::Transient,
     });
     let pool = Pool::builder(manager).build().unwrap();
     let error = pool.get_timeout(PLENTY).err().unwrap();
@@ -222,7 +222,7 @@ fn a_database_that_cannot_be_opened_is_told_at_once_and_with_its_cause() {
 fn a_condemned_connection_is_replaced_and_a_detached_one_still_works() {
     let (_directory, path) = database();
     let pool = builder(&path).max_size(1).build().unwrap();
-    PooledConnection::condemn(pool.get().unwrap());
+    PooledConnection::discard(pool.get().unwrap());
     let mut conn: SqliteConnection = PooledConnection::detach(pool.get().unwrap());
     open_account(&mut conn, "Vivian", 40).unwrap();
     let mut other = pool.get_timeout(PLENTY).unwrap();

@@ -316,7 +316,7 @@ Driver: {socket}; it {careful} call a connection broken on which a request was g
 The last error while down:
 {remarks}
 Settings. caliburn: PingOnBorrow::always(), ping_timeout {ping:?}, connect_timeout {connect:?}; for threads
-PingOn::Connector, as the driver heeds no deadline. r2d2, bb8: test_on_check_out, as shipped; they have one limit, that
+PingOn::Worker, as the driver heeds no deadline. r2d2, bb8: test_on_check_out, as shipped; they have one limit, that
 of get. deadpool: recycle checks; limits by stage, recycle {ping:?} and create {connect:?}, so that {size} dead connections
 and one connect add up to the limit of get. A cause is one in the error that get returns: bb8 gives the driver's
 errors to its error sink, deadpool those of checks to nobody. CPU is the process's, server and borrower included.

@@ -50,7 +50,7 @@ fn configured<M: Manager>(builder: Builder<M>, limits: Limits) -> Builder<M> {
     let builder = builder
         .max_size(limits.max)
         .min_size(limits.idle)
-        .connection_timeout(limits.get)
+        .checkout_timeout(limits.get)
         .health(strategy);
     match limits.check {
         Some(check) => builder.connect_timeout(check.connect).ping_timeout(check.ping),
@@ -67,7 +67,7 @@ pub(super) fn for_threads<D: Blocking>(
     driver: D,
 ) -> Result<Arc<dyn Peer>, Box<dyn Error>> {
     // A driver that heeds no deadline is not to be called on borrowers' threads.
-    let builder = configured(Pool::builder(Adapter(driver)), limits).ping_on(PingOn::Connector);
+    let builder = configured(Pool::builder(Adapter(driver)), limits).ping_on(PingOn::Worker);
     Ok(Arc::new(Threads(builder.wait_ready(START).build()?)))
 }
 

@@ -5,7 +5,7 @@ use super::{
     Bare, Borrowers, Checks, Contender, Log, Query, SIZE, Times, Which, configured, filled,
 };
 use bb8_postgres::PostgresConnectionManager;
-use caliburn::adapters::tokio_postgres::PostgresAsyncManager;
+use caliburn::adapters::tokio_postgres::AsyncPostgresManager;
 use caliburn::{AsyncManager, Deadline, Manager, Pool, Stats};
 use deadpool_postgres::{ManagerConfig, RecyclingMethod, Runtime as OnTokio};
 use std::future::Future;
@@ -85,7 +85,7 @@ impl<M: AsyncManager<Connection: Deref<Target = Client>>> Lender for Pool<M> {
 }
 
 pub(super) fn caliburn(which: Which, dsn: &str, runtime: &Runtime) -> Box<dyn Contender> {
-    let manager = PostgresAsyncManager::new(config(dsn)).runtime(runtime.handle().clone());
+    let manager = AsyncPostgresManager::new(config(dsn)).runtime(runtime.handle().clone());
     let pool = configured(Pool::builder_async(manager), which.checks).build();
     boxed(filled(pool.expect("settings in order")), which, runtime)
 }

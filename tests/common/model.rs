@@ -1,11 +1,11 @@
-//! A slow, obviously right twin of a pool that is maintained by hand, and the operations that both undergo.
+//! A slow, obviously right model of a pool that is maintained by hand, and the operations that both undergo.
 //!
-//! The twin is a list of guards, a list of those who wait and a clock. It says what each operation must come
+//! The model is a list of guards, a list of those who wait and a clock. It says what each operation must come
 //! to, and after each one it compares the pool's figures with its own and with the server's books.
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
 use crate::common::{Conn, Fake, Mode};
-use caliburn::health::{AgeEviction, PeriodicSweep, PingOnBorrow, Suspicion};
+use caliburn::health::{AgeEviction, PeriodicSweep, PingAfterFailure, PingOnBorrow};
 use caliburn::{
     Clock, EvictionCause, GetError, MockClock, Pool, PooledConnection, Stats, TryGetError,
 };
@@ -21,7 +21,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longer than the pool ever waits before it tries to connect again.
 const BACK_OFF: Duration = Duration::from_secs(1);
 
-/// Which strategy the pool has. The first two judge nothing that is about to be lent, so the twin knows
+/// Which strategy the pool has. The first two judge nothing that is about to be lent, so the model knows
 /// exactly who gets what; with the others it checks that the accounts agree.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Health {
@@ -30,7 +30,7 @@ pub enum Health {
     PingAlways,
     PingSometimes,
     Uses,
-    Suspicion,
+    PingAfterFailure,
 }
 
 /// What the pool is built with.
@@ -56,7 +56,7 @@ impl Setup {
             4 => Health::PingAlways,
             5 => Health::PingSometimes,
             6 => Health::Uses,
-            _ => Health::Suspicion,
+            _ => Health::PingAfterFailure,
         };
         Self { capacity, max_size, min_size, max_waiters, health }
     }
@@ -68,7 +68,7 @@ impl Setup {
     fn build(&self, fake: &Fake) -> (Pool<Fake>, MockClock) {
         let (clock, hand) = Clock::mock();
         let builder = Pool::builder(fake.clone())
-            .by_hand()
+            .manual_maintenance()
             .clock(clock)
             .capacity(self.capacity)
             .max_size(self.max_size)
@@ -81,7 +81,7 @@ impl Setup {
             Health::PingAlways => builder.health(PingOnBorrow::always()),
             Health::PingSometimes => builder.health(PingOnBorrow::default()),
             Health::Uses => builder.health(AgeEviction::unlimited().max_uses(2)),
-            Health::Suspicion => builder.health(Suspicion),
+            Health::PingAfterFailure => builder.health(PingAfterFailure),
         };
         (builder.build().unwrap(), hand)
     }
@@ -164,7 +164,7 @@ impl Wake for Bell {
     }
 }
 
-/// What a waiter has been told, as far as the twin knows.
+/// What a waiter has been told, as far as the model knows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Told {
     Nothing,
@@ -179,7 +179,7 @@ struct Waiter<'p> {
     told: Told,
 }
 
-struct Twin<'p> {
+struct Model<'p> {
     pool: &'p Pool<Fake>,
     fake: &'p Fake,
     hand: &'p MockClock,
@@ -207,11 +207,11 @@ struct Twin<'p> {
     surplus_done: u64,
 }
 
-/// Runs `ops` on a pool and its twin, then closes both. Panics where they differ.
+/// Runs `ops` on a pool and its model, then closes both. Panics where they differ.
 pub fn run(setup: Setup, ops: &[Op]) {
     let fake = Fake::new();
     let (pool, hand) = setup.build(&fake);
-    let mut twin = Twin {
+    let mut model = Model {
         pool: &pool,
         fake: &fake,
         hand: &hand,
@@ -233,12 +233,12 @@ pub fn run(setup: Setup, ops: &[Op]) {
         refused_at: None,
         surplus_done: 0,
     };
-    twin.check();
+    model.check();
     for op in ops {
-        twin.step(*op);
-        twin.check();
+        model.step(*op);
+        model.check();
     }
-    twin.end();
+    model.end();
 }
 
 /// Takes out the one that `n` chooses.
@@ -246,7 +246,7 @@ fn pick<T>(all: &mut Vec<T>, n: usize) -> Option<T> {
     (!all.is_empty()).then(|| all.remove(n % all.len()))
 }
 
-impl<'p> Twin<'p> {
+impl<'p> Model<'p> {
     fn living(&self) -> usize {
         self.line.iter().filter(|waiter| waiter.told == Told::Nothing).count()
     }
@@ -339,7 +339,7 @@ impl<'p> Twin<'p> {
             Op::Condemn(n) => {
                 if let Some(guard) = pick(&mut self.held, n) {
                     self.gone.insert(guard.id);
-                    PooledConnection::condemn(guard);
+                    PooledConnection::discard(guard);
                     self.came_back(&before, true);
                 }
             }
@@ -356,7 +356,11 @@ impl<'p> Twin<'p> {
             Op::DropDetached => self.detached.clear(),
             Op::SetMaxSize(max_size) => {
                 let is_valid = (self.min_size.max(1)..=before.capacity).contains(&max_size);
-                assert_eq!(self.pool.set_max_size(max_size).is_ok(), is_valid, "{max_size}");
+                assert_eq!(
+                    self.pool.change(|settings| settings.max_size = max_size).is_ok(),
+                    is_valid,
+                    "{max_size}"
+                );
                 if is_valid {
                     self.max_size = max_size;
                     self.check_limit();
@@ -364,7 +368,11 @@ impl<'p> Twin<'p> {
             }
             Op::SetMinSize(min_size) => {
                 let is_valid = min_size <= self.max_size;
-                assert_eq!(self.pool.set_min_size(min_size).is_ok(), is_valid, "{min_size}");
+                assert_eq!(
+                    self.pool.change(|settings| settings.min_size = min_size).is_ok(),
+                    is_valid,
+                    "{min_size}"
+                );
                 if is_valid {
                     self.min_size = min_size;
                 }
@@ -429,7 +437,7 @@ impl<'p> Twin<'p> {
                 self.receive(guard);
             }
             Poll::Ready(Err(GetError::Closed)) => assert!(self.is_closed),
-            Poll::Ready(Err(GetError::Full { .. })) => assert!(!self.is_exact || is_full),
+            Poll::Ready(Err(GetError::TooManyWaiters { .. })) => assert!(!self.is_exact || is_full),
             Poll::Ready(Err(error)) => panic!("{error}"),
             Poll::Pending => {
                 assert!(!self.is_closed);
@@ -458,7 +466,7 @@ impl<'p> Twin<'p> {
             Ok(guard) => self.receive(guard),
             Err(GetError::Closed) => assert!(self.is_closed),
             Err(GetError::TimedOut { .. }) => assert!(deadline <= self.now, "too early"),
-            Err(GetError::Full { .. }) => assert!(!self.is_exact),
+            Err(GetError::TooManyWaiters { .. }) => assert!(!self.is_exact),
             Err(error) => panic!("{error}"),
         }
     }

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// What `foreign` returns, unless it panics. Never unwinds itself, which the compiler sees: callers need no
 /// landing pads, and so keep what they own in registers.
 #[inline(always)]
-pub(crate) fn quietly<T>(foreign: impl FnOnce() -> T) -> Option<T> {
+pub(crate) fn no_unwind<T>(foreign: impl FnOnce() -> T) -> Option<T> {
     match catch_unwind(AssertUnwindSafe(foreign)) {
         Ok(value) => Some(value),
         Err(payload) => {

@@ -10,13 +10,13 @@ use std::time::Duration;
 /// without a strategy. A term ends early if the pool's [generation](ConnectionInfo::pool_generation) rises or its
 /// settings are changed, and when the connection has been pinged or its borrower suspects it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Term {
+pub struct Validity {
     /// In nanoseconds.
     pub(crate) time: u64,
     pub(crate) uses: u64,
 }
 
-impl Term {
+impl Validity {
     /// None at all: the strategy is asked every time.
     pub const NONE: Self = Self { time: 0, uses: 0 };
     /// Until something happens to the connection.
@@ -43,7 +43,7 @@ impl Term {
     /// That of a strategy, which counts only if it is asked on borrow or return at all.
     pub(crate) fn of(strategy: &dyn HealthStrategy, info: &ConnectionInfo) -> Self {
         if strategy.occasions().intersects(Occasions::BORROW | Occasions::RETURN) {
-            strategy.term(info)
+            strategy.valid_for(info)
         } else {
             Self::UNLIMITED
         }
@@ -53,7 +53,7 @@ impl Term {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::health::{AgeEviction, PingOnBorrow, Suspicion, Verdict};
+    use crate::health::{AgeEviction, PingAfterFailure, PingOnBorrow, Verdict};
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -66,7 +66,7 @@ mod tests {
                 .with_uses(uses.into())
                 .with_lag(u64::from(uses == 6))
                 .with_jitter(0.5);
-            let term = Term::of(strategy, &info);
+            let term = Validity::of(strategy, &info);
             let mut later = info.clone();
             for loans in 0..term.uses.min(12) {
                 later.uses = info.uses + loans;
@@ -89,8 +89,8 @@ mod tests {
         stands_by_its_term(&aged.idle_timeout(SECOND * 3).max_uses(5));
         stands_by_its_term(&PingOnBorrow::skip_if_used_within(SECOND * 4));
         stands_by_its_term(&PingOnBorrow::always());
-        stands_by_its_term(&Suspicion);
-        stands_by_its_term(&(PingOnBorrow::default(), aged, Suspicion));
+        stands_by_its_term(&PingAfterFailure);
+        stands_by_its_term(&(PingOnBorrow::default(), aged, PingAfterFailure));
         stands_by_its_term(&());
     }
 
@@ -98,8 +98,8 @@ mod tests {
     fn a_term_is_no_shorter_than_need_be() {
         let aged = AgeEviction::unlimited().max_lifetime(SECOND * 8).max_uses(5);
         let info = ConnectionInfo::made_up(SECOND * 3).with_uses(2);
-        assert_eq!(aged.term(&info), Term::time(SECOND * 5).min(Term::uses(3)));
+        assert_eq!(aged.valid_for(&info), Validity::time(SECOND * 5).min(Validity::uses(3)));
         let pinged = PingOnBorrow::skip_if_used_within(SECOND * 4);
-        assert_eq!(pinged.term(&info.with_idle(SECOND)), Term::time(SECOND * 3));
+        assert_eq!(pinged.valid_for(&info.with_idle(SECOND)), Validity::time(SECOND * 3));
     }
 }

@@ -22,7 +22,7 @@ type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 type Got = Result<PooledConnection<AsyncFake>, GetError<FakeError>>;
 pub type Get<'a> = Pin<Box<dyn Future<Output = Got> + Send + 'a>>;
 
-pub struct Scene {
+pub struct Harness {
     pub fake: Fake,
     pub pool: Pool<AsyncFake>,
     pub tasks: Arc<Mutex<Vec<Task>>>,
@@ -33,7 +33,7 @@ pub struct Scene {
     pub most: Cell<usize>,
 }
 
-impl Scene {
+impl Harness {
     /// With room for `size` connections.
     pub fn new(size: usize, more: impl FnOnce(Builder<AsyncFake>) -> Builder<AsyncFake>) -> Self {
         Self::of(Fake::new(), size, more)
