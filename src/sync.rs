@@ -7,6 +7,78 @@
 
 pub(crate) use switched::*;
 
+/// A value that threads share and that orders nothing: a gauge, a counter, a moment, a hint, or what only its owner
+/// writes. No memory is reached through it, so all its operations are relaxed. What is ordered, or reached through,
+/// is an atomic by its own name, and each of its orderings has a number.
+#[derive(Debug, Default)]
+pub(crate) struct Relaxed<T: Plain>(T::Atomic);
+
+/// What a [`Relaxed`] holds.
+pub(crate) trait Plain {
+    type Atomic: std::fmt::Debug + Default;
+}
+
+macro_rules! relaxed {
+    ($plain:ty, $atomic:ty) => {
+        impl Plain for $plain {
+            type Atomic = $atomic;
+        }
+
+        // O11 throughout.
+        impl Relaxed<$plain> {
+            pub(crate) fn new(value: $plain) -> Self {
+                Self(<$atomic>::new(value))
+            }
+
+            #[inline(always)]
+            pub(crate) fn get(&self) -> $plain {
+                self.0.load(Ordering::Relaxed) // O11
+            }
+
+            #[inline(always)]
+            pub(crate) fn set(&self, value: $plain) {
+                self.0.store(value, Ordering::Relaxed); // O11
+            }
+
+            /// Puts a new value in, and takes the old one out.
+            pub(crate) fn replace(&self, value: $plain) -> $plain {
+                self.0.swap(value, Ordering::Relaxed) // O11
+            }
+
+            /// `from → to`, if it is so.
+            pub(crate) fn exchange(&self, from: $plain, to: $plain) -> bool {
+                // O11
+                self.0.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+            }
+        }
+    };
+    ($plain:ty, $atomic:ty, numeric) => {
+        relaxed!($plain, $atomic);
+
+        // O11 throughout.
+        impl Relaxed<$plain> {
+            /// Adds, and returns what was there before.
+            pub(crate) fn add(&self, more: $plain) -> $plain {
+                self.0.fetch_add(more, Ordering::Relaxed) // O11
+            }
+
+            /// Subtracts, and returns what was there before.
+            pub(crate) fn subtract(&self, less: $plain) -> $plain {
+                self.0.fetch_sub(less, Ordering::Relaxed) // O11
+            }
+
+            /// Raises it to `least`, if it is lower.
+            pub(crate) fn raise(&self, least: $plain) {
+                self.0.fetch_max(least, Ordering::Relaxed); // O11
+            }
+        }
+    };
+}
+
+relaxed!(bool, AtomicBool);
+relaxed!(u64, AtomicU64, numeric);
+relaxed!(usize, AtomicUsize, numeric);
+
 /// How many bits of a bitmap word stand for slots; the three highest bits are flags.
 pub(crate) const SLOT_BITS: u32 = if MODEL { 2 } else { 61 };
 
