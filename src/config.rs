@@ -71,10 +71,10 @@ pub struct Settings {
 #[non_exhaustive]
 pub enum PingOn {
     /// The borrower itself: the driver is trusted to honour the [`Deadline`](crate::Deadline) it is given.
-    /// (One with less time left than a ping may take leaves it to a connector.)
+    /// (One with less time left than a ping may take leaves it to a worker.)
     #[default]
     Borrower,
-    /// A connector's thread, at the cost of two thread switches: the borrower leaves at its deadline,
+    /// A worker's thread, at the cost of two thread switches: the borrower leaves at its deadline,
     /// whatever the driver does.
     Worker,
 }

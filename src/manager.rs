@@ -55,7 +55,7 @@ pub enum ErrorClass {
 /// A driver whose calls block the thread.
 ///
 /// Each call gets a [`Deadline`] and is trusted to honour it. `connect`, `reset` and `close` run on the
-/// pool's connector threads; `ping` too, or on the thread that is about to borrow the connection.
+/// pool's worker threads; `ping` too, or on the thread that is about to borrow the connection.
 ///
 /// ```
 /// use caliburn::{BlockingManager, Deadline, Manager};

@@ -8,8 +8,8 @@ mod ledger;
 
 pub use histogram::Histogram;
 pub(crate) use histogram::Recorder;
-pub(crate) use ledger::{Behalf, Ledger, Noted, Running};
 pub use ledger::{Call, Holder, Overrun};
+pub(crate) use ledger::{Ledger, Noted, Priority, Running};
 
 use crate::error::Counts;
 use crate::health::EvictionCause;

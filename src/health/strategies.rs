@@ -7,7 +7,7 @@ use std::time::Duration;
 /// Pings a connection before it is lent, unless it was used or pinged a moment ago.
 ///
 /// The ping runs on the borrower's thread or task if the manager is of its kind and there is time for the
-/// whole of it (see also [`Settings::ping_on`](crate::Settings::ping_on)), else on a connector. A
+/// whole of it (see also [`Settings::ping_on`](crate::Settings::ping_on)), else on a worker. A
 /// connection that fails it is closed, and the borrower gets another one within its deadline.
 ///
 /// ```

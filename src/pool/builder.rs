@@ -1,22 +1,41 @@
 //! From a manager and settings to a pool.
 
-use super::growth::Growth;
-use super::housekeeper::{self, Household};
-use super::job::Lane;
-use super::shared::{Raw, Shared, Spawner};
-use super::sweep::Sweep;
-use super::{Pool, connector, growth};
-use crate::clock::{Clock, Tick};
+use super::ground::ring::Ring;
+use super::ground::timers::Timers;
+use super::ground::watch::Watch;
+use super::handle::Pool;
+use super::state::job::Queue;
+use super::state::pass::Pass;
+use super::state::pooled::Raw;
+use super::state::supply::Supply;
+use super::state::{Spawner, State};
+use super::upkeep::housekeeper::{self, Household};
+use super::work::worker;
+use crate::clock::Clock;
 use crate::config::{Fairness, PingOn, Settings};
 use crate::error::BuildError;
 use crate::health::HealthStrategy;
-use crate::manager::{BoxFuture, Driver, Manager};
+use crate::manager::{Async, AsyncManager, Blocking, BlockingManager, BoxFuture, Driver, Manager};
 use crate::raw::RawPool;
 use crate::raw::bitmap::Bitmap;
-use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, OnceLock, Weak, thread};
+use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Relaxed, Weak, thread};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use std::fmt;
 use std::time::Duration;
+
+impl<M: BlockingManager> Pool<M> {
+    /// Begins a pool of connections whose driver blocks.
+    pub fn builder(manager: M) -> Builder<M> {
+        Builder::new(manager, &Blocking)
+    }
+}
+
+impl<M: AsyncManager> Pool<M> {
+    /// Begins a pool of connections whose driver is asynchronous.
+    pub fn builder_async(manager: M) -> Builder<M> {
+        Builder::new(manager, &Async)
+    }
+}
 
 /// Builds a [`Pool`]. Made by [`Pool::builder`] or [`Pool::builder_async`].
 ///
@@ -134,7 +153,7 @@ impl<M: Manager> Builder<M> {
     /// Runs the futures of an [`AsyncManager`](crate::AsyncManager) on a runtime:
     /// `.spawner(move |task| { handle.spawn(task); })`. Called on the housekeeper's thread and on those of
     /// borrowers. A task that the runtime drops unfinished costs at most the connection it was about.
-    /// Default: connector threads.
+    /// Default: worker threads.
     pub fn spawner(
         mut self,
         spawn: impl Fn(BoxFuture<'static, ()>) + Send + Sync + 'static,
@@ -192,8 +211,7 @@ impl<M: Manager> Builder<M> {
         let first = self.settings.min_size.max(self.settings.min_idle);
         let initial_size = self.initial_size.unwrap_or(first);
         let manual_maintenance = self.manual_maintenance;
-        let raw =
-            RawPool::build(capacity as u32, stripes, self.into_shared(capacity, initial_size));
+        let raw = RawPool::build(capacity as u32, stripes, self.into_state(capacity, initial_size));
         raw.adjust(unused);
         if !manual_maintenance {
             let weak: Weak<Raw<M>> = Arc::downgrade(&raw);
@@ -204,43 +222,55 @@ impl<M: Manager> Builder<M> {
                     return Err(BuildError::Thread(error));
                 }
             };
-            let _ = raw.context().housekeeper.set(thread);
+            raw.context().ring.hire(thread);
         }
-        growth::grow(&raw);
-        connector::pump(&raw);
+        worker::grow(&raw);
         Ok(raw)
     }
 
-    fn into_shared(self, capacity: usize, initial_size: usize) -> Shared<M> {
+    fn into_state(self, capacity: usize, initial_size: usize) -> State<M> {
         let now = self.clock.now();
-        Shared {
+        State {
             occasions: self.strategy.occasions(),
             strategy_interval: self.strategy.sweep_interval(),
             manager: self.manager,
             driver: self.driver,
             strategy: self.strategy,
+            timers: Timers::new(self.clock.clone()),
             clock: self.clock,
-            generation: AtomicU64::new(0),
+            generation: Relaxed::<u64>::new(0),
             discard_on_unwind: self.discard_on_unwind,
             settings: ArcSwap::from_pointee(self.settings),
             changing: Mutex::new(()),
             counters: Default::default(),
-            growth: Growth::new(initial_size),
-            demand: Lane::new(capacity),
-            upkeep: Lane::new(capacity),
-            visits_since_close: AtomicUsize::new(0),
+            supply: Supply::new(initial_size),
+            demand: Queue::new(capacity),
+            upkeep: Queue::new(capacity),
+            service: Default::default(),
+            watch: Watch::new(),
+            wake: if self.manual_maintenance { drain_if_closed } else { ring },
+            visits_since_close: Relaxed::<usize>::new(0),
             draining: AtomicBool::new(false),
-            errands: Default::default(),
             spawner: self.spawner,
-            timers: Default::default(),
-            notices: Default::default(),
+            events: Default::default(),
             last_connect_failure: ArcSwapOption::empty(),
             last_ping_failure: ArcSwapOption::empty(),
-            sweeping: Mutex::new(Sweep::new(now)),
-            next_visit: AtomicU64::new(Tick::NEVER.0),
-            housekeeper: OnceLock::new(),
+            pass: Mutex::new(Pass::none(now)),
+            ring: Ring::new(),
             handles: AtomicUsize::new(0),
         }
+    }
+}
+
+/// A job has been queued: the housekeeper has a worker started.
+fn ring<M: Manager>(raw: &Arc<Raw<M>>) {
+    raw.context().ring.ring();
+}
+
+/// A job has been queued: the next `maintain` does it. But no caller may ever maintain a closed pool again.
+fn drain_if_closed<M: Manager>(raw: &Arc<Raw<M>>) {
+    if raw.is_closed() {
+        worker::drain(raw);
     }
 }
 

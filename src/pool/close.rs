@@ -1,9 +1,9 @@
 //! Closing: at once for whoever waits, on their return for the connections that are lent.
 
-use super::block_on::block_on;
-use super::shared::stats;
-use super::within::within;
-use super::{Pool, connector};
+use super::ground::park::block_on;
+use super::handle::Pool;
+use super::snapshot::stats;
+use super::work::worker;
 use crate::manager::Manager;
 use crate::stats::Holder;
 use std::fmt;
@@ -53,14 +53,14 @@ impl<M: Manager> Pool<M> {
     /// A second close does nothing.
     pub fn close(&self) {
         self.raw.close();
-        let shared = self.raw.context();
-        if shared.is_by_hand() {
-            connector::drain(&self.raw);
+        let state = self.raw.context();
+        if state.is_manual() {
+            worker::drain(&self.raw);
         } else {
-            connector::pump(&self.raw);
+            worker::start(&self.raw);
         }
-        shared.ring();
-        shared.notices.post();
+        state.ring.ring();
+        state.events.post();
     }
 
     /// Whether the pool is closed.
@@ -73,21 +73,21 @@ impl<M: Manager> Pool<M> {
     pub fn close_within(&self, timeout: Duration) -> CloseReport {
         let deadline = self.raw.context().clock.now() + timeout;
         self.close();
-        block_on(self.on_torn_down(), &self.raw.context().clock, deadline);
+        block_on(self.until_torn_down(), &self.raw.context().clock, deadline);
         self.close_report()
     }
 
     /// [`close_within`](Self::close_within) for tasks. Dropped half-way, the pool is closed all the same.
     pub async fn close_within_async(&self, timeout: Duration) -> CloseReport {
-        let shared = self.raw.context();
-        let deadline = shared.clock.now() + timeout;
+        let state = self.raw.context();
+        let deadline = state.clock.now() + timeout;
         self.close();
-        within(shared, deadline, self.on_torn_down()).await;
+        state.timeout(deadline, self.until_torn_down()).await;
         self.close_report()
     }
 
-    async fn on_torn_down(&self) {
-        self.raw.context().notices.wait_until(|| self.raw.is_torn_down().then_some(())).await
+    async fn until_torn_down(&self) {
+        self.raw.context().events.wait_until(|| self.raw.is_torn_down().then_some(())).await
     }
 
     fn close_report(&self) -> CloseReport {

@@ -1,19 +1,24 @@
 //! The way back: no I/O, no lock, no waiting, and the same for every face.
+//!
+//! The driver is asked once what it knows of the connection, and what it answered is carried to the end.
 
-use super::job::Job;
-use super::shared::{Entry, Slot, suspect_generation};
-use super::verdict;
+use super::enqueue;
+use super::judge::{self, suspect_generation};
+use super::state::entry::Entry;
+use super::state::pooled::Slot;
 use crate::health::{EvictionCause, Verdict};
 use crate::manager::Manager;
 use crate::no_unwind::no_unwind;
 use crate::sync::thread;
 
-/// What becomes of a connection that came back.
-enum Fate {
-    Idle,
-    Reset,
-    Retire,
-    Close(EvictionCause),
+/// What the driver knows of a connection that came back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Finding {
+    Sound,
+    NeedsReset,
+    Broken,
+    /// It panicked when it was asked, or was not to be asked because the borrower did.
+    Panicked,
 }
 
 /// A borrower has let go of `slot`.
@@ -21,30 +26,72 @@ enum Fate {
 /// What every return pays for stands here; all else is kept out of line, as even the room for it on the stack
 /// would cost stores that the release must wait for.
 #[inline(always)]
-pub(crate) fn on_return<M: Manager>(mut slot: Slot<M>) {
-    // First of all, as long as there is nothing to be kept over the call that it may come to.
-    if !thread::panicking() {
-        let (entry, ledger, raw) = slot.parts_and_pool();
-        let now = raw.context().clock.tick();
-        let transitions = ledger.transitions() + 1;
-        if entry.fit.holds(now, transitions, raw.epoch()) && is_sound(entry, &raw.context().manager)
-        {
-            ledger.take_back(transitions, now);
-            match slot.offer() {
-                None => return,
-                Some(kept) => slot = kept,
-            }
-        }
+pub(crate) fn come_back<M: Manager>(mut slot: Slot<M>) {
+    if thread::panicking() {
+        return come_back_unwinding(slot);
     }
-    on_return_slowly(slot);
+    let (entry, ledger, raw) = slot.parts_and_pool();
+    let state = raw.context();
+    let now = state.clock.tick();
+    let transitions = ledger.transitions() + 1;
+    let finding = ask(entry, &state.manager);
+    ledger.take_back(transitions, now);
+    if finding != Finding::Sound || !entry.fit.holds(now, transitions, raw.epoch()) {
+        return come_back_slowly(slot, finding);
+    }
+    if let Some(kept) = slot.offer() {
+        release_to_waiters(kept);
+    }
 }
 
-/// The driver sees nothing wrong. A callback's panic must not leave a destructor.
+/// Asks the driver. A callback's panic must not leave a destructor.
 #[inline(always)]
-fn is_sound<M: Manager>(entry: &mut Entry<M::Connection>, manager: &M) -> bool {
+fn ask<M: Manager>(entry: &mut Entry<M::Connection>, manager: &M) -> Finding {
     let connection = &mut entry.connection;
-    no_unwind(|| !manager.has_broken(connection) && !manager.needs_reset(connection))
-        .unwrap_or(false)
+    let finding = no_unwind(|| {
+        if manager.has_broken(connection) {
+            Finding::Broken
+        } else if manager.needs_reset(connection) {
+            Finding::NeedsReset
+        } else {
+            Finding::Sound
+        }
+    });
+    finding.unwrap_or(Finding::Panicked)
+}
+
+/// All is done but the release, which met a waiter, or a flag, or a busy word.
+#[cold]
+#[inline(never)]
+fn release_to_waiters<M: Manager>(slot: Slot<M>) {
+    drop(slot);
+}
+
+/// The driver found something, or the strategy must be asked.
+#[cold]
+#[inline(never)]
+fn come_back_slowly<M: Manager>(slot: Slot<M>, finding: Finding) {
+    match finding {
+        Finding::Sound => put_back(slot),
+        Finding::NeedsReset => enqueue::reset(slot),
+        Finding::Broken => {
+            suspect_generation(slot.pool(), slot.value().info.generation);
+            enqueue::close(slot, EvictionCause::Broken);
+        }
+        Finding::Panicked => enqueue::close(slot, EvictionCause::Panicked),
+    }
+}
+
+/// The borrower's thread unwinds: only the pool's owner can say that the connection is sound all the same.
+#[cold]
+#[inline(never)]
+fn come_back_unwinding<M: Manager>(mut slot: Slot<M>) {
+    end_loan(&slot);
+    let (entry, _, raw) = slot.parts_and_pool();
+    let state = raw.context();
+    let finding =
+        if state.discard_on_unwind { Finding::Panicked } else { ask(entry, &state.manager) };
+    come_back_slowly(slot, finding);
 }
 
 /// Ends the loan that `slot` was on.
@@ -53,70 +100,23 @@ pub(crate) fn end_loan<M: Manager>(slot: &Slot<M>) {
     ledger.take_back(ledger.transitions() + 1, slot.pool().context().clock.tick());
 }
 
-/// The same from the beginning, to see what it is that is out of the ordinary. The driver may be asked a second
-/// time.
-#[cold]
-#[inline(never)]
-fn on_return_slowly<M: Manager>(mut slot: Slot<M>) {
-    if !slot.ledger().is_lent() {
-        // All is done but the release, which met somebody.
-        return drop(slot);
-    }
-    end_loan(&slot);
-    let fate = if thread::panicking() && slot.pool().context().discard_on_unwind {
-        Fate::Close(EvictionCause::Panicked)
-    } else {
-        no_unwind(|| assess(&mut slot)).unwrap_or(Fate::Close(EvictionCause::Panicked))
-    };
-    send_away(slot, fate);
-}
-
-fn assess<M: Manager>(slot: &mut Slot<M>) -> Fate {
-    let (entry, _, raw) = slot.parts_and_pool();
-    let shared = raw.context();
-    if shared.manager.has_broken(&mut entry.connection) {
-        suspect_generation(raw, entry.info.generation);
-        return Fate::Close(EvictionCause::Broken);
-    }
-    if shared.manager.needs_reset(&mut entry.connection) {
-        return Fate::Reset;
-    }
-    judge(slot)
-}
-
-/// What the strategy and the limit say.
-fn judge<M: Manager>(slot: &mut Slot<M>) -> Fate {
+/// A connection has come back sound, or has been reset, and is to be idle unless the strategy objects.
+pub(crate) fn put_back<M: Manager>(mut slot: Slot<M>) {
     let (entry, ledger, raw) = slot.parts_and_pool();
-    let verdict = verdict::on_return(entry, ledger, raw);
-    fate_of(slot, verdict)
-}
-
-fn fate_of<M: Manager>(slot: &mut Slot<M>, verdict: Verdict) -> Fate {
-    match verdict {
-        Verdict::Evict(cause) => return Fate::Close(cause),
-        Verdict::Ping => slot.value_mut().suspect(),
-        Verdict::Keep => {}
-    }
-    if slot.pool().is_in_debt() { Fate::Retire } else { Fate::Idle }
-}
-
-fn send_away<M: Manager>(slot: Slot<M>, fate: Fate) {
-    match fate {
-        Fate::Reset => Job::reset(slot),
-        Fate::Close(cause) => Job::close(slot, cause),
-        Fate::Retire if slot.pool().take_debt() => Job::retire(slot),
-        Fate::Idle | Fate::Retire => drop(slot),
-    }
+    let verdict = judge::on_return(entry, ledger, raw);
+    put_back_as(slot, verdict);
 }
 
 /// A connection has been pinged, and is to be idle again. Its strategy was asked when it came back.
-pub(crate) fn put_back_checked<M: Manager>(mut slot: Slot<M>) {
-    let fate = fate_of(&mut slot, Verdict::Keep);
-    send_away(slot, fate);
+pub(crate) fn put_back_checked<M: Manager>(slot: Slot<M>) {
+    put_back_as(slot, Verdict::Keep);
 }
 
-/// A connection has been reset, and is to be idle unless the strategy objects.
-pub(crate) fn put_back<M: Manager>(mut slot: Slot<M>) {
-    let fate = judge(&mut slot);
-    send_away(slot, fate);
+fn put_back_as<M: Manager>(mut slot: Slot<M>, verdict: Verdict) {
+    match verdict {
+        Verdict::Evict(cause) => return enqueue::close(slot, cause),
+        Verdict::Ping => slot.value_mut().suspect(),
+        Verdict::Keep => {}
+    }
+    if slot.pool().take_debt() { enqueue::retire(slot) } else { drop(slot) }
 }

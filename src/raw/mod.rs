@@ -1,6 +1,7 @@
 #![doc = include_str!("README.md")]
 
 pub(crate) mod bitmap;
+pub(crate) mod requests;
 pub(crate) mod slots;
 pub(crate) mod waiter;
 mod waiters;

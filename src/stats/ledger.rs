@@ -77,8 +77,14 @@ impl Ledger {
     }
 
     /// The owner is about to call the manager, which should answer by `limit`.
-    pub(crate) fn call(&self, call: Call, behalf: Behalf, begun: Tick, limit: Tick) -> Noted<'_> {
-        self.call.begin(call, behalf, begun, limit)
+    pub(crate) fn call(
+        &self,
+        call: Call,
+        priority: Priority,
+        begun: Tick,
+        limit: Tick,
+    ) -> Noted<'_> {
+        self.call.begin(call, priority, begun, limit)
     }
 
     /// The call into the manager that this slot is waiting for: when it was begun, and its limit.
@@ -148,11 +154,11 @@ impl fmt::Display for Overrun {
     }
 }
 
-/// On whose behalf a call is made.
+/// On whose priority a call is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Behalf {
+pub(crate) enum Priority {
     /// Somebody waits for it, or soon may.
-    Borrowers,
+    Demand,
     /// Nobody does.
     Upkeep,
 }
@@ -161,9 +167,9 @@ pub(crate) enum Behalf {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Running {
     pub(crate) call: Call,
-    pub(crate) behalf: Behalf,
+    pub(crate) priority: Priority,
     pub(crate) begun: Tick,
-    limit: Tick,
+    pub(crate) limit: Tick,
 }
 
 impl Running {
@@ -184,8 +190,8 @@ struct CallNote {
 // limit: a wrong figure for that moment, no more.
 impl CallNote {
     /// Which call it is goes into the low bits of when it began: 8 ns more or less do not matter.
-    fn begin(&self, call: Call, behalf: Behalf, begun: Tick, limit: Tick) -> Noted<'_> {
-        let kind = call as u64 | (behalf as u64) << 2;
+    fn begin(&self, call: Call, priority: Priority, begun: Tick, limit: Tick) -> Noted<'_> {
+        let kind = call as u64 | (priority as u64) << 2;
         self.begun.store(begun.0 & !0x7 | kind, Ordering::Relaxed); // O11
         self.limit.store(limit.0, Ordering::Relaxed); // O11
         Noted(self)
@@ -197,10 +203,10 @@ impl CallNote {
             return None;
         }
         let begun = self.begun.load(Ordering::Relaxed); // O11
-        let behalf = if begun & 4 == 0 { Behalf::Borrowers } else { Behalf::Upkeep };
+        let priority = if begun & 4 == 0 { Priority::Demand } else { Priority::Upkeep };
         Some(Running {
             call: Call::ALL[(begun & 3) as usize],
-            behalf,
+            priority,
             begun: Tick(begun & !0x7),
             limit,
         })

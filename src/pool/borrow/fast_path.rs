@@ -1,20 +1,40 @@
-//! The async face of a checkout: ready at its first poll if an idle connection need not be judged.
+//! The first step of every checkout, and for tasks the future that is ready at its first poll if that does.
 
-use super::checkout::swift;
 use super::guard::PooledConnection;
-use super::shared::{Raw, Slot};
 use crate::error::GetError;
 use crate::manager::Manager;
+use crate::pool::state::pooled::{Raw, Slot};
 use pin_project_lite::pin_project;
 use std::future::Future;
 use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+/// An idle connection from close by that need not be judged, or what was taken instead. Wait-free.
+///
+/// What every checkout pays for stands here. All else is out of line, in one function of the caller's choice:
+/// what a call site has to hold ready for several ways out costs stores and room even if they are not taken.
+#[inline(always)]
+pub(crate) fn lend_at_home<M: Manager>(
+    raw: &Raw<M>,
+    borrower: &'static Location<'static>,
+) -> Result<PooledConnection<M>, Option<Slot<M>>> {
+    let Some(mut slot) = raw.claim_at_home() else { return Err(None) };
+    let now = raw.context().clock.tick();
+    let (entry, ledger) = slot.parts();
+    let transitions = ledger.transitions();
+    if entry.fit.holds(now, transitions, raw.epoch()) {
+        ledger.lend(transitions, borrower, now);
+        Ok(PooledConnection::new(slot.into()))
+    } else {
+        Err(Some(slot))
+    }
+}
+
 pin_project! {
     /// Written by hand, and not as an `async fn`, so that the first step is compiled into its caller and the rest,
     /// with all its state, is not touched until it is needed.
-    pub(crate) struct Swift<'a, M: Manager, S, F> {
+    pub(crate) struct FastPath<'a, M: Manager, S, F> {
         raw: &'a Raw<M>,
         borrower: &'static Location<'static>,
         slowly: S,
@@ -23,7 +43,7 @@ pin_project! {
     }
 }
 
-impl<'a, M: Manager, S, F> Swift<'a, M, S, F>
+impl<'a, M: Manager, S, F> FastPath<'a, M, S, F>
 where
     S: FnMut(Option<Slot<M>>) -> F,
     F: Future<Output = Result<PooledConnection<M>, GetError<M::Error>>>,
@@ -35,7 +55,7 @@ where
     }
 }
 
-impl<M: Manager, S, F> Future for Swift<'_, M, S, F>
+impl<M: Manager, S, F> Future for FastPath<'_, M, S, F>
 where
     S: FnMut(Option<Slot<M>>) -> F,
     F: Future<Output = Result<PooledConnection<M>, GetError<M::Error>>>,
@@ -48,7 +68,7 @@ where
         let outcome = if this.slow.is_some() {
             go_on(this.slow, cx)
         } else {
-            match swift(this.raw, this.borrower) {
+            match lend_at_home(this.raw, this.borrower) {
                 Ok(connection) => Ok(connection),
                 Err(taken) => go_slowly(this.slow, this.slowly, taken, cx),
             }

@@ -1,31 +1,11 @@
-//! Racing a future against a deadline and against its own panics.
+//! Futures of a manager's, whose panics are answers.
 
-use super::shared::Shared;
-use crate::clock::Tick;
-use crate::manager::Manager;
 use crate::no_unwind::no_unwind;
 use std::any::Any;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll};
-
-/// The future's output, unless `until` comes first. The housekeeper keeps the time.
-pub(crate) async fn within<M: Manager, F: Future>(
-    shared: &Shared<M>,
-    until: Tick,
-    future: F,
-) -> Option<F::Output> {
-    let mut future = pin!(future);
-    let mut sleep = shared.timers.sleep(&shared.clock, until, |at: Tick| shared.ring_before(at));
-    poll_fn(|cx| {
-        if let Poll::Ready(output) = future.as_mut().poll(cx) {
-            return Poll::Ready(Some(output));
-        }
-        Pin::new(&mut sleep).poll(cx).map(|()| None)
-    })
-    .await
-}
 
 /// Drops what is not ours: its destructor may panic.
 pub(crate) fn let_go<T>(foreign: T) {
@@ -55,7 +35,11 @@ impl<F: Future + ?Sized> Future for Caught<F> {
         let output = match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(output)) => Ok(output),
-            Err(panic) => Err(message(&*panic)),
+            Err(panic) => {
+                let message = message(&*panic);
+                let_go(panic);
+                Err(message)
+            }
         };
         self.end();
         Poll::Ready(output)

@@ -1,7 +1,8 @@
 //! Asks the strategy, unless what it said before still stands. What is asked is out of line and given references
 //! alone, so that a connection under judgement stays where it is and its token in registers.
 
-use super::shared::{Entry, Fit, Raw, refresh};
+use super::state::entry::{Entry, Fit};
+use super::state::pooled::Raw;
 use crate::clock::Tick;
 use crate::health::{ConnectionInfo, EvictionCause, HealthStrategy, Occasions, Validity, Verdict};
 use crate::manager::Manager;
@@ -53,23 +54,24 @@ fn ask<M: Manager>(
 ) -> Verdict {
     // Before all that may be out of date: what is found out now is worth nothing once the epoch has risen.
     let epoch = raw.epoch();
-    let shared = raw.context();
-    let info = refresh(entry, ledger, shared, now);
-    let strategy = &*shared.strategy;
-    let is_asked = shared.occasions.intersects(occasion);
+    let state = raw.context();
+    let info = entry.refresh(ledger, state.generation.get(), now);
+    let strategy = &*state.strategy;
+    let is_asked = state.occasions.intersects(occasion);
     let verdict =
         no_unwind(|| if is_asked { judge(strategy, info, occasion) } else { Verdict::Keep });
     let verdict = verdict.unwrap_or(Verdict::Evict(EvictionCause::Panicked));
     let is_fit = verdict == Verdict::Keep && !entry.ping_due && !raw.is_in_debt();
-    // A term begins with a Keep, not with silence: before a loan if the strategy is asked then, else after one.
+    // A validity begins with a Keep, not with silence: before a loan if the strategy is asked then, else after
+    // one.
     let is_time = match occasion {
-        Occasions::BORROW => is_asked || !shared.occasions.intersects(Occasions::RETURN),
-        Occasions::RETURN => !shared.occasions.intersects(Occasions::BORROW),
+        Occasions::BORROW => is_asked || !state.occasions.intersects(Occasions::RETURN),
+        Occasions::RETURN => !state.occasions.intersects(Occasions::BORROW),
         _ => false,
     };
     if is_fit && is_time {
-        let term = no_unwind(|| Validity::of(strategy, &entry.info)).unwrap_or(Validity::NONE);
-        entry.fit = Fit::of(&entry.info, term, ledger.transitions(), epoch);
+        let validity = no_unwind(|| Validity::of(strategy, &entry.info)).unwrap_or(Validity::NONE);
+        entry.fit = Fit::of(&entry.info, validity, ledger.transitions(), epoch);
     }
     verdict
 }
@@ -80,4 +82,11 @@ fn judge(strategy: &dyn HealthStrategy, info: &ConnectionInfo, occasion: Occasio
         Occasions::RETURN => strategy.on_return(info),
         _ => strategy.on_sweep(info),
     }
+}
+
+/// A connection of `generation` was found dead: those of its age are suspect. One step per wave.
+pub(crate) fn suspect_generation<M: Manager>(raw: &Raw<M>, generation: u64) {
+    // The epoch makes it seen; also if another was faster, who may not have come so far yet.
+    raw.context().generation.exchange(generation, generation + 1);
+    raw.advance_epoch();
 }

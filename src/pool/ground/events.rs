@@ -1,4 +1,4 @@
-//! A notice board for rare events: a connection opened or failed to, the last slot was torn down.
+//! A board for rare events: a connection opened or failed to, the last slot was torn down.
 
 use crate::raw::waiter::wake_all;
 use crate::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,9 +6,9 @@ use std::future::poll_fn;
 use std::task::{Poll, Waker};
 
 #[derive(Debug, Default)]
-pub(crate) struct Notices(Mutex<Vec<Waker>>);
+pub(crate) struct Events(Mutex<Vec<Waker>>);
 
-impl Notices {
+impl Events {
     fn lock(&self) -> MutexGuard<'_, Vec<Waker>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -19,7 +19,7 @@ impl Notices {
         wake_all(wakers);
     }
 
-    /// Waits until `look` finds something; it looks again after every notice.
+    /// Waits until `look` finds something; it looks again after every event.
     pub(crate) async fn wait_until<T>(&self, mut look: impl FnMut() -> Option<T>) -> T {
         poll_fn(|cx| {
             if let Some(found) = look() {
@@ -31,7 +31,7 @@ impl Notices {
                 wakers.push(waker);
             }
             drop(wakers);
-            // What came between the look and the registration posted its notice in vain.
+            // What came between the look and the registration was posted in vain.
             look().map_or(Poll::Pending, Poll::Ready)
         })
         .await

@@ -1,10 +1,10 @@
 //! The guard: a borrowed connection.
 
-use super::job::Job;
-use super::release::end_loan;
-use super::shared::{Pooled, Slot, info_at};
 use crate::health::{ConnectionInfo, EvictionCause};
 use crate::manager::Manager;
+use crate::pool::enqueue;
+use crate::pool::release::end_loan;
+use crate::pool::state::pooled::{Pooled, Slot};
 use crate::raw::slots::Lent;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -13,7 +13,7 @@ use std::ops::{Deref, DerefMut};
 /// pool still has handles or not.
 ///
 /// Dropping it does no I/O, takes no lock and waits for nobody. What must be done to the connection first
-/// (a reset, a ping, closing it) is done by a connector. A guard dropped while its thread unwinds has its
+/// (a reset, a ping, closing it) is done by a worker. A guard dropped while its thread unwinds has its
 /// connection closed, unless [`Builder::keep_on_unwind`](crate::Builder::keep_on_unwind) says otherwise. A
 /// guard that is [forgotten](std::mem::forget) keeps its slot lent for good.
 ///
@@ -43,7 +43,7 @@ impl<M: Manager> PooledConnection<M> {
         let (vacant, entry) = slot.vacate();
         raw.context().counters.detached.add();
         vacant.give_back();
-        raw.context().ring();
+        raw.context().ring.ring();
         entry.connection
     }
 
@@ -59,7 +59,7 @@ impl<M: Manager> PooledConnection<M> {
     /// ```
     pub fn discard(this: Self) {
         let slot = end_of_loan(this);
-        Job::close(slot, EvictionCause::Discarded);
+        enqueue::close(slot, EvictionCause::Discarded);
     }
 
     /// Has the connection pinged before it is lent again, whatever the strategy says.
@@ -72,8 +72,8 @@ impl<M: Manager> PooledConnection<M> {
 
     /// What the pool knows of the connection: its age, uses and checks.
     pub fn info(this: &Self) -> ConnectionInfo {
-        let (entry, shared) = (this.0.value(), this.0.pool().context());
-        info_at(entry, this.0.ledger(), shared, shared.clock.tick())
+        let (entry, state) = (this.0.value(), this.0.pool().context());
+        entry.info_at(this.0.ledger(), state.generation.get(), state.clock.tick())
     }
 }
 

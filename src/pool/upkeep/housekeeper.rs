@@ -1,13 +1,13 @@
 //! One housekeeper thread for all pools of the process.
 //!
-//! It keeps deadlines, plans maintenance and starts connectors; it calls no driver. It knows pools weakly,
+//! It keeps deadlines, plans maintenance and starts workers; it calls no driver. It knows pools weakly,
 //! starts with the first of them and ends with the last.
 
-use super::shared::Raw;
-use super::sweep;
+use super::visit;
 use crate::clock::Clock;
 use crate::manager::Manager;
 use crate::no_unwind::no_unwind;
+use crate::pool::state::pooled::Raw;
 use crate::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, thread};
 use std::io;
 use std::time::Duration;
@@ -28,7 +28,7 @@ pub(crate) trait Household: Send + Sync {
 
 impl<M: Manager> Household for Raw<M> {
     fn visit(self: Arc<Self>) -> Duration {
-        let next = sweep::visit(&self);
+        let next = visit::visit(&self);
         self.context().clock.until(next)
     }
 }

@@ -1,0 +1,259 @@
+//! A checkout that cannot be done in one step: a future that a task awaits and a thread drives by parking.
+
+use super::failure::{self, PhaseCell};
+use super::guard::PooledConnection;
+use super::step::{Step, judge, judge_or_claim, lend};
+use crate::clock::Tick;
+use crate::config::{Fairness, PingOn, Settings};
+use crate::error::{GetError, Phase};
+use crate::manager::{Kind, Manager};
+use crate::pool::enqueue;
+use crate::pool::state::State;
+use crate::pool::state::job::{Job, Reservation};
+use crate::pool::state::pooled::{Pooled, Raw, Slot};
+use crate::pool::work::calls::check;
+use crate::pool::work::worker;
+use crate::raw::waiter::{NEVER, Outcome, Terms, Ticket};
+use crate::sync::Arc;
+use std::future::poll_fn;
+use std::panic::Location;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// The settings that matter to a wait, as they were when the checkout began.
+struct Rules {
+    max_waiters: usize,
+    fairness: Fairness,
+    fail_fast: bool,
+}
+
+impl Rules {
+    fn of(settings: &Settings) -> Self {
+        let Settings { max_waiters, fairness, fail_fast, .. } = *settings;
+        Self { max_waiters, fairness, fail_fast }
+    }
+}
+
+/// See the [module](self).
+pub(crate) struct Checkout<'a, M: Manager> {
+    raw: &'a Arc<Raw<M>>,
+    face: Kind,
+    borrower: &'static Location<'static>,
+    begun: Tick,
+    deadline: Tick,
+    rules: Rules,
+    /// Where it stands, for the error when time runs out.
+    phase: &'a PhaseCell,
+}
+
+/// A wait, counted and timed however it ends: a thread whose time is up drops its checkout half-way.
+struct Waiting<'a, M: Manager> {
+    state: &'a State<M>,
+    since: Tick,
+}
+
+impl<'a, M: Manager> Waiting<'a, M> {
+    fn begin(state: &'a State<M>, since: Tick) -> Self {
+        state.counters.waits.add();
+        Self { state, since }
+    }
+}
+
+impl<M: Manager> Drop for Waiting<'_, M> {
+    fn drop(&mut self) {
+        self.state.counters.wait_time.record(self.state.clock.now().since(self.since));
+    }
+}
+
+impl<'a, M: Manager> Checkout<'a, M> {
+    /// By a borrower of that `face`, within `timeout` or what the settings say.
+    pub(crate) fn begin(
+        raw: &'a Arc<Raw<M>>,
+        face: Kind,
+        timeout: Option<Duration>,
+        borrower: &'static Location<'static>,
+        phase: &'a PhaseCell,
+    ) -> Self {
+        let state = raw.context();
+        let settings = state.settings.load();
+        let (begun, rules) = (state.clock.now(), Rules::of(&settings));
+        let deadline = begun + timeout.unwrap_or(settings.checkout_timeout);
+        Self { raw, face, borrower, begun, deadline, rules, phase }
+    }
+
+    pub(crate) fn deadline(&self) -> Tick {
+        self.deadline
+    }
+
+    pub(crate) fn begun(&self) -> Tick {
+        self.begun
+    }
+
+    /// The whole of it, from `step` on.
+    pub(crate) async fn run(
+        self,
+        mut step: Step<M>,
+    ) -> Result<PooledConnection<M>, GetError<M::Error>> {
+        let mut evicted = 0;
+        loop {
+            step = match step {
+                Step::Lend(slot) => return Ok(lend(slot, self.borrower)),
+                Step::Ping(slot) => self.ping(slot).await?,
+                Step::Wait => self.wait(self.begun, false).await?,
+                Step::Again => self.retry().await?,
+                Step::Evicted(born) => {
+                    evicted += 1;
+                    let max_size = self.raw.context().settings.load().max_size;
+                    if evicted > max_size && born >= self.begun {
+                        return Err(failure::all_evicted(self.raw, evicted));
+                    }
+                    self.retry().await?
+                }
+            };
+        }
+    }
+
+    /// Looks again, ahead of those who came later.
+    async fn retry(&self) -> Result<Step<M>, GetError<M::Error>> {
+        let now = self.raw.context().clock.now();
+        if now >= self.deadline {
+            return Err(self.timed_out());
+        }
+        worker::grow(self.raw);
+        match judge_or_claim(self.raw, None) {
+            Step::Wait => self.wait(now, true).await,
+            step => Ok(step),
+        }
+    }
+
+    /// Waits in line until a slot is handed over. `ahead`: it has stood in line before.
+    async fn wait(&self, now: Tick, ahead: bool) -> Result<Step<M>, GetError<M::Error>> {
+        self.phase.set(Phase::Wait);
+        if self.raw.is_closed() {
+            return Err(GetError::Closed);
+        }
+        failure::look_for_hope(self.raw, now, self.rules.fail_fast)?;
+        if self.deadline <= now {
+            worker::grow(self.raw);
+            return Err(self.timed_out());
+        }
+        let waiting = Waiting::begin(self.raw.context(), now);
+        let outcome = self.stand_in_line(ahead, now).await?;
+        drop(waiting);
+        match outcome {
+            Outcome::Granted(slot) => Ok(judge(self.raw, self.unless_closed(slot)?)),
+            Outcome::Closed => Err(GetError::Closed),
+            // If no cause is known, a connect has succeeded meanwhile.
+            Outcome::Failed => failure::cannot_connect(self.raw).map_or(Ok(Step::Again), Err),
+            Outcome::Expired => Err(self.timed_out()),
+        }
+    }
+
+    /// What was waited for is not lent by a pool that was closed meanwhile.
+    fn unless_closed(&self, slot: Slot<M>) -> Result<Slot<M>, GetError<M::Error>> {
+        if self.raw.is_closed() { Err(GetError::Closed) } else { Ok(slot) }
+    }
+
+    fn terms(&self, ahead: bool, now: Tick) -> Terms {
+        // A thread looks at the clock itself; a task is woken by the housekeeper.
+        let deadline = if self.face == Kind::Blocking { NEVER } else { self.deadline.0 };
+        let patience = match self.rules.fairness {
+            Fairness::BoundedBarging(limit) if !ahead => (now + limit).0,
+            _ => 0,
+        };
+        Terms { deadline, patience, ahead }
+    }
+
+    async fn stand_in_line(
+        &self,
+        ahead: bool,
+        now: Tick,
+    ) -> Result<Outcome<Pooled<M>>, GetError<M::Error>> {
+        let raw = self.raw;
+        let terms = self.terms(ahead, now);
+        let mut ticket: Option<Ticket<'_, Pooled<M>>> = None;
+        poll_fn(|cx| {
+            if let Some(ticket) = &mut ticket {
+                return ticket.poll(cx).map(Ok);
+            }
+            let Ok(new) = raw.enroll(cx.waker(), terms, self.rules.max_waiters) else {
+                return Poll::Ready(Err(failure::refused(raw)));
+            };
+            let ticket = ticket.insert(new);
+            if ticket.is_settled() {
+                return ticket.poll(cx).map(Ok);
+            }
+            // Again: those in line may have been failed just before this one came.
+            failure::look_for_hope(raw, now, self.rules.fail_fast)?;
+            // Whoever vacates a slot later asks for growth itself.
+            if raw.has_vacant() {
+                worker::grow(raw);
+            }
+            raw.context().ring.ring_before(Tick(terms.deadline));
+            // It has left the waker of this very poll.
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Has the connection pinged: here if the manager is of this face's kind and there is time for the whole
+    /// of a ping, else by a worker, which finishes it even if this checkout must leave.
+    async fn ping(&self, slot: Slot<M>) -> Result<Step<M>, GetError<M::Error>> {
+        let (raw, state) = (self.raw, self.raw.context());
+        self.phase.set(Phase::Ping);
+        let now = state.clock.now();
+        if self.deadline <= now {
+            enqueue::ping(slot, None);
+            return Err(self.timed_out());
+        }
+        let checked = if self.may_ping_itself(now) {
+            check(raw, Job::own_ping(slot)).await
+        } else {
+            match self.reserve(slot).await? {
+                Outcome::Granted(slot) => Some(slot),
+                Outcome::Closed => return Err(GetError::Closed),
+                Outcome::Failed | Outcome::Expired => None,
+            }
+        };
+        match checked {
+            Some(slot) => Ok(Step::Lend(self.unless_closed(slot)?)),
+            None => Ok(Step::Again),
+        }
+    }
+
+    /// The driver is of this face's kind and trusted, and there is time for the whole of a ping.
+    fn may_ping_itself(&self, now: Tick) -> bool {
+        let state = self.raw.context();
+        let settings = state.settings.load();
+        let is_trusted = self.face == Kind::Async || settings.ping_on == PingOn::Borrower;
+        state.driver.kind() == self.face
+            && is_trusted
+            && now + settings.ping_timeout <= self.deadline
+    }
+
+    /// Waits for a worker to ping `slot` and hand it over.
+    async fn reserve(&self, slot: Slot<M>) -> Result<Outcome<Pooled<M>>, GetError<M::Error>> {
+        let (raw, state) = (self.raw, self.raw.context());
+        // A call that blocks may go on for longer; this borrower does not wait for that.
+        let limit = state.clock.now() + state.settings.load().ping_timeout;
+        let (mut slot, mut ticket) = (Some(slot), None);
+        let kept = poll_fn(|cx: &mut Context<'_>| {
+            let ticket = ticket.get_or_insert_with(|| raw.reservation(cx.waker()));
+            if let Some(slot) = slot.take() {
+                enqueue::ping(slot, Some(Reservation::with(ticket.waiter())));
+                worker::start(raw);
+            }
+            ticket.poll(cx)
+        });
+        match state.timeout(limit.min(self.deadline), kept).await {
+            Some(outcome) => Ok(outcome),
+            None if state.clock.now() >= self.deadline => Err(self.timed_out()),
+            None => Ok(Outcome::Expired),
+        }
+    }
+
+    fn timed_out(&self) -> GetError<M::Error> {
+        let waited = self.raw.context().clock.now().since(self.begun);
+        failure::timed_out(self.raw, self.phase.get(), waited)
+    }
+}

@@ -1,0 +1,80 @@
+//! Why a checkout fails, told with what the pool looked like.
+
+use crate::clock::Tick;
+use crate::error::{GetError, ManagerError, Phase};
+use crate::manager::Manager;
+use crate::pool::snapshot::counts;
+use crate::pool::state::pooled::Raw;
+use crate::pool::supply::overruns::overdue;
+use crate::pool::supply::shortage::is_out;
+use crate::sync::{Arc, Relaxed};
+use std::time::Duration;
+
+/// Where a checkout stands, told to whoever drops it.
+#[derive(Default)]
+pub(crate) struct PhaseCell(Relaxed<bool>);
+
+impl PhaseCell {
+    pub(crate) fn set(&self, phase: Phase) {
+        self.0.set(phase == Phase::Ping);
+    }
+
+    pub(crate) fn get(&self) -> Phase {
+        if self.0.get() { Phase::Ping } else { Phase::Wait }
+    }
+}
+
+/// The borrower's time is up.
+pub(crate) fn timed_out<M: Manager>(
+    raw: &Raw<M>,
+    phase: Phase,
+    waited: Duration,
+) -> GetError<M::Error> {
+    let state = raw.context();
+    state.counters.timeouts.add();
+    let counts = counts(raw);
+    let is_open = counts.idle + counts.lent + counts.maintenance > 0;
+    let is_opening = counts.opening > 0 || overdue(raw, state.clock.now()).maintenance == 0;
+    let phase = match phase {
+        Phase::Wait if !is_open && is_opening => Phase::Connect,
+        phase => phase,
+    };
+    let last = match phase {
+        Phase::Ping => &state.last_ping_failure,
+        _ => &state.last_connect_failure,
+    };
+    let under_way = counts.opening + counts.maintenance + counts.quarantined;
+    let is_lendable = phase == Phase::Wait && counts.lent + counts.idle > 0;
+    let hangs_on_manager = under_way > 0 && !is_lendable;
+    let pending = || hangs_on_manager.then(|| Arc::new(ManagerError::Pending));
+    GetError::TimedOut { phase, waited, counts, cause: last.load_full().or_else(pending) }
+}
+
+/// As many borrowers wait as may.
+pub(crate) fn refused<M: Manager>(raw: &Raw<M>) -> GetError<M::Error> {
+    raw.context().counters.refusals.add();
+    GetError::TooManyWaiters { counts: counts(raw) }
+}
+
+/// The strategy has evicted one connection after the other, fresh ones too.
+pub(crate) fn all_evicted<M: Manager>(raw: &Raw<M>, evicted: usize) -> GetError<M::Error> {
+    GetError::AllEvicted { evicted, counts: counts(raw) }
+}
+
+/// Connecting has failed. `None`: no cause is known, as a connect has succeeded meanwhile.
+pub(crate) fn cannot_connect<M: Manager>(raw: &Raw<M>) -> Option<GetError<M::Error>> {
+    let cause = raw.context().last_connect_failure.load_full()?;
+    Some(GetError::Connect { counts: counts(raw), cause })
+}
+
+/// Fails if connecting has failed for good, it is too early to try again, and no connection is open.
+pub(crate) fn look_for_hope<M: Manager>(
+    raw: &Raw<M>,
+    now: Tick,
+    fail_fast: bool,
+) -> Result<(), GetError<M::Error>> {
+    if !raw.context().supply.is_hopeless(now, fail_fast) || !is_out(raw) {
+        return Ok(());
+    }
+    cannot_connect(raw).map_or(Ok(()), Err)
+}

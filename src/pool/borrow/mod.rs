@@ -1,0 +1,7 @@
+//! The ways out: a connection is claimed, judged, perhaps waited for, perhaps pinged, and lent.
+
+pub(crate) mod checkout;
+pub(crate) mod failure;
+pub(crate) mod fast_path;
+pub(crate) mod guard;
+pub(crate) mod step;

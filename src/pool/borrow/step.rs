@@ -1,0 +1,77 @@
+//! One step of a checkout: what has become of it, and so what is to be done next.
+
+use super::guard::PooledConnection;
+use crate::clock::Tick;
+use crate::error::TryGetError;
+use crate::health::Verdict;
+use crate::manager::Manager;
+use crate::pool::state::pooled::{Raw, Slot};
+use crate::pool::{enqueue, judge};
+use std::panic::Location;
+
+/// See the [module](self).
+pub(crate) enum Step<M: Manager> {
+    /// This connection is fit: lend it.
+    Lend(Slot<M>),
+    /// Have this one pinged first.
+    Ping(Slot<M>),
+    /// One, born at that moment, was evicted: there may be others.
+    Evicted(Tick),
+    /// What was waited for came to nothing: look again.
+    Again,
+    /// No connection is idle, or others wait for one: stand in line.
+    Wait,
+}
+
+/// What the strategy says about what was `taken` or, if that is nothing, about an idle connection from anywhere.
+pub(crate) fn judge_or_claim<M: Manager>(raw: &Raw<M>, taken: Option<Slot<M>>) -> Step<M> {
+    taken.or_else(|| raw.claim()).map_or(Step::Wait, |slot| judge(raw, slot))
+}
+
+/// What the strategy says about a connection.
+pub(crate) fn judge<M: Manager>(raw: &Raw<M>, mut slot: Slot<M>) -> Step<M> {
+    let now = raw.context().clock.tick();
+    let (entry, ledger) = slot.parts();
+    match judge::on_borrow(entry, ledger, raw, now) {
+        Verdict::Keep => Step::Lend(slot),
+        Verdict::Ping => Step::Ping(slot),
+        Verdict::Evict(cause) => {
+            let born = slot.value().info.born;
+            enqueue::close(slot, cause);
+            Step::Evicted(born)
+        }
+    }
+}
+
+/// The last step of every checkout.
+pub(crate) fn lend<M: Manager>(
+    slot: Slot<M>,
+    borrower: &'static Location<'static>,
+) -> PooledConnection<M> {
+    let (ledger, now) = (slot.ledger(), slot.pool().context().clock.tick());
+    ledger.lend(ledger.transitions(), borrower, now);
+    PooledConnection::new(slot.into())
+}
+
+/// The checkout of a caller that will not wait. A connection that must be pinged is: the next attempt may have it.
+/// Each round but the last closes a connection, so there are at most `capacity`.
+#[cold]
+#[inline(never)]
+pub(crate) fn lend_now<M: Manager>(
+    raw: &Raw<M>,
+    mut taken: Option<Slot<M>>,
+    borrower: &'static Location<'static>,
+) -> Result<PooledConnection<M>, TryGetError> {
+    for _ in 0..=raw.capacity() {
+        match judge_or_claim(raw, taken.take()) {
+            Step::Lend(slot) => return Ok(lend(slot, borrower)),
+            Step::Evicted(_) | Step::Again => {}
+            Step::Ping(slot) => {
+                enqueue::ping(slot, None);
+                break;
+            }
+            Step::Wait => break,
+        }
+    }
+    Err(if raw.is_closed() { TryGetError::Closed } else { TryGetError::Empty })
+}

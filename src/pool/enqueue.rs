@@ -1,0 +1,159 @@
+//! Puts slots out of service and into a queue, where workers find them. Takes no lock and waits for nobody.
+
+use super::state::job::{Held, Job, Order, Reservation};
+use super::state::pooled::{Raw, Slot, Vacant};
+use crate::health::EvictionCause;
+use crate::manager::Manager;
+use crate::no_unwind::no_unwind;
+use crate::stats::{Call, Priority};
+use crate::sync::Arc;
+
+/// Has a connection opened in `slot`. The caller sees to it that a worker is there.
+pub(crate) fn connect<M: Manager>(slot: Vacant<M>, order: Order) {
+    let raw = slot.keep_alive();
+    let held = Held::Empty(slot, Some(Box::new(order)));
+    Job::new(&raw, held, Call::Connect, Priority::Demand).push(&raw);
+}
+
+/// Has the connection closed.
+pub(crate) fn close<M: Manager>(slot: Slot<M>, cause: EvictionCause) {
+    close_or_retire(slot, cause, false);
+}
+
+/// The same, and its slot goes out of use; the caller has taken a unit of the debt.
+pub(crate) fn retire<M: Manager>(slot: Slot<M>) {
+    close_or_retire(slot, EvictionCause::Surplus, true);
+}
+
+fn close_or_retire<M: Manager>(slot: Slot<M>, cause: EvictionCause, retires: bool) {
+    let raw = slot.keep_alive();
+    raw.context().count_eviction(cause);
+    let mut job = Job::new(&raw, Held::Open(slot, None), Call::Close, Priority::Upkeep);
+    job.retires = retires;
+    job.is_broken = cause.is_broken();
+    job.put(&raw);
+}
+
+/// Has the connection reset, then put back.
+pub(crate) fn reset<M: Manager>(slot: Slot<M>) {
+    let raw = slot.keep_alive();
+    Job::new(&raw, Held::Open(slot, None), Call::Reset, Priority::Demand).put(&raw);
+}
+
+/// Has the connection pinged, then put back or, if a borrower has reserved it, handed over.
+pub(crate) fn ping<M: Manager>(slot: Slot<M>, reservation: Option<Reservation>) {
+    let raw = slot.keep_alive();
+    let priority = if reservation.is_some() { Priority::Demand } else { Priority::Upkeep };
+    Job::new(&raw, Held::Open(slot, reservation), Call::Ping, priority).put(&raw);
+}
+
+impl<M: Manager> Job<M> {
+    fn new(raw: &Raw<M>, held: Held<M>, call: Call, priority: Priority) -> Self {
+        raw.context().service.begin(call, priority);
+        Self { held, call, priority, retires: false, is_broken: false, is_begun: false }
+    }
+
+    /// A ping that its borrower makes itself.
+    pub(crate) fn own_ping(slot: Slot<M>) -> Self {
+        let raw = slot.keep_alive();
+        Self::new(&raw, Held::Open(slot, None), Call::Ping, Priority::Demand)
+    }
+
+    /// Queues it and has somebody come for it.
+    fn put(self, raw: &Arc<Raw<M>>) {
+        self.push(raw);
+        (raw.context().wake)(raw);
+    }
+
+    fn push(self, raw: &Raw<M>) {
+        // Each job owns one of `capacity` slots, and so many places there are.
+        let refused = raw.context().queue(self.priority).jobs.push(self);
+        debug_assert!(refused.is_ok());
+    }
+
+    /// The connection to work on.
+    pub(crate) fn slot(&mut self) -> Option<&mut Slot<M>> {
+        match &mut self.held {
+            Held::Open(slot, _) => Some(slot),
+            Held::Empty(..) | Held::Gone => None,
+        }
+    }
+
+    /// The borrower that waits for this connection in particular.
+    pub(crate) fn take_reservation(&mut self) -> Option<Reservation> {
+        match &mut self.held {
+            Held::Open(_, reservation) => reservation.take(),
+            Held::Empty(..) | Held::Gone => None,
+        }
+    }
+
+    /// The connection goes on: it counts as in service again.
+    pub(crate) fn end(mut self) -> Option<Slot<M>> {
+        let Held::Open(slot, _) = std::mem::replace(&mut self.held, Held::Gone) else {
+            return None;
+        };
+        slot.pool().context().service.end(self.call, self.priority);
+        Some(slot)
+    }
+
+    /// Takes the connection out to be closed; the slot stays out of service until that is done.
+    pub(crate) fn vacate(&mut self) -> Option<M::Connection> {
+        let Held::Open(slot, reservation) = std::mem::replace(&mut self.held, Held::Gone) else {
+            return None;
+        };
+        drop(reservation);
+        let (vacant, entry) = slot.vacate();
+        self.held = Held::Empty(vacant, None);
+        Some(entry.connection)
+    }
+}
+
+impl<M: Manager> Drop for Job<M> {
+    fn drop(&mut self) {
+        match std::mem::replace(&mut self.held, Held::Gone) {
+            Held::Gone => {}
+            Held::Empty(vacant, order) => self.leave_empty(vacant, order),
+            Held::Open(slot, reservation) => {
+                drop(reservation);
+                self.abandon(slot);
+            }
+        }
+    }
+}
+
+impl<M: Manager> Job<M> {
+    /// The slot first, then the count: see [`Service`](super::state::job::Service).
+    fn leave_empty(&self, vacant: Vacant<M>, order: Option<Box<Order>>) {
+        let raw = vacant.keep_alive();
+        let state = raw.context();
+        if let Some(order) = order {
+            // It says nothing of the server.
+            let now = state.clock.now();
+            state.supply.pace(|pace| pace.backoff.call_off(order.permit, now));
+        }
+        if self.retires {
+            vacant.retire()
+        } else {
+            vacant.give_back()
+        }
+        state.service.end(self.call, self.priority);
+    }
+
+    /// Dropped before its end: a task was cancelled, or a runtime went away.
+    fn abandon(&self, slot: Slot<M>) {
+        let raw = slot.keep_alive();
+        let state = raw.context();
+        state.service.end(self.call, self.priority);
+        let is_cancelled_ping = self.call == Call::Ping && self.is_begun;
+        if is_cancelled_ping {
+            state.counters.pings_cancelled.add();
+        }
+        if is_cancelled_ping && no_unwind(|| state.manager.ping_is_cancel_safe()).unwrap_or(false) {
+            drop(slot);
+        } else if self.retires {
+            retire(slot);
+        } else {
+            close(slot, EvictionCause::PingCancelled);
+        }
+    }
+}

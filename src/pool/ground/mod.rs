@@ -1,0 +1,11 @@
+//! The ground floor: what knows no pool. Time and who is woken when, the pace of connecting, foreign futures.
+
+pub(crate) mod backoff;
+pub(crate) mod caught;
+pub(crate) mod events;
+pub(crate) mod park;
+pub(crate) mod ramp;
+pub(crate) mod random;
+pub(crate) mod ring;
+pub(crate) mod timers;
+pub(crate) mod watch;

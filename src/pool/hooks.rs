@@ -1,0 +1,34 @@
+//! What the mechanism calls back.
+
+use super::enqueue;
+use super::release;
+use super::state::State;
+use super::state::entry::Entry;
+use super::state::pooled::{Pooled, Slot};
+use crate::health::EvictionCause;
+use crate::manager::Manager;
+use crate::raw::PoolHooks;
+use crate::stats::Ledger;
+
+impl<M: Manager> PoolHooks for Pooled<M> {
+    type Value = Entry<M::Connection>;
+    type Ledger = Ledger;
+    type Context = State<M>;
+
+    fn on_orphan(slot: Slot<M>) {
+        enqueue::close(slot, EvictionCause::PoolClosed);
+    }
+
+    #[inline(always)]
+    fn on_return(slot: Slot<M>) {
+        release::come_back(slot);
+    }
+
+    fn now(state: &State<M>) -> u64 {
+        state.clock.now().0
+    }
+
+    fn on_torn_down(state: &State<M>) {
+        state.events.post();
+    }
+}

@@ -1,0 +1,58 @@
+//! A snapshot of gauges and counters.
+
+use super::state::pooled::Raw;
+use super::supply::overruns::overdue;
+use crate::error::Counts;
+use crate::manager::Manager;
+use crate::stats::{Evictions, Ledger, Stats};
+
+/// See [`Stats`] for what may disagree.
+pub(crate) fn stats<M: Manager>(raw: &Raw<M>) -> Stats {
+    let state = raw.context();
+    let counters = &state.counters;
+    let gauges = raw.gauges();
+    let capacity = raw.capacity();
+    let late = overdue(raw, state.clock.now());
+    let opening = state.service.connecting().saturating_sub(late.connects);
+    let maintenance = state.service.maintenance().saturating_sub(late.maintenance);
+    let quarantined = late.connects + late.maintenance;
+    let retired = gauges.retired + raw.torn_down();
+    let out = gauges.idle + gauges.vacant + retired + opening + maintenance + quarantined;
+    let lent = capacity.saturating_sub(out);
+    Stats {
+        capacity,
+        max_size: state.settings.load().max_size,
+        size: gauges.idle + lent + maintenance + late.maintenance,
+        idle: gauges.idle,
+        lent,
+        opening,
+        maintenance,
+        quarantined,
+        vacant: gauges.vacant,
+        retired,
+        waiting: gauges.waiting,
+        waiter_nodes: raw.queued(),
+        checkouts: raw.ledgers().map(Ledger::checkouts).sum(),
+        returns: raw.ledgers().map(Ledger::returns).sum(),
+        waits: counters.waits.get(),
+        timeouts: counters.timeouts.get(),
+        refusals: counters.refusals.get(),
+        connects: counters.connects.get(),
+        connect_failures: counters.connect_failures.get(),
+        connects_skipped: counters.connects_skipped.get(),
+        pings: counters.pings.get(),
+        ping_failures: counters.ping_failures.get(),
+        pings_cancelled: counters.pings_cancelled.get(),
+        resets: counters.resets.get(),
+        closes: counters.closes.get(),
+        detached: counters.detached.get(),
+        sweeps: counters.sweeps.get(),
+        evictions: Evictions::of(&counters.evictions),
+        wait_time: counters.wait_time.snapshot(),
+    }
+}
+
+/// What an error tells of it.
+pub(crate) fn counts<M: Manager>(raw: &Raw<M>) -> Counts {
+    stats(raw).counts()
+}

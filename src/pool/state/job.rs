@@ -1,0 +1,157 @@
+//! Work on a slot that is out of service, and the queues where it waits for a worker. `enqueue` has the verbs.
+
+use super::pooled::{Raw, Slot, Vacant};
+use crate::clock::Tick;
+use crate::health::EvictionCause;
+use crate::manager::Manager;
+use crate::pool::ground::backoff::Permit;
+use crate::raw::waiter::{Waiter, Wakes};
+use crate::stats::{Call, Priority};
+use crate::sync::{Arc, ArrayQueue, AtomicUsize, Ordering, Relaxed};
+
+/// A slot out of service, and the call into the manager that is to be made for it.
+///
+/// It is counted in [`Service`] as long as it lives. Dropped before its time, because a task was cancelled or a
+/// callback panicked, it leaves the slot in a sound state (`enqueue`).
+pub(crate) struct Job<M: Manager> {
+    pub(crate) held: Held<M>,
+    pub(crate) call: Call,
+    pub(crate) priority: Priority,
+    /// Once the connection is closed, its slot goes out of use: a unit of the debt has been taken.
+    pub(crate) retires: bool,
+    /// The connection cannot be talked to: it gets no goodbye.
+    pub(crate) is_broken: bool,
+    /// The call has been made: dropped now, it was cancelled half-way.
+    pub(crate) is_begun: bool,
+}
+
+/// The slot of a [`Job`].
+pub(crate) enum Held<M: Manager> {
+    /// A connection, and who waits for it in particular.
+    Open(Slot<M>, Option<Reservation>),
+    /// An empty slot: to open a connection in, or what closing one leaves. The order is boxed, as there are as
+    /// many places for jobs as slots.
+    Empty(Vacant<M>, Option<Box<Order>>),
+    /// The slot has gone on.
+    Gone,
+}
+
+/// A connect that has been asked for.
+pub(crate) struct Order {
+    pub(crate) permit: Permit,
+    pub(crate) replaces: Option<Replaces>,
+}
+
+/// The connection that a fresh one replaces.
+pub(crate) struct Replaces {
+    pub(crate) index: u32,
+    pub(crate) born: Tick,
+    pub(crate) cause: EvictionCause,
+    /// Dropped when the attempt is over, which tells the old connection's entry.
+    pub(crate) _attempt: Arc<()>,
+}
+
+impl Replaces {
+    /// The old connection, if it lies idle.
+    pub(crate) fn claim<M: Manager>(&self, raw: &Raw<M>) -> Option<Slot<M>> {
+        raw.claim_idle_at(self.index).filter(|slot| slot.value().info.born == self.born)
+    }
+}
+
+/// A borrower waits for this connection in particular. Dropped unkept, it tells the borrower so.
+pub(crate) struct Reservation(Option<Arc<Waiter>>);
+
+impl Reservation {
+    pub(crate) fn with(waiter: Arc<Waiter>) -> Self {
+        Self(Some(waiter))
+    }
+
+    /// Hands the connection over, or back if the borrower has left.
+    pub(crate) fn keep<M: Manager>(mut self, slot: Slot<M>) -> Result<(), Slot<M>> {
+        match self.0.take() {
+            Some(waiter) if slot.pool().is_closed() => {
+                drop(slot);
+                waiter.close().fire();
+                Ok(())
+            }
+            Some(waiter) => waiter.grant(slot).map(Wakes::fire),
+            None => Err(slot),
+        }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if let Some(waiter) = self.0.take() {
+            waiter.fail().fire();
+        }
+    }
+}
+
+/// Jobs of one priority and the workers that do them. There are two queues, so that what borrowers wait for
+/// (connects, resets, pings of connections promised to them) is never held up by hanging closes.
+pub(crate) struct Queue<M: Manager> {
+    pub(crate) jobs: ArrayQueue<Job<M>>,
+    /// Workers started and not gone.
+    pub(crate) workers: AtomicUsize,
+    /// Those of them that have not yet looked for a job.
+    pub(crate) starting: Relaxed<usize>,
+}
+
+impl<M: Manager> Queue<M> {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self {
+            jobs: ArrayQueue::new(capacity),
+            workers: AtomicUsize::new(0),
+            starting: Relaxed::<usize>::new(0),
+        }
+    }
+}
+
+/// How many slots are out of service, by call and priority.
+#[derive(Debug, Default)]
+pub(crate) struct Service([[AtomicUsize; 2]; 4]);
+
+impl Service {
+    pub(crate) fn begin(&self, call: Call, priority: Priority) {
+        // O9: nothing is read or left to be seen here.
+        self.0[call as usize][priority as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It is over, and what became of the slot is there to be seen.
+    pub(crate) fn end(&self, call: Call, priority: Priority) {
+        // O9
+        self.0[call as usize][priority as usize].fetch_sub(1, Ordering::Release);
+    }
+
+    fn get(&self, call: Call, priority: Priority) -> usize {
+        // O9: the gauges that are read after this show what became of the slots counted off.
+        self.0[call as usize][priority as usize].load(Ordering::Acquire)
+    }
+
+    fn count(&self, call: Call) -> usize {
+        self.get(call, Priority::Demand) + self.get(call, Priority::Upkeep)
+    }
+
+    /// Connects asked for and not over.
+    pub(crate) fn connecting(&self) -> usize {
+        self.count(Call::Connect)
+    }
+
+    pub(crate) fn closing(&self) -> usize {
+        self.count(Call::Close)
+    }
+
+    /// Open connections out of service.
+    pub(crate) fn maintenance(&self) -> usize {
+        self.count(Call::Ping) + self.count(Call::Reset) + self.closing()
+    }
+
+    /// Those of them for which no borrower waits.
+    pub(crate) fn upkeep(&self) -> usize {
+        [Call::Ping, Call::Reset, Call::Close]
+            .map(|call| self.get(call, Priority::Upkeep))
+            .into_iter()
+            .sum()
+    }
+}

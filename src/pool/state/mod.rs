@@ -1,0 +1,104 @@
+//! What all parts of one pool share: plain data, and no verbs but looks.
+
+pub(crate) mod entry;
+pub(crate) mod job;
+pub(crate) mod pass;
+pub(crate) mod pooled;
+pub(crate) mod supply;
+
+use super::ground::events::Events;
+use super::ground::ring::Ring;
+use super::ground::timers::Timers;
+use super::ground::watch::Watch;
+use crate::clock::{Clock, Tick};
+use crate::config::Settings;
+use crate::error::ManagerError;
+use crate::health::{EvictionCause, HealthStrategy, Occasions};
+use crate::manager::{BoxFuture, Driver, Manager};
+use crate::stats::{Counters, Priority};
+use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Relaxed};
+use arc_swap::{ArcSwap, ArcSwapOption};
+use job::{Queue, Service};
+use pass::Pass;
+use pooled::Raw;
+use std::future::Future;
+use std::time::Duration;
+use supply::Supply;
+
+/// Runs futures of an async manager.
+pub(crate) type Spawner = Box<dyn Fn(BoxFuture<'static, ()>) + Send + Sync>;
+
+/// The context of a pool's mechanism. See the [module](self).
+pub(crate) struct State<M: Manager> {
+    pub(crate) manager: M,
+    pub(crate) driver: &'static dyn Driver<M>,
+    pub(crate) strategy: Box<dyn HealthStrategy>,
+    pub(crate) occasions: Occasions,
+    pub(crate) strategy_interval: Option<Duration>,
+    pub(crate) clock: Clock,
+    /// Raised when a connection of the newest generation is found dead.
+    pub(crate) generation: Relaxed<u64>,
+    pub(crate) discard_on_unwind: bool,
+
+    pub(crate) settings: ArcSwap<Settings>,
+    /// Held by whoever changes the settings.
+    pub(crate) changing: Mutex<()>,
+    pub(crate) counters: Counters,
+    pub(crate) supply: Supply,
+    /// What borrowers wait for.
+    pub(crate) demand: Queue<M>,
+    /// What no borrower waits for.
+    pub(crate) upkeep: Queue<M>,
+    /// Slots queued for a call into the manager, or in one.
+    pub(crate) service: Service,
+    /// When some running call will have taken long.
+    pub(crate) watch: Watch,
+    /// Told when a job has been queued.
+    pub(crate) wake: fn(&Arc<Raw<M>>),
+    pub(crate) visits_since_close: Relaxed<usize>,
+    /// A closed pool without a housekeeper is being drained.
+    pub(crate) draining: AtomicBool,
+    pub(crate) spawner: Option<Spawner>,
+    pub(crate) timers: Timers,
+    pub(crate) events: Events,
+    /// Why the last connect failed, if it did.
+    pub(crate) last_connect_failure: ArcSwapOption<ManagerError<M::Error>>,
+    /// Why the last ping failed, if it did.
+    pub(crate) last_ping_failure: ArcSwapOption<ManagerError<M::Error>>,
+    pub(crate) pass: Mutex<Pass>,
+    pub(crate) ring: Ring,
+    /// `Pool` handles alive.
+    pub(crate) handles: AtomicUsize,
+}
+
+impl<M: Manager> State<M> {
+    /// No thread works in the background: `maintain` does it all.
+    pub(crate) fn is_manual(&self) -> bool {
+        !self.ring.is_heard()
+    }
+
+    pub(crate) fn queue(&self, priority: Priority) -> &Queue<M> {
+        match priority {
+            Priority::Demand => &self.demand,
+            Priority::Upkeep => &self.upkeep,
+        }
+    }
+
+    /// No job waits for a worker.
+    pub(crate) fn has_no_jobs(&self) -> bool {
+        self.demand.jobs.is_empty() && self.upkeep.jobs.is_empty()
+    }
+
+    pub(crate) fn count_eviction(&self, cause: EvictionCause) {
+        self.counters.evictions[cause as usize].add();
+    }
+
+    /// The future's output, unless `until` comes first.
+    pub(crate) fn timeout<'a, F: Future + 'a>(
+        &'a self,
+        until: Tick,
+        future: F,
+    ) -> impl Future<Output = Option<F::Output>> + 'a {
+        self.timers.timeout(&self.ring, until, future)
+    }
+}

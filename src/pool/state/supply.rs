@@ -1,0 +1,97 @@
+//! What is known of the server and of the demand for connections. `supply` has the verbs.
+
+use super::job::Replaces;
+use crate::clock::Tick;
+use crate::pool::ground::backoff::Backoff;
+use crate::pool::ground::ramp::Ramp;
+use crate::raw::requests::Requests;
+use crate::sync::{Mutex, PoisonError, Relaxed, SegQueue};
+
+/// See the [module](self).
+pub(crate) struct Supply {
+    /// Whoever asks for growth and finds no other at it decides.
+    pub(crate) requests: Requests,
+    pace: Mutex<Pace>,
+    outlook: Outlook,
+    /// How many connections are to be opened at the start.
+    pub(crate) warm_up: Relaxed<usize>,
+    /// Connects that were found superfluous, and those of them that have been given up.
+    pub(crate) skips_begun: Relaxed<u64>,
+    pub(crate) skips_ended: Relaxed<u64>,
+    /// Connections to be replaced as soon as a connect is allowed.
+    pub(crate) to_replace: SegQueue<Replaces>,
+}
+
+/// The two state machines that say how fast to go.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    pub(crate) backoff: Backoff,
+    pub(crate) ramp: Ramp,
+}
+
+/// What the back-off machine came to, for those who only look.
+#[derive(Debug, Default)]
+struct Outlook {
+    retry_at: Relaxed<u64>,
+    proven_since: Relaxed<u64>,
+    is_failing: Relaxed<bool>,
+    is_permanent: Relaxed<bool>,
+    is_in_doubt: Relaxed<bool>,
+}
+
+impl Supply {
+    pub(crate) fn new(initial_size: usize) -> Self {
+        Self {
+            requests: Requests::default(),
+            pace: Mutex::new(Pace { backoff: Backoff::default(), ramp: Ramp::new() }),
+            outlook: Outlook::default(),
+            warm_up: Relaxed::<usize>::new(initial_size),
+            skips_begun: Relaxed::<u64>::new(0),
+            skips_ended: Relaxed::<u64>::new(0),
+            to_replace: SegQueue::new(),
+        }
+    }
+
+    /// Asks or tells the two machines. No foreign code may run in `with`: it holds their lock.
+    pub(crate) fn pace<R>(&self, with: impl FnOnce(&mut Pace) -> R) -> R {
+        let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = with(&mut pace);
+        let (backoff, outlook) = (&pace.backoff, &self.outlook);
+        outlook.retry_at.set(backoff.retry_at().0);
+        outlook.proven_since.set(backoff.proven_since().0);
+        outlook.is_failing.set(backoff.is_failing());
+        outlook.is_permanent.set(backoff.is_permanent());
+        outlook.is_in_doubt.set(backoff.is_in_doubt());
+        answer
+    }
+
+    /// When the next connect may be begun.
+    pub(crate) fn retry_at(&self) -> Tick {
+        Tick(self.outlook.retry_at.get())
+    }
+
+    /// The last connect failed, or is in doubt.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.outlook.is_failing.get()
+    }
+
+    /// The last connect failed for a reason that will not pass by itself.
+    pub(crate) fn is_permanent(&self) -> bool {
+        self.outlook.is_permanent.get()
+    }
+
+    /// A fresh connection was found dead, and none has answered since.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.outlook.is_in_doubt.get()
+    }
+
+    /// The last connect failed, for good or also for the impatient, and it is too early for another.
+    pub(crate) fn is_hopeless(&self, now: Tick, fail_fast: bool) -> bool {
+        (self.is_permanent() || fail_fast && self.is_failing()) && now < self.retry_at()
+    }
+
+    /// What becomes of a connect begun at `begun` says nothing of the server: a later one has succeeded.
+    pub(crate) fn is_overtaken(&self, begun: Tick) -> bool {
+        begun.0 < self.outlook.proven_since.get()
+    }
+}

@@ -1,0 +1,141 @@
+//! What the end of a connect or of a ping tells of the server, and who must hear of it.
+
+use super::overruns::has_elder;
+use super::shortage::is_out;
+use crate::clock::Tick;
+use crate::error::ManagerError;
+use crate::manager::{ErrorClass, Manager};
+use crate::no_unwind::no_unwind;
+use crate::pool::ground::backoff::Permit;
+use crate::pool::ground::caught::let_go;
+use crate::pool::ground::random;
+use crate::pool::state::State;
+use crate::pool::state::pooled::Raw;
+use crate::sync::Arc;
+use arc_swap::ArcSwapOption;
+
+/// A connect that was begun at `begun` has succeeded. To be told before any borrower has the connection: who comes
+/// next must not hear of old failures.
+pub(crate) fn connected<M: Manager>(state: &State<M>, begun: Tick) {
+    state.counters.connects.add();
+    let now = state.clock.now();
+    state.supply.pace(|pace| pace.backoff.succeeded(begun, now, random::share()));
+    forget_failure(state);
+}
+
+/// The connection is where borrowers find it, and its connect no longer counted.
+pub(crate) fn opened<M: Manager>(raw: &Raw<M>) {
+    let state = raw.context();
+    let (is_short, limit) = (raw.gauges().waiting > 0, state.settings.load().connect_concurrency);
+    state.supply.pace(|pace| pace.ramp.succeeded(is_short, limit));
+}
+
+/// Who is to fail because connecting has failed.
+#[must_use]
+pub(crate) enum Affected {
+    /// No caller: a later connect has succeeded, or it was a probe with little time and others have more.
+    None,
+    /// Those who will not wait for better times.
+    Impatient,
+    /// All who wait.
+    All,
+}
+
+/// A connect that was begun at `begun` has failed.
+pub(crate) fn connect_failed<M: Manager>(
+    raw: &Raw<M>,
+    error: ManagerError<M::Error>,
+    begun: Tick,
+    permit: Permit,
+) -> Affected {
+    let state = raw.context();
+    let now = state.clock.now();
+    state.counters.connect_failures.add();
+    let had_little_time =
+        permit.limit < state.settings.load().connect_timeout && now >= begun + permit.limit;
+    let says_nothing =
+        state.supply.is_overtaken(begun) || (had_little_time && has_elder(raw, begun, now));
+    if says_nothing {
+        let_go(error);
+        return Affected::None;
+    }
+    let is_permanent = match &error {
+        ManagerError::Failed(error) => {
+            no_unwind(|| state.manager.classify(error)) == Some(ErrorClass::Permanent)
+        }
+        _ => false,
+    };
+    replace(&state.last_connect_failure, Some(Arc::new(error)));
+    state.supply.pace(|pace| {
+        pace.ramp.failed();
+        pace.backoff.failed(begun, now, is_permanent, random::share());
+    });
+    if is_permanent { Affected::All } else { Affected::Impatient }
+}
+
+/// Fails those who are [affected](connect_failed), once the connect is no longer counted.
+pub(crate) fn tell<M: Manager>(raw: &Raw<M>, affected: &Affected) {
+    match affected {
+        Affected::All => raw.fail_all(),
+        Affected::Impatient if raw.context().settings.load().fail_fast && is_out(raw) => {
+            raw.fail_all();
+        }
+        Affected::Impatient | Affected::None => {}
+    }
+}
+
+/// A connection born at `born` has answered a ping.
+pub(crate) fn answered<M: Manager>(state: &State<M>, born: Tick) {
+    // In good times nothing is written.
+    if state.supply.is_in_doubt() {
+        state.supply.pace(|pace| pace.backoff.answered(born));
+    }
+    forget_failure(state);
+    forget(&state.last_ping_failure);
+}
+
+/// A connection born at `born`, which `was_lent` before or not, has failed the ping begun at `begun`.
+pub(crate) fn ping_failed<M: Manager>(
+    state: &State<M>,
+    failure: ManagerError<M::Error>,
+    born: Tick,
+    begun: Tick,
+    was_lent: bool,
+) -> Affected {
+    state.counters.ping_failures.add();
+    let failure = Arc::new(failure);
+    replace(&state.last_ping_failure, Some(Arc::clone(&failure)));
+    let now = state.clock.now();
+    let is_stillborn = !was_lent
+        && state.supply.pace(|pace| {
+            let is_stillborn = pace.backoff.rejected(born, begun, now, random::share());
+            if is_stillborn {
+                pace.ramp.failed();
+            }
+            is_stillborn
+        });
+    if !is_stillborn {
+        return Affected::None;
+    }
+    replace(&state.last_connect_failure, Some(failure));
+    Affected::Impatient
+}
+
+/// Puts a new cause in the place of the old one, whose destructor is foreign code.
+fn replace<E>(cause: &ArcSwapOption<ManagerError<E>>, new: Option<Arc<ManagerError<E>>>) {
+    let_go(cause.swap(new));
+}
+
+/// There is no cause any more. In good times there was none, and nothing is written.
+fn forget<E>(cause: &ArcSwapOption<ManagerError<E>>) {
+    if cause.load().is_some() {
+        replace(cause, None);
+    }
+}
+
+/// Connecting works again, unless there are doubts.
+fn forget_failure<M: Manager>(state: &State<M>) {
+    if !state.supply.is_failing() {
+        forget(&state.last_connect_failure);
+    }
+}

@@ -1,0 +1,77 @@
+//! What there is and what there should be.
+
+use super::overruns::overdue;
+use crate::error::NotReady;
+use crate::manager::Manager;
+use crate::pool::state::pooled::Raw;
+use crate::stats::Ledger;
+
+/// See the [module](self).
+pub(crate) struct Shortage {
+    /// Connects asked for and not over.
+    pub(crate) connecting: usize,
+    /// Open connections, whoever has them.
+    pub(crate) open: usize,
+    /// How many more there should be.
+    pub(crate) missing: usize,
+    /// Waiters that will not be served by what is idle.
+    pub(crate) waiting: usize,
+}
+
+impl Shortage {
+    pub(crate) fn of<M: Manager>(raw: &Raw<M>) -> Self {
+        let state = raw.context();
+        let settings = state.settings.load();
+        // Before, or a connection that has just been opened would be seen nowhere; and after, or a slot
+        // that has just been claimed would pass for a connection.
+        let connecting = state.service.connecting();
+        let gauges = raw.gauges();
+        let connecting = connecting.max(state.service.connecting());
+        let occupied =
+            raw.capacity().saturating_sub(gauges.vacant + gauges.retired + raw.torn_down());
+        let open = occupied.saturating_sub(connecting);
+        let warm_up = state.supply.warm_up.get();
+        let floor = settings.min_size.max(warm_up.min(settings.max_size));
+        let missing_idle = settings.min_idle.saturating_sub(gauges.idle);
+        let room = settings.max_size.saturating_sub(open);
+        Self {
+            connecting,
+            open,
+            missing: floor.saturating_sub(open).max(missing_idle).min(room),
+            // A waiter that is on its way into the line, or has not yet looked up, is served by what is idle.
+            waiting: gauges.waiting.saturating_sub(gauges.idle),
+        }
+    }
+
+    /// How many connects would do.
+    pub(crate) fn wanted(&self, ramp: usize) -> usize {
+        self.missing.saturating_add(self.waiting.min(ramp))
+    }
+}
+
+/// Whether no connection is open that may yet serve a borrower.
+pub(crate) fn is_out<M: Manager>(raw: &Raw<M>) -> bool {
+    let state = raw.context();
+    let late = overdue(raw, state.clock.now());
+    let lost = state.service.closing() + (late.maintenance - late.closes);
+    // The count may be one too low for a moment, so it is not the only witness.
+    Shortage::of(raw).open <= lost && raw.gauges().idle == 0 && !raw.ledgers().any(Ledger::is_lent)
+}
+
+/// Whether the first connections are open, or never will be. `None`: not yet.
+pub(crate) fn is_ready<M: Manager>(raw: &Raw<M>) -> Option<Result<(), NotReady<M::Error>>> {
+    let Shortage { missing, .. } = Shortage::of(raw);
+    if missing == 0 {
+        Some(Ok(()))
+    } else if raw.is_closed() || raw.context().supply.is_permanent() {
+        Some(Err(not_ready(raw)))
+    } else {
+        None
+    }
+}
+
+/// How far the start has come.
+pub(crate) fn not_ready<M: Manager>(raw: &Raw<M>) -> NotReady<M::Error> {
+    let Shortage { open, missing, .. } = Shortage::of(raw);
+    NotReady { open, wanted: open + missing, cause: raw.context().last_connect_failure.load_full() }
+}

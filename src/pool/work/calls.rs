@@ -1,0 +1,237 @@
+//! The calls into the manager: connect, ping, reset, close. Workers make them; borrowers of the driver's own kind
+//! ping, too.
+
+use crate::clock::{Deadline, Tick};
+use crate::error::ManagerError;
+use crate::health::EvictionCause;
+use crate::manager::{BoxFuture, Kind, Manager};
+use crate::pool::enqueue;
+use crate::pool::ground::caught::Caught;
+use crate::pool::ground::random;
+use crate::pool::judge::suspect_generation;
+use crate::pool::release;
+use crate::pool::state::State;
+use crate::pool::state::entry::Entry;
+use crate::pool::state::job::{Held, Job, Order};
+use crate::pool::state::pooled::{Raw, Slot, Vacant};
+use crate::pool::supply::overruns::taking_long_at;
+use crate::pool::supply::{growth, news};
+use crate::stats::{Call, Ledger, Noted, Priority};
+use crate::sync::Arc;
+use std::time::Duration;
+
+/// What is to follow from a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Followup {
+    /// It may have left a shortage.
+    Growth,
+    /// A connect was superfluous. Who wants one all the same is heard at the next visit: asking at once might never
+    /// end.
+    None,
+}
+
+/// One job, whatever comes of it.
+pub(crate) async fn perform<M: Manager>(raw: &Arc<Raw<M>>, job: Job<M>) -> Followup {
+    match job.call {
+        Call::Connect => return connect(raw, job).await,
+        Call::Ping => ping(raw, job).await,
+        Call::Reset => reset(raw, job).await,
+        Call::Close => close(raw, job).await,
+    }
+    Followup::Growth
+}
+
+/// Opens a connection, unless it is not needed any more.
+async fn connect<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) -> Followup {
+    let state = raw.context();
+    let Held::Empty(vacant, Some(order)) = &job.held else { return Followup::Growth };
+    if raw.is_closed() {
+        return Followup::Growth;
+    }
+    if order.replaces.is_none() && growth::skip(raw) {
+        state.counters.connects_skipped.add();
+        drop(job);
+        growth::end_skip(raw);
+        return Followup::None;
+    }
+    let limit = order.permit.limit;
+    let (begun, deadline, noted) =
+        begin(state, vacant.ledger(), Call::Connect, Priority::Demand, limit);
+    let future = state.driver.connect(&state.manager, &deadline);
+    let result = flatten(call(state, &deadline, future).await);
+    drop(noted);
+    let Some((vacant, order)) = job.take_order() else { return Followup::Growth };
+    match result {
+        Ok(connection) => {
+            welcome(raw, vacant, connection, begun);
+            state.service.end(Call::Connect, Priority::Demand);
+            news::opened(raw);
+            if let Some(old) = order.replaces {
+                // Made, now break.
+                growth::close_old(raw, &old);
+            }
+        }
+        Err(error) => {
+            let affected = news::connect_failed(raw, error, begun, order.permit);
+            vacant.give_back();
+            state.service.end(Call::Connect, Priority::Demand);
+            news::tell(raw, &affected);
+        }
+    }
+    state.events.post();
+    Followup::Growth
+}
+
+impl<M: Manager> Job<M> {
+    /// The slot of a connect and what was ordered; its count is left to the caller.
+    fn take_order(&mut self) -> Option<(Vacant<M>, Order)> {
+        match std::mem::replace(&mut self.held, Held::Gone) {
+            Held::Empty(vacant, Some(order)) => Some((vacant, *order)),
+            other => {
+                self.held = other;
+                None
+            }
+        }
+    }
+}
+
+/// A connection has been opened. If the limit was lowered meanwhile, it goes again.
+fn welcome<M: Manager>(raw: &Raw<M>, vacant: Vacant<M>, connection: M::Connection, begun: Tick) {
+    let state = raw.context();
+    let (now, generation) = (state.clock.now(), state.generation.get());
+    let entry = Entry::newborn(connection, vacant.ledger(), now, generation, random::share());
+    let slot = vacant.fill(entry);
+    news::connected(state, begun);
+    if raw.take_debt() { enqueue::retire(slot) } else { drop(slot) }
+}
+
+async fn close<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
+    let state = raw.context();
+    let is_broken = job.is_broken;
+    let Some(connection) = job.vacate() else { return };
+    let Held::Empty(vacant, _) = &job.held else { return };
+    let limit = state.settings.load().close_timeout;
+    let (_, deadline, _noted) = begin(state, vacant.ledger(), Call::Close, Priority::Upkeep, limit);
+    let goodbye = if is_broken {
+        // It would reach nobody, and in an outage keep the slot from the next attempt.
+        Box::pin(async move { drop(connection) })
+    } else {
+        state.driver.close(&state.manager, connection, &deadline)
+    };
+    // Nothing hangs on how it ends: the connection is gone.
+    let _ = call(state, &deadline, goodbye).await;
+    state.counters.closes.add();
+}
+
+async fn reset<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
+    let state = raw.context();
+    job.is_begun = true;
+    let Some(slot) = job.slot() else { return };
+    let (entry, ledger) = slot.parts();
+    let limit = state.settings.load().reset_timeout;
+    let (_, deadline, noted) = begin(state, ledger, Call::Reset, Priority::Demand, limit);
+    let future = state.driver.reset(&state.manager, &mut entry.connection, &deadline);
+    let result = call(state, &deadline, future).await;
+    drop(noted);
+    state.counters.resets.add();
+    let Some(slot) = job.end() else { return };
+    if matches!(result, Ok(Ok(()))) && !is_late(state, &deadline) {
+        release::put_back(slot);
+    } else {
+        suspect_generation(raw, slot.value().info.generation);
+        enqueue::close(slot, EvictionCause::ResetFailed);
+    }
+}
+
+async fn ping<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
+    let reservation = job.take_reservation();
+    let Some(slot) = check(raw, job).await else { return };
+    let unclaimed = match reservation {
+        Some(reservation) => reservation.keep(slot),
+        None => Err(slot),
+    };
+    if let Err(slot) = unclaimed {
+        release::put_back_checked(slot);
+    }
+}
+
+/// Pings. The connection comes back if it answered; if not, it is on its way to be closed.
+pub(crate) async fn check<M: Manager>(raw: &Raw<M>, mut job: Job<M>) -> Option<Slot<M>> {
+    let state = raw.context();
+    let priority = job.priority;
+    job.is_begun = true;
+    let generation = state.generation.get();
+    state.counters.pings.add();
+    let (entry, ledger) = job.slot()?.parts();
+    let limit = state.settings.load().ping_timeout;
+    let (begun, deadline, noted) = begin(state, ledger, Call::Ping, priority, limit);
+    let future = state.driver.ping(&state.manager, &mut entry.connection, &deadline);
+    let result = flatten(call(state, &deadline, future).await);
+    drop(noted);
+    let mut slot = job.end()?;
+    let failure = match result {
+        Ok(()) if is_late(state, &deadline) => ManagerError::TimedOut,
+        Ok(()) => {
+            let entry = slot.value_mut();
+            entry.has_answered(state.clock.now(), generation);
+            news::answered(state, entry.info.born);
+            return Some(slot);
+        }
+        Err(failure) => failure,
+    };
+    let entry = slot.value();
+    let (born, was_lent) = (entry.info.born, !entry.is_unused(slot.ledger()));
+    suspect_generation(raw, entry.info.generation);
+    let affected = news::ping_failed(state, failure, born, begun, was_lent);
+    enqueue::close(slot, EvictionCause::PingFailed);
+    news::tell(raw, &affected);
+    None
+}
+
+/// Why a call has no answer of the manager's.
+enum Interrupted {
+    TimedOut,
+    Panicked(String),
+}
+
+fn flatten<T, E>(result: Result<Result<T, E>, Interrupted>) -> Result<T, ManagerError<E>> {
+    match result {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(ManagerError::Failed(error)),
+        Err(Interrupted::TimedOut) => Err(ManagerError::TimedOut),
+        Err(Interrupted::Panicked(message)) => Err(ManagerError::Panicked(message)),
+    }
+}
+
+/// Notes beside the slot that a call begins now and when it should be over, for those who look for calls that
+/// overrun.
+fn begin<'a, M: Manager>(
+    state: &State<M>,
+    ledger: &'a Ledger,
+    call: Call,
+    priority: Priority,
+    limit: Duration,
+) -> (Tick, Deadline, Noted<'a>) {
+    let begun = state.clock.now();
+    let deadline = Deadline::at(&state.clock, begun + limit);
+    let noted = ledger.call(call, priority, begun, deadline.moment());
+    state.watch.note(taking_long_at(call, begun, deadline.moment()));
+    (begun, deadline, noted)
+}
+
+/// Drives a manager's call: a panic ends it, and so does its deadline, unless it blocks the thread.
+async fn call<M: Manager, T>(
+    state: &State<M>,
+    deadline: &Deadline,
+    future: BoxFuture<'_, T>,
+) -> Result<T, Interrupted> {
+    match state.timeout(deadline.moment(), Caught::new(future)).await {
+        Some(answer) => answer.map_err(Interrupted::Panicked),
+        None => Err(Interrupted::TimedOut),
+    }
+}
+
+/// An answer that came after its time, which only a call that blocks can bring.
+fn is_late<M: Manager>(state: &State<M>, deadline: &Deadline) -> bool {
+    state.driver.kind() == Kind::Blocking && deadline.is_past()
+}

@@ -1,0 +1,171 @@
+//! Workers do the [jobs](crate::pool::state::job): threads for blocking managers, tasks for async ones.
+//!
+//! A worker takes jobs until none is left, and asks for growth after each. Between two jobs it owns nothing but a
+//! count on the pool, so one that is dropped half-way (its runtime went away) leaves the others where they are.
+
+use super::calls::{Followup, perform};
+use super::threads;
+use crate::clock::Tick;
+use crate::manager::{Kind, Manager};
+use crate::no_unwind::no_unwind;
+use crate::pool::ground::park::block_on;
+use crate::pool::state::State;
+use crate::pool::state::job::{Job, Queue};
+use crate::pool::state::pooled::Raw;
+use crate::pool::supply::growth;
+use crate::pool::supply::overruns::overdue;
+use crate::stats::Priority;
+use crate::sync::{Arc, Ordering};
+use std::pin::pin;
+use std::time::Duration;
+
+/// Asks for growth, and has workers started for what that came to and for all else that waits.
+pub(crate) fn grow<M: Manager>(raw: &Arc<Raw<M>>) {
+    growth::ask(raw);
+    start(raw);
+}
+
+/// Has workers started for the jobs that wait, as far as the limits allow.
+pub(crate) fn start<M: Manager>(raw: &Arc<Raw<M>>) {
+    let state = raw.context();
+    if state.is_manual() {
+        return;
+    }
+    for priority in [Priority::Demand, Priority::Upkeep] {
+        let queue = state.queue(priority);
+        // A worker too many finds nothing to do; the next visit makes up for one too few.
+        for _ in queue.starting.get()..queue.jobs.len() {
+            let limit = limit(state, priority);
+            let worker = Worker::begin(raw, priority, limit).or_else(|| {
+                // Those that a late call keeps are not at work.
+                let late = overdue(raw, state.clock.now()).upkeep;
+                Worker::begin(raw, priority, limit.saturating_add(late))
+            });
+            if !worker.is_some_and(launch) {
+                break;
+            }
+        }
+    }
+}
+
+/// How many workers may be at it at once. What borrowers wait for is limited by their number, and connects by
+/// growth: were there another limit, those that hang would hold up those that might not.
+fn limit<M: Manager>(state: &State<M>, priority: Priority) -> usize {
+    match priority {
+        Priority::Demand => usize::MAX,
+        Priority::Upkeep => state.settings.load().maintenance_concurrency,
+    }
+}
+
+/// Has it run by whoever can. False: no thread and no runtime can now.
+fn launch<M: Manager>(worker: Worker<M>) -> bool {
+    let raw = Arc::clone(&worker.raw);
+    let state = raw.context();
+    // A closed pool may have outlived its runtime; then threads must do what is left.
+    let is_orphaned = raw.is_closed() && state.visits_since_close.get() > 1;
+    match &state.spawner {
+        Some(spawn) if state.driver.kind() == Kind::Async && !is_orphaned => {
+            // Foreign code. If it fails, or drops what it was given, a later visit tries again.
+            let run = worker.run();
+            no_unwind(|| spawn(Box::pin(run))).is_some()
+        }
+        _ => {
+            let clock = state.clock.clone();
+            threads::submit(Box::new(move || {
+                block_on(worker.run(), &clock, Tick::NEVER);
+            }))
+        }
+    }
+}
+
+/// One job, and what is to follow from it.
+async fn perform_and_grow<M: Manager>(raw: &Arc<Raw<M>>, job: Job<M>) {
+    if perform(raw, job).await == Followup::Growth {
+        growth::ask(raw);
+    }
+    raw.context().ring.ring();
+}
+
+/// Does all jobs here and now, and keeps the timers of those that are being done.
+pub(crate) fn run_all<M: Manager>(raw: &Arc<Raw<M>>) {
+    let state = raw.context();
+    while let Some(job) = state.demand.jobs.pop().or_else(|| state.upkeep.jobs.pop()) {
+        let mut work = pin!(perform_and_grow(raw, job));
+        // The first poll may set a timer: so no longer than this without a look.
+        let soon = || state.timers.next().min(state.clock.now() + Duration::from_millis(25));
+        while block_on(work.as_mut(), &state.clock, soon()).is_none() {
+            state.timers.fire();
+        }
+    }
+}
+
+/// [`run_all`] for a closed pool that is maintained by its user, who may never do so again. What is done may free
+/// slots and so call for more: only the outermost call does it, or a pool of thousands would overflow the stack.
+pub(crate) fn drain<M: Manager>(raw: &Arc<Raw<M>>) {
+    let state = raw.context();
+    // O9: orders a job that was queued before a vain attempt against the look after the flag is cleared.
+    while !state.has_no_jobs() && !state.draining.swap(true, Ordering::AcqRel) {
+        run_all(raw);
+        // O9
+        state.draining.swap(false, Ordering::AcqRel);
+    }
+}
+
+/// A worker's place among those that may be at it at once.
+struct Worker<M: Manager> {
+    raw: Arc<Raw<M>>,
+    priority: Priority,
+    has_started: bool,
+}
+
+impl<M: Manager> Worker<M> {
+    fn begin(raw: &Arc<Raw<M>>, priority: Priority, limit: usize) -> Option<Self> {
+        let queue = raw.context().queue(priority);
+        queue
+            .workers
+            // O9; O11 on failure.
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |n| (n < limit).then_some(n + 1))
+            .ok()?;
+        queue.starting.add(1);
+        Some(Self { raw: Arc::clone(raw), priority, has_started: false })
+    }
+
+    fn queue(&self) -> &Queue<M> {
+        self.raw.context().queue(self.priority)
+    }
+
+    fn started(&mut self) {
+        if !std::mem::replace(&mut self.has_started, true) {
+            self.queue().starting.subtract(1);
+        }
+    }
+
+    async fn run(mut self) {
+        loop {
+            let job = self.queue().jobs.pop();
+            self.started();
+            match job {
+                Some(job) => {
+                    perform_and_grow(&self.raw, job).await;
+                    // Growth may have queued more than this worker can do by itself.
+                    start(&self.raw);
+                }
+                None => break,
+            }
+        }
+        let raw = Arc::clone(&self.raw);
+        drop(self);
+        // A job that came between the last look and the leaving.
+        if !raw.context().has_no_jobs() {
+            start(&raw);
+        }
+    }
+}
+
+impl<M: Manager> Drop for Worker<M> {
+    fn drop(&mut self) {
+        self.started();
+        // O9: orders the leaving before the look at the jobs that follows.
+        self.queue().workers.fetch_sub(1, Ordering::AcqRel);
+    }
+}
