@@ -1,0 +1,40 @@
+//! Where `unsafe` may stand, and with what.
+
+use crate::asking::{ask_all, catches};
+use crate::names::has_word;
+use crate::text::Source;
+
+/// (b) `unsafe` in one file only, and there with its argument.
+fn unsafe_has_its_place_and_its_argument(source: &Source) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for (at, line) in source.lines.iter().enumerate() {
+        if !has_word(&line.code, "unsafe") {
+            continue;
+        }
+        if source.path != "raw/slots.rs" {
+            complaints.push(source.complaint(at, "`unsafe` outside raw/slots.rs"));
+            continue;
+        }
+        // Straight above: a comment, with nothing but attributes in between.
+        let above = source.lines[..at].iter().rev().take_while(|line| {
+            let code = line.code.trim();
+            (code.is_empty() && !line.comment.is_empty()) || code.starts_with("#[")
+        });
+        let argument: String = above.map(|line| &*line.comment).collect();
+        if !argument.contains("SAFETY:") && !argument.contains("# Safety") {
+            complaints
+                .push(source.complaint(at, "`unsafe` without `// SAFETY:` straight above it"));
+        }
+    }
+    complaints
+}
+
+#[test]
+fn unsafe_code_lies_in_one_file_and_each_piece_has_its_argument() {
+    let rule = unsafe_has_its_place_and_its_argument;
+    catches("pool/x.rs", "// SAFETY: sure\nunsafe { x() };\n#![deny(unsafe_code)]", &[2], rule);
+    catches("raw/slots.rs", "// SAFETY: sure\nunsafe { x() };\nunsafe { y() };", &[3], rule);
+    catches("raw/slots.rs", "/// # Safety\n///\n/// sure\n#[inline]\nunsafe fn x() {}", &[], rule);
+    catches("raw/slots.rs", "// SAFETY: sure\n\nunsafe impl Send for X {}", &[3], rule);
+    ask_all(rule);
+}
