@@ -3,7 +3,7 @@
 //!
 //! `cargo run --release --example quickstart --features rusqlite -- --help`
 
-use caliburn::adapters::rusqlite::SqliteManager;
+use caliburn::adapters::sqlite::SqliteManager;
 use caliburn::health::{AgeEviction, PeriodicSweep, PingAfterFailure, PingOnBorrow};
 use caliburn::{BlockingManager, Deadline, ErrorClass, HealthStrategy, Manager, Pool, Stats};
 use rusqlite::{Connection, ErrorCode};

@@ -3,8 +3,7 @@
 
 mod common;
 
-use caliburn::adapters::bb8::Bb8Manager;
-use caliburn::adapters::r2d2::R2d2Manager;
+use caliburn::adapters::bridges::{Bb8Manager, R2d2Manager};
 use caliburn::health::PingOnBorrow;
 use caliburn::{
     AsyncManager, BlockingManager, Deadline, ErrorClass, EvictionCause, GetError, Manager,

@@ -4,8 +4,9 @@
 
 mod common;
 
-use caliburn::adapters::mysql::{MysqlConnection, MysqlManager};
-use caliburn::adapters::mysql_async::{AsyncMysqlConnection, AsyncMysqlManager};
+use caliburn::adapters::mysql::{
+    AsyncMysqlConnection, AsyncMysqlManager, MysqlConnection, MysqlManager,
+};
 use caliburn::health::{AgeEviction, PingOnBorrow};
 use caliburn::{
     Builder, ErrorClass, EvictionCause, GetError, Manager, ManagerError, Pool, PooledConnection,

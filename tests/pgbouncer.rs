@@ -4,8 +4,7 @@
 
 mod common;
 
-use caliburn::adapters::postgres::PostgresManager;
-use caliburn::adapters::tokio_postgres::AsyncPostgresManager;
+use caliburn::adapters::postgres::{AsyncPostgresManager, PostgresManager};
 use caliburn::health::PingOnBorrow;
 use caliburn::{GetError, Pool};
 use common::pg::{Driver, MARK, RUNTIME, ask, assert_unmarked, both, drivers, single};

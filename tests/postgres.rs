@@ -4,8 +4,7 @@
 
 mod common;
 
-use caliburn::adapters::postgres::{CLEAN_SESSION, PostgresManager};
-use caliburn::adapters::tokio_postgres::AsyncPostgresManager;
+use caliburn::adapters::postgres::{AsyncPostgresManager, CLEAN_SESSION, PostgresManager};
 use caliburn::health::PingOnBorrow;
 use caliburn::{BuildError, GetError, ManagerError, Pool, PooledConnection, error::Phase};
 use common::pg::{Driver, MARK, RUNTIME, ask, assert_unmarked, both, drivers, named, root, single};

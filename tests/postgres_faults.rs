@@ -4,8 +4,7 @@
 
 mod common;
 
-use caliburn::adapters::postgres::PostgresManager;
-use caliburn::adapters::tokio_postgres::{AsyncPostgresClient, AsyncPostgresManager};
+use caliburn::adapters::postgres::{AsyncPostgresClient, AsyncPostgresManager, PostgresManager};
 use caliburn::health::{PingAfterFailure, PingOnBorrow};
 use caliburn::{Builder, HealthStrategy, Pool};
 use common::pg::{Driver, RUNTIME, named};

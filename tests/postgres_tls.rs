@@ -5,8 +5,7 @@
 
 mod common;
 
-use caliburn::adapters::postgres::PostgresManager;
-use caliburn::adapters::tokio_postgres::AsyncPostgresManager;
+use caliburn::adapters::postgres::{AsyncPostgresManager, PostgresManager};
 use caliburn::{GetError, Pool, error::Phase};
 use common::pg::{Driver, both, single};
 use common::{PLENTY, eventually};

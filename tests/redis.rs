@@ -3,8 +3,7 @@
 
 mod common;
 
-use caliburn::adapters::redis::RedisManager;
-use caliburn::adapters::redis_tokio::AsyncRedisManager;
+use caliburn::adapters::redis::{AsyncRedisManager, RedisManager};
 use caliburn::health::{AgeEviction, PingOnBorrow};
 use caliburn::{
     AsyncManager, BlockingManager, Builder, Deadline, ErrorClass, EvictionCause, GetError, Manager,

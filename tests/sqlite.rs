@@ -3,7 +3,7 @@
 
 mod common;
 
-use caliburn::adapters::rusqlite::SqliteManager;
+use caliburn::adapters::sqlite::SqliteManager;
 use caliburn::health::PingOnBorrow;
 use caliburn::{
     BlockingManager, BuildError, Clock, Deadline, ErrorClass, GetError, Manager, ManagerError,

@@ -1,43 +1,30 @@
-//! Managers for drivers that exist, one file per driver crate, each behind a feature of that crate's name.
+//! Managers for existing drivers: one module per database, and [`bridges`] to the managers written
+//! for other pools.
+//!
+//! | module | features | managers |
+//! |---|---|---|
+//! | [`sqlite`] | `rusqlite` | [`SqliteManager`](sqlite::SqliteManager) |
+//! | [`postgres`] | `postgres`, `tokio-postgres` | [`PostgresManager`](postgres::PostgresManager), [`AsyncPostgresManager`](postgres::AsyncPostgresManager) |
+//! | [`mysql`] | `mysql`, `mysql_async` | [`MysqlManager`](mysql::MysqlManager), [`AsyncMysqlManager`](mysql::AsyncMysqlManager) |
+//! | [`redis`] | `redis`, `redis-tokio` | [`RedisManager`](redis::RedisManager), [`AsyncRedisManager`](redis::AsyncRedisManager) |
+//! | [`bridges`] | `r2d2`, `bb8` | [`R2d2Manager`](bridges::R2d2Manager), [`Bb8Manager`](bridges::Bb8Manager) |
+//!
+//! A module is named for its database, a feature for the driver it brings. Within a module the
+//! names that begin with `Async` belong to the driver for tasks, the others to the driver for
+//! threads. Threads and tasks can borrow from a pool of either.
 //!
 //! They are written on the public API only, so each is also an example of how to write one.
 
-#[cfg(feature = "bb8")]
-pub mod bb8;
-#[cfg(feature = "mysql")]
+#[cfg(any(feature = "r2d2", feature = "bb8"))]
+pub mod bridges;
+#[cfg(any(feature = "mysql", feature = "mysql_async"))]
 pub mod mysql;
-#[cfg(feature = "mysql_async")]
-pub mod mysql_async;
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "postgres", feature = "tokio-postgres"))]
 pub mod postgres;
-#[cfg(feature = "r2d2")]
-pub mod r2d2;
 #[cfg(feature = "redis")]
 pub mod redis;
-#[cfg(feature = "redis-tokio")]
-pub mod redis_tokio;
 #[cfg(feature = "rusqlite")]
-pub mod rusqlite;
-#[cfg(feature = "tokio-postgres")]
-pub mod tokio_postgres;
+pub mod sqlite;
 
 #[cfg(any(feature = "mysql_async", feature = "redis-tokio", feature = "tokio-postgres"))]
 mod entered;
-#[cfg(feature = "mysql_async")]
-mod mysql_async_connection;
-#[cfg(feature = "mysql")]
-mod mysql_connection;
-#[cfg(any(feature = "mysql", feature = "mysql_async"))]
-mod mysql_session;
-#[cfg(any(feature = "postgres", feature = "tokio-postgres"))]
-mod postgres_messages;
-#[cfg(any(feature = "postgres", feature = "tokio-postgres"))]
-mod postgres_route;
-#[cfg(feature = "tokio-postgres")]
-mod postgres_session;
-#[cfg(any(feature = "postgres", feature = "tokio-postgres"))]
-mod postgres_tap;
-#[cfg(feature = "redis")]
-mod redis_session;
-#[cfg(feature = "redis")]
-mod redis_target;

@@ -3,8 +3,7 @@
 use super::PLENTY;
 use super::servers::postgres::Postgres;
 use bytes::Bytes;
-use caliburn::adapters::postgres::PostgresManager;
-use caliburn::adapters::tokio_postgres::AsyncPostgresManager;
+use caliburn::adapters::postgres::{AsyncPostgresManager, PostgresManager};
 use caliburn::{Builder, Manager, Pool};
 use futures_util::{SinkExt, StreamExt};
 use std::fmt::Debug;

@@ -1,6 +1,6 @@
 //! What the tests share: a schema, and a pool over a file.
 
-use caliburn::adapters::r2d2::R2d2Manager;
+use caliburn::adapters::bridges::R2d2Manager;
 use caliburn::{Builder, Pool, PooledConnection};
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;

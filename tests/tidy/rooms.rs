@@ -75,6 +75,12 @@ fn imports_point_down_only() {
         &[1],
         rule,
     );
+    catches(
+        "adapters/a/b.rs",
+        "use super::c;\nuse super::super::d;\nuse crate::adapters::d;\nuse super::super::super::pool;",
+        &[4],
+        rule,
+    );
     catches("pool/x.rs", "//! See [`crate::adapters`].\nlet x = \"crate::adapters\";", &[], rule);
     catches("attic.rs", "use crate::sync::Arc;", &[1], rule);
 

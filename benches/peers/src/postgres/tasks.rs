@@ -5,7 +5,7 @@ use super::{
     Bare, Borrowers, Checks, Contender, Log, Query, SIZE, Times, Which, configured, filled,
 };
 use bb8_postgres::PostgresConnectionManager;
-use caliburn::adapters::tokio_postgres::AsyncPostgresManager;
+use caliburn::adapters::postgres::AsyncPostgresManager;
 use caliburn::{AsyncManager, Deadline, Manager, Pool, Stats};
 use deadpool_postgres::{ManagerConfig, RecyclingMethod, Runtime as OnTokio};
 use std::future::Future;

@@ -1,4 +1,6 @@
-//! SQLite, by way of [rusqlite](https://docs.rs/rusqlite).
+//! SQLite, by way of [rusqlite](https://docs.rs/rusqlite): feature `rusqlite`.
+//!
+//! See also the [page on SQLite](crate::guide::sqlite).
 
 use crate::{BlockingManager, Deadline, ErrorClass, Manager};
 use rusqlite::{Connection, Error, ErrorCode, OpenFlags, Result};
@@ -23,7 +25,7 @@ type Hook = dyn Fn(&mut Connection) -> Result<()> + Send + Sync;
 ///
 /// ```
 /// use caliburn::Pool;
-/// use caliburn::adapters::rusqlite::SqliteManager;
+/// use caliburn::adapters::sqlite::SqliteManager;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let directory = tempfile::tempdir()?;
 /// # let path = directory.path().join("app.db");
@@ -81,7 +83,7 @@ impl SqliteManager {
     ///
     /// ```
     /// use caliburn::Pool;
-    /// use caliburn::adapters::rusqlite::SqliteManager;
+    /// use caliburn::adapters::sqlite::SqliteManager;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     ///
     /// let pool = Pool::builder(SqliteManager::shared_memory("songs")).max_size(2).build()?;
@@ -109,7 +111,7 @@ impl SqliteManager {
     /// not there.
     ///
     /// ```
-    /// # use caliburn::adapters::rusqlite::SqliteManager;
+    /// # use caliburn::adapters::sqlite::SqliteManager;
     /// use rusqlite::OpenFlags;
     /// let manager = SqliteManager::file("app.db").flags(OpenFlags::SQLITE_OPEN_READ_ONLY);
     /// # let _ = manager;
@@ -129,7 +131,7 @@ impl SqliteManager {
     /// replaces what was given before. If it fails, so does the connect.
     ///
     /// ```
-    /// # use caliburn::adapters::rusqlite::SqliteManager;
+    /// # use caliburn::adapters::sqlite::SqliteManager;
     /// let manager = SqliteManager::file("app.db").on_connect(|conn| {
     ///     conn.pragma_update(None, "journal_mode", "WAL")?;
     ///     conn.pragma_update(None, "foreign_keys", true)

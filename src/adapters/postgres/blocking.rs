@@ -1,10 +1,7 @@
 //! PostgreSQL for threads, by way of [postgres](https://docs.rs/postgres).
-//!
-//! See also the [page on PostgreSQL](crate::guide::postgresql).
 
-pub use super::postgres_route::CLEAN_SESSION;
-use super::postgres_route::{Plain, Probe, Reachable as _, Route, Secured, classify};
-use super::postgres_tap::Tap;
+use super::route::{Plain, Probe, Reachable as _, Route, Secured, classify};
+use super::tap::Tap;
 use crate::{BlockingManager, Deadline, ErrorClass, Manager};
 use ::postgres::tls::{MakeTlsConnect, TlsConnect};
 use ::postgres::{CancelToken, Client, Config, Error, NoTls, Socket};
@@ -130,7 +127,7 @@ impl PostgresManager {
     /// SQL to run on each connection that comes back, after a rollback if one is due. If it fails, the
     /// connection is replaced. It costs a round trip on the pool's side each time.
     ///
-    /// [`CLEAN_SESSION`] makes a session as good as new but for its prepared statements. (Not `DISCARD ALL`,
+    /// [`CLEAN_SESSION`](super::CLEAN_SESSION) makes a session as good as new but for its prepared statements. (Not `DISCARD ALL`,
     /// which takes away statements that the driver still counts on.) What [`on_connect`](Self::on_connect) has
     /// set goes as well: have it in the DSN instead, as `options='-c statement_timeout=5s'`.
     ///

@@ -34,7 +34,7 @@ use std::fmt;
 ///
 /// ```
 /// use caliburn::Pool;
-/// use caliburn::adapters::r2d2::R2d2Manager;
+/// use caliburn::adapters::bridges::R2d2Manager;
 /// use caliburn::health::PingOnBorrow;
 /// # use std::io;
 /// # use std::net::{SocketAddr, TcpStream};
@@ -101,7 +101,7 @@ impl<M: ManageConnection> R2d2Manager<M> {
     /// nobody, and so are those that a borrower has [detached](crate::PooledConnection::detach).
     ///
     /// ```
-    /// # use caliburn::adapters::r2d2::R2d2Manager;
+    /// # use caliburn::adapters::bridges::R2d2Manager;
     /// # fn adopt<M>(manager: M) -> R2d2Manager<M>
     /// # where M: r2d2::ManageConnection<Connection = std::net::TcpStream, Error = std::io::Error> {
     /// use std::net::TcpStream;
@@ -136,7 +136,7 @@ impl<M: ManageConnection> R2d2Manager<M> {
     /// given. If it fails or is late, the connection is replaced. One that `has_broken` is replaced at once.
     ///
     /// ```
-    /// # use caliburn::adapters::r2d2::R2d2Manager;
+    /// # use caliburn::adapters::bridges::R2d2Manager;
     /// # mod r2d2_foodb {
     /// #     use std::io;
     /// #     pub struct Conn;
@@ -172,7 +172,7 @@ impl<M: ManageConnection> R2d2Manager<M> {
     /// Called again, it replaces what was given before.
     ///
     /// ```
-    /// # use caliburn::adapters::r2d2::R2d2Manager;
+    /// # use caliburn::adapters::bridges::R2d2Manager;
     /// # fn adopt<M: r2d2::ManageConnection<Error = std::io::Error>>(manager: M) -> R2d2Manager<M> {
     /// use caliburn::ErrorClass;
     /// use std::io::ErrorKind;

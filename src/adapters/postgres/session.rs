@@ -10,7 +10,7 @@
 //! is dropped, so nearly every connection comes back with a request in its queue; a round trip for each
 //! would double the cost of a query.
 
-use super::postgres_tap::Tap;
+use super::tap::Tap;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;

@@ -1,10 +1,7 @@
 //! MySQL and MariaDB for threads, by way of [mysql](https://docs.rs/mysql).
-//!
-//! See also the [page on MySQL](crate::guide::mysql).
 
-pub use super::mysql_connection::MysqlConnection;
-
-use super::mysql_session::{classify, without_tls};
+use super::blocking_connection::MysqlConnection;
+use super::session::{classify, without_tls};
 use crate::{BlockingManager, Deadline, ErrorClass, Manager};
 use mysql::{Conn, DriverError, Error, Opts, OptsBuilder, Result, UrlError};
 use std::fmt;

@@ -1,6 +1,6 @@
 //! A connection of the driver for tasks, and what becomes of its session while it is on loan.
 
-use super::mysql_session::{Proof, ProofRow, is_farewell, set_autocommit};
+use super::session::{Proof, ProofRow, is_farewell, set_autocommit};
 use mysql_async::consts::StatusFlags;
 use mysql_async::prelude::{AsQuery, FromRow, Queryable, StatementLike};
 use mysql_async::{

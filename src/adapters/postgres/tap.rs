@@ -6,7 +6,7 @@
 //! answered, and remembers the last request that could have changed the state.
 //! (<https://www.postgresql.org/docs/current/protocol-flow.html>)
 
-use super::postgres_messages::Messages;
+use super::messages::Messages;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;

@@ -1,10 +1,8 @@
 //! Redis for tasks on tokio, by way of [redis](https://docs.rs/redis).
-//!
-//! See also the [page on Redis](crate::guide::redis).
 
-use super::entered::entered;
-use super::redis_session::{Request, Session, unexpected};
-use super::redis_target::{Target, check_timeout, classify, refusal};
+use super::session::{Request, Session, unexpected};
+use super::target::{Target, check_timeout, classify, refusal};
+use crate::adapters::entered::entered;
 use crate::{AsyncManager, Deadline, ErrorClass, Manager};
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{
@@ -39,7 +37,7 @@ const DEFAULT_RESPONSE_TIMEOUT: Duration = Duration::from_millis(500);
 ///
 /// ```no_run
 /// use caliburn::Pool;
-/// use caliburn::adapters::redis_tokio::AsyncRedisManager;
+/// use caliburn::adapters::redis::AsyncRedisManager;
 /// use redis::AsyncCommands;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
@@ -92,7 +90,7 @@ impl AsyncRedisManager {
     /// before. If one is refused, the connect fails.
     ///
     /// ```
-    /// # use caliburn::adapters::redis_tokio::AsyncRedisManager;
+    /// # use caliburn::adapters::redis::AsyncRedisManager;
     /// # fn main() -> redis::RedisResult<()> {
     /// let manager = AsyncRedisManager::new("redis://127.0.0.1/")?
     ///     .on_connect(redis::pipe().cmd("CLIENT").arg("SETNAME").arg("web"));

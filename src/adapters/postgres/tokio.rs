@@ -1,12 +1,9 @@
 //! PostgreSQL for tasks, by way of [tokio-postgres](https://docs.rs/tokio-postgres).
-//!
-//! See also the [page on PostgreSQL](crate::guide::postgresql).
 
-use super::entered::entered;
-pub use super::postgres_route::CLEAN_SESSION;
-use super::postgres_route::{Plain, Probe, Reachable as _, Route, Secured, classify};
-use super::postgres_session::{Driver, Session};
-use super::postgres_tap::Tap;
+use super::route::{Plain, Probe, Reachable as _, Route, Secured, classify};
+use super::session::{Driver, Session};
+use super::tap::Tap;
+use crate::adapters::entered::entered;
 use crate::{AsyncManager, Deadline, ErrorClass, Manager};
 use std::any::TypeId;
 use std::fmt;
@@ -40,7 +37,7 @@ use tokio_postgres::{CancelToken, Client, Config, Connection, Error, NoTls, Sock
 ///
 /// ```no_run
 /// use caliburn::Pool;
-/// use caliburn::adapters::tokio_postgres::AsyncPostgresManager;
+/// use caliburn::adapters::postgres::AsyncPostgresManager;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -112,7 +109,7 @@ impl AsyncPostgresManager {
     /// example. It must not block.
     ///
     /// ```no_run
-    /// # use caliburn::adapters::tokio_postgres::AsyncPostgresManager;
+    /// # use caliburn::adapters::postgres::AsyncPostgresManager;
     /// # fn token_of_the_hour() -> String { String::new() }
     /// # fn example() -> Result<(), tokio_postgres::Error> {
     /// let manager = AsyncPostgresManager::new("host=db user=app".parse()?)
@@ -129,7 +126,7 @@ impl AsyncPostgresManager {
     /// SQL to run on each new connection before it is lent. If it fails, so does the connect.
     ///
     /// ```no_run
-    /// # use caliburn::adapters::tokio_postgres::AsyncPostgresManager;
+    /// # use caliburn::adapters::postgres::AsyncPostgresManager;
     /// # fn example() -> Result<(), tokio_postgres::Error> {
     /// let manager = AsyncPostgresManager::new("host=db user=app".parse()?)
     ///     .on_connect("SET statement_timeout = '5s'; SET search_path = songs");
@@ -145,12 +142,12 @@ impl AsyncPostgresManager {
     /// SQL to run on each connection that comes back, after a rollback if one is due. If it fails, the
     /// connection is replaced. It costs a round trip on the pool's side each time.
     ///
-    /// [`CLEAN_SESSION`] makes a session as good as new but for its prepared statements. (Not `DISCARD ALL`,
+    /// [`CLEAN_SESSION`](super::CLEAN_SESSION) makes a session as good as new but for its prepared statements. (Not `DISCARD ALL`,
     /// which takes away statements that the driver still counts on.) What [`on_connect`](Self::on_connect) has
     /// set goes as well: have it in the DSN instead, as `options='-c statement_timeout=5s'`.
     ///
     /// ```no_run
-    /// # use caliburn::adapters::tokio_postgres::{CLEAN_SESSION, AsyncPostgresManager};
+    /// # use caliburn::adapters::postgres::{CLEAN_SESSION, AsyncPostgresManager};
     /// # fn example() -> Result<(), tokio_postgres::Error> {
     /// let manager = AsyncPostgresManager::new("host=db user=app".parse()?).on_return(CLEAN_SESSION);
     /// # let _ = manager;
@@ -307,8 +304,8 @@ impl AsyncPostgresClient {
     /// As [`Client::cancel_token`], which it stands in for: a connector that the manager did not need,
     /// `cancel_query` does not need either. A [`Transaction`](tokio_postgres::Transaction)'s own token does
     /// not know of that: take this one first.
-    pub fn cancel_token(&self) -> PostgresCancelToken {
-        PostgresCancelToken { token: self.client.cancel_token(), is_plain: self.is_plain }
+    pub fn cancel_token(&self) -> AsyncPostgresCancelToken {
+        AsyncPostgresCancelToken { token: self.client.cancel_token(), is_plain: self.is_plain }
     }
 
     async fn roll_back_blindly(&self) -> Result<(), Error> {
@@ -346,12 +343,12 @@ impl fmt::Debug for AsyncPostgresClient {
 
 /// Asks the server to give up a query, over a connection of its own: see [`CancelToken`].
 #[derive(Clone)]
-pub struct PostgresCancelToken {
+pub struct AsyncPostgresCancelToken {
     token: CancelToken,
     is_plain: bool,
 }
 
-impl PostgresCancelToken {
+impl AsyncPostgresCancelToken {
     /// As [`CancelToken::cancel_query`]: whether there was a query to give up, nobody says. `tls` is used only
     /// if the connection itself has TLS.
     ///
@@ -370,9 +367,9 @@ impl PostgresCancelToken {
     }
 }
 
-impl fmt::Debug for PostgresCancelToken {
+impl fmt::Debug for AsyncPostgresCancelToken {
     /// Without the key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PostgresCancelToken").finish_non_exhaustive()
+        f.debug_struct("AsyncPostgresCancelToken").finish_non_exhaustive()
     }
 }

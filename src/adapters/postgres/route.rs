@@ -1,7 +1,7 @@
 //! How to reach a PostgreSQL server so that a [`Tap`] is on the connection, with TLS or without, and which
 //! errors on the way there are final. Shared by both drivers.
 
-use super::postgres_tap::{Patience, Tap, Tapped};
+use super::tap::{Patience, Tap, Tapped};
 use crate::ErrorClass;
 use std::convert::Infallible;
 use std::error::Error;

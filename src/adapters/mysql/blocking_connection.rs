@@ -1,6 +1,6 @@
 //! A connection of the blocking driver, and what becomes of its session while it is on loan.
 
-use super::mysql_session::{Proof, ProofRow, is_farewell, is_harmless, set_autocommit};
+use super::session::{Proof, ProofRow, is_farewell, is_harmless, set_autocommit};
 use mysql::prelude::{AsStatement, FromRow, Protocol, Queryable};
 use mysql::{
     Binary, Conn, DriverError, Error, FromRowError, Params, QueryResult, Result, Statement, Text,

@@ -38,7 +38,7 @@ use std::pin::Pin;
 ///
 /// ```
 /// use caliburn::Pool;
-/// use caliburn::adapters::bb8::Bb8Manager;
+/// use caliburn::adapters::bridges::Bb8Manager;
 /// use caliburn::health::PingOnBorrow;
 /// # use std::io;
 /// # use std::net::SocketAddr;
@@ -114,7 +114,7 @@ impl<M: ManageConnection> Bb8Manager<M> {
     /// `on_acquire` is part of each connect and of its time: if it fails, so does the connect.
     ///
     /// ```
-    /// # use caliburn::adapters::bb8::Bb8Manager;
+    /// # use caliburn::adapters::bridges::Bb8Manager;
     /// # use std::{future::Future, pin::Pin};
     /// # fn adopt<M>(manager: M) -> Bb8Manager<M>
     /// # where M: bb8::ManageConnection<Connection = tokio::net::TcpStream, Error = std::io::Error> {
@@ -152,7 +152,7 @@ impl<M: ManageConnection> Bb8Manager<M> {
     /// fails or is dropped, the connection is replaced. One that `has_broken` is replaced at once.
     ///
     /// ```
-    /// # use caliburn::adapters::bb8::Bb8Manager;
+    /// # use caliburn::adapters::bridges::Bb8Manager;
     /// # mod bb8_foodb {
     /// #     use std::io;
     /// #     pub struct Conn;
@@ -196,7 +196,7 @@ impl<M: ManageConnection> Bb8Manager<M> {
     /// Called again, it replaces what was given before.
     ///
     /// ```
-    /// # use caliburn::adapters::bb8::Bb8Manager;
+    /// # use caliburn::adapters::bridges::Bb8Manager;
     /// # fn adopt<M: bb8::ManageConnection<Error = std::io::Error>>(manager: M) -> Bb8Manager<M> {
     /// use caliburn::ErrorClass;
     /// use std::io::ErrorKind;
@@ -220,7 +220,7 @@ impl<M: ManageConnection> Bb8Manager<M> {
     /// if in doubt, leave it.
     ///
     /// ```
-    /// # use caliburn::adapters::bb8::Bb8Manager;
+    /// # use caliburn::adapters::bridges::Bb8Manager;
     /// # fn adopt<M: bb8::ManageConnection>(manager: M) -> Bb8Manager<M> {
     /// Bb8Manager::new(manager).pings_are_cancel_safe()
     /// # }

@@ -1,9 +1,7 @@
 //! Redis for threads, by way of [redis](https://docs.rs/redis).
-//!
-//! See also the [page on Redis](crate::guide::redis).
 
-use super::redis_session::{Request, Session};
-use super::redis_target::{Target, check_timeout, classify, out_of_time, refusal};
+use super::session::{Request, Session};
+use super::target::{Target, check_timeout, classify, out_of_time, refusal};
 use crate::{BlockingManager, Deadline, ErrorClass, Manager};
 use redis::{
     Cmd, Connection, ConnectionLike, IntoConnectionInfo, Pipeline, RedisError, RedisResult, Value,

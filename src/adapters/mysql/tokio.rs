@@ -1,11 +1,8 @@
 //! MySQL and MariaDB for tasks, by way of [mysql_async](https://docs.rs/mysql_async).
-//!
-//! See also the [page on MySQL](crate::guide::mysql).
 
-pub use super::mysql_async_connection::AsyncMysqlConnection;
-
-use super::entered::entered;
-use super::mysql_session::{classify, without_tls};
+use super::session::{classify, without_tls};
+use super::tokio_connection::AsyncMysqlConnection;
+use crate::adapters::entered::entered;
 use crate::{AsyncManager, Deadline, ErrorClass, Manager};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, DriverError, Error, IoError, Opts, OptsBuilder, Result, UrlError};
@@ -38,7 +35,7 @@ use tokio::runtime::Handle;
 ///
 /// ```no_run
 /// use caliburn::Pool;
-/// use caliburn::adapters::mysql_async::AsyncMysqlManager;
+/// use caliburn::adapters::mysql::AsyncMysqlManager;
 /// use mysql_async::prelude::Queryable;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
@@ -66,7 +63,7 @@ impl AsyncMysqlManager {
     /// [`init`](OptsBuilder::init), [`setup`](OptsBuilder::setup), [`after_connect`](OptsBuilder::after_connect).
     ///
     /// ```
-    /// # use caliburn::adapters::mysql_async::AsyncMysqlManager;
+    /// # use caliburn::adapters::mysql::AsyncMysqlManager;
     /// use mysql_async::OptsBuilder;
     ///
     /// let opts = OptsBuilder::default()
@@ -94,7 +91,7 @@ impl AsyncMysqlManager {
     /// The runtime on which connections live, for a manager that is made elsewhere.
     ///
     /// ```
-    /// # use caliburn::adapters::mysql_async::AsyncMysqlManager;
+    /// # use caliburn::adapters::mysql::AsyncMysqlManager;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let runtime = tokio::runtime::Runtime::new()?;
     /// let manager = AsyncMysqlManager::from_url("mysql://app@localhost")?.runtime(runtime.handle());
