@@ -1,7 +1,6 @@
 //! How long a good opinion lasts.
 
 use super::info::nanos;
-use super::{ConnectionInfo, HealthStrategy, Occasions};
 use std::time::Duration;
 
 /// For how long a strategy is sure to [`Keep`](super::Verdict::Keep) a connection that is merely lent and returned.
@@ -39,21 +38,15 @@ impl Validity {
     pub fn min(self, other: Self) -> Self {
         Self { time: self.time.min(other.time), uses: self.uses.min(other.uses) }
     }
-
-    /// That of a strategy, which counts only if it is asked on borrow or return at all.
-    pub(crate) fn of(strategy: &dyn HealthStrategy, info: &ConnectionInfo) -> Self {
-        if strategy.occasions().intersects(Occasions::BORROW | Occasions::RETURN) {
-            strategy.valid_for(info)
-        } else {
-            Self::UNLIMITED
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::health::{AgeEviction, PingAfterFailure, PingOnBorrow, Verdict};
+    use crate::health::{
+        AgeEviction, ConnectionInfo, HealthStrategy, PingAfterFailure, PingOnBorrow, Verdict,
+        validity_of,
+    };
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -66,7 +59,7 @@ mod tests {
                 .with_uses(uses.into())
                 .with_lag(u64::from(uses == 6))
                 .with_jitter(0.5);
-            let term = Validity::of(strategy, &info);
+            let term = validity_of(strategy, &info);
             let mut later = info.clone();
             for loans in 0..term.uses.min(12) {
                 later.uses = info.uses + loans;

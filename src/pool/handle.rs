@@ -1,7 +1,7 @@
 //! The handle: what callers do with a pool.
 
 use super::borrow::checkout::Checkout;
-use super::borrow::failure::{self, PhaseCell};
+use super::borrow::failure::{self, phase};
 use super::borrow::fast_path::{FastPath, lend_at_home};
 use super::borrow::guard::PooledConnection;
 use super::borrow::step::{Step, judge_or_claim, lend, lend_now};
@@ -16,7 +16,7 @@ use crate::config::Settings;
 use crate::error::{ConfigError, GetError, NotReady, TryGetError};
 use crate::manager::{Kind, Manager};
 use crate::stats::{Holder, Ledger, Overrun, Stats};
-use crate::sync::{Arc, Ordering, PoisonError};
+use crate::sync::{Arc, Ordering, PoisonError, Relaxed};
 use std::fmt;
 use std::future::Future;
 use std::panic::Location;
@@ -101,13 +101,13 @@ impl<M: Manager> Pool<M> {
             Step::Lend(slot) => return Some(lend(slot, borrower)),
             step => step,
         };
-        let phase = PhaseCell::default();
-        let checkout = Checkout::begin(&self.raw, Kind::Blocking, timeout, borrower, &phase);
+        let is_pinging = Relaxed::default();
+        let checkout = Checkout::begin(&self.raw, Kind::Blocking, timeout, borrower, &is_pinging);
         let (begun, deadline) = (checkout.begun(), checkout.deadline());
         let clock = &self.state().clock;
         let outcome = block_on(checkout.run(step), clock, deadline);
         let result = outcome.unwrap_or_else(|| {
-            Err(failure::timed_out(&self.raw, phase.get(), clock.now().since(begun)))
+            Err(failure::timed_out(&self.raw, phase(&is_pinging), clock.now().since(begun)))
         });
         result.map_err(|why| *error = why).ok()
     }
@@ -162,8 +162,8 @@ impl<M: Manager> Pool<M> {
             Step::Lend(slot) => return Ok(lend(slot, borrower)),
             step => step,
         };
-        let phase = PhaseCell::default();
-        Checkout::begin(&self.raw, Kind::Async, timeout, borrower, &phase).run(step).await
+        let is_pinging = Relaxed::default();
+        Checkout::begin(&self.raw, Kind::Async, timeout, borrower, &is_pinging).run(step).await
     }
 
     /// Borrows an idle connection, if there is one and nobody waits for it (or who does allows it: see

@@ -1,7 +1,7 @@
 //! What the mechanism calls back.
 
-use super::enqueue;
-use super::release;
+use super::service::enqueue;
+use super::service::release;
 use super::state::State;
 use super::state::entry::Entry;
 use super::state::pooled::{Pooled, Slot};

@@ -1,17 +1,15 @@
 //! Policy: the handle, and the rooms behind it. From the ground up: `ground` knows no pool; `state` is what all
-//! rooms share; `judge` asks the strategy; `enqueue` puts slots out of service; `supply` decides how many connections
-//! there are; `release` is the way back; `work` calls the manager; `borrow` is the way out; `upkeep` keeps order;
+//! rooms share; `service` judges connections, puts them back or out of service; `supply` decides how many connections
+//! there are; `work` calls the manager; `borrow` is the way out; `upkeep` keeps order;
 //! `hooks` is what the mechanism calls back.
 
 mod borrow;
 mod builder;
 mod close;
-mod enqueue;
 mod ground;
 mod handle;
 mod hooks;
-mod judge;
-mod release;
+mod service;
 mod snapshot;
 mod state;
 mod supply;

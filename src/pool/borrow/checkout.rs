@@ -1,38 +1,23 @@
 //! A checkout that cannot be done in one step: a future that a task awaits and a thread drives by parking.
 
-use super::failure::{self, PhaseCell};
+use super::failure::{self, phase};
 use super::guard::PooledConnection;
 use super::step::{Step, judge, judge_or_claim, lend};
 use crate::clock::Tick;
 use crate::config::{Fairness, PingOn, Settings};
-use crate::error::{GetError, Phase};
+use crate::error::GetError;
 use crate::manager::{Kind, Manager};
-use crate::pool::enqueue;
-use crate::pool::state::State;
+use crate::pool::service::enqueue;
 use crate::pool::state::job::{Job, Reservation};
 use crate::pool::state::pooled::{Pooled, Raw, Slot};
 use crate::pool::work::calls::check;
 use crate::pool::work::worker;
 use crate::raw::waiter::{NEVER, Outcome, Terms, Ticket};
-use crate::sync::Arc;
+use crate::sync::{Arc, Relaxed};
 use std::future::poll_fn;
 use std::panic::Location;
 use std::task::{Context, Poll};
 use std::time::Duration;
-
-/// The settings that matter to a wait, as they were when the checkout began.
-struct Rules {
-    max_waiters: usize,
-    fairness: Fairness,
-    fail_fast: bool,
-}
-
-impl Rules {
-    fn of(settings: &Settings) -> Self {
-        let Settings { max_waiters, fairness, fail_fast, .. } = *settings;
-        Self { max_waiters, fairness, fail_fast }
-    }
-}
 
 /// See the [module](self).
 pub(crate) struct Checkout<'a, M: Manager> {
@@ -41,27 +26,20 @@ pub(crate) struct Checkout<'a, M: Manager> {
     borrower: &'static Location<'static>,
     begun: Tick,
     deadline: Tick,
-    rules: Rules,
-    /// Where it stands, for the error when time runs out.
-    phase: &'a PhaseCell,
+    // The settings that matter to a wait, as they were when the checkout began.
+    max_waiters: usize,
+    fairness: Fairness,
+    fail_fast: bool,
+    /// It waits for a ping rather than in line: for the error when time runs out.
+    is_pinging: &'a Relaxed<bool>,
+    /// Since when it has stood in line.
+    waiting_since: Option<Tick>,
 }
 
-/// A wait, counted and timed however it ends: a thread whose time is up drops its checkout half-way.
-struct Waiting<'a, M: Manager> {
-    state: &'a State<M>,
-    since: Tick,
-}
-
-impl<'a, M: Manager> Waiting<'a, M> {
-    fn begin(state: &'a State<M>, since: Tick) -> Self {
-        state.counters.waits.add();
-        Self { state, since }
-    }
-}
-
-impl<M: Manager> Drop for Waiting<'_, M> {
+/// A wait is counted and timed however it ends: a thread whose time is up drops its checkout half-way.
+impl<M: Manager> Drop for Checkout<'_, M> {
     fn drop(&mut self) {
-        self.state.counters.wait_time.record(self.state.clock.now().since(self.since));
+        self.end_wait();
     }
 }
 
@@ -72,13 +50,36 @@ impl<'a, M: Manager> Checkout<'a, M> {
         face: Kind,
         timeout: Option<Duration>,
         borrower: &'static Location<'static>,
-        phase: &'a PhaseCell,
+        is_pinging: &'a Relaxed<bool>,
     ) -> Self {
         let state = raw.context();
         let settings = state.settings.load();
-        let (begun, rules) = (state.clock.now(), Rules::of(&settings));
-        let deadline = begun + timeout.unwrap_or(settings.checkout_timeout);
-        Self { raw, face, borrower, begun, deadline, rules, phase }
+        let Settings { checkout_timeout, max_waiters, fairness, fail_fast, .. } = **settings;
+        let begun = state.clock.now();
+        Self {
+            raw,
+            face,
+            borrower,
+            begun,
+            deadline: begun + timeout.unwrap_or(checkout_timeout),
+            max_waiters,
+            fairness,
+            fail_fast,
+            is_pinging,
+            waiting_since: None,
+        }
+    }
+
+    fn begin_wait(&mut self, now: Tick) {
+        self.raw.context().counters.waits.add();
+        self.waiting_since = Some(now);
+    }
+
+    fn end_wait(&mut self) {
+        if let Some(since) = self.waiting_since.take() {
+            let state = self.raw.context();
+            state.counters.wait_time.record(state.clock.now().since(since));
+        }
     }
 
     pub(crate) fn deadline(&self) -> Tick {
@@ -91,7 +92,7 @@ impl<'a, M: Manager> Checkout<'a, M> {
 
     /// The whole of it, from `step` on.
     pub(crate) async fn run(
-        self,
+        mut self,
         mut step: Step<M>,
     ) -> Result<PooledConnection<M>, GetError<M::Error>> {
         let mut evicted = 0;
@@ -114,7 +115,7 @@ impl<'a, M: Manager> Checkout<'a, M> {
     }
 
     /// Looks again, ahead of those who came later.
-    async fn retry(&self) -> Result<Step<M>, GetError<M::Error>> {
+    async fn retry(&mut self) -> Result<Step<M>, GetError<M::Error>> {
         let now = self.raw.context().clock.now();
         if now >= self.deadline {
             return Err(self.timed_out());
@@ -127,20 +128,20 @@ impl<'a, M: Manager> Checkout<'a, M> {
     }
 
     /// Waits in line until a slot is handed over. `ahead`: it has stood in line before.
-    async fn wait(&self, now: Tick, ahead: bool) -> Result<Step<M>, GetError<M::Error>> {
-        self.phase.set(Phase::Wait);
+    async fn wait(&mut self, now: Tick, ahead: bool) -> Result<Step<M>, GetError<M::Error>> {
+        self.is_pinging.set(false);
         if self.raw.is_closed() {
             return Err(GetError::Closed);
         }
-        failure::look_for_hope(self.raw, now, self.rules.fail_fast)?;
+        failure::look_for_hope(self.raw, now, self.fail_fast)?;
         if self.deadline <= now {
             worker::grow(self.raw);
             return Err(self.timed_out());
         }
-        let waiting = Waiting::begin(self.raw.context(), now);
-        let outcome = self.stand_in_line(ahead, now).await?;
-        drop(waiting);
-        match outcome {
+        self.begin_wait(now);
+        let outcome = self.stand_in_line(ahead, now).await;
+        self.end_wait();
+        match outcome? {
             Outcome::Granted(slot) => Ok(judge(self.raw, self.unless_closed(slot)?)),
             Outcome::Closed => Err(GetError::Closed),
             // If no cause is known, a connect has succeeded meanwhile.
@@ -157,7 +158,7 @@ impl<'a, M: Manager> Checkout<'a, M> {
     fn terms(&self, ahead: bool, now: Tick) -> Terms {
         // A thread looks at the clock itself; a task is woken by the housekeeper.
         let deadline = if self.face == Kind::Blocking { NEVER } else { self.deadline.0 };
-        let patience = match self.rules.fairness {
+        let patience = match self.fairness {
             Fairness::BoundedBarging(limit) if !ahead => (now + limit).0,
             _ => 0,
         };
@@ -176,7 +177,7 @@ impl<'a, M: Manager> Checkout<'a, M> {
             if let Some(ticket) = &mut ticket {
                 return ticket.poll(cx).map(Ok);
             }
-            let Ok(new) = raw.enroll(cx.waker(), terms, self.rules.max_waiters) else {
+            let Ok(new) = raw.enroll(cx.waker(), terms, self.max_waiters) else {
                 return Poll::Ready(Err(failure::refused(raw)));
             };
             let ticket = ticket.insert(new);
@@ -184,7 +185,7 @@ impl<'a, M: Manager> Checkout<'a, M> {
                 return ticket.poll(cx).map(Ok);
             }
             // Again: those in line may have been failed just before this one came.
-            failure::look_for_hope(raw, now, self.rules.fail_fast)?;
+            failure::look_for_hope(raw, now, self.fail_fast)?;
             // Whoever vacates a slot later asks for growth itself.
             if raw.has_vacant() {
                 worker::grow(raw);
@@ -200,7 +201,7 @@ impl<'a, M: Manager> Checkout<'a, M> {
     /// of a ping, else by a worker, which finishes it even if this checkout must leave.
     async fn ping(&self, slot: Slot<M>) -> Result<Step<M>, GetError<M::Error>> {
         let (raw, state) = (self.raw, self.raw.context());
-        self.phase.set(Phase::Ping);
+        self.is_pinging.set(true);
         let now = state.clock.now();
         if self.deadline <= now {
             enqueue::ping(slot, None);
@@ -254,6 +255,6 @@ impl<'a, M: Manager> Checkout<'a, M> {
 
     fn timed_out(&self) -> GetError<M::Error> {
         let waited = self.raw.context().clock.now().since(self.begun);
-        failure::timed_out(self.raw, self.phase.get(), waited)
+        failure::timed_out(self.raw, phase(self.is_pinging), waited)
     }
 }

@@ -10,18 +10,9 @@ use crate::pool::supply::shortage::is_out;
 use crate::sync::{Arc, Relaxed};
 use std::time::Duration;
 
-/// Where a checkout stands, told to whoever drops it.
-#[derive(Default)]
-pub(crate) struct PhaseCell(Relaxed<bool>);
-
-impl PhaseCell {
-    pub(crate) fn set(&self, phase: Phase) {
-        self.0.set(phase == Phase::Ping);
-    }
-
-    pub(crate) fn get(&self) -> Phase {
-        if self.0.get() { Phase::Ping } else { Phase::Wait }
-    }
+/// What a checkout was waiting for.
+pub(crate) fn phase(is_pinging: &Relaxed<bool>) -> Phase {
+    if is_pinging.get() { Phase::Ping } else { Phase::Wait }
 }
 
 /// The borrower's time is up.

@@ -81,8 +81,7 @@ where
     }
 }
 
-/// A `Poll<Result<T, E>>` that goes through registers: an error is boxed, and pending is no error.
-type Outcome<T, E> = Result<T, Option<Box<E>>>;
+// What goes through registers is no `Poll<Result<T, E>>`: an error is boxed, and pending is no error.
 
 #[cold]
 #[inline(never)]
@@ -91,7 +90,7 @@ fn go_slowly<S, T, E, F: Future<Output = Result<T, E>>>(
     slowly: &mut impl FnMut(S) -> F,
     taken: S,
     cx: &mut Context<'_>,
-) -> Outcome<T, E> {
+) -> Result<T, Option<Box<E>>> {
     slow.set(Some(slowly(taken)));
     go_on(slow, cx)
 }
@@ -101,7 +100,7 @@ fn go_slowly<S, T, E, F: Future<Output = Result<T, E>>>(
 fn go_on<T, E, F: Future<Output = Result<T, E>>>(
     slow: Pin<&mut Option<F>>,
     cx: &mut Context<'_>,
-) -> Outcome<T, E> {
+) -> Result<T, Option<Box<E>>> {
     match slow.as_pin_mut().map(|slow| slow.poll(cx)) {
         Some(Poll::Ready(result)) => result.map_err(|error| Some(Box::new(error))),
         Some(Poll::Pending) | None => Err(None),

@@ -2,8 +2,8 @@
 
 use crate::health::{ConnectionInfo, EvictionCause};
 use crate::manager::Manager;
-use crate::pool::enqueue;
-use crate::pool::release::end_loan;
+use crate::pool::service::enqueue;
+use crate::pool::service::release::end_loan;
 use crate::pool::state::pooled::{Pooled, Slot};
 use crate::raw::slots::Lent;
 use std::fmt;

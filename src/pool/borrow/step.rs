@@ -5,8 +5,8 @@ use crate::clock::Tick;
 use crate::error::TryGetError;
 use crate::health::Verdict;
 use crate::manager::Manager;
+use crate::pool::service::{enqueue, judge};
 use crate::pool::state::pooled::{Raw, Slot};
-use crate::pool::{enqueue, judge};
 use std::panic::Location;
 
 /// See the [module](self).

@@ -5,7 +5,7 @@
 use super::ring::Ring;
 use crate::clock::{Clock, Tick};
 use crate::raw::waiter::wake_all;
-use crate::sync::{Mutex, MutexGuard, PoisonError};
+use crate::sync::{Mutex, MutexGuard, PoisonError, Relaxed};
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -14,36 +14,32 @@ use std::task::{Context, Poll, Waker};
 #[derive(Debug)]
 pub(crate) struct Timers {
     clock: Clock,
-    table: Mutex<Table>,
-}
-
-#[derive(Debug, Default)]
-struct Table {
-    wakers: BTreeMap<(Tick, u64), Waker>,
-    drawn: u64,
+    /// By moment, and a number drawn for each.
+    wakers: Mutex<BTreeMap<(Tick, u64), Waker>>,
+    drawn: Relaxed<u64>,
 }
 
 impl Timers {
     pub(crate) fn new(clock: Clock) -> Self {
-        Self { clock, table: Mutex::default() }
+        Self { clock, wakers: Mutex::default(), drawn: Relaxed::<u64>::new(0) }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(Tick, u64), Waker>> {
+        self.wakers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The earliest.
     pub(crate) fn next(&self) -> Tick {
-        self.lock().wakers.first_key_value().map_or(Tick::NEVER, |((at, _), _)| *at)
+        self.lock().first_key_value().map_or(Tick::NEVER, |((at, _), _)| *at)
     }
 
     /// Wakes the futures whose time has come, and says what time it is.
     pub(crate) fn fire(&self) -> Tick {
         let now = self.clock.now();
         let due = {
-            let mut table = self.lock();
-            let later = table.wakers.split_off(&(Tick(now.0.saturating_add(1)), 0));
-            std::mem::replace(&mut table.wakers, later)
+            let mut wakers = self.lock();
+            let later = wakers.split_off(&(Tick(now.0.saturating_add(1)), 0));
+            std::mem::replace(&mut *wakers, later)
         };
         // Once nothing is held: wakers are foreign code.
         wake_all(due.into_values());
@@ -86,13 +82,8 @@ impl Future for Sleep<'_> {
         }
         if self.at < Tick::NEVER {
             let waker = cx.waker().clone();
-            let mut table = self.timers.lock();
-            let key = self.key.unwrap_or_else(|| {
-                table.drawn += 1;
-                table.drawn
-            });
-            let stale = table.wakers.insert((self.at, key), waker);
-            drop(table);
+            let key = self.key.unwrap_or_else(|| self.timers.drawn.add(1));
+            let stale = self.timers.lock().insert((self.at, key), waker);
             drop(stale);
             self.key = Some(key);
             self.ring.ring_before(self.at);
@@ -104,7 +95,7 @@ impl Future for Sleep<'_> {
 impl Drop for Sleep<'_> {
     fn drop(&mut self) {
         if let Some(key) = self.key {
-            let stale = self.timers.lock().wakers.remove(&(self.at, key));
+            let stale = self.timers.lock().remove(&(self.at, key));
             drop(stale);
         }
     }

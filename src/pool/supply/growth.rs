@@ -15,9 +15,9 @@ use super::overruns::overdue;
 use super::shortage::Shortage;
 use crate::clock::Tick;
 use crate::manager::Manager;
-use crate::pool::enqueue;
 use crate::pool::ground::backoff::Permit;
 use crate::pool::ground::random;
+use crate::pool::service::enqueue;
 use crate::pool::state::job::{Order, Replaces};
 use crate::pool::state::pooled::{Raw, Vacant};
 
@@ -60,18 +60,10 @@ fn grow_by_one<M: Manager>(raw: &Raw<M>) -> bool {
     if wanted == 0 {
         return false;
     }
-    begin(raw, shortage.connecting, wanted).is_ok_and(|(slot, permit)| {
+    begin(raw, shortage.connecting, wanted).is_some_and(|(slot, permit)| {
         enqueue::connect(slot, Order { permit, replaces: None });
         true
     })
-}
-
-/// Why no connect is begun.
-enum Refusal {
-    /// It is not allowed at this moment.
-    NotNow,
-    /// There is no slot for it.
-    NoSlot,
 }
 
 /// A slot to open a connection in and leave to do so, if fewer than `wanted` are in flight and the limits and
@@ -80,7 +72,7 @@ fn begin<M: Manager>(
     raw: &Raw<M>,
     connecting: usize,
     wanted: usize,
-) -> Result<(Vacant<M>, Permit), Refusal> {
+) -> Option<(Vacant<M>, Permit)> {
     let state = raw.context();
     let settings = state.settings.load();
     let now = state.clock.now();
@@ -91,13 +83,13 @@ fn begin<M: Manager>(
         let permit = pace.backoff.permit(now, fresh, settings.connect_timeout, random::share())?;
         (permit.is_probe() || !is_full).then_some(permit)
     });
-    let permit = permit.ok_or(Refusal::NotNow)?;
+    let permit = permit?;
     let slot = raw.claim_vacant();
     state.supply.pace(|pace| match slot {
         Some(_) => pace.backoff.begun(permit, now),
         None => pace.backoff.call_off(permit, now),
     });
-    slot.map(|slot| (slot, permit)).ok_or(Refusal::NoSlot)
+    slot.map(|slot| (slot, permit))
 }
 
 /// Has the next replacement begun. False: none is wanted, or none is allowed now.
@@ -107,21 +99,17 @@ fn replace_one<M: Manager>(raw: &Raw<M>) -> bool {
     // Gone, or lent: then the next sweep finds it.
     let Some(slot) = old.claim(raw) else { return true };
     drop(slot);
-    match begin(raw, state.service.connecting(), usize::MAX) {
-        Ok((slot, permit)) => {
-            enqueue::connect(slot, Order { permit, replaces: Some(old) });
-            true
-        }
+    if let Some((slot, permit)) = begin(raw, state.service.connecting(), usize::MAX) {
+        enqueue::connect(slot, Order { permit, replaces: Some(old) });
+        true
+    } else if !raw.has_vacant() && state.service.connecting() == 0 {
         // There is no room for both. The old one goes first, and growth sees to the rest. Room that another
         // connect has taken may come back.
-        Err(Refusal::NoSlot) if state.service.connecting() == 0 => {
-            close_old(raw, &old);
-            true
-        }
-        Err(_) => {
-            state.supply.to_replace.push(old);
-            false
-        }
+        close_old(raw, &old);
+        true
+    } else {
+        state.supply.to_replace.push(old);
+        false
     }
 }
 

@@ -4,7 +4,7 @@
 use crate::clock::Tick;
 use crate::health::EvictionCause;
 use crate::manager::Manager;
-use crate::pool::enqueue;
+use crate::pool::service::enqueue;
 use crate::pool::state::pooled::Raw;
 use crate::pool::supply::overruns::overdue;
 use crate::pool::supply::shortage::Shortage;

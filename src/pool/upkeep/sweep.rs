@@ -5,10 +5,10 @@ use super::shrink;
 use crate::clock::Tick;
 use crate::health::Verdict;
 use crate::manager::Manager;
+use crate::pool::service::{enqueue, judge};
 use crate::pool::state::job::Replaces;
 use crate::pool::state::pass::Pass;
 use crate::pool::state::pooled::{Raw, Slot};
-use crate::pool::{enqueue, judge};
 use crate::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 

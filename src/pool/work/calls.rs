@@ -5,11 +5,11 @@ use crate::clock::{Deadline, Tick};
 use crate::error::ManagerError;
 use crate::health::EvictionCause;
 use crate::manager::{BoxFuture, Kind, Manager};
-use crate::pool::enqueue;
 use crate::pool::ground::caught::Caught;
 use crate::pool::ground::random;
-use crate::pool::judge::suspect_generation;
-use crate::pool::release;
+use crate::pool::service::enqueue;
+use crate::pool::service::judge::suspect_generation;
+use crate::pool::service::release;
 use crate::pool::state::State;
 use crate::pool::state::entry::Entry;
 use crate::pool::state::job::{Held, Job, Order};
@@ -20,47 +20,35 @@ use crate::stats::{Call, Ledger, Noted, Priority};
 use crate::sync::Arc;
 use std::time::Duration;
 
-/// What is to follow from a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Followup {
-    /// It may have left a shortage.
-    Growth,
-    /// A connect was superfluous. Who wants one all the same is heard at the next visit: asking at once might never
-    /// end.
-    None,
-}
-
 /// One job, whatever comes of it.
-pub(crate) async fn perform<M: Manager>(raw: &Arc<Raw<M>>, job: Job<M>) -> Followup {
+pub(crate) async fn perform<M: Manager>(raw: &Arc<Raw<M>>, job: Job<M>) {
     match job.call {
-        Call::Connect => return connect(raw, job).await,
+        Call::Connect => connect(raw, job).await,
         Call::Ping => ping(raw, job).await,
         Call::Reset => reset(raw, job).await,
         Call::Close => close(raw, job).await,
     }
-    Followup::Growth
 }
 
 /// Opens a connection, unless it is not needed any more.
-async fn connect<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) -> Followup {
+async fn connect<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
     let state = raw.context();
-    let Held::Empty(vacant, Some(order)) = &job.held else { return Followup::Growth };
+    let Held::Empty(vacant, Some(order)) = &job.held else { return };
     if raw.is_closed() {
-        return Followup::Growth;
+        return;
     }
     if order.replaces.is_none() && growth::skip(raw) {
         state.counters.connects_skipped.add();
         drop(job);
-        growth::end_skip(raw);
-        return Followup::None;
+        return growth::end_skip(raw);
     }
     let limit = order.permit.limit;
     let (begun, deadline, noted) =
         begin(state, vacant.ledger(), Call::Connect, Priority::Demand, limit);
     let future = state.driver.connect(&state.manager, &deadline);
-    let result = flatten(call(state, &deadline, future).await);
+    let result = fallible_call(state, &deadline, future).await;
     drop(noted);
-    let Some((vacant, order)) = job.take_order() else { return Followup::Growth };
+    let Some((vacant, order)) = job.take_order() else { return };
     match result {
         Ok(connection) => {
             welcome(raw, vacant, connection, begun);
@@ -79,7 +67,6 @@ async fn connect<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) -> Followup {
         }
     }
     state.events.post();
-    Followup::Growth
 }
 
 impl<M: Manager> Job<M> {
@@ -131,11 +118,11 @@ async fn reset<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
     let limit = state.settings.load().reset_timeout;
     let (_, deadline, noted) = begin(state, ledger, Call::Reset, Priority::Demand, limit);
     let future = state.driver.reset(&state.manager, &mut entry.connection, &deadline);
-    let result = call(state, &deadline, future).await;
+    let result = fallible_call(state, &deadline, future).await;
     drop(noted);
     state.counters.resets.add();
     let Some(slot) = job.end() else { return };
-    if matches!(result, Ok(Ok(()))) && !is_late(state, &deadline) {
+    if result.is_ok() && !is_late(state, &deadline) {
         release::put_back(slot);
     } else {
         suspect_generation(raw, slot.value().info.generation);
@@ -166,7 +153,7 @@ pub(crate) async fn check<M: Manager>(raw: &Raw<M>, mut job: Job<M>) -> Option<S
     let limit = state.settings.load().ping_timeout;
     let (begun, deadline, noted) = begin(state, ledger, Call::Ping, priority, limit);
     let future = state.driver.ping(&state.manager, &mut entry.connection, &deadline);
-    let result = flatten(call(state, &deadline, future).await);
+    let result = fallible_call(state, &deadline, future).await;
     drop(noted);
     let mut slot = job.end()?;
     let failure = match result {
@@ -186,21 +173,6 @@ pub(crate) async fn check<M: Manager>(raw: &Raw<M>, mut job: Job<M>) -> Option<S
     enqueue::close(slot, EvictionCause::PingFailed);
     news::tell(raw, &affected);
     None
-}
-
-/// Why a call has no answer of the manager's.
-enum Interrupted {
-    TimedOut,
-    Panicked(String),
-}
-
-fn flatten<T, E>(result: Result<Result<T, E>, Interrupted>) -> Result<T, ManagerError<E>> {
-    match result {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(ManagerError::Failed(error)),
-        Err(Interrupted::TimedOut) => Err(ManagerError::TimedOut),
-        Err(Interrupted::Panicked(message)) => Err(ManagerError::Panicked(message)),
-    }
 }
 
 /// Notes beside the slot that a call begins now and when it should be over, for those who look for calls that
@@ -224,11 +196,20 @@ async fn call<M: Manager, T>(
     state: &State<M>,
     deadline: &Deadline,
     future: BoxFuture<'_, T>,
-) -> Result<T, Interrupted> {
+) -> Result<T, ManagerError<M::Error>> {
     match state.timeout(deadline.moment(), Caught::new(future)).await {
-        Some(answer) => answer.map_err(Interrupted::Panicked),
-        None => Err(Interrupted::TimedOut),
+        Some(answer) => answer.map_err(ManagerError::Panicked),
+        None => Err(ManagerError::TimedOut),
     }
+}
+
+/// The same for a call that may fail by itself.
+async fn fallible_call<M: Manager, T>(
+    state: &State<M>,
+    deadline: &Deadline,
+    future: BoxFuture<'_, Result<T, M::Error>>,
+) -> Result<T, ManagerError<M::Error>> {
+    call(state, deadline, future).await?.map_err(ManagerError::Failed)
 }
 
 /// An answer that came after its time, which only a call that blocks can bring.

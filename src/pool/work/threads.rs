@@ -6,13 +6,11 @@ use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError, thread};
 use std::collections::VecDeque;
 use std::time::Duration;
 
-pub(crate) type Task = Box<dyn FnOnce() + Send>;
-
 /// How long a thread waits for more work. Starting another costs some 30 µs.
 const KEEP_ALIVE: Duration = Duration::from_millis(40);
 
 struct Threads {
-    tasks: VecDeque<Task>,
+    tasks: VecDeque<Box<dyn FnOnce() + Send>>,
     idle: usize,
 }
 
@@ -24,7 +22,7 @@ fn lock() -> MutexGuard<'static, Threads> {
 }
 
 /// Has a thread do `task`. False if the system gives no thread; the task is dropped then.
-pub(crate) fn submit(task: Task) -> bool {
+pub(crate) fn submit(task: Box<dyn FnOnce() + Send>) -> bool {
     let mut threads = lock();
     threads.tasks.push_back(task);
     if threads.idle >= threads.tasks.len() {

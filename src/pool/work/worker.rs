@@ -3,7 +3,7 @@
 //! A worker takes jobs until none is left, and asks for growth after each. Between two jobs it owns nothing but a
 //! count on the pool, so one that is dropped half-way (its runtime went away) leaves the others where they are.
 
-use super::calls::{Followup, perform};
+use super::calls::perform;
 use super::threads;
 use crate::clock::Tick;
 use crate::manager::{Kind, Manager};
@@ -80,9 +80,8 @@ fn launch<M: Manager>(worker: Worker<M>) -> bool {
 
 /// One job, and what is to follow from it.
 async fn perform_and_grow<M: Manager>(raw: &Arc<Raw<M>>, job: Job<M>) {
-    if perform(raw, job).await == Followup::Growth {
-        growth::ask(raw);
-    }
+    perform(raw, job).await;
+    growth::ask(raw);
     raw.context().ring.ring();
 }
 

@@ -216,6 +216,15 @@ pub trait HealthStrategy: Send + Sync + 'static {
     }
 }
 
+/// For how long a strategy's `Keep` stands, which matters only if it is asked on borrow or return at all.
+pub(crate) fn validity_of(strategy: &dyn HealthStrategy, info: &ConnectionInfo) -> Validity {
+    if strategy.occasions().intersects(Occasions::BORROW | Occasions::RETURN) {
+        strategy.valid_for(info)
+    } else {
+        Validity::UNLIMITED
+    }
+}
+
 /// No strategy: every connection is fit until its driver says otherwise.
 impl HealthStrategy for () {
     fn valid_for(&self, _: &ConnectionInfo) -> Validity {
@@ -275,7 +284,7 @@ macro_rules! tuple {
 
             fn valid_for(&self, info: &ConnectionInfo) -> Validity {
                 let ($($strategy,)+) = self;
-                Validity::UNLIMITED$(.min(Validity::of($strategy, info)))+
+                Validity::UNLIMITED$(.min(validity_of($strategy, info)))+
             }
 
             fn sweep_interval(&self) -> Option<Duration> {

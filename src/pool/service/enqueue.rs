@@ -1,10 +1,10 @@
 //! Puts slots out of service and into a queue, where workers find them. Takes no lock and waits for nobody.
 
-use super::state::job::{Held, Job, Order, Reservation};
-use super::state::pooled::{Raw, Slot, Vacant};
 use crate::health::EvictionCause;
 use crate::manager::Manager;
 use crate::no_unwind::no_unwind;
+use crate::pool::state::job::{Held, Job, Order, Reservation};
+use crate::pool::state::pooled::{Raw, Slot, Vacant};
 use crate::stats::{Call, Priority};
 use crate::sync::Arc;
 
@@ -122,7 +122,7 @@ impl<M: Manager> Drop for Job<M> {
 }
 
 impl<M: Manager> Job<M> {
-    /// The slot first, then the count: see [`Service`](super::state::job::Service).
+    /// The slot first, then the count: see [`Service`](crate::pool::state::job::Service).
     fn leave_empty(&self, vacant: Vacant<M>, order: Option<Box<Order>>) {
         let raw = vacant.keep_alive();
         let state = raw.context();

@@ -4,11 +4,11 @@
 
 use super::enqueue;
 use super::judge::{self, suspect_generation};
-use super::state::entry::Entry;
-use super::state::pooled::Slot;
 use crate::health::{EvictionCause, Verdict};
 use crate::manager::Manager;
 use crate::no_unwind::no_unwind;
+use crate::pool::state::entry::Entry;
+use crate::pool::state::pooled::Slot;
 use crate::sync::thread;
 
 /// What the driver knows of a connection that came back.

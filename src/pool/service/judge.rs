@@ -1,12 +1,14 @@
 //! Asks the strategy, unless what it said before still stands. What is asked is out of line and given references
 //! alone, so that a connection under judgement stays where it is and its token in registers.
 
-use super::state::entry::{Entry, Fit};
-use super::state::pooled::Raw;
 use crate::clock::Tick;
-use crate::health::{ConnectionInfo, EvictionCause, HealthStrategy, Occasions, Validity, Verdict};
+use crate::health::{
+    ConnectionInfo, EvictionCause, HealthStrategy, Occasions, Validity, Verdict, validity_of,
+};
 use crate::manager::Manager;
 use crate::no_unwind::no_unwind;
+use crate::pool::state::entry::{Entry, Fit};
+use crate::pool::state::pooled::Raw;
 use crate::stats::Ledger;
 
 /// Before a loan.
@@ -70,7 +72,7 @@ fn ask<M: Manager>(
         _ => false,
     };
     if is_fit && is_time {
-        let validity = no_unwind(|| Validity::of(strategy, &entry.info)).unwrap_or(Validity::NONE);
+        let validity = no_unwind(|| validity_of(strategy, &entry.info)).unwrap_or(Validity::NONE);
         entry.fit = Fit::of(&entry.info, validity, ledger.transitions(), epoch);
     }
     verdict
