@@ -14,34 +14,37 @@ use crate::sync::thread;
 /// What the driver knows of a connection that came back.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Finding {
+    /// Nothing that would be wrong.
     Sound,
     NeedsReset,
     Broken,
-    /// It panicked when it was asked, or was not to be asked because the borrower did.
+    /// It panicked when it was asked, or was not asked as its borrower did.
     Panicked,
 }
 
 /// A borrower has let go of `slot`.
 ///
 /// What every return pays for stands here; all else is kept out of line, as even the room for it on the stack
-/// would cost stores that the release must wait for.
+/// would cost stores that the release must wait for. There is one call to it, or this would not be compiled into
+/// its callers.
 #[inline(always)]
 pub(crate) fn come_back<M: Manager>(mut slot: Slot<M>) {
-    if thread::panicking() {
-        return come_back_unwinding(slot);
+    let mut finding = Finding::Sound;
+    // First of all, as long as there is nothing to be kept over the call that it may come to.
+    if !thread::panicking() {
+        let (entry, ledger, raw) = slot.parts_and_pool();
+        let now = raw.context().clock.tick();
+        let transitions = ledger.transitions() + 1;
+        finding = ask(entry, &raw.context().manager);
+        if finding == Finding::Sound && entry.fit.holds(now, transitions, raw.epoch()) {
+            ledger.take_back(transitions, now);
+            match slot.offer() {
+                None => return,
+                Some(kept) => slot = kept,
+            }
+        }
     }
-    let (entry, ledger, raw) = slot.parts_and_pool();
-    let state = raw.context();
-    let now = state.clock.tick();
-    let transitions = ledger.transitions() + 1;
-    let finding = ask(entry, &state.manager);
-    ledger.take_back(transitions, now);
-    if finding != Finding::Sound || !entry.fit.holds(now, transitions, raw.epoch()) {
-        return come_back_slowly(slot, finding);
-    }
-    if let Some(kept) = slot.offer() {
-        release_to_waiters(kept);
-    }
+    come_back_slowly(slot, finding);
 }
 
 /// Asks the driver. A callback's panic must not leave a destructor.
@@ -60,17 +63,22 @@ fn ask<M: Manager>(entry: &mut Entry<M::Connection>, manager: &M) -> Finding {
     finding.unwrap_or(Finding::Panicked)
 }
 
-/// All is done but the release, which met a waiter, or a flag, or a busy word.
+/// The way back of a connection about which something must be done.
 #[cold]
 #[inline(never)]
-fn release_to_waiters<M: Manager>(slot: Slot<M>) {
-    drop(slot);
-}
-
-/// The driver found something, or the strategy must be asked.
-#[cold]
-#[inline(never)]
-fn come_back_slowly<M: Manager>(slot: Slot<M>, finding: Finding) {
+fn come_back_slowly<M: Manager>(mut slot: Slot<M>, mut finding: Finding) {
+    if !slot.ledger().is_lent() {
+        // All is done but the release, which met a waiter, or a flag, or a busy word.
+        return drop(slot);
+    }
+    if thread::panicking() {
+        // Then it has not been asked.
+        let (entry, _, raw) = slot.parts_and_pool();
+        let state = raw.context();
+        finding =
+            if state.discard_on_unwind { Finding::Panicked } else { ask(entry, &state.manager) };
+    }
+    end_loan(&slot);
     match finding {
         Finding::Sound => put_back(slot),
         Finding::NeedsReset => enqueue::reset(slot),
@@ -80,18 +88,6 @@ fn come_back_slowly<M: Manager>(slot: Slot<M>, finding: Finding) {
         }
         Finding::Panicked => enqueue::close(slot, EvictionCause::Panicked),
     }
-}
-
-/// The borrower's thread unwinds: only the pool's owner can say that the connection is sound all the same.
-#[cold]
-#[inline(never)]
-fn come_back_unwinding<M: Manager>(mut slot: Slot<M>) {
-    end_loan(&slot);
-    let (entry, _, raw) = slot.parts_and_pool();
-    let state = raw.context();
-    let finding =
-        if state.discard_on_unwind { Finding::Panicked } else { ask(entry, &state.manager) };
-    come_back_slowly(slot, finding);
 }
 
 /// Ends the loan that `slot` was on.
