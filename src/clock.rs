@@ -14,7 +14,8 @@ impl Tick {
     /// A moment that never comes.
     pub(crate) const NEVER: Self = Self(u64::MAX);
 
-    /// Time passed since `earlier`; zero if `earlier` lies ahead (cores may disagree by a microsecond).
+    /// Time passed since `earlier`; zero if `earlier` lies ahead (cores may disagree by a
+    /// microsecond).
     pub(crate) fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
@@ -105,7 +106,8 @@ impl Clock {
         (Self { coarse: Arc::clone(&now), source: Source::Mock }, MockClock(now))
     }
 
-    /// A recent moment for the price of one load. Real clocks lag by up to the housekeeper's period.
+    /// A recent moment for the price of one load. Real clocks lag by up to the housekeeper's
+    /// period.
     #[inline(always)]
     pub(crate) fn tick(&self) -> Tick {
         Tick(self.coarse.0.get())
@@ -137,8 +139,8 @@ impl Clock {
         }
     }
 
-    /// How long a thread may sleep before it must look again whether `until` has come. Zero: it comes
-    /// so soon that a sleep would end too late.
+    /// How long a thread may sleep before it must look again whether `until` has come. Zero: it
+    /// comes so soon that a sleep would end too late.
     pub(crate) fn nap(&self, until: Tick) -> Duration {
         let left = self.until(until);
         if let Source::Real = self.source { left.saturating_sub(SLACK) } else { left }
@@ -160,10 +162,10 @@ struct RealTime {
 }
 
 impl RealTime {
-    /// quanta measures the speed of the processor's counter in less than a millisecond. If the thread
-    /// loses its core at the wrong moment, the result is off by up to some per cent, and so would be
-    /// all limits, for as long as the process lives. So the counter is checked once, and not believed
-    /// if it is wrong.
+    /// quanta measures the speed of the processor's counter in less than a millisecond. If the
+    /// thread loses its core at the wrong moment, the result is off by up to some per cent, and so
+    /// would be all limits, for as long as the process lives. So the counter is checked once, and
+    /// not believed if it is wrong.
     fn new() -> Self {
         let clock = quanta::Clock::new();
         let origin = clock.raw();
@@ -187,8 +189,8 @@ impl RealTime {
     }
 }
 
-/// Turns from the processor's counter to the system's clock for good, once the counter has gone back
-/// (a suspend may begin it anew, a migration may change it).
+/// Turns from the processor's counter to the system's clock for good, once the counter has gone
+/// back (a suspend may begin it anew, a migration may change it).
 #[derive(Default)]
 struct Fallback {
     /// What the system's clock lacks to go on where time stood; it may be negative and wrap.

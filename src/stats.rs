@@ -53,10 +53,10 @@ pub(crate) struct Counters {
 
 /// A snapshot of a pool.
 ///
-/// At rest everything agrees: `idle + lent + opening + maintenance + quarantined + vacant + retired =
-/// capacity`, and `checkouts = returns + lent`. While connections move, each figure is true of some
-/// moment within the call, but not all of the same moment: `lent` is what the other gauges leave of
-/// the capacity, so it absorbs the difference.
+/// At rest everything agrees: `idle + lent + opening + maintenance + quarantined + vacant + retired
+/// = capacity`, and `checkouts = returns + lent`. While connections move, each figure is true of
+/// some moment within the call, but not all of the same moment: `lent` is what the other gauges
+/// leave of the capacity, so it absorbs the difference.
 ///
 /// ```
 /// # fn show<M: caliburn::Manager>(pool: &caliburn::Pool<M>) {
@@ -92,8 +92,8 @@ pub struct Stats {
     pub retired: usize,
     /// Borrowers that wait in line.
     pub waiting: usize,
-    /// Nodes in the waiting room: the borrowers that wait, and those that have left and were not yet
-    /// cleared away.
+    /// Nodes in the waiting room: the borrowers that wait, and those that have left and were not
+    /// yet cleared away.
     pub waiter_nodes: usize,
 
     /// Connections lent. This count and those below run from when the pool was built.

@@ -7,10 +7,10 @@
 
 pub(crate) use switched::*;
 
-/// A value that threads share and that orders nothing: a gauge, a counter, a moment, a hint, or what
-/// only its owner writes. No memory is reached through it, so all its operations are relaxed (O11).
-/// What orders something, or is reached through, is an atomic by its own name, and each of its
-/// orderings has a number.
+/// A value that threads share and that orders nothing: a gauge, a counter, a moment, a hint, or
+/// what only its owner writes. No memory is reached through it, so all its operations are relaxed
+/// (O11). What orders something, or is reached through, is an atomic by its own name, and each of
+/// its orderings has a number.
 #[derive(Debug, Default)]
 pub(crate) struct Relaxed<T: Plain>(T::Atomic);
 
@@ -204,7 +204,8 @@ mod switched {
     relaxed!([] u64, AtomicU64, numeric);
     relaxed!([] usize, AtomicUsize, numeric);
 
-    /// Freed in `Drop`, read in `touch`: a touch that does not happen before the drop is a race to loom.
+    /// Freed in `Drop`, read in `touch`: a touch that does not happen before the drop is a race to
+    /// loom.
     #[derive(Debug)]
     pub(crate) struct Witness(UnsafeCell<()>);
 
@@ -236,8 +237,9 @@ mod switched {
         actual
     }
 
-    /// A queue that promises no more than `crossbeam_queue::SegQueue`: a push publishes its own item,
-    /// a pop may miss an item whose push does not happen before it. One popper at a time, few items.
+    /// A queue that promises no more than `crossbeam_queue::SegQueue`: a push publishes its own
+    /// item, a pop may miss an item whose push does not happen before it. One popper at a time, few
+    /// items.
     #[derive(Debug)]
     pub(crate) struct SegQueue<T> {
         cells: Vec<(AtomicBool, std::sync::Mutex<Option<T>>)>,
@@ -257,14 +259,14 @@ mod switched {
         pub(crate) fn push(&self, item: T) {
             let (ready, cell) = &self.cells[self.tail.add(1)];
             *cell.lock().unwrap_or_else(PoisonError::into_inner) = Some(item);
-            // O13: what crossbeam promises of a push.
+            // O15: what crossbeam promises of a push.
             ready.store(true, Ordering::Release);
         }
 
         pub(crate) fn pop(&self) -> Option<T> {
             let head = self.head.get();
             let (ready, cell) = self.cells.get(head)?;
-            // O13: what crossbeam promises of a pop.
+            // O15: what crossbeam promises of a pop.
             if !ready.load(Ordering::Acquire) {
                 return None;
             }

@@ -183,7 +183,8 @@ struct CallNote {
 }
 
 impl CallNote {
-    /// The kind of the call goes into the low bits of its beginning: 8 ns more or less do not matter.
+    /// The kind of the call goes into the low bits of its beginning: 8 ns more or less do not
+    /// matter.
     fn begin(&self, call: Call, behalf: Behalf, begun: Tick, limit: Tick) -> Noted<'_> {
         let kind = call as u64 | (behalf as u64) << 2;
         self.begun.set(begun.0 & !0x7 | kind);
