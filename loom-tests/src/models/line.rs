@@ -427,6 +427,7 @@ fn a_deadline_expires_though_a_later_moment_was_seen_before() {
         let waker = Waker::from(sleeper.clone());
         pool.expire(9);
         let mut ticket = pool.enroll(&waker, Terms { deadline: 7, ..STRICT }, usize::MAX).unwrap();
+        assert!(!ticket.is_settled(), "expired before its deadline");
         pool.expire(8);
         assert!(ticket.is_settled() && pool.next_deadline() == NEVER);
         assert!(matches!(finish(&mut ticket, &sleeper), Outcome::Expired));
