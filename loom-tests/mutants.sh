@@ -1,14 +1,25 @@
 #!/usr/bin/env bash
 # Plants one mistake after another in a copy of src/ and expects the models to turn red for each.
 # A mistake that no model notices means that the rule it breaks is not tested: exit 1.
+#
+#   ./mutants.sh             plant all
+#   ./mutants.sh PATTERN     plant those whose name matches the regular expression
+#   ./mutants.sh --check     only check, in a second, that each mistake still applies to the source
 set -u
 cd "$(dirname "$0")"
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
-export CARGO_TARGET_DIR="$PWD/target/seeded"
-# A model that panics in one of loom's coroutines may leave the test harness locked: hence one at a time,
-# uncaptured, and no further than the first.
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}/mutants"
+# A model that panics in one of loom's coroutines may leave the test harness locked: hence one at a
+# time, uncaptured, and no further than the first.
 export RUST_BACKTRACE=0
+only_check=false
+if [ "${1-}" = --check ]; then
+  only_check=true
+  shift
+fi
+pattern=${1-}
+planted=0
 survivors=0
 
 # red OUTPUT: some model other than the canary, which must, has failed.
@@ -18,6 +29,8 @@ red() {
 
 # plant NAME FILE PERL-SUBSTITUTION
 plant() {
+  [[ $1 =~ $pattern ]] || return
+  planted=$((planted + 1))
   rm -rf "$copy/src" "$copy/loom-tests"
   cp -r ../src "$copy/src"
   mkdir "$copy/loom-tests"
@@ -26,6 +39,9 @@ plant() {
   if cmp -s "$copy/src/raw/$2" "../src/raw/$2"; then
     echo "STALE     $1: the mistake no longer applies to $2"
     survivors=$((survivors + 1))
+    return
+  fi
+  if $only_check; then
     return
   fi
   (cd "$copy/loom-tests" && exec setsid cargo test -q -- --test-threads=1 --nocapture) >"$copy/out" 2>&1 &
@@ -38,7 +54,7 @@ plant() {
   kill -9 -- "-$run" 2>/dev/null
   wait "$run" 2>/dev/null
   if red "$copy/out"; then
-    echo "caught    $1"
+    echo "caught    $1 ($(grep -av canary "$copy/out" | grep -ao "models::[a-z_:]*" | head -1))"
   else
     echo "SURVIVED  $1"
     # No error and no result either: the run did not come to its end.
@@ -51,32 +67,51 @@ plant() {
 plant 'O1: a claim acquires nothing' bitmap.rs 's/fetch_and\(!mask, Ordering::Acquire\)/fetch_and(!mask, Ordering::Relaxed)/'
 plant 'O2: an offer releases nothing' bitmap.rs 's/(compare_exchange\(.*?)Ordering::Release/$1Ordering::Relaxed/s'
 plant 'O2: a put releases nothing' bitmap.rs 's/fetch_add\(place.mask\(\), Ordering::Release\)/fetch_add(place.mask(), Ordering::Relaxed)/'
-plant 'O4: a call publishes nothing' waiters.rs 's/calls.fetch_add\(1, Ordering::AcqRel\)/calls.fetch_add(1, Ordering::Relaxed)/'
-plant 'O4: the dispatcher leaves without acquiring' waiters.rs 's/calls.fetch_sub\(answered, Ordering::AcqRel\)/calls.fetch_sub(answered, Ordering::Relaxed)/'
+plant 'O4: a request publishes nothing' waiters.rs 's/requests.fetch_add\(1, Ordering::AcqRel\)/requests.fetch_add(1, Ordering::Relaxed)/'
+plant 'O4: the dispatcher leaves without acquiring' waiters.rs 's/requests.fetch_sub\(answered, Ordering::AcqRel\)/requests.fetch_sub(answered, Ordering::Relaxed)/'
 plant 'O5: a grant releases nothing' waiter.rs 's/compare_exchange\(from, to, Ordering::AcqRel/compare_exchange(from, to, Ordering::Acquire/'
 plant 'O6, O7: a granted slot is not acquired' waiter.rs 's/state.load\(Ordering::Acquire\)/state.load(Ordering::Relaxed)/g; s/state.fetch_add\(0, Ordering::AcqRel\)/state.fetch_add(0, Ordering::Release)/'
 plant 'O8: deadlines are noted by a plain store' waiters.rs 's/(next_deadline\s*\.)fetch_min\(earliest, Ordering::AcqRel\)/$1store(earliest, Ordering::Release)/'
 plant 'O9: a retirement looks at the debt with a load' mod.rs 's/self.debt.fetch_add\(0, Ordering::AcqRel\)/self.debt.load(Ordering::Acquire)/'
+plant 'O12: an epoch publishes nothing' mod.rs 's/epoch.fetch_add\(1, Ordering::Release\)/epoch.fetch_add(1, Ordering::Relaxed)/'
+plant 'O14: a waiter that leaves publishes nothing' waiters.rs 's/live.fetch_sub\(1, Ordering::AcqRel\)/live.fetch_sub(1, Ordering::Relaxed)/'
 
-# Steps.
+# Steps: claim and release.
+plant 'an offer does not look at the waiters flag' bitmap.rs 's/if has_waiters\(seen\) \{\s*return false;/if false { return false;/'
+plant 'a claim does not look at the flags' bitmap.rs 's/seen.cast_signed\(\) <= 0/seen & SLOTS == 0/; s/if seen & \(HAND_OFF \| CLOSED\) != 0 \{\s*return None/if false { return None/'
+plant 'a releaser goes on without a count of its own' slots.rs 's/let pool = self.key.keep_alive\(\);(\s*if pool.idle.put)/let pool = self.key.pool();$1/'
+plant 'a vacated slot requests no dispatch' slots.rs 's/(Drop for Vacant.*?)pool.dispatch\(\);/$1/s'
+
+# Steps: the waiting room.
 plant 'a wake-up is dropped' waiters.rs 's/wakes.append\(wake\);/drop(wake);/'
 plant 'the look after registering a waker is dropped' waiter.rs 's/let state = self.waiter.state.fetch_add\(0, Ordering::AcqRel\);/let state = WAITING;/'
-plant 'the dispatcher leaves with calls unanswered' waiters.rs 's/if calls == answered \{/if calls >= answered { self.room.calls.store(0, Ordering::Release);/'
+plant 'the dispatcher leaves with requests unanswered' waiters.rs 's/if requests == answered \{/if requests >= answered { self.room.requests.store(0, Ordering::Release);/'
 plant 'a known waker is not looked at again' waiter.rs 's/if !self.knows\(cx.waker\(\)\) \{/if self.knows(cx.waker()) { return Poll::Pending; } else {/'
 plant 'a cancelled waiter keeps its grant' waiter.rs 's/drop\(self.read\(state\)\);/std::mem::forget(self.read(state));/'
-plant 'the bell is taken down while somebody waits' waiters.rs 's/(claim_past_flags\(crate::sync::thread_number\(\)\) else \{\s*)return;/$1return self.lower_flags(queue);/'
-plant 'the bell is hung up after the idle bits were looked at' waiters.rs 's/self.raise_flags\(queue, Newcomers::MustWait\);\s*(let Some\(index\) = .*?else \{\s*)return;/$1self.raise_flags(queue, Newcomers::MustWait); return;/s'
-plant 'an offer does not look at the bell' bitmap.rs 's/if has_waiters\(seen\) \{\s*return false;/if false { return false;/'
-plant 'a claim does not look at the gate' bitmap.rs 's/seen.cast_signed\(\) <= 0/seen & SLOTS == 0/; s/if seen & \(HAND_OFF \| CLOSED\) != 0 \{\s*return None/if false { return None/'
-plant 'a releaser goes on without a count of its own' slots.rs 's/let pool = self.key.keep_alive\(\);(\s*if pool.idle.put)/let pool = self.key.pool();$1/'
-plant 'a vacated slot calls nobody' slots.rs 's/(a close that looks for it.*?)pool.dispatch\(\);/$1/s'
-plant 'a retired slot does not look at the debt' slots.rs 's/pool.settle_debt\(\);//'
-plant 'a close does not shut the bitmap' mod.rs 's/self.idle.shut\(\);//'
+plant 'a refused arrival goes without a look' waiters.rs 's/(is_full\(room\.live\.fetch_add.*?)self\.leave_line\(\);/$1room.left();/s'
+plant 'a waiter that has waited before goes to the end of the line' waiters.rs 's/queue.line.insert\(ahead, waiter\);/queue.line.push_back(waiter);/'
+plant 'a ticket that has claimed leaves its waker behind' waiter.rs 's/if is_taken && !self.has_locked \{/if is_taken {/'
+plant 'the flags are lowered while waiters are left' waiters.rs 's/(claim_past_flags\(crate::sync::thread_number\(\)\) else \{\s*)return;/$1return self.lower_flags(queue);/'
+plant 'the flags are raised after the idle bits were looked at' waiters.rs 's/self.raise_flags\(queue, Newcomers::MustWait\);\s*(let Some\(index\) = .*?else \{\s*)return;/$1self.raise_flags(queue, Newcomers::MustWait); return;/s'
 plant 'an expired waiter is not woken' waiters.rs 's/(settle\(EXPIRED\) \{.*?)wakes.add\(waiter.take_waker\(\)\);/$1/s'
-plant 'one who is notified already is only looked at' waiter.rs 's/if self.exchange\(NOTIFIED, NOTIFIED\) \{/if self.state.load(Ordering::Acquire) == NOTIFIED {/'
-plant 'one who has left counts as notified' waiter.rs 's/(fn notify.*?if !self.is_waiting\(\) \{\s*return )None;/$1Some(Wakes::default());/s'
-plant 'a notified waiter that leaves tells nobody' waiter.rs 's/(what this one was told of.*?self.pool.leave_line\(\);\s*)self.pool.dispatch\(\);/$1/s'
-plant 'a waiter that tries its luck remains notified' waiter.rs 's/if !self.waiter.exchange\(NOTIFIED, WAITING\) \{/if !self.waiter.exchange(NOTIFIED, NOTIFIED) {/'
-plant 'O12: an epoch publishes nothing' mod.rs 's/epoch.fetch_add\(1, Ordering::Release\)/epoch.fetch_add(1, Ordering::Relaxed)/'
+plant 'an expiry mark is kept' waiters.rs 's/self.room.expire_to.replace\(0\)/self.room.expire_to.get()/'
 
-[ "$survivors" -eq 0 ] && echo 'every mistake was caught' || exit 1
+# Steps: patience.
+plant 'a notified waiter is only looked at' waiter.rs 's/if self.exchange\(NOTIFIED, NOTIFIED\) \{/if self.state.load(Ordering::Acquire) == NOTIFIED {/'
+plant 'a waiter that has left counts as notified' waiter.rs 's/(fn notify.*?if !self.is_waiting\(\) \{\s*return )None;/$1Some(Wakes::default());/s'
+plant 'a notified waiter that leaves requests no dispatch' waiter.rs 's/(Some\(_\) => \{[^}]*?)self.pool.dispatch\(\);/$1/s'
+plant 'a waiter that retries the claim remains notified' waiter.rs 's/if !self.waiter.exchange\(NOTIFIED, WAITING\) \{/if !self.waiter.exchange(NOTIFIED, NOTIFIED) {/'
+plant 'a waiter that claims while it is notified requests no dispatch' waiter.rs 's/if before == NOTIFIED \{/if false {/'
+
+# Steps: close and resize.
+plant 'a close raises no flags' mod.rs 's/self.idle.close\(\);//'
+plant 'a retired slot does not look at the debt' slots.rs 's/pool.settle_debt\(\);//'
+plant 'a new limit requests no dispatch' mod.rs 's/(fn adjust.*?)self.dispatch\(\);/$1/s'
+plant 'a vacant slot is used in spite of the debt' mod.rs 's/if !self.take_debt\(\) \{\s*return Some\(slot\);/if true { return Some(slot);/'
+
+if [ "$planted" -eq 0 ]; then
+  echo "no mistake is called '$pattern'"
+  exit 1
+fi
+[ "$survivors" -eq 0 ] || exit 1
+if $only_check; then echo "all $planted mistakes apply"; else echo "all $planted mistakes were caught"; fi

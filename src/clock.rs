@@ -1,6 +1,7 @@
-//! Time: `quanta`, monotonic, with a coarse tick for the hot path, or a clock that a test turns by hand.
+//! Time: `quanta`, monotonic, with a coarse tick for the hot path, or a clock that a test turns by
+//! hand. Either never goes back.
 
-use crate::sync::{Arc, AtomicU64, OnceLock, Ordering, thread};
+use crate::sync::{Arc, OnceLock, Relaxed, thread};
 use std::fmt;
 use std::ops::Add;
 use std::time::{Duration, Instant};
@@ -10,10 +11,11 @@ use std::time::{Duration, Instant};
 pub(crate) struct Tick(pub(crate) u64);
 
 impl Tick {
-    /// Never comes.
+    /// A moment that never comes.
     pub(crate) const NEVER: Self = Self(u64::MAX);
 
-    /// Time passed since `earlier`; zero if that lies ahead (cores may disagree by a microsecond).
+    /// Time passed since `earlier`; zero if `earlier` lies ahead (cores may disagree by a
+    /// microsecond).
     pub(crate) fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
@@ -28,18 +30,24 @@ impl Add<Duration> for Tick {
     }
 }
 
-/// A sleep ends up to so much later than asked for (Linux groups its timers), which is much for a limit of a
-/// millisecond: so it is asked to end earlier, and the rest, if there is one, is spent yielding.
+/// A sleep may end this much later than asked for (Linux groups its timers), which is much for a
+/// limit of a millisecond: so it is asked to end earlier, and the rest is spent yielding.
 const SLACK: Duration = Duration::from_micros(60);
 
-/// Nanoseconds by which the coarse time may lag behind a reading: all threads that borrow share its line, so it is
-/// not written more often than need be.
+/// Nanoseconds by which the coarse time may lag behind a reading: all threads that borrow share its
+/// line, so it is not written more often than need be.
 const FINE_ENOUGH: u64 = 50_000;
 
-/// A recent moment, alone on its lines: it is written all the time, and read on each checkout.
+/// Nanoseconds by which two readings may disagree, because they were taken on different cores.
+const BLUR: u64 = 1_000_000;
+
+/// Where time begins, in nanoseconds: so that no moment is the zero of an empty slot.
+const BEGINNING: u64 = 1_000_000_000;
+
+/// A recent moment, alone on its lines: it is written often, and read on each checkout.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Coarse(AtomicU64);
+struct Coarse(Relaxed<u64>);
 
 /// Where a pool takes its time from.
 ///
@@ -71,41 +79,49 @@ impl MockClock {
     /// [`Pool::maintain`](crate::Pool::maintain) afterwards.
     pub fn advance(&self, by: Duration) {
         let by = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
-        // Short of where moments end: the highest bits have other uses.
-        let later = |now: u64| Some(now.saturating_add(by).min(1 << 62));
-        // O11: a clock orders nothing.
-        let _ = self.0.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, later);
+        let Coarse(moment) = &*self.0;
+        loop {
+            let now = moment.get();
+            // Short of where moments end: the highest bits have other uses.
+            if moment.exchange(now, now.saturating_add(by).min(1 << 62)) {
+                return;
+            }
+        }
     }
 }
 
 impl Clock {
     /// The machine's monotonic clock. This is the default.
+    ///
+    /// It never goes back. Whether it counts the time for which the machine is suspended depends on
+    /// the machine; if so, that time counts towards timeouts and ages like any other.
     pub fn real() -> Self {
         static COARSE: OnceLock<Arc<Coarse>> = OnceLock::new();
         Self { coarse: Arc::clone(COARSE.get_or_init(Arc::default)), source: Source::Real }
     }
 
-    /// A clock that stands still until its other half is turned.
+    /// A clock that stands still until the [`MockClock`] moves it.
     pub fn mock() -> (Self, MockClock) {
-        let now = Arc::new(Coarse(AtomicU64::new(1_000_000_000)));
+        let now = Arc::new(Coarse(Relaxed::<u64>::new(BEGINNING)));
         (Self { coarse: Arc::clone(&now), source: Source::Mock }, MockClock(now))
     }
 
-    /// A recent moment for the price of one load. Real clocks lag by up to the housekeeper's period.
+    /// A recent moment for the price of one load. Real clocks lag by up to the housekeeper's
+    /// period.
     #[inline(always)]
     pub(crate) fn tick(&self) -> Tick {
-        // O11: a clock orders nothing.
-        Tick(self.coarse.0.load(Ordering::Relaxed))
+        Tick(self.coarse.0.get())
     }
 
-    /// This moment. Brings the coarse time up to date on the way, as far as it matters.
+    /// This moment, no earlier than [`tick`](Self::tick). Brings the coarse time up to date on the
+    /// way, as far as it matters.
     pub(crate) fn now(&self) -> Tick {
         match self.source {
             Source::Real => {
-                let now = real_now();
-                if self.tick().0.saturating_add(FINE_ENOUGH) < now {
-                    // O11: a clock orders nothing.
-                    self.coarse.0.fetch_max(now, Ordering::Relaxed);
+                let reached = self.tick().0;
+                let now = real_now(reached);
+                if reached.saturating_add(FINE_ENOUGH) < now {
+                    self.coarse.0.raise(now);
                 }
                 Tick(now)
             }
@@ -118,57 +134,90 @@ impl Clock {
         let left = moment.since(self.now());
         match self.source {
             Source::Real => left,
-            // Nobody wakes sleepers when a hand turns the clock.
+            // Turning the clock by hand wakes no sleeper.
             Source::Mock => left.min(Duration::from_millis(1)),
         }
     }
 
-    /// How long a thread may sleep before it must look again whether `until` has come. Zero: it comes so
-    /// soon that a sleep would end too late.
+    /// How long a thread may sleep before it must look again whether `until` has come. Zero: it
+    /// comes so soon that a sleep would end too late.
     pub(crate) fn nap(&self, until: Tick) -> Duration {
         let left = self.until(until);
         if let Source::Real = self.source { left.saturating_sub(SLACK) } else { left }
     }
 }
 
-fn real_now() -> u64 {
-    static ORIGIN: OnceLock<Origin> = OnceLock::new();
-    // One second ahead, so that no moment is the zero of an empty slot.
-    ORIGIN.get_or_init(Origin::new).elapsed().saturating_add(1_000_000_000)
+/// The real time, which has `reached` this moment already.
+fn real_now(reached: u64) -> u64 {
+    static TIME: OnceLock<RealTime> = OnceLock::new();
+    TIME.get_or_init(RealTime::new).now(reached)
 }
 
-/// Since when time is counted, and by what.
-enum Origin {
-    Counter(quanta::Clock, u64),
-    System(Instant),
+/// The machine's clocks, and from where they are read.
+struct RealTime {
+    /// The processor's counter, if it is believed, and what it showed at the beginning.
+    counter: Option<(quanta::Clock, u64)>,
+    system: Instant,
+    fallback: Fallback,
 }
 
-impl Origin {
-    /// quanta finds out the speed of the processor's counter in less than a millisecond. If the thread loses
-    /// its core at the wrong moment, that is off by up to some per cent, and so would be all limits, for as
-    /// long as the process lives. So it is checked once, and not believed if it is wrong.
+impl RealTime {
+    /// quanta measures the speed of the processor's counter in less than a millisecond. If the
+    /// thread loses its core at the wrong moment, the result is off by up to some per cent, and so
+    /// would be all limits, for as long as the process lives. So the counter is checked once, and
+    /// not believed if it is wrong.
     fn new() -> Self {
         let clock = quanta::Clock::new();
         let origin = clock.raw();
-        if keeps_time(|| clock.delta_as_nanos(origin, clock.raw())) {
-            Self::Counter(clock, origin)
-        } else {
-            Self::System(Instant::now())
+        let is_right = keeps_time(|| clock.delta_as_nanos(origin, clock.raw()));
+        Self {
+            counter: is_right.then_some((clock, origin)),
+            system: Instant::now(),
+            fallback: Fallback::default(),
         }
     }
 
-    fn elapsed(&self) -> u64 {
-        match self {
-            Self::Counter(clock, origin) => clock.delta_as_nanos(*origin, clock.raw()),
-            Self::System(origin) => u64::try_from(origin.elapsed().as_nanos()).unwrap_or(u64::MAX),
+    fn now(&self, reached: u64) -> u64 {
+        let system = || BEGINNING + u64::try_from(self.system.elapsed().as_nanos()).unwrap_or(0);
+        match &self.counter {
+            Some((clock, origin)) => {
+                let counter = || BEGINNING + clock.delta_as_nanos(*origin, clock.raw());
+                self.fallback.now(reached, counter, system)
+            }
+            None => system().max(reached),
         }
+    }
+}
+
+/// Turns from the processor's counter to the system's clock for good, once the counter has gone
+/// back (a suspend may begin it anew, a migration may change it).
+#[derive(Default)]
+struct Fallback {
+    /// What the system's clock lacks to go on where time stood; it may be negative and wrap.
+    lead: OnceLock<u64>,
+}
+
+impl Fallback {
+    /// The time, no earlier than it has `reached`.
+    fn now(&self, reached: u64, counter: impl Fn() -> u64, system: impl Fn() -> u64) -> u64 {
+        let lead = match self.lead.get() {
+            Some(lead) => lead,
+            None => {
+                let now = counter();
+                if now.saturating_add(BLUR) >= reached {
+                    return now.max(reached);
+                }
+                self.lead.get_or_init(|| reached.wrapping_sub(system()))
+            }
+        };
+        system().wrapping_add(*lead).max(reached)
     }
 }
 
 /// Whether nanoseconds pass as they do on the system's clock, to one in a thousand.
 fn keeps_time(nanos: impl Fn() -> u64) -> bool {
     const TRIAL: Duration = Duration::from_millis(2);
-    // The reading in between is known to within this.
+    // The moment of the reading in between is known to within this.
     const SHARP: Duration = Duration::from_nanos(500);
     let both = || {
         let mut best = (Duration::MAX, Instant::now(), 0);
@@ -207,7 +256,7 @@ impl fmt::Debug for Clock {
 
 /// The moment by which a call into a [`Manager`](crate::Manager) must have ended.
 ///
-/// Hand what [`remaining`](Self::remaining) says to the driver's own timeout.
+/// Pass [`remaining`](Self::remaining) to the driver's own timeout.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -222,7 +271,7 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// A deadline by the real clock, for trying out a manager without a pool.
+    /// A deadline `timeout` from now by the real clock, for trying out a manager without a pool.
     pub fn after(timeout: Duration) -> Self {
         let clock = Clock::real();
         Self::at(&clock, clock.now() + timeout)
@@ -236,12 +285,12 @@ impl Deadline {
         self.moment
     }
 
-    /// What is left; zero once it is past.
+    /// Time left; zero once the deadline is past.
     pub fn remaining(&self) -> Duration {
         self.moment.since(self.clock.now())
     }
 
-    /// Whether nothing is left.
+    /// Whether no time is left.
     pub fn is_past(&self) -> bool {
         self.clock.now() >= self.moment
     }
@@ -250,6 +299,7 @@ impl Deadline {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
 
     #[test]
     fn a_counter_that_goes_wrong_by_a_per_cent_is_not_believed() {
@@ -259,5 +309,46 @@ mod tests {
         assert!(!keeps_time(|| nanos() * 101 / 100));
         assert!(!keeps_time(|| nanos() * 99 / 100));
         assert!(!keeps_time(|| 0));
+    }
+
+    #[test]
+    fn time_goes_on_where_it_stood_when_the_counter_begins_anew() {
+        let fallback = Fallback::default();
+        let (counter, system, reached) = (Cell::new(9_000_000_000), Cell::new(7), Cell::new(0));
+        let now = || {
+            reached.set(fallback.now(reached.get(), || counter.get(), || system.get()));
+            reached.get()
+        };
+        assert_eq!(now(), 9_000_000_000);
+        // Another core, a little behind.
+        counter.set(8_999_999_000);
+        assert_eq!(now(), 9_000_000_000);
+        counter.set(9_000_000_500);
+        assert_eq!(now(), 9_000_000_500);
+        // A suspend: the counter begins anew. Time neither goes back nor waits for it.
+        counter.set(0);
+        assert_eq!(now(), 9_000_000_500);
+        (counter.set(100), system.set(107));
+        assert_eq!(now(), 9_000_000_600);
+        // Nor does it jump should the counter be set right.
+        (counter.set(20_000_000_000), system.set(207));
+        assert_eq!(now(), 9_000_000_700);
+        system.set(8);
+        assert_eq!(now(), 9_000_000_700);
+    }
+
+    #[test]
+    fn a_clock_shows_no_moment_earlier_than_it_has_shown() {
+        let (clock, hand) = Clock::mock();
+        for by in [0, 1, u64::MAX, 1] {
+            let before = clock.now();
+            hand.advance(Duration::from_nanos(by));
+            assert!(clock.now() >= before && clock.tick() == clock.now());
+        }
+        let real = Clock::real();
+        // As a thread on a core that is ahead would note it.
+        let ahead = real.now() + Duration::from_micros(800);
+        real.coarse.0.raise(ahead.0);
+        assert!(real.now() >= ahead);
     }
 }

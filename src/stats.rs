@@ -1,7 +1,7 @@
 //! Counting without contention.
 //!
-//! Whoever holds a slot is the only writer of its [`Ledger`], so what happens on every checkout is a plain
-//! load and store on a line that the borrower owns anyway. Slow roads use shared relaxed counters.
+//! The owner of a slot is the only writer of its [`Ledger`], so a checkout costs plain loads and
+//! stores on a line that the borrower owns anyway. Slow paths use shared relaxed counters.
 
 mod histogram;
 mod ledger;
@@ -13,26 +13,24 @@ pub(crate) use ledger::{Ledger, Noted, Priority, Running};
 
 use crate::error::Counts;
 use crate::health::EvictionCause;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::Relaxed;
 use std::fmt;
 
-/// A counter that many may raise.
+/// A counter that any thread may raise.
 #[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
+pub(crate) struct Counter(Relaxed<u64>);
 
 impl Counter {
     pub(crate) fn add(&self) {
-        // O11: a count.
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.0.add(1);
     }
 
     pub(crate) fn get(&self) -> u64 {
-        // O11
-        self.0.load(Ordering::Relaxed)
+        self.0.get()
     }
 }
 
-/// The shared counters of the slow roads, on lines of their own.
+/// The shared counters of the slow paths, on cache lines of their own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Counters {
@@ -55,10 +53,10 @@ pub(crate) struct Counters {
 
 /// A snapshot of a pool.
 ///
-/// At rest everything agrees: `idle + lent + opening + maintenance + quarantined + vacant + retired =
-/// capacity`, and `checkouts = returns + lent`. While connections move, each figure is true of some moment within the
-/// call, but they need not be true of the same one: `lent` is what the other gauges leave of the capacity,
-/// so it absorbs the difference.
+/// At rest everything agrees: `idle + lent + opening + maintenance + quarantined + vacant + retired
+/// = capacity`, and `checkouts = returns + lent`. While connections move, each figure is true of
+/// some moment within the call, but not all of the same moment: `lent` is what the other gauges
+/// leave of the capacity, so it absorbs the difference.
 ///
 /// ```
 /// # fn show<M: caliburn::Manager>(pool: &caliburn::Pool<M>) {
@@ -71,53 +69,54 @@ pub(crate) struct Counters {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Stats {
-    /// Slots; fixed at construction.
+    /// Number of slots, fixed at construction.
     pub capacity: usize,
-    /// The limit on connections now.
+    /// Current limit on connections.
     pub max_size: usize,
-    /// Open connections: idle, lent, under maintenance, or in quarantine with a call other than a connect.
+    /// Open connections: idle, lent, in maintenance, or quarantined in a call other than a connect.
     pub size: usize,
-    /// Open connections that nobody holds.
+    /// Open connections that are free to be lent.
     pub idle: usize,
-    /// Connections held by borrowers. One whose guard was forgotten counts here for good.
+    /// Connections held by borrowers. A connection whose guard was forgotten counts here for good.
     pub lent: usize,
     /// Connections being opened.
     pub opening: usize,
     /// Connections being pinged, reset or closed, or queued for it.
     pub maintenance: usize,
-    /// Slots whose call into the manager has outlived its limit: they serve nobody until it comes back.
-    /// See [`Pool::overruns`](crate::Pool::overruns).
+    /// Slots whose call into the manager has outlived its limit. They are out of service until the
+    /// call returns. See [`Pool::overruns`](crate::Pool::overruns).
     pub quarantined: usize,
-    /// Slots in which a connection might be opened.
+    /// Empty slots in which a connection may be opened.
     pub vacant: usize,
     /// Slots out of use because of a lowered limit, or because the pool is closed.
     pub retired: usize,
-    /// Borrowers in line.
+    /// Borrowers that wait in line.
     pub waiting: usize,
-    /// Their nodes in the waiting room, with those of borrowers that left and were not yet cleared away.
+    /// Nodes in the waiting room: the borrowers that wait, and those that have left and were not
+    /// yet cleared away.
     pub waiter_nodes: usize,
 
-    /// Connections lent, ever.
+    /// Connections lent. This count and those below run from when the pool was built.
     pub checkouts: u64,
-    /// Connections that came back, ever.
+    /// Connections returned.
     pub returns: u64,
     /// Borrowers that had to wait.
     pub waits: u64,
-    /// Borrowers that went away because their time was up.
+    /// Borrowers that left because their timeout had passed.
     pub timeouts: u64,
-    /// Borrowers refused because too many were waiting.
+    /// Borrowers refused because too many were waiting already.
     pub refusals: u64,
     /// Connections opened.
     pub connects: u64,
     /// Attempts to connect that failed.
     pub connect_failures: u64,
-    /// Connects that were asked for and not begun, because nobody needed them any more.
+    /// Connects that were requested and not begun, because they were no longer needed.
     pub connects_skipped: u64,
     /// Pings.
     pub pings: u64,
     /// Pings that failed.
     pub ping_failures: u64,
-    /// Pings dropped half-way, because the borrower or the runtime went away.
+    /// Pings dropped half-way, because the borrower or the runtime was gone.
     pub pings_cancelled: u64,
     /// Resets.
     pub resets: u64,
@@ -127,9 +126,9 @@ pub struct Stats {
     pub detached: u64,
     /// Passes of the housekeeper over the idle connections.
     pub sweeps: u64,
-    /// Connections discarded to be closed, by cause.
+    /// Connections evicted, by cause.
     pub evictions: Evictions,
-    /// How long those who waited did so, in nanoseconds.
+    /// How long borrowers waited.
     pub wait_time: Histogram,
 }
 
@@ -149,17 +148,17 @@ impl Evictions {
         Self(std::array::from_fn(|cause| counters[cause].get()))
     }
 
-    /// How many connections were evicted for this cause.
+    /// How many connections were evicted for `cause`.
     pub fn by(&self, cause: EvictionCause) -> u64 {
         self.0[cause as usize]
     }
 
-    /// All of them.
+    /// How many connections were evicted in all.
     pub fn total(&self) -> u64 {
         self.0.iter().sum()
     }
 
-    /// Causes and counts.
+    /// Each cause with its count.
     pub fn iter(&self) -> impl Iterator<Item = (EvictionCause, u64)> {
         EvictionCause::ALL.into_iter().zip(self.0)
     }
@@ -191,7 +190,7 @@ impl fmt::Display for Stats {
         let Self { connects, connect_failures, connects_skipped, closes, detached, .. } = self;
         writeln!(
             f,
-            "connects     {connects} ({connect_failures} failed, {connects_skipped} spared); \
+            "connects     {connects} ({connect_failures} failed, {connects_skipped} skipped); \
              {closes} closed, {detached} detached"
         )?;
         let Self { pings, ping_failures, pings_cancelled, resets, sweeps, evictions, .. } = self;

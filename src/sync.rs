@@ -1,15 +1,16 @@
 //! The one switch between the standard library and the loom model checker.
 //!
-//! Nothing else in the crate names `std::sync`, `std::thread`, `UnsafeCell` or `loom`, so a model sees
-//! exactly the code that ships. The feature is one of the package `loom-tests` alone: somebody else's
-//! `--cfg loom` gets the real thing. Sizes shrink under the model ([`SLOT_BITS`]) so that three slots already
-//! span two words.
+//! Nothing else in the crate names `std::sync`, `std::thread`, `UnsafeCell` or `loom`, so a model
+//! sees exactly the code that ships. The feature is one of the package `loom-tests` alone: another
+//! crate's `--cfg loom` gets the real thing. Sizes shrink under the model ([`SLOT_BITS`]) so that
+//! three slots already span two words.
 
 pub(crate) use switched::*;
 
-/// A value that threads share and that orders nothing: a gauge, a counter, a moment, a hint, or what only its owner
-/// writes. No memory is reached through it, so all its operations are relaxed. What is ordered, or reached through,
-/// is an atomic by its own name, and each of its orderings has a number.
+/// A value that threads share and that orders nothing: a gauge, a counter, a moment, a hint, or
+/// what only its owner writes. No memory is reached through it, so all its operations are relaxed
+/// (O11). What orders something, or is reached through, is an atomic by its own name, and each of
+/// its orderings has a number.
 #[derive(Debug, Default)]
 pub(crate) struct Relaxed<T: Plain>(T::Atomic);
 
@@ -18,15 +19,18 @@ pub(crate) trait Plain {
     type Atomic: std::fmt::Debug + Default;
 }
 
+/// `Relaxed<$plain>` over `$atomic`. `const` stands in front where atomics can be built in a
+/// constant; those of the model cannot.
 macro_rules! relaxed {
-    ($plain:ty, $atomic:ty) => {
-        impl Plain for $plain {
+    ([$($const:tt)?] $plain:ty, $atomic:ty) => {
+        impl super::Plain for $plain {
             type Atomic = $atomic;
         }
 
-        // O11 throughout.
-        impl Relaxed<$plain> {
-            pub(crate) fn new(value: $plain) -> Self {
+        // O11 throughout. Not every type needs every method.
+        #[allow(dead_code)]
+        impl super::Relaxed<$plain> {
+            pub(crate) $($const)? fn new(value: $plain) -> Self {
                 Self(<$atomic>::new(value))
             }
 
@@ -40,44 +44,46 @@ macro_rules! relaxed {
                 self.0.store(value, Ordering::Relaxed); // O11
             }
 
-            /// Puts a new value in, and takes the old one out.
+            /// Puts `value` in and returns what was there before.
+            #[inline]
             pub(crate) fn replace(&self, value: $plain) -> $plain {
                 self.0.swap(value, Ordering::Relaxed) // O11
             }
 
-            /// `from → to`, if it is so.
+            /// Changes `from` into `to`; `false` if it holds another value.
+            #[inline]
             pub(crate) fn exchange(&self, from: $plain, to: $plain) -> bool {
                 // O11
                 self.0.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed).is_ok()
             }
         }
     };
-    ($plain:ty, $atomic:ty, numeric) => {
-        relaxed!($plain, $atomic);
+    ([$($const:tt)?] $plain:ty, $atomic:ty, numeric) => {
+        relaxed!([$($const)?] $plain, $atomic);
 
-        // O11 throughout.
-        impl Relaxed<$plain> {
-            /// Adds, and returns what was there before.
+        // O11 throughout. Not every type needs every method.
+        #[allow(dead_code)]
+        impl super::Relaxed<$plain> {
+            /// Adds `more` and returns what was there before.
+            #[inline]
             pub(crate) fn add(&self, more: $plain) -> $plain {
                 self.0.fetch_add(more, Ordering::Relaxed) // O11
             }
 
-            /// Subtracts, and returns what was there before.
+            /// Subtracts `less` and returns what was there before.
+            #[inline]
             pub(crate) fn subtract(&self, less: $plain) -> $plain {
                 self.0.fetch_sub(less, Ordering::Relaxed) // O11
             }
 
-            /// Raises it to `least`, if it is lower.
+            /// Raises the value to `least` if it is lower.
+            #[inline]
             pub(crate) fn raise(&self, least: $plain) {
                 self.0.fetch_max(least, Ordering::Relaxed); // O11
             }
         }
     };
 }
-
-relaxed!(bool, AtomicBool);
-relaxed!(u64, AtomicU64, numeric);
-relaxed!(usize, AtomicUsize, numeric);
 
 /// How many bits of a bitmap word stand for slots; the three highest bits are flags.
 pub(crate) const SLOT_BITS: u32 = if MODEL { 2 } else { 61 };
@@ -94,6 +100,13 @@ mod switched {
         Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Weak,
     };
     pub(crate) use std::thread;
+
+    use super::Relaxed;
+
+    relaxed!([const] bool, AtomicBool);
+    relaxed!([const] u32, AtomicU32, numeric);
+    relaxed!([const] u64, AtomicU64, numeric);
+    relaxed!([const] usize, AtomicUsize, numeric);
 
     /// `std`'s cell behind loom's interface, which tells the model when an access begins and ends.
     #[derive(Debug)]
@@ -146,29 +159,28 @@ mod switched {
 
     thread_local! {
         /// The last value of [`predicted`]. Atomic only so that the compiler loads it twice.
-        static LAST: AtomicU32 = const { AtomicU32::new(0) };
+        static LAST: Relaxed<u32> = const { Relaxed::<u32>::new(0) };
     }
 
-    /// `actual`, but taken from the last call's value when both agree. Then what follows hangs on a branch,
-    /// which the processor predicts, and not on the load that `actual` came from. A claim that follows a
-    /// release on the same word need not wait for it: a third off an uncontended round trip.
+    /// `actual`, but taken from the last call's value when both agree. Then what follows depends on
+    /// a branch, which the processor predicts, and not on the load that `actual` came from. A claim
+    /// that follows a release on the same word need not wait for it: a third off an uncontended
+    /// round trip.
     #[inline(always)]
     pub(crate) fn predicted(actual: u32) -> u32 {
         LAST.with(|last| {
-            // O11: this thread's own.
-            if last.load(Ordering::Relaxed) != actual {
-                last.store(actual, Ordering::Relaxed); // O11
+            if last.get() != actual {
+                last.set(actual);
             }
-            // Loaded anew: what was compared above the compiler might take for `actual` itself.
-            last.load(Ordering::Relaxed) // O11
+            // Loaded anew: the compiler might take what was compared above for `actual` itself.
+            last.get()
         })
     }
 
     #[cold]
     fn draw_number() -> usize {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        // O11: a number to spread threads; it orders nothing.
-        let number = NEXT.fetch_add(1, Ordering::Relaxed) % usize::MAX + 1;
+        static NEXT: Relaxed<usize> = Relaxed::<usize>::new(0);
+        let number = NEXT.add(1) % usize::MAX + 1;
         NUMBER.set(number);
         number
     }
@@ -186,7 +198,14 @@ mod switched {
 
     pub(crate) use loom::cell::UnsafeCell;
 
-    /// Freed in `Drop`, read in `touch`: a touch that does not happen before the drop is a race to loom.
+    use super::Relaxed;
+
+    relaxed!([] bool, AtomicBool);
+    relaxed!([] u64, AtomicU64, numeric);
+    relaxed!([] usize, AtomicUsize, numeric);
+
+    /// Freed in `Drop`, read in `touch`: a touch that does not happen before the drop is a race to
+    /// loom.
     #[derive(Debug)]
     pub(crate) struct Witness(UnsafeCell<()>);
 
@@ -218,42 +237,40 @@ mod switched {
         actual
     }
 
-    /// A queue that promises no more than `crossbeam_queue::SegQueue`: a push publishes its own item,
-    /// a pop may miss an item whose push does not happen before it. One popper at a time, few items.
+    /// A queue that promises no more than `crossbeam_queue::SegQueue`: a push publishes its own
+    /// item, a pop may miss an item whose push does not happen before it. One popper at a time, few
+    /// items.
     #[derive(Debug)]
     pub(crate) struct SegQueue<T> {
         cells: Vec<(AtomicBool, std::sync::Mutex<Option<T>>)>,
-        tail: AtomicUsize,
-        head: AtomicUsize,
+        tail: Relaxed<usize>,
+        head: Relaxed<usize>,
     }
 
     impl<T> SegQueue<T> {
         pub(crate) fn new() -> Self {
             Self {
                 cells: (0..6).map(|_| Default::default()).collect(),
-                tail: AtomicUsize::new(0),
-                head: AtomicUsize::new(0),
+                tail: Relaxed::<usize>::new(0),
+                head: Relaxed::<usize>::new(0),
             }
         }
 
         pub(crate) fn push(&self, item: T) {
-            // O11 (model only): the place in line; the flag below publishes.
-            let (ready, cell) = &self.cells[self.tail.fetch_add(1, Ordering::Relaxed)];
+            let (ready, cell) = &self.cells[self.tail.add(1)];
             *cell.lock().unwrap_or_else(PoisonError::into_inner) = Some(item);
-            // O11 (model only): what crossbeam promises of a push.
+            // O15: what crossbeam promises of a push.
             ready.store(true, Ordering::Release);
         }
 
         pub(crate) fn pop(&self) -> Option<T> {
-            // O11 (model only): one popper at a time.
-            let head = self.head.load(Ordering::Relaxed);
+            let head = self.head.get();
             let (ready, cell) = self.cells.get(head)?;
-            // O11 (model only): what crossbeam promises of a pop.
+            // O15: what crossbeam promises of a pop.
             if !ready.load(Ordering::Acquire) {
                 return None;
             }
-            // O11 (model only): as above.
-            self.head.store(head + 1, Ordering::Relaxed);
+            self.head.set(head + 1);
             cell.lock().unwrap_or_else(PoisonError::into_inner).take()
         }
     }

@@ -1,5 +1,5 @@
-//! The mechanism itself, compiled in from `src/raw`: the bitmap and the pool of slots, each beside a model
-//! of sets and lists.
+//! The mechanism itself, compiled in from `src/raw`: the bitmap and the pool of slots, each beside
+//! a model of sets and lists.
 #![no_main]
 
 #[path = "../../src/no_unwind.rs"]

@@ -1,18 +1,19 @@
 //! A striped bitmap whose set bits are keys to slots, with three flags in each word.
 //!
-//! Clearing a bit makes the clearer the only one who may touch that slot, until it sets a bit again.
-//! The words lie on cache lines of their own; a thread looks at its home stripe first and takes the
-//! lowest set bit, so each core keeps reusing the same few slots and the high ones may shrink away.
+//! The thread that clears a bit alone may touch that slot, until it sets a bit again. The words lie
+//! on cache lines of their own; a thread looks at its home stripe first and takes the lowest set
+//! bit, so each core keeps reusing the same few slots and the high ones may shrink away.
 
 use crate::sync::{AtomicU64, Ordering, SLOT_BITS, predicted};
 use std::num::NonZeroU64;
 
-/// The flag in each word that says: somebody waits, or the pool is closed. Whoever sets a bit must call for the
-/// dispatcher. It is the sign, which one instruction tests together with "no bit is set".
+/// The waiters flag: the line is not empty, or the pool is closed. A releaser must request a
+/// dispatch after it has set a bit. It is the sign, which one instruction tests together with "no
+/// bit is set".
 const WAITERS: u64 = 1 << 63;
-/// The flag that says besides: newcomers must not take a bit.
+/// The hand-off flag: besides, newcomers must not take a bit.
 const HAND_OFF: u64 = 1 << 62;
-/// The flag that says all this for good: the pool is closed.
+/// The closed flag: the pool is closed, so the other two stay up for good.
 const CLOSED: u64 = 1 << 61;
 /// The bits that stand for slots.
 const SLOTS: u64 = (1 << SLOT_BITS) - 1;
@@ -31,15 +32,15 @@ impl Place {
     }
 }
 
-/// Whether newcomers may take a bit while somebody waits.
+/// Whether newcomers may take a bit while others wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Newcomers {
     MustWait,
     MayClaim,
 }
 
-/// A bit to try: what the slot behind it needs can be fetched before the read-modify-write, which loads
-/// after it would have to wait for.
+/// A bit to try. What the slot behind it needs can be fetched before the read-modify-write; loads
+/// after it would have to wait for it.
 pub(crate) struct Pick<'a> {
     word: &'a AtomicU64,
     bit: u32,
@@ -47,29 +48,29 @@ pub(crate) struct Pick<'a> {
 }
 
 impl<'a> Pick<'a> {
-    /// Claims it. The word is for the way back.
+    /// Claims the bit. The word is for the way back.
     #[inline(always)]
     pub(crate) fn take(self) -> Option<&'a AtomicU64> {
         take(self.word, self.bit).then_some(self.word)
     }
 }
 
-/// Clears `bit`; true if it was set. Written so that it tests nothing but its own bit, which makes it a
-/// `lock btr` on x86-64 rather than a compare-exchange loop.
+/// Clears `bit`; true if it was set. Written so that it tests nothing but its own bit, which makes
+/// it a `lock btr` on x86-64 rather than a compare-exchange loop.
 #[inline(always)]
 fn take(word: &AtomicU64, bit: u32) -> bool {
     let mask = 1 << bit;
-    // O1: acquires the slot from whoever released it (O2).
+    // O1: acquires the slot from its releaser (O2).
     word.fetch_and(!mask, Ordering::Acquire) & mask != 0
 }
 
-/// Sets the bit of a slot that the caller owns, in the word where it lies, if the gate is down. `false`: the
-/// bit is as it was, the slot still the caller's, and the gate is up (or the word too busy): use
-/// [`Bitmap::put`].
+/// Sets the bit of a slot that the caller owns, in the word where it lies, if the waiters flag is
+/// down. `false`: the bit is as it was, the slot is still the caller's, and the waiters flag is up
+/// (or the word changed meanwhile): use [`Bitmap::put`].
 ///
-/// This is a compare-exchange and not an add because of what may follow: once the bit is set, the slot no
-/// longer keeps the pool's memory alive, so a releaser that must go on to the waiting room has to learn of
-/// the gate *before* it lets go.
+/// This is a compare-exchange and not an add because of what may follow: once the bit is set, the
+/// slot no longer keeps the pool's memory alive, so a releaser that must go on to the waiting room
+/// has to learn of the waiters flag *before* it lets go.
 #[inline(always)]
 pub(crate) fn offer(word: &AtomicU64, mask: u64) -> bool {
     // O3: only a guess for the exchange.
@@ -99,22 +100,23 @@ struct Stripe(AtomicU64);
 #[derive(Debug)]
 pub(crate) struct Bitmap {
     stripes: Box<[Stripe]>,
-    /// The logarithm of their number.
+    /// The binary logarithm of the number of stripes.
     shift: u32,
 }
 
 impl Bitmap {
-    /// All bits clear, the gate down. `stripes` must be a power of two.
+    /// All bits clear, all flags down. `stripes` must be a power of two.
     pub(crate) fn new(stripes: usize) -> Self {
         debug_assert!(stripes.is_power_of_two());
         let words = (0..stripes).map(|_| Stripe(AtomicU64::new(0)));
         Self { stripes: words.collect(), shift: stripes.trailing_zeros() }
     }
 
-    /// How many stripes a bitmap over `capacity` slots has when `parallelism` threads run at once: enough for the
-    /// bits, and four per running thread as long as each stripe keeps four slots. Threads are many more than run at
-    /// once, and with one stripe per core two that run have the same home half of the time (measured with 16 threads
-    /// on two cores: 3.1 times the floor with two stripes, 1.75 with eight or more).
+    /// How many stripes a bitmap over `capacity` slots has when `parallelism` threads run at once:
+    /// enough for the bits, and four per running thread as long as each stripe keeps four slots.
+    /// There are many more threads than run at once, and with one stripe per core two that run have
+    /// the same home half of the time (measured with 16 threads on two cores: 3.1 times the floor
+    /// with two stripes, 1.75 with eight or more).
     pub(crate) fn stripes_for(capacity: usize, parallelism: usize) -> usize {
         let wanted = (parallelism.max(1) * HOMES).next_power_of_two();
         let useful = (capacity / 4).max(1);
@@ -123,7 +125,7 @@ impl Bitmap {
         Self::stripes_needed(capacity).max(wanted.min(useful))
     }
 
-    /// How many it must have at least.
+    /// How many stripes a bitmap over `capacity` slots must have at least.
     pub(crate) fn stripes_needed(capacity: usize) -> usize {
         capacity.div_ceil(SLOT_BITS as usize).next_power_of_two()
     }
@@ -149,12 +151,13 @@ impl Bitmap {
         &self.stripes[stripe & (self.stripes.len() - 1)].0
     }
 
-    /// The first set bit of the home stripe, if the gate is down: a candidate, not yet a claim.
+    /// The lowest set bit of the home stripe, if the waiters flag is down: a candidate, not a
+    /// claim.
     #[inline(always)]
     pub(crate) fn pick(&self, home: usize) -> Option<Pick<'_>> {
         let stripe = home & (self.stripes.len() - 1);
         let word = self.word(stripe);
-        // O3: the claim carries the ordering; a stale look costs a miss, not the truth.
+        // O3: the claim carries the ordering; a stale look costs a miss, no more.
         let seen = word.load(Ordering::Relaxed);
         if seen.cast_signed() <= 0 {
             return None;
@@ -163,13 +166,14 @@ impl Bitmap {
         Some(Pick { word, bit, index: self.index(stripe, bit) })
     }
 
-    /// Clears one set bit and returns its slot; leaves everything as it is when the gate is up.
+    /// Clears one set bit and returns its slot; `None` if no bit is set, or if the hand-off flag or
+    /// the closed flag is up.
     ///
     /// Wait-free: at most one read-modify-write per bit seen set, so at most `capacity` in all.
     pub(crate) fn claim(&self, home: usize) -> Option<u32> {
         for step in 0..self.stripes.len() {
             let stripe = (home + step) & (self.stripes.len() - 1);
-            // O3: as in `claim`.
+            // O3: as in `pick`.
             let seen = self.word(stripe).load(Ordering::Relaxed);
             if seen & (HAND_OFF | CLOSED) != 0 {
                 return None;
@@ -181,17 +185,17 @@ impl Bitmap {
         None
     }
 
-    /// Clears one set bit whether the gate is up or not: for the dispatcher and for maintenance.
+    /// Clears one set bit whatever the flags say: for the dispatcher and for maintenance.
     pub(crate) fn claim_past_flags(&self, home: usize) -> Option<u32> {
         (0..self.stripes.len()).find_map(|step| {
             let stripe = (home + step) & (self.stripes.len() - 1);
-            // O3: as in `claim`. After `raise_gate` by this thread coherence shows every bit whose
-            // setter did not see the gate.
+            // O3: as in `pick`. After `raise_flags` by this thread, coherence shows every bit whose
+            // setter did not see the waiters flag.
             self.claim_within(stripe, self.word(stripe).load(Ordering::Relaxed))
         })
     }
 
-    /// The loop of every claim: `seen` only loses bits, so it ends after at most that many rounds.
+    /// The loop of every claim: `seen` only loses bits, so it ends after as many rounds at most.
     #[inline]
     fn claim_within(&self, stripe: usize, seen: u64) -> Option<u32> {
         let mut seen = seen & SLOTS;
@@ -207,14 +211,15 @@ impl Bitmap {
         None
     }
 
-    /// Clears the bit of one particular slot, past the gate.
+    /// Clears the bit of the slot `index` whatever the flags say; true if it was set.
     pub(crate) fn claim_at(&self, index: u32) -> bool {
         let place = self.place(index);
         take(self.word(place.stripe as usize), place.bit)
     }
 
-    /// Sets the bit of a slot that the caller owns and tells whether the gate is up. Ownership proves
-    /// the bit clear, so adding it sets it and returns the gate in one instruction.
+    /// Sets the bit of a slot that the caller owns and tells whether the waiters flag is up.
+    /// Ownership proves the bit clear, so adding it sets it and returns the flag in one
+    /// instruction.
     pub(crate) fn put(&self, index: u32) -> bool {
         let place = self.place(index);
         // O2: as in `offer`.
@@ -223,13 +228,14 @@ impl Bitmap {
         has_waiters(before)
     }
 
-    /// Hangs up the bell on every stripe, and raises or lowers the gate. Afterwards every set bit is visible to
-    /// the caller's claims, or its setter has seen the bell. For the dispatcher alone.
-    pub(crate) fn raise_flags(&self, gate: Newcomers) {
+    /// Raises the waiters flag on every stripe, and raises or lowers the hand-off flag. Afterwards
+    /// every set bit is visible to the caller's claims, or its setter has seen the waiters flag.
+    /// For the dispatcher alone.
+    pub(crate) fn raise_flags(&self, newcomers: Newcomers) {
         for Stripe(word) in &self.stripes {
             // O3: coherence of the one word does the work; a bit's data travels by O2 and O1, and a
             // read-modify-write continues the release sequence of the one before it.
-            match gate {
+            match newcomers {
                 Newcomers::MustWait => word.fetch_or(WAITERS | HAND_OFF, Ordering::Relaxed),
                 Newcomers::MayClaim => {
                     word.fetch_or(WAITERS, Ordering::Relaxed); // O3
@@ -239,17 +245,18 @@ impl Bitmap {
         }
     }
 
-    /// Takes down the bell and the gate, but not those of a closed pool. For the dispatcher alone.
+    /// Lowers the waiters flag and the hand-off flag, but not those of a closed pool. For the
+    /// dispatcher alone.
     pub(crate) fn lower_flags(&self) {
         let cleared =
             |seen| if seen & CLOSED != 0 { None } else { Some(seen & !(WAITERS | HAND_OFF)) };
         for Stripe(word) in &self.stripes {
-            // O3: as above. Each exchange that is lost was lost to a claim or a release that went on.
+            // O3: as above. Each lost exchange was lost to a claim or a release, which went on.
             let _ = word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, cleared);
         }
     }
 
-    /// Raises all flags on every stripe, never to be lowered.
+    /// Raises all flags on every stripe, for good.
     pub(crate) fn close(&self) {
         for Stripe(word) in &self.stripes {
             // O3: as above.
@@ -257,9 +264,9 @@ impl Bitmap {
         }
     }
 
-    /// How many bits are set: exact at rest, a moment's mixture under way.
+    /// How many bits are set: exact at rest, a mixture of moments while bits move.
     pub(crate) fn count(&self) -> usize {
-        // O11: a gauge.
+        // O3: a gauge.
         self.stripes
             .iter()
             .map(|stripe| (stripe.0.load(Ordering::Relaxed) & SLOTS).count_ones() as usize)

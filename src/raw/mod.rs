@@ -14,26 +14,26 @@ use std::task::Waker;
 use waiter::Ticket;
 use waiters::WaitingRoom;
 
-/// What the house above the mechanism keeps in it.
+/// What the pool above the mechanism keeps in it, and is told by it.
 pub(crate) trait PoolHooks: Sized + 'static {
-    /// Lives in a slot, and is lent.
+    /// What lies in a slot, and is lent.
     type Value: Send;
-    /// Belongs to the slot and outlives its values.
+    /// What belongs to a slot and outlives its values.
     type Ledger: Default + Send + Sync;
-    /// One for the whole pool.
+    /// What the whole pool shares.
     type Context: Send + Sync;
 
-    /// Takes a value that lies idle in a closed pool. Called on whatever thread found it, a returning
-    /// guard's for one: it must not close the value there and then.
+    /// Takes a value that lies idle in a closed pool. The thread that finds it calls this, perhaps
+    /// in a guard's `Drop`: it must not close the value there and then.
     fn on_orphan(slot: Occupied<Self>);
 
     /// Takes a value whose loan has ended.
     fn on_return(slot: Occupied<Self>);
 
-    /// The time, as waiters' [terms](waiter::Terms) reckon it.
+    /// The time by which waiters' [terms](waiter::Terms) are reckoned.
     fn now(context: &Self::Context) -> u64;
 
-    /// Told once, when the last slot of a closed pool has been torn down.
+    /// Called once, when the last slot of a closed pool has been torn down.
     fn on_torn_down(context: &Self::Context);
 }
 
@@ -47,7 +47,8 @@ pub(crate) struct RawPool<H: PoolHooks> {
     room: WaitingRoom,
     /// Slots to retire (positive) or to bring back (negative).
     debt: AtomicI64,
-    /// Rises whenever each slot needs a closer look: when there is debt, or when the house says so.
+    /// Rises when each slot needs a closer look: when there is debt, or when the pool above says
+    /// so.
     epoch: AtomicU64,
     closed: AtomicBool,
     torn_down: AtomicUsize,
@@ -55,11 +56,12 @@ pub(crate) struct RawPool<H: PoolHooks> {
 }
 
 impl<H: PoolHooks> RawPool<H> {
-    /// A pool of `capacity` vacant slots on `stripes` stripes (a power of two, and enough for them).
+    /// A pool of `capacity` vacant slots on `stripes` stripes (a power of two, and enough for
+    /// them).
     pub(crate) fn build(capacity: u32, stripes: usize, context: H::Context) -> Arc<Self> {
         let idle = Bitmap::new(stripes);
         let slots = (0..capacity).map(|index| Slot::new(index, idle.place(index))).collect();
-        // Nobody is in a hurry there.
+        // Claims there are not in a hurry.
         let needed = Bitmap::stripes_needed(capacity as usize);
         let pool = Arc::new(Self {
             idle,
@@ -93,7 +95,8 @@ impl<H: PoolHooks> RawPool<H> {
         self.slots.iter().map(Slot::ledger)
     }
 
-    /// Takes the first idle slot of the thread's own stripe, with one try: what most claims come to.
+    /// Takes the lowest idle slot of the thread's home stripe, with one try, if none waits: most
+    /// claims end here.
     #[inline(always)]
     pub(crate) fn claim_at_home(&self) -> Option<Occupied<H>> {
         let pick = self.idle.pick(crate::sync::thread_number())?;
@@ -101,25 +104,27 @@ impl<H: PoolHooks> RawPool<H> {
         pick.take().map(|word| Occupied::claimed(slot, word))
     }
 
-    /// Takes an idle slot, if nobody waits for one. Wait-free: at most `capacity` read-modify-writes.
+    /// Takes an idle slot, unless a waiter must have it. Wait-free: at most `capacity`
+    /// read-modify-writes.
     pub(crate) fn claim(&self) -> Option<Occupied<H>> {
         let home = crate::sync::thread_number();
         self.idle.claim(home).map(|index| Occupied::adopt(self, index))
     }
 
-    /// Takes one particular slot if it is idle, past those who wait: for maintenance.
+    /// Takes the slot `index` if it is idle, past all waiters: for maintenance.
     pub(crate) fn claim_idle_at(&self, index: u32) -> Option<Occupied<H>> {
         self.idle.claim_at(index).then(|| Occupied::adopt(self, index))
     }
 
-    /// Takes a vacant slot to open a connection in; slots that are to retire are retired on the way.
+    /// Takes a vacant slot to open a connection in; retires slots on the way as long as there is
+    /// debt.
     pub(crate) fn claim_vacant(&self) -> Option<Vacant<H>> {
         if self.is_closed() {
             return None;
         }
         loop {
-            // Round the words, the lowest bit of each: so the next one lies in another stripe of idle slots, and each
-            // thread finds connections at home.
+            // Round the words, the lowest bit of each: so the next slot lies in another stripe of
+            // the idle bitmap, and each thread finds connections at home.
             let slot = Vacant::adopt(self, self.vacant.claim_past_flags(self.vacant.count())?);
             if !self.take_debt() {
                 return Some(slot);
@@ -128,35 +133,38 @@ impl<H: PoolHooks> RawPool<H> {
         }
     }
 
-    /// Whether a vacant slot may be there. Whoever vacates one after a look that came after an
-    /// [`enroll`](Self::enroll) sees the one who waits: both have called for a dispatcher (O4) in between.
+    /// Whether a vacant slot may be there. If a waiter looks after its [`enroll`](Self::enroll) and
+    /// finds none, the next thread to vacate a slot sees the waiter: both have requested a dispatch
+    /// (O4) in between.
     pub(crate) fn has_vacant(&self) -> bool {
         self.vacant.count() > 0
     }
 
-    /// A ticket outside the line, for whoever was promised a slot by somebody in particular.
+    /// A ticket outside the line, for a caller that will be given a certain slot.
     pub(crate) fn reservation(&self, waker: &Waker) -> Ticket<'_, H> {
         Ticket::reservation(self, waker.clone())
     }
 
-    /// Puts `by` more slots out of use (negative: back into use). Vacant ones follow at once, others as
-    /// they come free: their holders ask [`take_debt`](Self::take_debt).
+    /// Puts `by` more slots out of use (negative: back into use). Vacant slots follow at once,
+    /// others as they come free: their owners ask [`take_debt`](Self::take_debt).
     pub(crate) fn adjust(&self, by: i64) {
         // O9: ordered with every retiring that looks at the debt afterwards.
         self.debt.fetch_add(by, Ordering::AcqRel);
         self.advance_epoch();
         self.settle_debt();
+        // The bits that were set are ordered against a close that looks for them (README, "Close").
         self.dispatch();
     }
 
-    /// Whoever has looked at a slot closely, and remembers when, need not look again before this changes.
+    /// Rises with whatever concerns each slot. An owner that has looked at its slot closely, and
+    /// remembers in which epoch, need not look again in the same.
     #[inline(always)]
     pub(crate) fn epoch(&self) -> u64 {
-        // O12: what the epoch rose for is visible to whoever looks at it after the epoch.
+        // O12: what the epoch rose for is visible to a thread that looks at it after the epoch.
         self.epoch.load(Ordering::Acquire)
     }
 
-    /// Something has happened that concerns each slot.
+    /// Notes that something has happened that concerns each slot.
     pub(crate) fn advance_epoch(&self) {
         // O12
         self.epoch.fetch_add(1, Ordering::Release);
@@ -168,12 +176,12 @@ impl<H: PoolHooks> RawPool<H> {
         self.debt.load(Ordering::Relaxed) > 0
     }
 
-    /// Takes one unit of the debt: the caller now must retire a slot.
+    /// Takes one unit of the debt, if there is any: then the caller must retire a slot.
     pub(crate) fn take_debt(&self) -> bool {
         // O11: a first guess.
         let mut debt = self.debt.load(Ordering::Relaxed);
         while debt > 0 {
-            // O9. O11 on failure.
+            // O9; on failure another guess (O11).
             match self.debt.compare_exchange(debt, debt - 1, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => return true,
                 Err(now) => debt = now,
@@ -182,18 +190,20 @@ impl<H: PoolHooks> RawPool<H> {
         false
     }
 
-    /// Gives back a unit that [`take_debt`](Self::take_debt) gave and no slot could be found for.
+    /// Gives back a unit that [`take_debt`](Self::take_debt) gave, if no slot could be found for
+    /// it.
     pub(crate) fn return_debt(&self) {
         // O9
         self.debt.fetch_add(1, Ordering::AcqRel);
         self.advance_epoch();
     }
 
-    /// Retires vacant slots, or brings retired ones back, as far as the debt asks and bits are there.
+    /// Retires vacant slots, or brings retired ones back, as far as the debt asks and bits are
+    /// there.
     fn settle_debt(&self) {
         loop {
-            // O9: a read-modify-write. Either it follows the `adjust` that lowered the debt and sees it,
-            // or that `adjust` follows it and sees the retired bit that was set before.
+            // O9: a read-modify-write. Either it follows the `adjust` that lowered the debt and
+            // sees it, or that `adjust` follows it and sees the retired bit that was set before.
             let debt = self.debt.fetch_add(0, Ordering::AcqRel);
             if debt > 0 {
                 if !self.take_debt() {
@@ -215,10 +225,11 @@ impl<H: PoolHooks> RawPool<H> {
         }
     }
 
-    /// Closes: no claim succeeds any more, all who wait are told, what is idle becomes
+    /// Closes: no claim succeeds any more, all waiters are told, what is idle goes to
     /// [`on_orphan`](PoolHooks::on_orphan), and what is lent follows on its return.
     pub(crate) fn close(&self) {
-        // O10: whoever sees it set needs nothing else; the dispatch (O4) orders it before the evacuation.
+        // O10: a thread that sees it set needs nothing else; the dispatch (O4) orders it before the
+        // evacuation.
         self.closed.store(true, Ordering::Release);
         self.idle.close();
         self.dispatch();
@@ -229,7 +240,7 @@ impl<H: PoolHooks> RawPool<H> {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Every slot has been torn down: no connection is left and none will come.
+    /// Whether every slot has been torn down: no connection is left and none will come.
     pub(crate) fn is_torn_down(&self) -> bool {
         self.torn_down() == self.capacity()
     }
@@ -239,8 +250,9 @@ impl<H: PoolHooks> RawPool<H> {
         self.torn_down.load(Ordering::Acquire)
     }
 
-    /// What becomes of the bits of a closed pool. It is shut, so whoever sets a bit later calls for a
-    /// dispatcher, and whoever answered the last call comes here.
+    /// Ends the slots of a closed pool whose bits are set. A thread that sets a bit later sees the
+    /// closed pool's flags and requests a dispatch, and the thread that answers the last request
+    /// comes here.
     fn evacuate(&self) {
         while let Some(index) = self.idle.claim_past_flags(0) {
             H::on_orphan(Occupied::adopt(self, index));
@@ -248,7 +260,7 @@ impl<H: PoolHooks> RawPool<H> {
         for bitmap in [&self.vacant, &self.retired] {
             while let Some(index) = bitmap.claim_past_flags(0) {
                 Vacant::adopt(self, index).tear_down();
-                // O10: releases what was done to the slot to whoever reads the count.
+                // O10: releases what was done to the slot to a thread that reads the count.
                 if self.torn_down.fetch_add(1, Ordering::AcqRel) + 1 == self.capacity() {
                     H::on_torn_down(&self.context);
                 }
@@ -266,12 +278,12 @@ impl<H: PoolHooks> RawPool<H> {
         }
     }
 
-    /// How many nodes stand in the line, with those of waiters that have left.
+    /// How many nodes stand in the line, including those of waiters that have left.
     pub(crate) fn queued(&self) -> usize {
         self.room.queued()
     }
 
-    /// No later than the earliest deadline of those who wait.
+    /// A moment no later than the earliest deadline in the line.
     pub(crate) fn next_deadline(&self) -> u64 {
         self.room.next_deadline()
     }
@@ -319,7 +331,7 @@ mod tests {
         fn on_torn_down((): &()) {}
     }
 
-    /// Those who wait write to the room all the time; nobody else must have its lines.
+    /// Waiters write to the room all the time; nothing else must lie on its lines.
     #[test]
     fn slots_and_the_waiting_room_share_no_line_with_anything() {
         const LINES: usize = 128;

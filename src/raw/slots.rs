@@ -1,14 +1,15 @@
 //! The slots, and the linear tokens that own them. The one file with `unsafe`.
 //!
 //! **Lemma (rule R1).** For every slot there is at any time exactly one of: a set `idle` bit, a set
-//! `vacant` bit, a set `retired` bit, a grant on its way to a waiter, a live [`Occupied`] or [`Vacant`]
-//! token, or the fact that the slot was torn down. Bits and grants become tokens only through
-//! [`Occupied::adopt`] and [`Vacant::adopt`], called by whoever cleared the bit or took the grant;
-//! tokens become bits or grants by being consumed. So a token is the only way to its slot.
+//! `vacant` bit, a set `retired` bit, a grant on its way to a waiter, a live [`Occupied`] or
+//! [`Vacant`] token, or the fact that the slot was torn down. Bits and grants become tokens only
+//! through [`Occupied::adopt`] and [`Vacant::adopt`], called by the thread that cleared the bit or
+//! took the grant; tokens become bits or grants by being consumed. So a token is the only way to
+//! its slot.
 //!
 //! **Lemma (rule R2).** Each slot that is not torn down holds one strong count on the pool, so the
-//! memory behind a token outlives the token. A token that becomes a bit gives that assurance away with
-//! it: code that goes on to touch the pool must take a count of its own first (`keep_alive`).
+//! memory behind a token outlives the token. A token that becomes a bit gives that assurance away
+//! with it: code that goes on to touch the pool must take a count of its own first (`keep_alive`).
 
 #![allow(unsafe_code)]
 
@@ -23,7 +24,7 @@ use std::ptr::NonNull;
 /// One slot: its value, and the ledger that outlives the values which pass through it.
 #[repr(align(128))]
 pub(super) struct Slot<H: PoolHooks> {
-    /// Of its bit.
+    /// Of the slot's bit.
     mask: u64,
     index: u32,
     ledger: H::Ledger,
@@ -35,8 +36,8 @@ pub(super) struct Slot<H: PoolHooks> {
 }
 
 // SAFETY: `value` and `home` are reached only through the slot's single token (R1), and values may
-// change threads (`H::Value: Send`), as counts on a `Sync` pool may; `ledger` is `Sync` by the bound on
-// `H::Ledger`; the rest never changes.
+// change threads (`H::Value: Send`), as counts on a `Sync` pool may; `ledger` is `Sync` by the
+// bound on `H::Ledger`; the rest never changes.
 unsafe impl<H: PoolHooks> Sync for Slot<H> {}
 // SAFETY: as above; a slot changes threads only together with its whole pool.
 unsafe impl<H: PoolHooks> Send for Slot<H> {}
@@ -61,17 +62,18 @@ impl<H: PoolHooks> Slot<H> {
 /// Gives each slot its strong count (R2). Called once, before any bit is set.
 pub(super) fn take_counts<H: PoolHooks>(pool: &Arc<RawPool<H>>) {
     for slot in &pool.slots {
-        // O11: nobody reads it before a bit is set, which publishes it (O2).
+        // O13: no thread reads it before a bit is set, which publishes it (O2).
         slot.pool.store(Arc::as_ptr(pool).cast_mut(), Ordering::Relaxed);
         slot.home.with_mut(|home| {
-            // SAFETY: no bit was ever set, so no token exists and nobody else reads the cell (R1).
+            // SAFETY: no bit was ever set, so no token exists and no other thread reads the cell
+            // (R1).
             unsafe { *home = Some(Arc::clone(pool)) };
         });
     }
 }
 
-/// What all tokens are made of: the slot, and the word of the idle bitmap where its bit goes back to, so
-/// that the way back need not look it up.
+/// What all tokens are made of: the slot, and the word of the idle bitmap that its bit goes back
+/// to, so that the way back need not look it up.
 struct Key<H: PoolHooks> {
     slot: NonNull<Slot<H>>,
     word: NonNull<AtomicU64>,
@@ -99,18 +101,18 @@ impl<H: PoolHooks> Key<H> {
     /// The pool, for as long as the token lives.
     #[inline(always)]
     fn pool<'a>(self) -> &'a RawPool<H> {
-        // O11: written once, before any bit was set (O2).
+        // O13: written once, before any bit was set (O2).
         let pool = self.slot().pool.load(Ordering::Relaxed);
-        // SAFETY: `take_counts` put the address of the slot's own pool there, and the slot keeps that pool
-        // alive (R2). The lifetime is bounded by the callers, which hand it out for a borrow of the token
-        // or take a count before the token ends.
+        // SAFETY: `take_counts` put the address of the slot's own pool there, and the slot keeps
+        // that pool alive (R2). The lifetime is bounded by the callers, which hand it out for a
+        // borrow of the token or take a count before the token ends.
         unsafe { &*pool }
     }
 
     #[inline(always)]
     fn slot<'a>(self) -> &'a Slot<H> {
-        // SAFETY: a key exists only inside a token, and the token's slot keeps the pool alive that it is
-        // part of (R2). The lifetime is bounded as in `pool`.
+        // SAFETY: a key exists only inside a token, and the token's slot keeps the pool alive that
+        // it is part of (R2). The lifetime is bounded as in `pool`.
         unsafe { self.slot.as_ref() }
     }
 
@@ -120,13 +122,13 @@ impl<H: PoolHooks> Key<H> {
         unsafe { self.word.as_ref() }
     }
 
-    /// A strong count of one's own, for those who touch the pool after their token has ended.
+    /// Another strong count, for code that touches the pool after its token has ended.
     fn keep_alive(self) -> Arc<RawPool<H>> {
         self.slot().home.with(|home| {
             // SAFETY: the caller still holds the token, and only it reaches the cell (R1).
             let home = unsafe { &*home };
-            // SAFETY: `take_counts` filled the cell, and only `tear_down`, which ends the last token
-            // of the slot, empties it.
+            // SAFETY: `take_counts` filled the cell, and only `tear_down`, which ends the last
+            // token of the slot, empties it.
             Arc::clone(unsafe { home.as_ref().unwrap_unchecked() })
         })
     }
@@ -137,7 +139,7 @@ impl<H: PoolHooks> Key<H> {
     #[inline(always)]
     unsafe fn value<'a>(self) -> &'a H::Value {
         self.slot().value.with(|value| {
-            // SAFETY: nobody else reaches the cell while the token is borrowed (R1).
+            // SAFETY: only the token reaches the cell, and it is borrowed (R1).
             let value = unsafe { &*value };
             // SAFETY: an occupied slot holds a value: `fill` puts it in, and only `vacate`, which
             // consumes the token, takes it out.
@@ -167,13 +169,14 @@ impl<H: PoolHooks> Key<H> {
     }
 }
 
-/// Owns a slot that holds a value. Dropped, it becomes an idle bit, or goes to whoever waits longest.
+/// Owns a slot that holds a value. Dropped, it becomes an idle bit, which may go to the oldest
+/// waiter.
 #[must_use]
 pub(crate) struct Occupied<H: PoolHooks> {
     key: Key<H>,
 }
 
-/// Owns a slot whose value somebody has borrowed. Dropped, it [comes home](PoolHooks::on_return).
+/// Owns a slot whose value is lent. Dropped, it [is returned](PoolHooks::on_return).
 #[must_use]
 pub(crate) struct Lent<H: PoolHooks>(ManuallyDrop<Occupied<H>>);
 
@@ -199,7 +202,7 @@ impl<H: PoolHooks> Occupied<H> {
         Self { key: Key::of(pool, index) }
     }
 
-    /// The same for a bit that the caller cleared in `word`.
+    /// The same for a slot whose bit the caller cleared in `word`.
     #[inline(always)]
     pub(super) fn claimed(slot: &Slot<H>, word: &AtomicU64) -> Self {
         Self { key: Key::new(slot, word) }
@@ -252,7 +255,7 @@ impl<H: PoolHooks> Occupied<H> {
         (value, ledger, key.pool())
     }
 
-    /// A count of one's own on the pool, for work that goes on after the token has ended.
+    /// Another count on the pool, for work that goes on after the token has ended.
     pub(crate) fn keep_alive(&self) -> Arc<RawPool<H>> {
         self.key.keep_alive()
     }
@@ -270,7 +273,8 @@ impl<H: PoolHooks> Occupied<H> {
         (Vacant { key }, value)
     }
 
-    /// Sets the idle bit if nobody waits and nobody interferes; else the slot is the caller's as before.
+    /// Sets the idle bit if the waiters flag is down and no other thread interferes; else returns
+    /// the token.
     #[inline(always)]
     pub(crate) fn offer(self) -> Option<Self> {
         let slot = ManuallyDrop::new(self);
@@ -279,10 +283,10 @@ impl<H: PoolHooks> Occupied<H> {
         (!is_taken).then(|| ManuallyDrop::into_inner(slot))
     }
 
-    /// Sets the idle bit and leaves it to the caller to look after those who wait: for the dispatcher.
+    /// Sets the idle bit and leaves the waiters to the caller: for the dispatcher.
     pub(super) fn put_without_dispatch(self) {
         let key = ManuallyDrop::new(self).key;
-        let _bell = key.pool().idle.put(key.slot().index);
+        let _has_waiters = key.pool().idle.put(key.slot().index);
     }
 }
 
@@ -294,7 +298,7 @@ impl<H: PoolHooks> From<Occupied<H>> for Lent<H> {
 }
 
 impl<H: PoolHooks> Lent<H> {
-    /// Ends the loan without a homecoming.
+    /// Ends the loan without a return.
     pub(crate) fn into_occupied(self) -> Occupied<H> {
         Occupied { key: ManuallyDrop::new(self).key }
     }
@@ -330,7 +334,7 @@ impl<H: PoolHooks> Drop for Occupied<H> {
         if bitmap::offer(self.key.word(), self.key.slot().mask) {
             return;
         }
-        // Somebody waits, or the pool is closed, or the word is busy.
+        // The waiters flag is up, or the word is busy.
         let pool = self.key.keep_alive();
         if pool.idle.put(self.key.slot().index) {
             pool.dispatch();
@@ -348,7 +352,7 @@ impl<H: PoolHooks> Vacant<H> {
         self.key.pool()
     }
 
-    /// A count of one's own on the pool, for work that goes on after the token has ended.
+    /// Another count on the pool, for work that goes on after the token has ended.
     pub(crate) fn keep_alive(&self) -> Arc<RawPool<H>> {
         self.key.keep_alive()
     }
@@ -383,7 +387,7 @@ impl<H: PoolHooks> Vacant<H> {
         if self.pool().take_debt() { self.retire() } else { drop(self) }
     }
 
-    /// Sets the vacant bit and nothing else: for those who dispatch themselves.
+    /// Sets the vacant bit and nothing else: for callers that dispatch afterwards.
     pub(super) fn put_without_dispatch(self) {
         let key = ManuallyDrop::new(self).key;
         key.pool().vacant.put(key.slot().index);
@@ -399,8 +403,8 @@ impl<H: PoolHooks> Drop for Vacant<H> {
     fn drop(&mut self) {
         let pool = self.key.keep_alive();
         pool.vacant.put(self.key.slot().index);
-        // Unconditional, as nobody looks for a gate here: the dispatch counter orders this bit against
-        // a close that looks for it (README, "close").
+        // Always, as vacant words bear no flags: the count of requests orders this bit against a
+        // close that looks for it (README, "Close").
         pool.dispatch();
     }
 }
@@ -424,12 +428,12 @@ pub(crate) struct StaticRef<T: 'static>(AtomicPtr<T>);
 impl<T: Sync> StaticRef<T> {
     #[inline(always)]
     pub(crate) fn set(&self, value: &'static T) {
-        // O11: what it points to is static and was never written.
+        // O13: what it points to is static and was never written.
         self.0.store(std::ptr::from_ref(value).cast_mut(), Ordering::Relaxed);
     }
 
     pub(crate) fn get(&self) -> Option<&'static T> {
-        // O11: as above.
+        // O13: as above.
         let value = self.0.load(Ordering::Relaxed);
         // SAFETY: the cell holds null or what `set` put there, a reference to a static `T: Sync`.
         unsafe { value.as_ref() }

@@ -1,6 +1,7 @@
-//! One who waits: a state, a waker, and the ticket by which its owner polls it or leaves.
+//! A waiter: a state, a waker, and the ticket by which its owner polls it or leaves.
 //!
-//! The state is left once, by a compare-exchange; whoever wins it acts. See `README.md` for the races.
+//! A waiter is settled once, by a compare-exchange; the thread that wins it acts. See `README.md`
+//! for the races.
 
 use super::slots::Occupied;
 use super::{PoolHooks, RawPool};
@@ -9,8 +10,9 @@ use crate::sync::{Arc, AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError, sw
 use std::fmt;
 use std::task::{Context, Poll, Waker};
 
-// The states of a waiter. `WAITING` and `NOTIFIED` ("try to take an idle slot") alternate, and are left for
-// good once, by a compare-exchange; `FIRST_GRANT + index` says that the slot `index` is the waiter's own.
+// The states of a waiter. `WAITING` and `NOTIFIED` ("retry the claim") alternate, and are left for
+// good once, by a compare-exchange; `FIRST_GRANT + index` says that the slot `index` is the
+// waiter's own.
 const WAITING: usize = 0;
 const NOTIFIED: usize = 1;
 pub(super) const CLOSED: usize = 2;
@@ -20,37 +22,38 @@ const TAKEN: usize = 5;
 const CANCELLED: usize = 6;
 const FIRST_GRANT: usize = 8;
 
-/// "No deadline": its owner keeps it, or there is none.
+/// "No deadline": the ticket's owner keeps it itself, or there is none.
 pub(crate) const NEVER: u64 = u64::MAX;
+
 /// What became of a waiter.
 pub(crate) enum Outcome<H: PoolHooks> {
     /// The slot is the waiter's.
     Granted(Occupied<H>),
     /// The pool was closed.
     Closed,
-    /// The pool has given up on all who waited at that moment.
+    /// The pool failed all that waited at that moment.
     Failed,
     /// The waiter's deadline has passed.
     Expired,
 }
 
-/// On what terms somebody waits in line.
+/// The terms on which a waiter stands in line.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
-    /// When to be told that it is over, or [`NEVER`].
+    /// When it expires, or [`NEVER`].
     pub(crate) deadline: u64,
-    /// Until when newcomers may be faster. Zero: they never may.
+    /// Until when newcomers may claim before it. Zero: they never may.
     pub(crate) patience: u64,
-    /// Goes to the head of the line, however long it is: has waited before, and what it was given changed out to
-    /// be of no use.
+    /// Goes to the head of the line, however long that is: it has waited before, and the slot that
+    /// it was granted turned out to be of no use.
     pub(crate) ahead: bool,
 }
 
-/// One who waits: a state and a wake-up.
+/// The node of a waiter: its state, its terms and its waker.
 pub(crate) struct Waiter {
     state: AtomicUsize,
     pub(super) terms: Terms,
-    /// Held for a moment by the waiter itself while it replaces the waker; others only ever try.
+    /// Locked for a moment by the waiter itself while it replaces the waker; others only ever try.
     waker: Mutex<Option<Waker>>,
 }
 
@@ -64,14 +67,16 @@ impl Waiter {
         self.state.load(Ordering::Acquire) <= NOTIFIED
     }
 
-    /// `from → to`, if it is so.
+    /// Changes `from` into `to`; `false` if the state is another.
     fn exchange(&self, from: usize, to: usize) -> bool {
-        // O5: releases what the waiter is to find (its slot, the closed flag), and acquires the unlocked
-        // waker of a waiter that has looked again before (O7). O11 on failure: nothing is read.
+        // O5: releases what the waiter is to find (its slot, that the pool is closed), and acquires
+        // the unlocked waker of a waiter that has looked again before (O7). On failure nothing is
+        // read.
         self.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
-    /// `WAITING | NOTIFIED → to`, by whoever comes first: what it was before. The winner must wake the waiter.
+    /// Changes `WAITING` or `NOTIFIED` into `to` and returns which it was; `None` if another thread
+    /// has settled the waiter. The winner must wake the waiter.
     fn leave_for(&self, to: usize) -> Option<usize> {
         loop {
             for from in [WAITING, NOTIFIED] {
@@ -85,13 +90,14 @@ impl Waiter {
         }
     }
 
-    /// The same, for those who need not know.
+    /// The same, for callers that need not know what the state was.
     pub(super) fn settle(&self, to: usize) -> bool {
         self.leave_for(to).is_some()
     }
 
-    /// `WAITING → NOTIFIED`, and the wake-up that it takes. One that is notified already is told again all the same, by
-    /// a read-modify-write: it sees every slot that was idle before (README, race 7). `None`: it has left.
+    /// Changes `WAITING` into `NOTIFIED` and returns the wake-up for it. A waiter that is notified
+    /// already is notified again, by a read-modify-write: so it sees every slot that was idle
+    /// before (README, race 7). `None`: it has left.
     pub(super) fn notify(&self) -> Option<Wakes> {
         loop {
             if self.exchange(WAITING, NOTIFIED) {
@@ -106,8 +112,8 @@ impl Waiter {
         }
     }
 
-    /// The waker to fire after a won [`settle`](Self::settle). `None` when the waiter is replacing it
-    /// this very moment: then it looks at its state again afterwards (O7) and needs no wake-up.
+    /// The waker to fire after a won [`settle`](Self::settle). `None` if the waiter is replacing it
+    /// at this moment: then it looks at its state again afterwards (O7) and needs no wake-up.
     pub(super) fn take_waker(&self) -> Option<Waker> {
         self.waker.try_lock().ok().and_then(|mut waker| waker.take())
     }
@@ -116,7 +122,7 @@ impl Waiter {
         self.waker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands `slot` over, or back if the waiter has left.
+    /// Hands `slot` to the waiter, or back to the caller if the waiter has left.
     pub(crate) fn grant<H: PoolHooks>(&self, slot: Occupied<H>) -> Result<Wakes, Occupied<H>> {
         let index = slot.index() as usize;
         if self.settle(FIRST_GRANT + index) {
@@ -127,22 +133,23 @@ impl Waiter {
         }
     }
 
-    /// Tells the waiter that it must look for another way.
+    /// Settles the waiter as failed.
     pub(crate) fn fail(&self) -> Wakes {
         Wakes::of(if self.settle(FAILED) { self.take_waker() } else { None })
     }
 
-    /// Tells the waiter that the pool is closed.
+    /// Settles the waiter as closed: the pool is.
     pub(crate) fn close(&self) -> Wakes {
         Wakes::of(if self.settle(CLOSED) { self.take_waker() } else { None })
     }
 }
 
-/// Wake-ups to fire once the dispatcher has left: they are foreign code, may panic and may re-enter.
+/// Wake-ups to fire once the dispatcher has left: they are foreign code, may panic and may
+/// re-enter.
 #[derive(Default)]
 #[must_use]
 pub(crate) struct Wakes {
-    /// Most often there is one, and then nothing is allocated.
+    /// Mostly there is one, and then nothing is allocated.
     first: Option<Waker>,
     rest: Vec<Waker>,
 }
@@ -169,21 +176,23 @@ impl Wakes {
     }
 }
 
-/// Fires wakers. A panic of one reaches neither the caller, a returning guard perhaps, nor the others.
+/// Fires wakers. A panic of one reaches neither the caller, perhaps a guard's `Drop`, nor the
+/// others.
 pub(crate) fn wake_all(wakers: impl IntoIterator<Item = Waker>) {
     for waker in wakers {
         no_unwind(|| waker.wake());
     }
 }
 
-/// A waiter's own end: poll it, or drop it to leave. Left with a grant, it passes the slot on.
+/// The waiter's own end: poll it, or drop it to leave. Dropped with a grant, it passes the slot on.
 #[must_use]
 pub(crate) struct Ticket<'a, H: PoolHooks> {
     pool: &'a RawPool<H>,
     waiter: Arc<Waiter>,
-    /// Stands in the line, as opposed to having an reservation.
+    /// It stands in the line, as opposed to a reservation.
     in_line: bool,
-    /// It may have been at the waker's lock when a settler tried it.
+    /// It may have held the waker's lock when another thread tried it, so the waker may still be
+    /// there.
     has_locked: bool,
 }
 
@@ -193,18 +202,19 @@ impl<'a, H: PoolHooks> Ticket<'a, H> {
         Self { pool, waiter, in_line: true, has_locked: false }
     }
 
-    /// Waits for somebody who holds the other end, outside the line.
+    /// The ticket of a waiter outside the line; the caller gives the [other end](Self::waiter)
+    /// away.
     pub(super) fn reservation(pool: &'a RawPool<H>, waker: Waker) -> Self {
         let terms = Terms { deadline: NEVER, patience: 0, ahead: false };
         Self { pool, waiter: Waiter::new(waker, terms), in_line: false, has_locked: false }
     }
 
-    /// The other end of an reservation.
+    /// The other end of a reservation, by which the waiter is settled.
     pub(crate) fn waiter(&self) -> Arc<Waiter> {
         Arc::clone(&self.waiter)
     }
 
-    /// Somebody has settled it already.
+    /// Whether the waiter has been settled.
     pub(crate) fn is_settled(&self) -> bool {
         !self.waiter.is_waiting()
     }
@@ -222,18 +232,19 @@ impl<'a, H: PoolHooks> Ticket<'a, H> {
             let stale = self.waiter.lock_waker().replace(fresh);
             drop(stale);
         }
-        // Even if the waker was known: a settler may have found the lock taken and left the waking to this
-        // look. O7: a read-modify-write, so that it comes either after the settling (O5) and sees it, or before
-        // and then the settler sees the lock free and the fresh waker in it.
+        // Even if the waker was known: the settling thread may have found the lock taken and left
+        // the waking to this look. O7: a read-modify-write. Either it comes after the settling (O5)
+        // and sees it, or it comes before, and then the settling thread sees the lock free and the
+        // fresh waker.
         let state = self.waiter.state.fetch_add(0, Ordering::AcqRel);
         let outcome = if state == NOTIFIED { self.retry_claim() } else { self.read(state) };
         outcome.map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Tries to take an idle slot as a newcomer would. The waker has been left, for the next notify.
+    /// Claims an idle slot as a newcomer would. The waker stays, for the next notification.
     #[cold]
     fn retry_claim(&self) -> Option<Outcome<H>> {
-        // O5: sees all slots that were idle at the notify. Later ones come with another.
+        // O5: sees all slots that were idle at the notification. Later ones come with another.
         if !self.waiter.exchange(NOTIFIED, WAITING) {
             // O6
             return self.read(self.waiter.state.load(Ordering::Acquire));
@@ -241,7 +252,7 @@ impl<'a, H: PoolHooks> Ticket<'a, H> {
         let slot = self.pool.claim()?;
         match self.waiter.leave_for(TAKEN) {
             None => {
-                // There is more than one slot now, or no need of one.
+                // The waiter has been granted another slot, or needs none.
                 drop(slot);
                 // O6
                 self.read(self.waiter.state.load(Ordering::Acquire))
@@ -249,6 +260,7 @@ impl<'a, H: PoolHooks> Ticket<'a, H> {
             Some(before) => {
                 self.pool.leave_line();
                 if before == NOTIFIED {
+                    // Notified anew, of another slot: the next in line may have that.
                     self.pool.dispatch();
                 }
                 Some(Outcome::Granted(slot))
@@ -270,7 +282,7 @@ impl<'a, H: PoolHooks> Ticket<'a, H> {
             EXPIRED => Outcome::Expired,
             granted => {
                 debug_assert!(granted >= FIRST_GRANT, "a settled ticket was polled again");
-                // O11: a settled state is the ticket's alone.
+                // O11: only the ticket's owner changes a settled state.
                 self.waiter.state.store(TAKEN, Ordering::Relaxed);
                 Outcome::Granted(Occupied::adopt(self.pool, (granted - FIRST_GRANT) as u32))
             }
@@ -280,21 +292,21 @@ impl<'a, H: PoolHooks> Ticket<'a, H> {
 
 impl<H: PoolHooks> Drop for Ticket<'_, H> {
     fn drop(&mut self) {
-        // O11: the ticket's own doing.
+        // O11: this thread wrote it, if it is so.
         let is_taken = self.waiter.state.load(Ordering::Relaxed) == TAKEN;
         if is_taken && !self.has_locked {
-            // The settler has the waker.
+            // The thread that settled the waiter has taken the waker.
             return;
         }
         let before = self.waiter.leave_for(CANCELLED);
-        // The node may outlive the ticket; the waker must not, as its destructor is foreign code that the
-        // dispatcher would run.
+        // The node may outlive the ticket. The waker must not: its destructor is foreign code,
+        // which the dispatcher would run.
         let stale = self.waiter.lock_waker().take();
         match before {
             Some(_) if !self.in_line => {}
             Some(WAITING) => self.pool.leave_line(),
             Some(_) => {
-                // The next in line may have what this one was told of.
+                // The next in line may have the slot of which this one was notified.
                 self.pool.leave_line();
                 self.pool.dispatch();
             }

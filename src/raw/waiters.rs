@@ -1,74 +1,71 @@
 //! The waiting room: one line for threads and tasks, first in first out, with direct hand-off.
 //!
-//! Arrivals push into a lock-free inbox and call for a dispatcher. Whoever raises the call counter from
-//! zero *is* the dispatcher until it has answered every call; nobody ever waits for it. It alone owns
-//! the ordered line. See `README.md` for the states and the races.
+//! Arrivals push into a lock-free inbox and request a dispatch. The thread that raises the count of
+//! requests from zero *is* the dispatcher until it has answered every request; no thread waits for
+//! it. It alone owns the ordered line. See `README.md` for the states and the races.
 
 use super::bitmap::Newcomers;
 use super::slots::Occupied;
 use super::waiter::{CLOSED, EXPIRED, FAILED, NEVER, Terms, Ticket, Waiter, Wakes};
 use super::{PoolHooks, RawPool};
-use crate::sync::{
-    Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, PoisonError, SegQueue,
-};
+use crate::sync::{Arc, AtomicU64, AtomicUsize, Mutex, Ordering, PoisonError, Relaxed, SegQueue};
 use std::collections::VecDeque;
 use std::task::Waker;
 
 /// The line keeps its memory up to this many places.
 const ROOMY: usize = 64;
-/// So many cancelled waiters are tolerated in the line beyond the number of living ones.
+/// The line tolerates this many waiters that have left beyond the number of those that wait.
 const SLACK: usize = 8;
 
-/// The room itself, on lines of its own: those who wait write here, and must not disturb those who need not.
+/// The room itself, on cache lines of its own: waiters write here, and must not disturb threads
+/// that need not wait.
 #[repr(align(128))]
 pub(super) struct WaitingRoom {
     inbox: SegQueue<Arc<Waiter>>,
-    /// How many calls for a dispatcher are unanswered.
-    calls: AtomicUsize,
-    /// What only the dispatcher touches. The lock is never contended: `calls` elects one.
+    /// How many requests for a dispatch are unanswered.
+    requests: AtomicUsize,
+    /// What only the dispatcher touches. The lock is never contended: `requests` elects one.
     queue: Mutex<Queue>,
-    /// Waiters in the line that are still waiting.
+    /// Waiters in the line that still wait.
     live: AtomicUsize,
-    /// Waiters in the line, with the cancelled, as the dispatcher left it.
-    queued: AtomicUsize,
+    /// Waiters in the line, with those that have left, as the dispatcher left it.
+    queued: Relaxed<usize>,
     /// No later than the earliest deadline in the line.
     next_deadline: AtomicU64,
-    /// Deadlines up to here are to expire.
-    expire_to: AtomicU64,
-    /// All who wait are to fail.
-    fail_all: AtomicBool,
+    /// Deadlines up to here are to expire; zero: none. O4 orders it: it rides on a request.
+    expire_to: Relaxed<u64>,
+    /// All waiters are to fail. O4 orders it: it rides on a request.
+    fail_all: Relaxed<bool>,
 }
 
-/// The dispatcher's own things.
+/// What the dispatcher owns.
 struct Queue {
     line: VecDeque<Arc<Waiter>>,
-    /// Whether the bell hangs, and the gate with it.
-    bell: Option<Newcomers>,
-    expired_to: u64,
+    /// The waiters flag is up, and the hand-off flag if newcomers must wait. `None`: both are down.
+    flags: Option<Newcomers>,
 }
 
 impl WaitingRoom {
     pub(super) fn new() -> Self {
         Self {
             inbox: SegQueue::new(),
-            calls: AtomicUsize::new(0),
-            queue: Mutex::new(Queue { line: VecDeque::new(), bell: None, expired_to: 0 }),
+            requests: AtomicUsize::new(0),
+            queue: Mutex::new(Queue { line: VecDeque::new(), flags: None }),
             live: AtomicUsize::new(0),
-            queued: AtomicUsize::new(0),
+            queued: Relaxed::default(),
             next_deadline: AtomicU64::new(NEVER),
-            expire_to: AtomicU64::new(0),
-            fail_all: AtomicBool::new(false),
+            expire_to: Relaxed::default(),
+            fail_all: Relaxed::default(),
         }
     }
 
     pub(super) fn live(&self) -> usize {
-        // O11: a gauge.
+        // O14: a gauge, or a limit on it; the last waiter to leave needs its own subtraction only.
         self.live.load(Ordering::Relaxed)
     }
 
     pub(super) fn queued(&self) -> usize {
-        // O11: a gauge.
-        self.queued.load(Ordering::Relaxed)
+        self.queued.get()
     }
 
     pub(super) fn next_deadline(&self) -> u64 {
@@ -77,11 +74,11 @@ impl WaitingRoom {
     }
 
     fn left(&self) {
-        // O11: a gauge; `is_littered` only decides when to tidy up.
-        self.live.fetch_sub(1, Ordering::Relaxed);
+        // O14: the last waiter to leave, and the dispatch that it requests, see that all others left.
+        self.live.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// The dead outnumber the living, or nobody lives.
+    /// More waiters have left than wait, or none waits.
     fn is_littered(&self) -> bool {
         let live = self.live();
         live == 0 || self.queued() > 2 * live + SLACK
@@ -89,7 +86,7 @@ impl WaitingRoom {
 }
 
 impl<H: PoolHooks> RawPool<H> {
-    /// Joins the line, unless `max_waiters` stand there already. The ticket may be granted on return.
+    /// Joins the line, unless `max_waiters` stand there already. The slot may be granted on return.
     pub(crate) fn enroll(
         &self,
         waker: &Waker,
@@ -97,26 +94,33 @@ impl<H: PoolHooks> RawPool<H> {
         max_waiters: usize,
     ) -> Result<Ticket<'_, H>, TooMany> {
         let room = &self.room;
+        let is_full = |live| live >= max_waiters && !terms.ahead;
+        // A first look, so that a full room refuses without writing anything.
+        if is_full(room.live()) {
+            return Err(TooMany);
+        }
         // Foreign code: before anything is counted.
         let waker = waker.clone();
-        // O11: a limit on a gauge; each newcomer counts itself first, so no two pass for one place.
-        let before = room.live.fetch_add(1, Ordering::Relaxed);
-        if before >= max_waiters && !terms.ahead {
-            room.left();
+        // O14: an arrival counts itself first, so no two pass for one place.
+        if is_full(room.live.fetch_add(1, Ordering::Relaxed)) {
+            // As any waiter leaves: the last of the others may have left meanwhile, and counted on
+            // this one to be the last.
+            self.leave_line();
             return Err(TooMany);
         }
         let waiter = Waiter::new(waker, terms);
         let ticket = Ticket::in_line(self, Arc::clone(&waiter));
         room.inbox.push(waiter);
         if terms.deadline != NEVER {
-            // O8: after the push, so that whoever forgets this figure (`expire_line`) finds the waiter.
+            // O8: after the push, so that the round that forgets this figure (`requested_expiry`)
+            // finds the waiter.
             room.next_deadline.fetch_min(terms.deadline, Ordering::AcqRel);
         }
         self.dispatch();
         Ok(ticket)
     }
 
-    /// A waiter in the line has cancelled.
+    /// Counts off a waiter that has left the line, or that has been refused.
     pub(super) fn leave_line(&self) {
         self.room.left();
         if self.room.is_littered() {
@@ -124,38 +128,37 @@ impl<H: PoolHooks> RawPool<H> {
         }
     }
 
-    /// Has deadlines up to `now` expire.
+    /// Expires deadlines up to `now`.
     pub(crate) fn expire(&self, now: u64) {
-        // O4 orders it before the round that answers the call.
-        self.room.expire_to.fetch_max(now, Ordering::Relaxed);
+        self.room.expire_to.raise(now);
         self.dispatch();
     }
 
-    /// Fails all who wait now.
+    /// Fails all that wait now.
     pub(crate) fn fail_all(&self) {
-        // O4, as in `expire`.
-        self.room.fail_all.store(true, Ordering::Relaxed);
+        self.room.fail_all.set(true);
         self.dispatch();
     }
 
-    /// Calls for a dispatcher, and is it if nobody else is. Never blocks. The caller must hold the pool
-    /// alive by something other than the bit that it has just set.
+    /// Requests a dispatch, and does it unless another thread is at it already. Never blocks. The
+    /// caller must keep the pool alive by something other than the bit that it has just set.
     pub(crate) fn dispatch(&self) {
         self.witness.touch();
-        // O4: what the caller did before is visible to the dispatcher that answers this call.
-        if self.room.calls.fetch_add(1, Ordering::AcqRel) != 0 {
+        // O4: what the caller did before is visible to the dispatcher that answers this request.
+        if self.room.requests.fetch_add(1, Ordering::AcqRel) != 0 {
             return;
         }
         let mut wakes = Wakes::default();
         let mut answered = 1;
         loop {
             self.round(&mut wakes);
-            // O4: leaves only if no call has come since; else those calls' doings are visible now.
-            let calls = self.room.calls.fetch_sub(answered, Ordering::AcqRel);
-            if calls == answered {
+            // O4: leaves only if no request has come since; else what the requesters did is visible
+            // now.
+            let requests = self.room.requests.fetch_sub(answered, Ordering::AcqRel);
+            if requests == answered {
                 break;
             }
-            answered = calls - answered;
+            answered = requests - answered;
         }
         wakes.fire();
         if self.is_closed() {
@@ -168,19 +171,10 @@ impl<H: PoolHooks> RawPool<H> {
         let room = &self.room;
         let mut queue = room.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let queue = &mut *queue;
-        let expire_to = self.requested_expiry(queue);
-        // O4: rides on the call. Taken before the inbox is drained, so that none is missed.
-        let fail_all =
-            room.fail_all.load(Ordering::Relaxed) && room.fail_all.swap(false, Ordering::Relaxed);
-        let mut ahead = 0;
-        while let Some(waiter) = room.inbox.pop() {
-            if waiter.terms.ahead {
-                queue.line.insert(ahead, waiter);
-                ahead += 1;
-            } else {
-                queue.line.push_back(waiter);
-            }
-        }
+        // Both are taken before the inbox is drained, so that no waiter is missed.
+        let expire_to = self.requested_expiry();
+        let fail_all = room.fail_all.get() && room.fail_all.replace(false);
+        self.drain_inbox(queue);
         if self.is_closed() {
             self.settle_line(queue, CLOSED, wakes);
         } else if fail_all {
@@ -189,8 +183,7 @@ impl<H: PoolHooks> RawPool<H> {
         if let Some(now) = expire_to {
             self.expire_line(queue, now, wakes);
         }
-        // O11
-        room.queued.store(queue.line.len(), Ordering::Relaxed);
+        room.queued.set(queue.line.len());
         if room.is_littered() {
             queue.line.retain(|waiter| waiter.is_waiting());
         }
@@ -198,11 +191,23 @@ impl<H: PoolHooks> RawPool<H> {
         if queue.line.is_empty() && queue.line.capacity() > ROOMY {
             queue.line = VecDeque::new();
         }
-        // O11
-        room.queued.store(queue.line.len(), Ordering::Relaxed);
+        room.queued.set(queue.line.len());
     }
 
-    /// Grants idle slots in order, and keeps the bell hung up exactly while somebody is left.
+    /// Moves arrivals into the line, to its head those whose terms say so.
+    fn drain_inbox(&self, queue: &mut Queue) {
+        let mut ahead = 0;
+        while let Some(waiter) = self.room.inbox.pop() {
+            if waiter.terms.ahead {
+                queue.line.insert(ahead, waiter);
+                ahead += 1;
+            } else {
+                queue.line.push_back(waiter);
+            }
+        }
+    }
+
+    /// Grants idle slots in order, and keeps the waiters flag up exactly while waiters are left.
     fn serve_line(&self, queue: &mut Queue, wakes: &mut Wakes) {
         loop {
             while queue.line.front().is_some_and(|waiter| !waiter.is_waiting()) {
@@ -238,10 +243,11 @@ impl<H: PoolHooks> RawPool<H> {
         }
     }
 
-    /// Tells as many as there are idle slots, the oldest first, that they may try their luck.
+    /// Notifies as many waiters as there are idle slots, the oldest first: they may retry the
+    /// claim.
     fn notify_line(&self, queue: &Queue, wakes: &mut Wakes) {
-        let living = queue.line.iter().filter_map(|waiter| waiter.notify());
-        living.take(self.idle.count()).for_each(|wake| wakes.append(wake));
+        let notified = queue.line.iter().filter_map(|waiter| waiter.notify());
+        notified.take(self.idle.count()).for_each(|wake| wakes.append(wake));
     }
 
     fn settle_line(&self, queue: &mut Queue, to: usize, wakes: &mut Wakes) {
@@ -253,18 +259,16 @@ impl<H: PoolHooks> RawPool<H> {
         }
     }
 
-    /// The new expiry mark, if one was asked for. Forgets the earliest deadline, before the inbox is
-    /// drained: a deadline that is noted later is noted for a waiter that the scan may not see.
-    fn requested_expiry(&self, queue: &mut Queue) -> Option<u64> {
-        // O4
-        let asked = self.room.expire_to.load(Ordering::Relaxed);
-        if asked <= queue.expired_to {
-            return None;
-        }
-        queue.expired_to = asked;
+    /// Up to when deadlines are to expire, if that was requested. Forgets the earliest deadline,
+    /// before the inbox is drained: a deadline that is noted later belongs to a waiter that the
+    /// scan may not see.
+    fn requested_expiry(&self) -> Option<u64> {
+        // Taken, not kept: what was requested once says nothing of waiters that come later, nor
+        // does it depend on a clock that only rises.
+        let expire_to = (self.room.expire_to.get() > 0).then(|| self.room.expire_to.replace(0))?;
         // O8
         self.room.next_deadline.swap(NEVER, Ordering::AcqRel);
-        Some(asked)
+        Some(expire_to)
     }
 
     fn expire_line(&self, queue: &mut Queue, now: u64, wakes: &mut Wakes) {
@@ -284,15 +288,15 @@ impl<H: PoolHooks> RawPool<H> {
         self.room.next_deadline.fetch_min(earliest, Ordering::AcqRel);
     }
 
-    fn raise_flags(&self, queue: &mut Queue, gate: Newcomers) {
-        if queue.bell != Some(gate) {
-            queue.bell = Some(gate);
-            self.idle.raise_flags(gate);
+    fn raise_flags(&self, queue: &mut Queue, newcomers: Newcomers) {
+        if queue.flags != Some(newcomers) {
+            queue.flags = Some(newcomers);
+            self.idle.raise_flags(newcomers);
         }
     }
 
     fn lower_flags(&self, queue: &mut Queue) {
-        if queue.bell.take().is_some() {
+        if queue.flags.take().is_some() {
             self.idle.lower_flags();
         }
     }

@@ -1,14 +1,14 @@
-//! A log-linear histogram of durations: eight steps to each doubling, so a figure is within 1/8 of the
-//! truth, after Gil Tene's HDR histogram.
+//! A log-linear histogram of durations: eight steps to each doubling, so a figure is within 1/8 of
+//! the truth, after Gil Tene's HDR histogram.
 
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::Relaxed;
 use std::fmt;
 use std::time::Duration;
 
 /// Steps to a doubling, as a power of two.
 const STEP_BITS: u32 = 3;
 const STEPS: usize = 1 << STEP_BITS;
-/// Enough for 2^40 ns, about 18 minutes; what is longer counts as that.
+/// Enough for 2^40 ns, about 18 minutes; longer durations count as that.
 const DOUBLINGS: usize = 38;
 const BUCKETS: usize = DOUBLINGS * STEPS;
 
@@ -28,31 +28,31 @@ fn upper(bucket: usize) -> u64 {
 
 /// Takes durations from many threads.
 pub(crate) struct Recorder {
-    buckets: Box<[AtomicU64]>,
-    max: AtomicU64,
+    buckets: Box<[Relaxed<u64>]>,
+    max: Relaxed<u64>,
 }
 
 impl Default for Recorder {
     fn default() -> Self {
-        Self { buckets: (0..BUCKETS).map(|_| AtomicU64::new(0)).collect(), max: AtomicU64::new(0) }
+        let buckets = (0..BUCKETS).map(|_| Relaxed::default());
+        Self { buckets: buckets.collect(), max: Relaxed::default() }
     }
 }
 
 impl Recorder {
     pub(crate) fn record(&self, duration: Duration) {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        // O11: counts.
-        self.buckets[bucket(nanos)].fetch_add(1, Ordering::Relaxed);
-        // O11
-        if self.max.load(Ordering::Relaxed) < nanos {
-            self.max.fetch_max(nanos, Ordering::Relaxed); // O11
+        self.buckets[bucket(nanos)].add(1);
+        if self.max.get() < nanos {
+            self.max.raise(nanos);
         }
     }
 
     pub(crate) fn snapshot(&self) -> Histogram {
-        // O11: counts.
-        let buckets: Vec<_> = self.buckets.iter().map(|n| n.load(Ordering::Relaxed)).collect();
-        Histogram { buckets, max: self.max.load(Ordering::Relaxed) } // O11
+        Histogram {
+            buckets: self.buckets.iter().map(Relaxed::<u64>::get).collect(),
+            max: self.max.get(),
+        }
     }
 }
 
@@ -62,14 +62,14 @@ impl std::fmt::Debug for Recorder {
     }
 }
 
-/// How often which duration was seen.
+/// How often each duration was seen.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Histogram {
     buckets: Vec<u64>,
     max: u64,
 }
 
-/// In short, not bucket by bucket.
+/// A summary, not every bucket.
 impl fmt::Debug for Histogram {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Histogram")
@@ -87,13 +87,13 @@ impl Histogram {
         self.buckets.iter().sum()
     }
 
-    /// The greatest, exactly.
+    /// The longest duration, exactly.
     pub fn max(&self) -> Duration {
         Duration::from_nanos(self.max)
     }
 
-    /// The duration that a share of `quantile` (0 to 1) did not exceed, up to an eighth too high; zero if
-    /// nothing was recorded.
+    /// The duration that a share of `quantile` (0 to 1) did not exceed, up to an eighth too high;
+    /// zero if nothing was recorded.
     pub fn quantile(&self, quantile: f64) -> Duration {
         let rank = (quantile.clamp(0.0, 1.0) * self.count() as f64).ceil().max(1.0) as u64;
         let mut seen = 0;
@@ -109,7 +109,7 @@ impl Histogram {
 
 #[cfg(feature = "serde")]
 impl serde::Serialize for Histogram {
-    /// As count, maximum and the usual quantiles, in nanoseconds.
+    /// Count, maximum and the usual quantiles, in nanoseconds.
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let nanos = |quantile| self.quantile(quantile).as_nanos() as u64;
         serializer.collect_map([

@@ -1,68 +1,69 @@
-//! What is written down beside each connection, by whoever owns its slot.
+//! What the owner of a slot writes down beside its connection.
 
 use crate::clock::Tick;
 use crate::raw::slots::StaticRef;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::Relaxed;
 use std::fmt;
 use std::panic::Location;
 use std::time::Duration;
 
-/// What a slot remembers beyond the connections that pass through it. Only the slot's owner writes.
+/// What a slot remembers beyond the connections that pass through it. Only the slot's owner writes,
+/// hence loads and stores suffice; others read for reports.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     /// Loans and returns: an odd number while the slot is lent.
-    transitions: AtomicU64,
+    transitions: Relaxed<u64>,
     /// When the slot was last lent or came back.
-    changed: AtomicU64,
+    changed: Relaxed<u64>,
     borrower: StaticRef<Location<'static>>,
     call: CallNote,
 }
 
 impl Ledger {
-    /// The caller has just got the slot, which has made so many transitions before.
+    /// Notes that the caller has just got the slot, which had made `transitions` before.
     #[inline(always)]
     pub(crate) fn lend(&self, transitions: u64, borrower: &'static Location<'static>, now: Tick) {
         self.borrower.set(borrower);
         self.note(now);
-        // O11: for reports, and for the owner, who alone writes. Last, as it says that the others are true.
-        self.transitions.store(transitions + 1, Ordering::Relaxed);
+        // Last, as it says that the others are true.
+        self.transitions.set(transitions + 1);
     }
 
-    /// The caller is about to give the slot away, which makes so many transitions.
+    /// Notes that the caller is about to give the slot away, which then has made `transitions`.
     #[inline(always)]
     pub(crate) fn take_back(&self, transitions: u64, now: Tick) {
-        self.transitions.store(transitions, Ordering::Relaxed); // O11
+        self.transitions.set(transitions);
         self.note(now);
     }
 
-    /// A new connection lies in the slot.
+    /// Notes that a new connection lies in the slot.
     pub(crate) fn begin(&self, now: Tick) {
         self.note(now);
     }
 
     #[inline(always)]
     fn note(&self, now: Tick) {
-        self.changed.store(now.0, Ordering::Relaxed); // O11
+        self.changed.set(now.0);
     }
 
     /// Loans and returns so far: an odd number while the slot is lent.
     #[inline(always)]
     pub(crate) fn transitions(&self) -> u64 {
-        self.transitions.load(Ordering::Relaxed) // O11
+        self.transitions.get()
     }
 
     /// When the slot last came back or, if it is lent, since when.
     #[inline(always)]
     pub(crate) fn last_changed(&self) -> Tick {
-        Tick(self.changed.load(Ordering::Relaxed)) // O11
+        Tick(self.changed.get())
     }
 
-    /// The slot is lent: true at rest.
+    /// Whether the slot is lent: exact at rest.
     pub(crate) fn is_lent(&self) -> bool {
         self.transitions() % 2 == 1
     }
 
-    /// Who holds the slot, if it is lent: true at rest, a guess under way.
+    /// Who holds the slot, if it is lent: exact at rest, a guess while it changes hands.
     pub(crate) fn holder(&self, now: Tick) -> Option<Holder> {
         let location = self.borrower.get().filter(|_| self.is_lent())?;
         Some(Holder { location, since: now.since(self.last_changed()) })
@@ -76,7 +77,7 @@ impl Ledger {
         self.transitions() / 2
     }
 
-    /// The owner is about to call the manager, which should answer by `limit`.
+    /// Notes that the owner is about to call the manager, which should answer by `limit`.
     pub(crate) fn call(
         &self,
         call: Call,
@@ -87,7 +88,7 @@ impl Ledger {
         self.call.begin(call, priority, begun, limit)
     }
 
-    /// The call into the manager that this slot is waiting for: when it was begun, and its limit.
+    /// The call into the manager that this slot is waiting for.
     pub(crate) fn running(&self) -> Option<Running> {
         self.call.read()
     }
@@ -97,9 +98,9 @@ impl Ledger {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Holder {
-    /// Where the connection was asked for.
+    /// Where in the source the connection was asked for.
     pub location: &'static Location<'static>,
-    /// How long ago it was lent, as coarse as the pool's tick.
+    /// How long ago it was lent, to the precision of the pool's tick.
     pub since: Duration,
 }
 
@@ -115,11 +116,11 @@ impl fmt::Display for Holder {
 pub enum Call {
     /// Opening a connection.
     Connect,
-    /// Asking whether it works.
+    /// Checking that a connection works.
     Ping,
-    /// Making it as good as new.
+    /// Making a connection as good as new.
     Reset,
-    /// Closing it.
+    /// Closing a connection.
     Close,
 }
 
@@ -154,16 +155,16 @@ impl fmt::Display for Overrun {
     }
 }
 
-/// On whose priority a call is made.
+/// For whom a call is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Priority {
-    /// Somebody waits for it, or soon may.
+    /// A borrower waits for the connection, or soon may.
     Demand,
-    /// Nobody does.
+    /// No borrower does.
     Upkeep,
 }
 
-/// A call that is running, as others see it.
+/// A call that is running, as other threads see it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Running {
     pub(crate) call: Call,
@@ -173,36 +174,36 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// It has outlived its limit.
+    /// Whether it has outlived its limit.
     pub(crate) fn is_late(&self, now: Tick) -> bool {
         self.limit <= now
     }
 }
 
-/// When a call was begun, and its limit, which is zero if none runs.
+/// When a call was begun, and its limit, which is zero if none runs. A reader may see one call's
+/// beginning with another's limit: a wrong figure for that moment, no more.
 #[derive(Debug, Default)]
 struct CallNote {
-    begun: AtomicU64,
-    limit: AtomicU64,
+    begun: Relaxed<u64>,
+    limit: Relaxed<u64>,
 }
 
-// O11 throughout: read for reports and to steer. A reader may see one call's beginning with another's
-// limit: a wrong figure for that moment, no more.
 impl CallNote {
-    /// Which call it is goes into the low bits of when it began: 8 ns more or less do not matter.
+    /// The kind of the call goes into the low bits of its beginning: 8 ns more or less do not
+    /// matter.
     fn begin(&self, call: Call, priority: Priority, begun: Tick, limit: Tick) -> Noted<'_> {
         let kind = call as u64 | (priority as u64) << 2;
-        self.begun.store(begun.0 & !0x7 | kind, Ordering::Relaxed); // O11
-        self.limit.store(limit.0, Ordering::Relaxed); // O11
+        self.begun.set(begun.0 & !0x7 | kind);
+        self.limit.set(limit.0);
         Noted(self)
     }
 
     fn read(&self) -> Option<Running> {
-        let limit = Tick(self.limit.load(Ordering::Relaxed)); // O11
+        let limit = Tick(self.limit.get());
         if limit == Tick::default() {
             return None;
         }
-        let begun = self.begun.load(Ordering::Relaxed); // O11
+        let begun = self.begun.get();
         let priority = if begun & 4 == 0 { Priority::Demand } else { Priority::Upkeep };
         Some(Running {
             call: Call::ALL[(begun & 3) as usize],
@@ -213,12 +214,12 @@ impl CallNote {
     }
 }
 
-/// A call is running; dropped, it is over.
+/// Stands for a running call; dropped, the call is over.
 #[must_use]
 pub(crate) struct Noted<'a>(&'a CallNote);
 
 impl Drop for Noted<'_> {
     fn drop(&mut self) {
-        self.0.limit.store(0, Ordering::Relaxed); // O11
+        self.0.limit.set(0);
     }
 }

@@ -69,7 +69,7 @@ fn a_sweep_and_a_claim_never_hold_one_slot_together() {
     });
 }
 
-/// Not a race: where connections come to lie.
+/// Not a race: in which slots connections come to lie.
 #[test]
 fn few_connections_of_many_slots_lie_in_different_stripes() {
     model(|| {

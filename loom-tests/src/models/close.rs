@@ -25,13 +25,13 @@ fn a_connect_that_meets_a_close_leaves_nothing_behind() {
     model(|| {
         let pool = pool(1, 0);
         let theirs = Arc::clone(&pool);
-        let connector = thread::spawn(move || {
+        let worker = thread::spawn(move || {
             if let Some(slot) = theirs.claim_vacant() {
                 drop(slot.fill(Payload::new()));
             }
         });
         pool.close();
-        connector.join().unwrap();
+        worker.join().unwrap();
         bury(pool);
     });
 }
@@ -41,9 +41,9 @@ fn a_failed_connect_that_meets_a_close_leaves_nothing_behind() {
     model(|| {
         let pool = pool(1, 0);
         let slot = pool.claim_vacant().unwrap();
-        let connector = thread::spawn(move || drop(slot));
+        let worker = thread::spawn(move || drop(slot));
         pool.close();
-        connector.join().unwrap();
+        worker.join().unwrap();
         bury(pool);
     });
 }
@@ -65,7 +65,7 @@ fn a_waiter_that_meets_a_close_is_told() {
     });
 }
 
-/// The last return frees the pool: nobody may look at it afterwards.
+/// The last return frees the pool: no thread may look at it afterwards.
 #[test]
 fn the_memory_outlives_the_last_return() {
     model(|| {
@@ -81,9 +81,9 @@ fn the_memory_outlives_the_last_return() {
     });
 }
 
-/// The same with the handle on another thread, which may be the one that tears the slot down.
+/// The same with two returns, each of which may tear down the other's slot.
 #[test]
-fn the_memory_outlives_a_return_that_somebody_else_tears_down() {
+fn the_memory_outlives_a_return_that_another_thread_tears_down() {
     model(|| {
         let pool = pool(2, 2);
         let (a, b) = (claim(&pool).unwrap(), claim(&pool).unwrap());

@@ -1,8 +1,9 @@
-//! What the models share: a house whose values are loom cells, so that a slot with two owners is a race.
+//! What the models share: a pool whose values are loom cells, so that a slot with two owners is a race.
 
 mod bitmap;
 mod canary;
 mod close;
+mod example;
 mod line;
 mod resize;
 
@@ -12,6 +13,8 @@ use crate::raw::{PoolHooks, RawPool};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Wake, Waker};
 
 /// What lies in a slot: a cell that loom watches.
@@ -31,7 +34,8 @@ pub(crate) struct Bare;
 impl PoolHooks for Bare {
     type Value = Payload;
     type Ledger = ();
-    type Context = ();
+    /// What the clock shows: not loom's, as it orders nothing.
+    type Context = AtomicU64;
 
     fn on_orphan(slot: Occupied<Self>) {
         touch(&slot);
@@ -42,23 +46,23 @@ impl PoolHooks for Bare {
         drop(slot);
     }
 
-    fn now((): &()) -> u64 {
-        NOW
+    fn now(clock: &AtomicU64) -> u64 {
+        clock.load(Relaxed)
     }
 
-    fn on_torn_down((): &()) {}
+    fn on_torn_down(_: &AtomicU64) {}
 }
 
-/// What the clock shows.
+/// What the clock shows at first.
 const NOW: u64 = 5;
 /// First in, first out, for as long as it takes.
 pub(crate) const STRICT: Terms = Terms { deadline: NEVER, patience: 0, ahead: false };
-/// Newcomers may be faster.
+/// Newcomers may claim before it.
 pub(crate) const PATIENT: Terms = Terms { patience: NOW + 1, ..STRICT };
-/// They were, for long enough.
+/// They could, for long enough.
 pub(crate) const OVERDUE: Terms = Terms { patience: NOW, ..STRICT };
 
-/// What a borrower does: loom sees a race if anybody else does it too.
+/// What a borrower does: loom sees a race if another thread does it too.
 pub(crate) fn touch(slot: &Occupied<Bare>) {
     slot.value().0.with_mut(|value| unsafe { *value += 1 });
 }
@@ -66,7 +70,7 @@ pub(crate) fn touch(slot: &Occupied<Bare>) {
 /// A pool of `capacity` slots, `open` of them idle.
 pub(crate) fn pool(capacity: u32, open: u32) -> Arc<RawPool<Bare>> {
     let stripes = crate::raw::bitmap::Bitmap::stripes_for(capacity as usize, 1);
-    let pool = RawPool::build(capacity, stripes, ());
+    let pool = RawPool::build(capacity, stripes, AtomicU64::new(NOW));
     for _ in 0..open {
         drop(pool.claim_vacant().unwrap().fill(Payload::new()));
     }
@@ -83,30 +87,30 @@ pub(crate) fn bury(pool: Arc<RawPool<Bare>>) {
     assert_eq!(pool.queued(), 0, "a waiter node was left behind");
 }
 
-/// A waker that a model can sleep on. Not a park: loom takes an unpark that comes late, when the thread
-/// already sits in a join, for the end of that join.
-pub(crate) struct Bell {
+/// A waker that a model can sleep on. Not a park: loom takes an unpark that comes late, when the
+/// thread already sits in a join, for the end of that join.
+pub(crate) struct Sleeper {
     notify: loom::sync::Notify,
-    rung: AtomicBool,
+    woken: AtomicBool,
 }
 
-impl Wake for Bell {
+impl Wake for Sleeper {
     fn wake(self: std::sync::Arc<Self>) {
-        self.rung.store(true, Ordering::Release);
+        self.woken.store(true, Ordering::Release);
         self.notify.notify();
     }
 }
 
-impl Bell {
+impl Sleeper {
     pub(crate) fn new() -> std::sync::Arc<Self> {
         std::sync::Arc::new(Self {
             notify: loom::sync::Notify::new(),
-            rung: AtomicBool::new(false),
+            woken: AtomicBool::new(false),
         })
     }
 
-    pub(crate) fn has_rung(&self) -> bool {
-        self.rung.load(Ordering::Acquire)
+    pub(crate) fn was_woken(&self) -> bool {
+        self.woken.load(Ordering::Acquire)
     }
 
     pub(crate) fn wait(&self) {
@@ -120,9 +124,9 @@ pub(crate) fn wait(pool: &RawPool<Bare>) -> Outcome<Bare> {
 }
 
 pub(crate) fn wait_on(pool: &RawPool<Bare>, terms: Terms) -> Outcome<Bare> {
-    let bell = Bell::new();
-    let mut ticket = pool.enroll(&Waker::from(bell.clone()), terms, usize::MAX).unwrap();
-    finish(&mut ticket, &bell)
+    let sleeper = Sleeper::new();
+    let mut ticket = pool.enroll(&Waker::from(sleeper.clone()), terms, usize::MAX).unwrap();
+    finish(&mut ticket, &sleeper)
 }
 
 /// A claim as checkouts make it.
@@ -130,12 +134,15 @@ pub(crate) fn claim(pool: &RawPool<Bare>) -> Option<Occupied<Bare>> {
     pool.claim_at_home().or_else(|| pool.claim())
 }
 
-pub(crate) fn finish(ticket: &mut Ticket<'_, Bare>, bell: &std::sync::Arc<Bell>) -> Outcome<Bare> {
-    let waker = Waker::from(bell.clone());
+pub(crate) fn finish(
+    ticket: &mut Ticket<'_, Bare>,
+    sleeper: &std::sync::Arc<Sleeper>,
+) -> Outcome<Bare> {
+    let waker = Waker::from(sleeper.clone());
     loop {
         match ticket.poll(&mut Context::from_waker(&waker)) {
             Poll::Ready(outcome) => return outcome,
-            Poll::Pending => bell.wait(),
+            Poll::Pending => sleeper.wait(),
         }
     }
 }

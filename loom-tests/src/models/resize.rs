@@ -15,7 +15,7 @@ fn a_lower_limit_that_meets_a_return_is_kept() {
         });
         pool.adjust(1);
         returner.join().unwrap();
-        // Whoever opens next finds one slot to use, and one retired.
+        // The next to open a connection finds one slot to use, and one retired.
         let one = pool.claim_vacant().expect("one slot is within the limit");
         assert!(pool.claim_vacant().is_none(), "the limit was passed");
         assert_eq!(pool.gauges().retired, 1);
@@ -54,7 +54,8 @@ fn two_limits_set_at_once_end_as_their_sum() {
     });
 }
 
-/// So whoever looks at the epoch first, and at the debt then, need not look again in the same epoch.
+/// So an owner that looks at the epoch first, and at the debt then, need not look again in the same
+/// epoch.
 #[test]
 fn a_debt_that_was_not_seen_is_followed_by_another_epoch() {
     model(|| {
@@ -68,6 +69,34 @@ fn a_debt_that_was_not_seen_is_followed_by_another_epoch() {
         assert!(is_in_debt || pool.epoch() != epoch || !pool.is_in_debt());
         drop(slot);
         pool.adjust(-1);
+        bury(pool);
+    });
+}
+
+#[test]
+fn a_vacant_slot_that_slipped_past_a_lowered_limit_is_not_used() {
+    model(|| {
+        let pool = pool(1, 0);
+        let slot = pool.claim_vacant().unwrap();
+        let returner = thread::spawn(move || drop(slot));
+        pool.adjust(1);
+        returner.join().unwrap();
+        assert!(pool.claim_vacant().is_none(), "the limit was passed");
+        assert_eq!(pool.gauges().retired, 1);
+        bury(pool);
+    });
+}
+
+#[test]
+fn a_limit_raised_while_the_pool_closes_leaves_nothing_behind() {
+    model(|| {
+        let pool = pool(1, 0);
+        pool.adjust(1);
+        assert_eq!(pool.gauges().retired, 1);
+        let theirs = Arc::clone(&pool);
+        let limit = thread::spawn(move || theirs.adjust(-1));
+        pool.close();
+        limit.join().unwrap();
         bury(pool);
     });
 }
