@@ -9,7 +9,7 @@ use super::state::pass::Pass;
 use super::state::pooled::Raw;
 use super::state::supply::Supply;
 use super::state::{Spawner, State};
-use super::upkeep::housekeeper::{self, Household};
+use super::upkeep::housekeeper;
 use super::work::worker;
 use crate::clock::Clock;
 use crate::config::{Fairness, PingOn, Settings};
@@ -18,7 +18,7 @@ use crate::health::HealthStrategy;
 use crate::manager::{Async, AsyncManager, Blocking, BlockingManager, BoxFuture, Driver, Manager};
 use crate::raw::RawPool;
 use crate::raw::bitmap::Bitmap;
-use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Relaxed, Weak, thread};
+use crate::sync::{Arc, AtomicUsize, Mutex, Relaxed, Weak, thread};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use std::fmt;
 use std::time::Duration;
@@ -213,16 +213,9 @@ impl<M: Manager> Builder<M> {
         let manual_maintenance = self.manual_maintenance;
         let raw = RawPool::build(capacity as u32, stripes, self.into_state(capacity, initial_size));
         raw.adjust(unused);
-        if !manual_maintenance {
-            let weak: Weak<Raw<M>> = Arc::downgrade(&raw);
-            let thread = match housekeeper::take_on(weak as Weak<dyn Household>) {
-                Ok(thread) => thread,
-                Err(error) => {
-                    raw.close();
-                    return Err(BuildError::Thread(error));
-                }
-            };
-            raw.context().ring.hire(thread);
+        if !manual_maintenance && let Err(error) = hire_housekeeper(&raw) {
+            raw.close();
+            return Err(BuildError::Thread(error));
         }
         worker::grow(&raw);
         Ok(raw)
@@ -248,30 +241,27 @@ impl<M: Manager> Builder<M> {
             upkeep: Queue::new(capacity),
             service: Default::default(),
             watch: Watch::new(),
-            wake: if self.manual_maintenance { drain_if_closed } else { ring },
             visits_since_close: Relaxed::<usize>::new(0),
-            draining: AtomicBool::new(false),
             spawner: self.spawner,
             events: Default::default(),
             last_connect_failure: ArcSwapOption::empty(),
             last_ping_failure: ArcSwapOption::empty(),
+            visits: Default::default(),
             pass: Mutex::new(Pass::none(now)),
+            sweep_asked: Relaxed::<bool>::new(false),
+            sweeper: Relaxed::<usize>::new(0),
             ring: Ring::new(),
             handles: AtomicUsize::new(0),
         }
     }
 }
 
-/// A job has been queued: the housekeeper has a worker started.
-fn ring<M: Manager>(raw: &Arc<Raw<M>>) {
-    raw.context().ring.ring();
-}
-
-/// A job has been queued: the next `maintain` does it. But no caller may ever maintain a closed pool again.
-fn drain_if_closed<M: Manager>(raw: &Arc<Raw<M>>) {
-    if raw.is_closed() {
-        worker::drain(raw);
-    }
+/// From now on the pool is maintained in the background.
+pub(crate) fn hire_housekeeper<M: Manager>(raw: &Arc<Raw<M>>) -> std::io::Result<()> {
+    let weak: Weak<Raw<M>> = Arc::downgrade(raw);
+    let (thread, number) = housekeeper::take_on(weak)?;
+    raw.context().ring.hire(thread, number);
+    Ok(())
 }
 
 fn parallelism() -> usize {

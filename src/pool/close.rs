@@ -1,11 +1,16 @@
 //! Closing: at once for whoever waits, on their return for the connections that are lent.
 
+use super::builder::hire_housekeeper;
 use super::ground::park::block_on;
 use super::handle::Pool;
 use super::snapshot::stats;
+use super::state::pooled::Raw;
+use super::upkeep::housekeeper;
+use super::upkeep::keeper::Household;
 use super::work::worker;
 use crate::manager::Manager;
 use crate::stats::Holder;
+use crate::sync::Arc;
 use std::fmt;
 use std::time::Duration;
 
@@ -55,10 +60,10 @@ impl<M: Manager> Pool<M> {
         self.raw.close();
         let state = self.raw.context();
         if state.is_manual() {
-            worker::drain(&self.raw);
-        } else {
-            worker::start(&self.raw);
+            worker::run_all(&self.raw);
         }
+        see_out(&self.raw);
+        worker::start(&self.raw);
         state.ring.ring();
         state.events.post();
     }
@@ -101,5 +106,17 @@ impl<M: Manager> Pool<M> {
             unfinished: unfinished.min(left),
             holders: self.holders(),
         }
+    }
+}
+
+/// Has the housekeeper keep a closed pool until its last connection has gone, also one that was maintained by its user:
+/// no caller may ever do so again.
+fn see_out<M: Manager>(raw: &Arc<Raw<M>>) {
+    let ring = &raw.context().ring;
+    if raw.is_torn_down() || !ring.is_heard() && hire_housekeeper(raw).is_err() {
+        return;
+    }
+    if let Some(number) = ring.number() {
+        housekeeper::see_out(number, Arc::clone(raw) as Arc<dyn Household>);
     }
 }

@@ -285,7 +285,7 @@ impl<M: Manager> Pool<M> {
     /// Begins a sweep now, though none is due, and [maintains](Self::maintain): idle connections are
     /// judged by the strategy, closed down to the minimum if they were idle for too long, and replaced.
     pub fn sweep(&self) {
-        sweep::begin(&self.raw);
+        sweep::ask(&self.raw);
         self.maintain();
     }
 

@@ -30,5 +30,7 @@ impl<M: Manager> PoolHooks for Pooled<M> {
 
     fn on_torn_down(state: &State<M>) {
         state.events.post();
+        // The housekeeper need not keep it any longer.
+        state.ring.ring();
     }
 }

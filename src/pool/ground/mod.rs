@@ -7,5 +7,7 @@ pub(crate) mod park;
 pub(crate) mod ramp;
 pub(crate) mod random;
 pub(crate) mod ring;
+pub(crate) mod rung;
+pub(crate) mod threads;
 pub(crate) mod timers;
 pub(crate) mod watch;

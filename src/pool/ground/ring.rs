@@ -1,51 +1,131 @@
-//! How the housekeeper is called, and told when it is needed.
+//! How a pool calls for upkeep, and says when it will need it.
+//!
+//! | who is there | a ring | the next visit |
+//! |---|---|---|
+//! | a keeper, a thread that visits this pool alone and lingers for a while | wakes it | is known to the keeper |
+//! | no keeper, but the housekeeper, which sends one | wakes it, and leaves the pool's number | stands in its timetable |
+//! | neither: the pool is maintained by its user | is not heard | |
+//!
+//! *A ring meets a leaving keeper.* The caller sets `rung` by a read-modify-write, then looks for a keeper. The keeper
+//! takes itself down, then looks at `rung` by a read-modify-write. If the keeper's comes second it sees the ring and
+//! stays; if it comes first the caller sees that there is no keeper.
 
+use super::rung::Rung;
 use crate::clock::Tick;
-use crate::sync::{AtomicU64, OnceLock, Ordering, thread};
+use crate::sync::{Arc, AtomicBool, AtomicU64, OnceLock, Ordering, thread};
+use arc_swap::ArcSwapOption;
 
-/// The way to the housekeeper of one pool.
+/// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Ring {
-    /// The housekeeper's thread. Unset: the pool is maintained by its user.
-    thread: OnceLock<thread::Thread>,
-    /// When the housekeeper means to come by; whoever needs it earlier rings.
+    /// The housekeeper's thread, and the pool's number there. Unset: the pool is maintained by its user.
+    housekeeper: OnceLock<(thread::Thread, usize)>,
+    keeper: ArcSwapOption<thread::Thread>,
+    rung: AtomicBool,
+    /// When the next visit will be; whoever needs it earlier rings.
     next_visit: AtomicU64,
 }
 
+/// The calls of pools without a keeper.
+pub(crate) static RUNG: Rung = Rung::new();
+
 impl Ring {
     pub(crate) fn new() -> Self {
-        Self { thread: OnceLock::new(), next_visit: AtomicU64::new(Tick::NEVER.0) }
-    }
-
-    /// From now on `thread` is rung.
-    pub(crate) fn hire(&self, thread: thread::Thread) {
-        let _ = self.thread.set(thread);
-    }
-
-    /// Whether there is a housekeeper.
-    pub(crate) fn is_heard(&self) -> bool {
-        self.thread.get().is_some()
-    }
-
-    /// Calls the housekeeper. Takes no lock and does not wait.
-    pub(crate) fn ring(&self) {
-        if let Some(thread) = self.thread.get() {
-            thread.unpark();
+        Self {
+            housekeeper: OnceLock::new(),
+            keeper: ArcSwapOption::empty(),
+            rung: AtomicBool::new(false),
+            next_visit: AtomicU64::new(Tick::NEVER.0),
         }
     }
 
-    /// Makes sure that the housekeeper comes by no later than `at`.
+    /// From now on the housekeeper hears this pool, which has that `number` there.
+    pub(crate) fn hire(&self, housekeeper: thread::Thread, number: usize) {
+        let _ = self.housekeeper.set((housekeeper, number));
+    }
+
+    /// Whether a ring is heard.
+    pub(crate) fn is_heard(&self) -> bool {
+        self.housekeeper.get().is_some()
+    }
+
+    /// The pool's number with the housekeeper.
+    pub(crate) fn number(&self) -> Option<usize> {
+        self.housekeeper.get().map(|(_, number)| *number)
+    }
+
+    /// Calls for a visit. Takes no lock, allocates nothing and does not wait.
+    pub(crate) fn ring(&self) {
+        let Some((housekeeper, number)) = self.housekeeper.get() else { return };
+        // O9: what the caller did before is visible to the visit that answers.
+        if self.rung.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        match &*self.keeper.load() {
+            Some(keeper) => keeper.unpark(),
+            None => {
+                RUNG.set(*number);
+                housekeeper.unpark();
+            }
+        }
+    }
+
+    /// Makes sure that there is a visit no later than `at`.
     pub(crate) fn ring_before(&self, at: Tick) {
-        // O8: a read-modify-write, so that it comes either after the housekeeper's announcement and sees
-        // it, or before and then the housekeeper sees the deadline that was noted before the ring.
+        // O8: a read-modify-write, so that it comes either after the announcement of the next visit and sees it, or
+        // before and then the visitor sees the deadline that was noted before the ring.
         if self.next_visit.fetch_add(0, Ordering::AcqRel) > at.0 {
             self.ring();
         }
     }
 
-    /// Says when the next visit will be. The housekeeper looks again at what was noted before.
+    /// When the next visit will be.
+    pub(crate) fn next_visit(&self) -> Tick {
+        // O8
+        Tick(self.next_visit.load(Ordering::Acquire))
+    }
+
+    /// Says when the next visit will be. The visitor looks again at what was noted before.
     pub(crate) fn announce(&self, next: Tick) {
         // O8: pairs with `ring_before`.
         self.next_visit.swap(next.0, Ordering::AcqRel);
+    }
+
+    /// The caller is the keeper from now on.
+    pub(crate) fn keep(&self) {
+        self.keeper.store(Some(Arc::new(thread::current())));
+    }
+
+    /// Whether there was a ring since the last answer.
+    pub(crate) fn is_rung(&self) -> bool {
+        // O9
+        self.rung.load(Ordering::Acquire)
+    }
+
+    /// Answers a ring: whether there was one. What was done before it is visible now.
+    pub(crate) fn answer(&self) -> bool {
+        // O9
+        self.rung.swap(false, Ordering::AcqRel)
+    }
+
+    /// The keeper leaves. False: there was a ring, and it must go on.
+    pub(crate) fn leave(&self) -> bool {
+        self.keeper.store(None);
+        // O9: a read-modify-write; see the module.
+        if self.rung.fetch_or(false, Ordering::AcqRel) {
+            self.keep();
+            return false;
+        }
+        true
+    }
+}
+
+/// The pool is gone: the housekeeper need not remember it.
+impl Drop for Ring {
+    fn drop(&mut self) {
+        if let Some((housekeeper, number)) = self.housekeeper.get() {
+            RUNG.set(*number);
+            housekeeper.unpark();
+        }
     }
 }

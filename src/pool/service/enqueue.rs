@@ -6,13 +6,12 @@ use crate::no_unwind::no_unwind;
 use crate::pool::state::job::{Held, Job, Order, Reservation};
 use crate::pool::state::pooled::{Raw, Slot, Vacant};
 use crate::stats::{Call, Priority};
-use crate::sync::Arc;
 
-/// Has a connection opened in `slot`. The caller sees to it that a worker is there.
+/// Has a connection opened in `slot`. The caller has counted the connect, and sees to it that a worker is there.
 pub(crate) fn connect<M: Manager>(slot: Vacant<M>, order: Order) {
     let raw = slot.keep_alive();
     let held = Held::Empty(slot, Some(Box::new(order)));
-    Job::new(&raw, held, Call::Connect, Priority::Demand).push(&raw);
+    Job::of(held, Call::Connect, Priority::Demand).push(&raw);
 }
 
 /// Has the connection closed.
@@ -50,6 +49,11 @@ pub(crate) fn ping<M: Manager>(slot: Slot<M>, reservation: Option<Reservation>) 
 impl<M: Manager> Job<M> {
     fn new(raw: &Raw<M>, held: Held<M>, call: Call, priority: Priority) -> Self {
         raw.context().service.begin(call, priority);
+        Self::of(held, call, priority)
+    }
+
+    /// A job that has been counted.
+    fn of(held: Held<M>, call: Call, priority: Priority) -> Self {
         Self { held, call, priority, retires: false, is_broken: false, is_begun: false }
     }
 
@@ -60,9 +64,9 @@ impl<M: Manager> Job<M> {
     }
 
     /// Queues it and has somebody come for it.
-    fn put(self, raw: &Arc<Raw<M>>) {
+    fn put(self, raw: &Raw<M>) {
         self.push(raw);
-        (raw.context().wake)(raw);
+        raw.context().ring.ring();
     }
 
     fn push(self, raw: &Raw<M>) {

@@ -129,6 +129,11 @@ impl Service {
         self.0[call as usize][priority as usize].load(Ordering::Acquire)
     }
 
+    /// No slot is out of service.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.connecting() + self.maintenance() == 0
+    }
+
     fn count(&self, call: Call) -> usize {
         self.get(call, Priority::Demand) + self.get(call, Priority::Upkeep)
     }

@@ -15,12 +15,12 @@ use crate::config::Settings;
 use crate::error::ManagerError;
 use crate::health::{EvictionCause, HealthStrategy, Occasions};
 use crate::manager::{BoxFuture, Driver, Manager};
+use crate::raw::requests::Requests;
 use crate::stats::{Counters, Priority};
-use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Relaxed};
+use crate::sync::{AtomicUsize, Mutex, Relaxed};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use job::{Queue, Service};
 use pass::Pass;
-use pooled::Raw;
 use std::future::Future;
 use std::time::Duration;
 use supply::Supply;
@@ -53,11 +53,7 @@ pub(crate) struct State<M: Manager> {
     pub(crate) service: Service,
     /// When some running call will have taken long.
     pub(crate) watch: Watch,
-    /// Told when a job has been queued.
-    pub(crate) wake: fn(&Arc<Raw<M>>),
     pub(crate) visits_since_close: Relaxed<usize>,
-    /// A closed pool without a housekeeper is being drained.
-    pub(crate) draining: AtomicBool,
     pub(crate) spawner: Option<Spawner>,
     pub(crate) timers: Timers,
     pub(crate) events: Events,
@@ -65,7 +61,13 @@ pub(crate) struct State<M: Manager> {
     pub(crate) last_connect_failure: ArcSwapOption<ManagerError<M::Error>>,
     /// Why the last ping failed, if it did.
     pub(crate) last_ping_failure: ArcSwapOption<ManagerError<M::Error>>,
+    /// Whoever visits and finds no other at it keeps order.
+    pub(crate) visits: Requests,
     pub(crate) pass: Mutex<Pass>,
+    /// A pass was asked for.
+    pub(crate) sweep_asked: Relaxed<bool>,
+    /// The thread that sweeps, by number plus one.
+    pub(crate) sweeper: Relaxed<usize>,
     pub(crate) ring: Ring,
     /// `Pool` handles alive.
     pub(crate) handles: AtomicUsize,

@@ -20,6 +20,7 @@ use crate::pool::ground::random;
 use crate::pool::service::enqueue;
 use crate::pool::state::job::{Order, Replaces};
 use crate::pool::state::pooled::{Raw, Vacant};
+use crate::stats::{Call, Priority};
 
 /// Has as many connects queued as are wanted and allowed.
 pub(crate) fn ask<M: Manager>(raw: &Raw<M>) {
@@ -67,7 +68,7 @@ fn grow_by_one<M: Manager>(raw: &Raw<M>) -> bool {
 }
 
 /// A slot to open a connection in and leave to do so, if fewer than `wanted` are in flight and the limits and
-/// the server allow it.
+/// the server allow it. It is counted.
 fn begin<M: Manager>(
     raw: &Raw<M>,
     connecting: usize,
@@ -84,7 +85,12 @@ fn begin<M: Manager>(
         (permit.is_probe() || !is_full).then_some(permit)
     });
     let permit = permit?;
+    // Counted first, or a slot that has just been claimed would pass for a connection.
+    state.service.begin(Call::Connect, Priority::Demand);
     let slot = raw.claim_vacant();
+    if slot.is_none() {
+        state.service.end(Call::Connect, Priority::Demand);
+    }
     state.supply.pace(|pace| match slot {
         Some(_) => pace.backoff.begun(permit, now),
         None => pace.backoff.call_off(permit, now),

@@ -1,103 +1,233 @@
 //! One housekeeper thread for all pools of the process.
 //!
-//! It keeps deadlines, plans maintenance and starts workers; it calls no driver. It knows pools weakly,
-//! starts with the first of them and ends with the last.
+//! It has a timetable of when each pool needs a visit, hears their rings, and sends a keeper: it calls no foreign
+//! code. It knows pools weakly, starts with the first of them and ends with the last.
 
-use super::visit;
-use crate::clock::Clock;
-use crate::manager::Manager;
+use super::keeper::{self, Household};
+use crate::clock::{Clock, Tick};
 use crate::no_unwind::no_unwind;
-use crate::pool::state::pooled::Raw;
+use crate::pool::ground::ring::RUNG;
+use crate::pool::ground::rung::Rung;
+use crate::pool::ground::threads;
 use crate::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, thread};
+use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
 
-/// The longest sleep: how far the coarse tick may lag, and the safety net under every ring.
+/// The longest sleep: how far the coarse tick may lag.
 const PERIOD: Duration = Duration::from_millis(25);
 
-/// The last moments before a deadline are spent awake, or it would be met late. So much of all time may go
-/// there, and so much may be saved up; deadlines beyond that bear the delay.
-const AWAKE_SHARE: u32 = 20;
-const MOST_CREDIT: Duration = Duration::from_millis(1);
+/// A keeper is sent this much ahead of time.
+const LEAD: Duration = Duration::from_micros(200);
 
-/// A pool as the housekeeper sees it.
-pub(crate) trait Household: Send + Sync {
-    /// Does what is due. The answer is how long nothing will be.
-    fn visit(self: Arc<Self>) -> Duration;
-}
-
-impl<M: Manager> Household for Raw<M> {
-    fn visit(self: Arc<Self>) -> Duration {
-        let next = visit::visit(&self);
-        self.context().clock.until(next)
-    }
-}
-
-struct Door {
+/// What is told to the housekeeper.
+struct Desk {
     thread: Option<thread::Thread>,
-    newcomers: Vec<Weak<dyn Household>>,
+    newcomers: Vec<(usize, Weak<dyn Household>)>,
+    /// Closed pools, which must live on until their last connection has gone.
+    closed: Vec<(usize, Arc<dyn Household>)>,
+    /// Keepers have left these pools: when the next visit is due, and what they were given of a closed one.
+    left: Vec<(usize, Tick, Option<Arc<dyn Household>>)>,
+    /// Numbers in use, and those that are free again.
+    numbers: usize,
+    free: Vec<usize>,
 }
 
-static DOOR: Mutex<Door> = Mutex::new(Door { thread: None, newcomers: Vec::new() });
+static DESK: Mutex<Desk> = Mutex::new(Desk {
+    thread: None,
+    newcomers: Vec::new(),
+    closed: Vec::new(),
+    left: Vec::new(),
+    numbers: 0,
+    free: Vec::new(),
+});
 
-fn lock() -> MutexGuard<'static, Door> {
-    DOOR.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock() -> MutexGuard<'static, Desk> {
+    DESK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Takes a pool on. The answer is the thread to ring, which lives as long as the pool does.
-pub(crate) fn take_on(pool: Weak<dyn Household>) -> io::Result<thread::Thread> {
-    let mut door = lock();
-    let thread = match &door.thread {
+/// Takes a pool on. The answer is the thread to ring, which lives as long as the pool does, and the pool's number.
+pub(crate) fn take_on(pool: Weak<dyn Household>) -> io::Result<(thread::Thread, usize)> {
+    let mut desk = lock();
+    let thread = match &desk.thread {
         Some(thread) => thread.clone(),
         None => {
             let builder = thread::Builder::new().name("caliburn-housekeeper".into());
             let thread = builder.spawn(keep_house)?.thread().clone();
-            door.thread = Some(thread.clone());
+            desk.thread = Some(thread.clone());
             thread
         }
     };
-    door.newcomers.push(pool);
-    drop(door);
+    let number = desk.free.pop().unwrap_or_else(|| {
+        desk.numbers += 1;
+        desk.numbers - 1
+    });
+    desk.newcomers.push((number, pool));
+    drop(desk);
     thread.unpark();
-    Ok(thread)
+    Ok((thread, number))
+}
+
+/// Keeps a closed pool of that number until its last connection has gone, and then gives it up on a thread of the
+/// pool's own: what a returning guard gives up is never the last of a pool, whose manager would be dropped with it.
+pub(crate) fn see_out(number: usize, pool: Arc<dyn Household>) {
+    lock().closed.push((number, pool));
+}
+
+/// A pool in the timetable.
+struct Lodger {
+    pool: Weak<dyn Household>,
+    /// A closed pool is kept.
+    kept: Option<Arc<dyn Household>>,
+    /// When the next visit is due. `None`: a keeper is there.
+    due: Option<Tick>,
+    /// It has rung since a keeper was last sent.
+    rung: bool,
+}
+
+#[derive(Default)]
+struct Timetable {
+    /// By number.
+    lodgers: Vec<Option<Lodger>>,
+    visits: BTreeSet<(Tick, usize)>,
+    lodging: usize,
 }
 
 fn keep_house() {
     let clock = Clock::real();
-    let mut pools = Vec::new();
-    let (mut credit, mut credited_at) = (Duration::ZERO, clock.now());
+    let mut timetable = Timetable::default();
     loop {
-        pools.append(&mut lock().newcomers);
-        let begun = clock.now();
-        let mut sleep = PERIOD;
-        pools.retain(|pool: &Weak<dyn Household>| {
-            let Some(pool) = pool.upgrade() else { return false };
-            // A pool's spawner or wakers may panic; that is no reason to abandon the others.
-            let visit = no_unwind(|| pool.visit());
-            sleep = sleep.min(visit.unwrap_or(PERIOD));
-            true
-        });
-        if pools.is_empty() {
-            let mut door = lock();
-            if door.newcomers.is_empty() {
-                door.thread = None;
+        timetable.hear(clock.now());
+        timetable.send_keepers(clock.now());
+        if timetable.lodging == 0 {
+            let mut desk = lock();
+            if desk.newcomers.is_empty() {
+                desk.thread = None;
                 return;
             }
             continue;
         }
-        let until = begun + sleep;
-        credit = MOST_CREDIT.min(credit + begun.since(credited_at) / AWAKE_SHARE);
-        credited_at = begun;
-        match clock.nap(until) {
-            Duration::ZERO if clock.until(until) <= credit => {
-                let from = clock.now();
-                while clock.now() < until {
-                    thread::yield_now();
-                }
-                credit = credit.saturating_sub(clock.now().since(from));
-            }
-            Duration::ZERO => thread::park_timeout(clock.until(until)),
-            nap => thread::park_timeout(nap),
+        // Also to bring the coarse time up to date.
+        let next = timetable.visits.first().map_or(Tick::NEVER, |(due, _)| *due);
+        let sleep = next.since(clock.now() + LEAD).min(PERIOD);
+        if !sleep.is_zero() {
+            thread::park_timeout(sleep);
         }
     }
+}
+
+impl Timetable {
+    /// Takes in what was told and rung.
+    fn hear(&mut self, now: Tick) {
+        let mut desk = lock();
+        for (number, pool) in desk.newcomers.drain(..) {
+            if self.lodgers.len() <= number {
+                self.lodgers.resize_with(number + 1, || None);
+            }
+            self.lodgers[number] = Some(Lodger { pool, kept: None, due: None, rung: true });
+            self.lodging += 1;
+            self.plan(number, now, now);
+        }
+        for (number, due, kept) in desk.left.drain(..) {
+            if let Some(Some(lodger)) = self.lodgers.get_mut(number) {
+                // A closed pool is looked at once with what keeps it in the keeper's hands.
+                lodger.rung |= kept.is_none() && lodger.kept.is_some();
+                lodger.kept = kept.or(lodger.kept.take());
+                self.plan(number, due, now);
+            }
+        }
+        for (number, pool) in desk.closed.drain(..) {
+            if let Some(Some(lodger)) = self.lodgers.get_mut(number) {
+                lodger.kept = Some(pool);
+                lodger.rung = true;
+                if lodger.due.is_some() {
+                    self.plan(number, now, now);
+                }
+            }
+        }
+        drop(desk);
+        RUNG.take(|number| {
+            // Beyond what can be told apart, numbers share a bit.
+            for number in (number..self.lodgers.len()).step_by(Rung::NUMBERS) {
+                let Some(lodger) = &mut self.lodgers[number] else { continue };
+                lodger.rung = true;
+                if lodger.due.is_some() {
+                    self.plan(number, now, now);
+                }
+            }
+        });
+    }
+
+    /// The next visit is at `due`, or `now` if the pool has rung.
+    fn plan(&mut self, number: usize, due: Tick, now: Tick) {
+        let Some(lodger) = &mut self.lodgers[number] else { return };
+        let due = if lodger.rung { now } else { due };
+        if let Some(before) = lodger.due.replace(due) {
+            self.visits.remove(&(before, number));
+        }
+        self.visits.insert((due, number));
+    }
+
+    /// Sends a keeper to each pool that needs one about now.
+    fn send_keepers(&mut self, now: Tick) {
+        while let Some(&(due, number)) = self.visits.first()
+            && due <= now + LEAD
+        {
+            self.visits.pop_first();
+            let Some(lodger) = &mut self.lodgers[number] else { continue };
+            lodger.due = None;
+            if !lodger.rung && lodger.pool.upgrade().is_some_and(leave_alone) {
+                self.plan(number, now + PERIOD, now);
+                continue;
+            }
+            lodger.rung = false;
+            let kept = lodger.kept.take();
+            let Some(pool) = kept.clone().or_else(|| lodger.pool.upgrade()) else {
+                self.lodgers[number] = None;
+                self.lodging -= 1;
+                lock().free.push(number);
+                continue;
+            };
+            if !send(pool, number, kept) {
+                // No thread is to be had: a visit is made here.
+                let wait = lodger.pool.upgrade().map(|pool| visit(pool));
+                self.plan(number, now + wait.unwrap_or(PERIOD), now);
+            }
+        }
+    }
+}
+
+/// There is nothing to do after all for the pool, which is given up again on a thread of its own if it is the last of
+/// it.
+fn leave_alone(pool: Arc<dyn Household>) -> bool {
+    let is_needless = !pool.is_due();
+    if Arc::strong_count(&pool) == 1 {
+        threads::submit(Box::new(move || no_unwind(|| drop(pool)).unwrap_or(())));
+    }
+    is_needless
+}
+
+/// A visit without a keeper.
+fn visit(pool: Arc<dyn Household>) -> Duration {
+    pool.ring().answer();
+    no_unwind(|| pool.visit()).unwrap_or(PERIOD)
+}
+
+/// Sends a keeper. False: the system gives no thread.
+fn send(pool: Arc<dyn Household>, number: usize, kept: Option<Arc<dyn Household>>) -> bool {
+    threads::submit(Box::new(move || {
+        let due = keeper::keep(&pool);
+        let kept = kept.filter(|pool| !pool.is_over());
+        let mut desk = lock();
+        desk.left.push((number, due, kept));
+        let housekeeper = desk.thread.clone();
+        drop(desk);
+        if let Some(housekeeper) = housekeeper
+            && due <= Clock::real().now() + 2 * PERIOD
+        {
+            housekeeper.unpark();
+        }
+        // Here, on a thread that is nobody's, the last of a pool may go.
+        no_unwind(|| drop(pool));
+    }))
 }

@@ -1,6 +1,7 @@
 //! Keeping order: the housekeeper, its visits to each pool, and the sweep.
 
 pub(crate) mod housekeeper;
+pub(crate) mod keeper;
 pub(crate) mod shrink;
 pub(crate) mod sweep;
 pub(crate) mod visit;

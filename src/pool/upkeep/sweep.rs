@@ -9,7 +9,7 @@ use crate::pool::service::{enqueue, judge};
 use crate::pool::state::job::Replaces;
 use crate::pool::state::pass::Pass;
 use crate::pool::state::pooled::{Raw, Slot};
-use crate::sync::{Arc, MutexGuard, PoisonError};
+use crate::sync::{Arc, thread_number};
 use std::time::Duration;
 
 /// How often idle connections are looked at when neither settings nor strategy say.
@@ -21,19 +21,18 @@ const MIN_INTERVAL: Duration = Duration::from_millis(1);
 /// The least time between passes that were begun because a connection was found dead.
 const AFTER_BAD_NEWS: Duration = Duration::from_secs(1);
 
-fn lock<M: Manager>(raw: &Raw<M>) -> MutexGuard<'_, Pass> {
-    raw.context().pass.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn interval<M: Manager>(raw: &Raw<M>) -> Duration {
     let state = raw.context();
     let wanted = state.settings.load().sweep_interval.or(state.strategy_interval);
     wanted.unwrap_or(DEFAULT_INTERVAL).max(MIN_INTERVAL)
 }
 
-/// Begins a pass although none is due.
-pub(crate) fn begin<M: Manager>(raw: &Raw<M>) {
-    begin_pass(raw, &mut lock(raw), raw.context().clock.now());
+/// Has a pass begun although none is due. A strategy that asks for one while it is asked gets none: one is under way.
+pub(crate) fn ask<M: Manager>(raw: &Raw<M>) {
+    let state = raw.context();
+    if state.sweeper.get() != thread_number() + 1 {
+        state.sweep_asked.set(true);
+    }
 }
 
 fn begin_pass<M: Manager>(raw: &Raw<M>, pass: &mut Pass, now: Tick) {
@@ -47,19 +46,29 @@ fn begin_pass<M: Manager>(raw: &Raw<M>, pass: &mut Pass, now: Tick) {
     state.counters.sweeps.add();
 }
 
-/// Goes on with the pass, or begins one that is due; says when the next is.
+/// Goes on with the pass, or begins one that is due; says when the next is. Only one thread at a time comes here.
 pub(crate) fn go_on<M: Manager>(raw: &Raw<M>, now: Tick) -> Tick {
-    // Another thread that sweeps by hand does it as well.
-    let Ok(mut pass) = raw.context().pass.try_lock() else { return Tick::NEVER };
+    let state = raw.context();
+    // Never contended, and so never held while another waits for it: what runs under it is foreign code.
+    let Ok(mut pass) = state.pass.try_lock() else { return Tick::NEVER };
+    state.sweeper.set(thread_number() + 1);
+    let next = sweep(raw, &mut pass, now);
+    state.sweeper.set(0);
+    next
+}
+
+fn sweep<M: Manager>(raw: &Raw<M>, pass: &mut Pass, now: Tick) -> Tick {
+    let state = raw.context();
     let interval = interval(raw);
     // Bad news calls for a look at the others, though not for one after the other.
-    let interval = if raw.context().generation.get() == pass.generation {
+    let interval = if state.generation.get() == pass.generation {
         interval
     } else {
         interval.min(AFTER_BAD_NEWS)
     };
-    if now >= pass.begun + interval && pass.left.is_empty() {
-        begin_pass(raw, &mut pass, now);
+    let is_due = now >= pass.begun + interval && pass.left.is_empty();
+    if state.sweep_asked.replace(false) || is_due {
+        begin_pass(raw, pass, now);
     }
     if pass.may_shrink {
         pass.may_shrink = shrink::shrink(raw, now);
@@ -71,7 +80,7 @@ pub(crate) fn go_on<M: Manager>(raw: &Raw<M>, now: Tick) -> Tick {
             look_at(raw, slot, now);
         }
     }
-    // A pass that is not over goes on as soon as there is room, of which the housekeeper is told.
+    // A pass that is not over goes on as soon as there is room, of which a ring tells.
     if pass.left.is_empty() { pass.begun + interval } else { Tick::NEVER }
 }
 

@@ -1,5 +1,4 @@
 //! Doing the work on slots that are out of service: the calls into the manager, and the workers that make them.
 
 pub(crate) mod calls;
-mod threads;
 pub(crate) mod worker;

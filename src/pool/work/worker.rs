@@ -4,11 +4,11 @@
 //! count on the pool, so one that is dropped half-way (its runtime went away) leaves the others where they are.
 
 use super::calls::perform;
-use super::threads;
 use crate::clock::Tick;
 use crate::manager::{Kind, Manager};
 use crate::no_unwind::no_unwind;
 use crate::pool::ground::park::block_on;
+use crate::pool::ground::threads;
 use crate::pool::state::State;
 use crate::pool::state::job::{Job, Queue};
 use crate::pool::state::pooled::Raw;
@@ -95,18 +95,6 @@ pub(crate) fn run_all<M: Manager>(raw: &Arc<Raw<M>>) {
         while block_on(work.as_mut(), &state.clock, soon()).is_none() {
             state.timers.fire();
         }
-    }
-}
-
-/// [`run_all`] for a closed pool that is maintained by its user, who may never do so again. What is done may free
-/// slots and so call for more: only the outermost call does it, or a pool of thousands would overflow the stack.
-pub(crate) fn drain<M: Manager>(raw: &Arc<Raw<M>>) {
-    let state = raw.context();
-    // O9: orders a job that was queued before a vain attempt against the look after the flag is cleared.
-    while !state.has_no_jobs() && !state.draining.swap(true, Ordering::AcqRel) {
-        run_all(raw);
-        // O9
-        state.draining.swap(false, Ordering::AcqRel);
     }
 }
 
