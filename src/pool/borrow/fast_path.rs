@@ -1,4 +1,5 @@
-//! The first step of every checkout, and for tasks the future that is ready at its first poll if that does.
+//! The first step of every checkout, and for tasks the future that is ready at its first poll if
+//! that does.
 
 use super::guard::PooledConnection;
 use crate::error::GetError;
@@ -12,8 +13,9 @@ use std::task::{Context, Poll};
 
 /// An idle connection from close by that need not be judged, or what was taken instead. Wait-free.
 ///
-/// What every checkout pays for stands here. All else is out of line, in one function of the caller's choice:
-/// what a call site has to hold ready for several ways out costs stores and room even if they are not taken.
+/// What every checkout pays for stands here. All else is out of line, in one function of the
+/// caller's choice: what a call site has to hold ready for several ways out costs stores and room
+/// even if they are not taken.
 #[inline(always)]
 pub(crate) fn lend_at_home<M: Manager>(
     raw: &Raw<M>,
@@ -32,8 +34,8 @@ pub(crate) fn lend_at_home<M: Manager>(
 }
 
 pin_project! {
-    /// Written by hand, and not as an `async fn`, so that the first step is compiled into its caller and the rest,
-    /// with all its state, is not touched until it is needed.
+    /// A future of its own, and not an `async fn`, so that the first step is compiled into its
+    /// caller and the rest, with all its state, is not touched until it is needed.
     pub(crate) struct FastPath<'a, M: Manager, S, F> {
         raw: &'a Raw<M>,
         borrower: &'static Location<'static>,
@@ -81,7 +83,8 @@ where
     }
 }
 
-// What goes through registers is no `Poll<Result<T, E>>`: an error is boxed, and pending is no error.
+// What goes through registers is no `Poll<Result<T, E>>`: an error is boxed, and pending is no
+// error.
 
 #[cold]
 #[inline(never)]

@@ -1,5 +1,5 @@
-//! The sweep: the strategy judges what lies idle. At most `maintenance_concurrency` connections are out of service
-//! at once; what is left over waits for the next visit.
+//! The sweep: the strategy judges what lies idle. At most `maintenance_concurrency` connections are
+//! out of service at once; what is left over waits for the next visit.
 
 use super::shrink;
 use crate::clock::Tick;
@@ -49,7 +49,7 @@ fn begin_pass<M: Manager>(raw: &Raw<M>, pass: &mut Pass, now: Tick) {
 
 /// Goes on with the pass, or begins one that is due; says when the next is.
 pub(crate) fn go_on<M: Manager>(raw: &Raw<M>, now: Tick) -> Tick {
-    // Another thread that sweeps by hand does it as well.
+    // The thread that holds the pass goes on with it.
     let Ok(mut pass) = raw.context().pass.try_lock() else { return Tick::NEVER };
     let interval = interval(raw);
     // Bad news calls for a look at the others, though not for one after the other.
