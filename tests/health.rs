@@ -306,10 +306,10 @@ fn nimues_own_behaviour_is_one_call() {
     assert_settled(&pool, fake.books());
 }
 
-/// Keeps everything for a term, and counts how often it is asked.
-struct Termed(Validity, Arc<AtomicUsize>);
+/// Keeps everything for a validity, and counts how often it is asked.
+struct ValidFor(Validity, Arc<AtomicUsize>);
 
-impl HealthStrategy for Termed {
+impl HealthStrategy for ValidFor {
     fn on_borrow(&self, _: &ConnectionInfo) -> Verdict {
         self.1.fetch_add(1, SeqCst);
         Verdict::Keep
@@ -325,9 +325,9 @@ impl HealthStrategy for Termed {
 }
 
 /// How often such a strategy was asked in the course of ten loans, one each second.
-fn asked_in_ten_loans(term: Validity) -> usize {
+fn asked_in_ten_loans(validity: Validity) -> usize {
     let (fake, asked) = (Fake::new(), Arc::new(AtomicUsize::new(0)));
-    let (pool, hand) = full_manual(&fake, 1, |b| b.health(Termed(term, asked.clone())));
+    let (pool, hand) = full_manual(&fake, 1, |b| b.health(ValidFor(validity, asked.clone())));
     for _ in 0..10 {
         drop(pool.get().unwrap());
         hand.advance(SECOND);
@@ -336,7 +336,7 @@ fn asked_in_ten_loans(term: Validity) -> usize {
 }
 
 #[test]
-fn a_strategy_is_not_asked_again_before_its_term_is_over() {
+fn a_strategy_is_not_asked_again_before_its_validity_is_over() {
     assert_eq!(asked_in_ten_loans(Validity::NONE), 10);
     assert_eq!(asked_in_ten_loans(Validity::UNLIMITED), 1);
     assert_eq!(asked_in_ten_loans(Validity::uses(5)), 2);
@@ -345,9 +345,9 @@ fn a_strategy_is_not_asked_again_before_its_term_is_over() {
 }
 
 #[test]
-fn a_term_ends_when_another_connection_is_found_dead_and_when_a_borrower_suspects_it() {
+fn a_validity_ends_when_another_connection_is_found_dead_and_when_a_borrower_suspects_it() {
     let (fake, asked) = (Fake::new(), Arc::new(AtomicUsize::new(0)));
-    let strategy = Termed(Validity::UNLIMITED, asked.clone());
+    let strategy = ValidFor(Validity::UNLIMITED, asked.clone());
     let (pool, _hand) = full_manual(&fake, 2, |b| b.health(strategy));
     let (mut first, mut second) = (pool.get().unwrap(), pool.get().unwrap());
     assert_eq!(asked.load(SeqCst), 2);

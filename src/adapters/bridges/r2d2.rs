@@ -128,14 +128,14 @@ impl<M: ManageConnection> R2d2Manager<M> {
         self
     }
 
-    /// How to make a connection as good as new before somebody else gets it. Called again, it
-    /// replaces what was given before.
+    /// How to make a connection as good as new before its next loan. Called again, it replaces what
+    /// was given before.
     ///
-    /// `is_needed` is asked on each return, on the thread of whoever returns: it must be quick and
-    /// do no I/O, so ask the driver for what it knows (SQLite's `is_autocommit`, a transaction's
-    /// depth). `|_| true` costs every return a round trip, though none of the borrower's time.
-    /// `clean` runs on a worker's thread, within [`reset_timeout`](crate::Settings::reset_timeout);
-    /// it is trusted to honour the deadline it is given. If it fails or is late, the connection is
+    /// `is_needed` is asked on each return, on the returning thread: it must be quick and do no
+    /// I/O, so ask the driver for what it knows (SQLite's `is_autocommit`, a transaction's depth).
+    /// `|_| true` costs every return a round trip, though none of the borrower's time. `clean` runs
+    /// on a worker's thread, within [`reset_timeout`](crate::Settings::reset_timeout); it is
+    /// trusted to honour the deadline it is given. If it fails or is late, the connection is
     /// replaced. One that `has_broken` is replaced at once.
     ///
     /// ```

@@ -350,8 +350,8 @@ pub struct AsyncPostgresCancelToken {
 }
 
 impl AsyncPostgresCancelToken {
-    /// As [`CancelToken::cancel_query`]: whether there was a query to give up, nobody says. `tls`
-    /// is used only if the connection itself has TLS.
+    /// As [`CancelToken::cancel_query`]: the server does not report whether a query was cancelled.
+    /// `tls` is used only if the connection itself has TLS.
     ///
     /// It may arrive late: wait for the query's end before the connection goes back to the pool, or
     /// it may be the next borrower's query that is given up.

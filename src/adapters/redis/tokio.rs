@@ -18,11 +18,11 @@ const DEFAULT_RESPONSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Opens connections to one Redis server, or to what speaks its protocol.
 ///
-/// Whoever borrows a connection finds it as if it were new: a transaction left open is discarded,
-/// keys watched are unwatched, the database is the one of the URL, timeouts are those of the
-/// manager. The connection notes the commands that pass over it, so one that needs none of this
-/// costs no round trip on its way back. What cannot be undone so, such as a subscription or another
-/// user, has the connection closed when it comes back.
+/// A borrower finds its connection as if it were new: a transaction left open is discarded, keys
+/// watched are unwatched, the database is the one of the URL, timeouts are those of the manager.
+/// The connection notes the commands that pass over it, so one that needs none of this costs no
+/// round trip on its way back. What cannot be undone so, such as a subscription or another user,
+/// has the connection closed when it comes back.
 ///
 /// A borrower's future may be dropped in the middle of a command: the driver keeps requests and
 /// answers in step, and the connection waits for the orphaned answer before it is lent again,
@@ -83,7 +83,7 @@ impl AsyncRedisManager {
     /// it is the driver's. Commands that wait on purpose, such as `BLPOP`, need more than they
     /// wait.
     ///
-    /// Nothing at all is a permanent error of every connect.
+    /// A zero timeout makes every connect fail permanently.
     pub fn response_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.response_timeout = timeout;
         self

@@ -1,4 +1,4 @@
-//! How the housekeeper is called, and told when it is needed.
+//! How a pool calls the housekeeper, and tells it when to come.
 
 use crate::clock::Tick;
 use crate::sync::{AtomicU64, OnceLock, Ordering, thread};
@@ -8,7 +8,7 @@ use crate::sync::{AtomicU64, OnceLock, Ordering, thread};
 pub(crate) struct Ring {
     /// The housekeeper's thread. Unset: the pool is maintained by its user.
     thread: OnceLock<thread::Thread>,
-    /// When the housekeeper means to come by; whoever needs it earlier rings.
+    /// When the housekeeper means to come by; a caller that needs it earlier rings.
     next_visit: AtomicU64,
 }
 
@@ -36,8 +36,9 @@ impl Ring {
 
     /// Makes sure that the housekeeper comes by no later than `at`.
     pub(crate) fn ring_before(&self, at: Tick) {
-        // O8: a read-modify-write, so that it comes either after the housekeeper's announcement and sees
-        // it, or before and then the housekeeper sees the deadline that was noted before the ring.
+        // O8: a read-modify-write, so that it comes either after the housekeeper's announcement and
+        // sees it, or before and then the housekeeper sees the deadline that was noted before the
+        // ring.
         if self.next_visit.fetch_add(0, Ordering::AcqRel) > at.0 {
             self.ring();
         }

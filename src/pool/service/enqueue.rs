@@ -1,4 +1,5 @@
-//! Puts slots out of service and into a queue, where workers find them. Takes no lock and waits for nobody.
+//! Puts slots out of service and into a queue, where workers find them. Takes no lock and does not
+//! wait.
 
 use crate::health::EvictionCause;
 use crate::manager::Manager;
@@ -8,7 +9,7 @@ use crate::pool::state::pooled::{Raw, Slot, Vacant};
 use crate::stats::{Call, Priority};
 use crate::sync::Arc;
 
-/// Has a connection opened in `slot`. The caller sees to it that a worker is there.
+/// Has a connection opened in `slot`. The caller starts a worker for it.
 pub(crate) fn connect<M: Manager>(slot: Vacant<M>, order: Order) {
     let raw = slot.keep_alive();
     let held = Held::Empty(slot, Some(Box::new(order)));
@@ -20,7 +21,7 @@ pub(crate) fn close<M: Manager>(slot: Slot<M>, cause: EvictionCause) {
     close_or_retire(slot, cause, false);
 }
 
-/// The same, and its slot goes out of use; the caller has taken a unit of the debt.
+/// The same, and its slot is retired; the caller has taken a unit of the debt.
 pub(crate) fn retire<M: Manager>(slot: Slot<M>) {
     close_or_retire(slot, EvictionCause::Surplus, true);
 }
@@ -59,14 +60,14 @@ impl<M: Manager> Job<M> {
         Self::new(&raw, Held::Open(slot, None), Call::Ping, Priority::Demand)
     }
 
-    /// Queues it and has somebody come for it.
+    /// Queues it and has a worker come for it.
     fn put(self, raw: &Arc<Raw<M>>) {
         self.push(raw);
         (raw.context().wake)(raw);
     }
 
     fn push(self, raw: &Raw<M>) {
-        // Each job owns one of `capacity` slots, and so many places there are.
+        // Each job owns one of `capacity` slots, and the queue has as many places.
         let refused = raw.context().queue(self.priority).jobs.push(self);
         debug_assert!(refused.is_ok());
     }
@@ -127,7 +128,7 @@ impl<M: Manager> Job<M> {
         let raw = vacant.keep_alive();
         let state = raw.context();
         if let Some(order) = order {
-            // It says nothing of the server.
+            // This says nothing about the server.
             let now = state.clock.now();
             state.supply.pace(|pace| pace.backoff.call_off(order.permit, now));
         }

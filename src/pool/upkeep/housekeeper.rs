@@ -1,7 +1,7 @@
 //! One housekeeper thread for all pools of the process.
 //!
-//! It keeps deadlines, plans maintenance and starts workers; it calls no driver. It knows pools weakly,
-//! starts with the first of them and ends with the last.
+//! It keeps deadlines, plans maintenance and starts workers; it calls no driver. It holds weak
+//! references to the pools, starts with the first pool and ends with the last.
 
 use super::visit;
 use crate::clock::Clock;
@@ -15,14 +15,15 @@ use std::time::Duration;
 /// The longest sleep: how far the coarse tick may lag, and the safety net under every ring.
 const PERIOD: Duration = Duration::from_millis(25);
 
-/// The last moments before a deadline are spent awake, or it would be met late. So much of all time may go
-/// there, and so much may be saved up; deadlines beyond that bear the delay.
+/// The housekeeper spends the last moments before a deadline awake, or it would meet the deadline
+/// late. One part in `AWAKE_SHARE` of all time may be spent so, and up to `MOST_CREDIT` saved up;
+/// deadlines beyond that bear the delay.
 const AWAKE_SHARE: u32 = 20;
 const MOST_CREDIT: Duration = Duration::from_millis(1);
 
 /// A pool as the housekeeper sees it.
 pub(crate) trait Household: Send + Sync {
-    /// Does what is due. The answer is how long nothing will be.
+    /// Does what is due, and returns for how long nothing else will be.
     fn visit(self: Arc<Self>) -> Duration;
 }
 
@@ -44,7 +45,7 @@ fn lock() -> MutexGuard<'static, Door> {
     DOOR.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Takes a pool on. The answer is the thread to ring, which lives as long as the pool does.
+/// Takes a pool on. Returns the thread to ring, which lives as long as the pool does.
 pub(crate) fn take_on(pool: Weak<dyn Household>) -> io::Result<thread::Thread> {
     let mut door = lock();
     let thread = match &door.thread {

@@ -1,5 +1,5 @@
-//! The sweep: the strategy judges what lies idle. At most `maintenance_concurrency` connections are
-//! out of service at once; what is left over waits for the next visit.
+//! The sweep: the strategy judges idle connections. At most `maintenance_concurrency` connections
+//! are out of service at once; the rest waits for the next visit.
 
 use super::shrink;
 use crate::clock::Tick;
@@ -15,7 +15,7 @@ use std::time::Duration;
 /// How often idle connections are looked at when neither settings nor strategy say.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Passes are not begun more often: the housekeeper has others to look after.
+/// Passes begin no more often than this: the housekeeper has other pools to visit.
 const MIN_INTERVAL: Duration = Duration::from_millis(1);
 
 /// The least time between passes that were begun because a connection was found dead.
@@ -47,12 +47,12 @@ fn begin_pass<M: Manager>(raw: &Raw<M>, pass: &mut Pass, now: Tick) {
     state.counters.sweeps.add();
 }
 
-/// Goes on with the pass, or begins one that is due; says when the next is.
+/// Continues the pass, or begins one that is due; returns when the next is due.
 pub(crate) fn go_on<M: Manager>(raw: &Raw<M>, now: Tick) -> Tick {
-    // The thread that holds the pass goes on with it.
+    // Another thread is at it, in `Pool::sweep` or `Pool::maintain`.
     let Ok(mut pass) = raw.context().pass.try_lock() else { return Tick::NEVER };
     let interval = interval(raw);
-    // Bad news calls for a look at the others, though not for one after the other.
+    // A dead connection calls for a look at the others, but not for pass after pass.
     let interval = if raw.context().generation.get() == pass.generation {
         interval
     } else {
@@ -71,7 +71,7 @@ pub(crate) fn go_on<M: Manager>(raw: &Raw<M>, now: Tick) -> Tick {
             look_at(raw, slot, now);
         }
     }
-    // A pass that is not over goes on as soon as there is room, of which the housekeeper is told.
+    // A pass that is not over continues as soon as there is room: the housekeeper is rung then.
     if pass.left.is_empty() { pass.begun + interval } else { Tick::NEVER }
 }
 

@@ -1,5 +1,5 @@
-//! The housekeeper's visit to one pool: deadlines, surplus, the sweep, growth. It plans, and workers act: no driver
-//! is called here.
+//! The housekeeper's visit to one pool: deadlines, surplus, the sweep, growth. It plans and workers
+//! act: it calls no driver.
 
 use super::{shrink, sweep};
 use crate::clock::Tick;
@@ -9,7 +9,7 @@ use crate::pool::supply::growth;
 use crate::pool::work::worker;
 use crate::sync::Arc;
 
-/// Does what is due, and says when to come again.
+/// Does what is due, and returns when to come again.
 pub(crate) fn visit<M: Manager>(raw: &Arc<Raw<M>>) -> Tick {
     let state = raw.context();
     let now = state.timers.fire();
@@ -28,12 +28,12 @@ pub(crate) fn visit<M: Manager>(raw: &Arc<Raw<M>>) -> Tick {
         }
     }
     worker::grow(raw);
-    // For those who looked while something was between two gauges.
+    // For waiters that looked while a slot was between two gauges.
     state.events.post();
     announce(raw, next)
 }
 
-/// Tells those who note deadlines when the next visit will be, and looks once more at those noted before.
+/// Announces when the next visit will be, and looks once more at the deadlines noted before.
 fn announce<M: Manager>(raw: &Raw<M>, next: Tick) -> Tick {
     let state = raw.context();
     let noted = |raw: &Raw<M>| state.timers.next().min(Tick(raw.next_deadline()));
