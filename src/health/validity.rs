@@ -8,8 +8,8 @@ use std::time::Duration;
 ///
 /// Until then the strategy is not asked on borrow and on return, which makes a checkout about as
 /// cheap as without a strategy. A validity ends early if the pool's
-/// [generation](ConnectionInfo::pool_generation) rises or its settings are changed, and when the
-/// connection has been pinged or its borrower suspects it.
+/// [generation](super::ConnectionInfo::pool_generation) rises or its settings are changed, and when
+/// the connection has been pinged or its borrower suspects it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validity {
     /// In nanoseconds.

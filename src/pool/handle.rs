@@ -271,9 +271,10 @@ impl<M: Manager> Pool<M> {
     /// Does on this thread what the housekeeper would do now: keeps deadlines, continues a sweep or
     /// begins one that is due, and asks for growth.
     ///
-    /// Only a pool with [`manual_maintenance`](Builder::manual_maintenance) needs it. There it also
-    /// does the work of the workers, drives the futures of an async manager, and returns when
-    /// nothing is left to do. A connect that hangs keeps it busy until the limit of that connect.
+    /// Only a pool with [`manual_maintenance`](crate::Builder::manual_maintenance) needs it. There
+    /// it also does the work of the workers, drives the futures of an async manager, and returns
+    /// when nothing is left to do. A connect that hangs keeps it busy until the limit of that
+    /// connect.
     pub fn maintain(&self) {
         loop {
             visit::visit(&self.raw);
