@@ -1,10 +1,11 @@
-//! What pools take up while nobody wants anything, and what a checkout allocates: `cargo bench --bench memory`,
-//! 30 s; `-- --quick` for less.
+//! What pools take up while nobody wants anything, and what a checkout allocates: `cargo bench
+//! --bench memory`, 30 s; `-- --quick` for less.
 //!
-//! Bytes and allocations are counted by the allocator, for the whole process; the objects' own 64 bytes are left
-//! out. An idle process is watched by way of `/proc` (Linux): how often its threads are woken, and the CPU time
-//! it uses, with one pool and with a thousand, beside a bare thread that sleeps as often. Asked for with one: at most 50 wake-ups a second and less than 0.1 %
-//! of a core.
+//! Bytes and allocations are counted by the allocator, for the whole process; the objects' own 64
+//! bytes are left out. An idle process is watched by way of `/proc` (Linux): how often its threads
+//! are woken, and the CPU time it uses, with one pool and with a thousand, beside a bare thread
+//! that sleeps as often. Asked for with one: at most 50 wake-ups a second and less than 0.1 % of a
+//! core.
 
 #[path = "memory/counting.rs"]
 mod counting;
@@ -23,7 +24,7 @@ use std::pin::pin;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-/// Worked by hand, so that only this thread allocates.
+/// Maintained manually, so that only this thread allocates.
 fn manual_maintenance(size: usize, strategy: impl HealthStrategy) -> Pool<Objects> {
     Pool::builder(Objects::default())
         .max_size(size)

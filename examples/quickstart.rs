@@ -25,7 +25,7 @@ in bursts, while somebody cuts connections. At the end nothing must be lost.
                     ping   ping before each loan
                     sweep  ping idle connections in the background
                     age    limit the age and the uses of a connection
-                    all    all of these, and suspicion after bad news
+                    all    all of these, and ping after failure
   --threads N     threads that call get (default 4)
   --tasks N       tasks that await get_async (default 12)
   --size N        the most connections (default 4)
@@ -308,7 +308,8 @@ impl Work {
         self.rows.fetch_add(1, Relaxed);
         self.sum.fetch_add(amount, Relaxed);
         let select = "SELECT amount FROM entry WHERE id = ?1";
-        // It is committed, so it must not be done again: a line cut only now is for the next to find.
+        // It is committed, so it must not be done again: a line cut only now is for the next to
+        // find.
         let Ok(sqlite) = line.sqlite() else { return Ok(()) };
         let read: i64 = sqlite.prepare_cached(select)?.query_row([id], |row| row.get(0))?;
         if read != amount {

@@ -3,93 +3,98 @@
 use crate::error::{ConfigError, Problem};
 use std::time::Duration;
 
-/// The most slots a pool can have.
+/// Maximum number of slots of a pool.
 pub const MAX_CAPACITY: usize = 1 << 16;
 
 /// Everything about a pool that can be changed while it runs.
 ///
-/// Take a copy, change it, hand it to [`Pool::set`](crate::Pool::set): the new settings take effect together
-/// or, if they contradict each other, not at all.
+/// [`Pool::change`](crate::Pool::change) changes some of them, [`Pool::set`](crate::Pool::set)
+/// replaces them. New settings take effect together or, if they contradict each other, not at all.
 ///
 /// ```
 /// # fn tune<M: caliburn::Manager>(pool: &caliburn::Pool<M>) -> Result<(), caliburn::ConfigError> {
-/// let mut settings = pool.settings();
-/// settings.min_size = 30;
-/// settings.max_size = 40;
-/// pool.set(settings)
+/// pool.change(|settings| {
+///     settings.min_size = 30;
+///     settings.max_size = 40;
+/// })
 /// # }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Settings {
-    /// The most connections open or opening at once; at most the pool's capacity. Default 10.
+    /// Maximum number of connections open or opening, at most the pool's capacity. Default: 10.
     pub max_size: usize,
-    /// So many connections are kept open. Default 0.
+    /// Minimum number of open connections. Default: 0.
     pub min_size: usize,
-    /// So many free connections are kept ahead of demand, as far as `max_size` allows. Default 0.
+    /// Minimum number of idle connections, kept ahead of demand as far as `max_size` allows.
+    /// Default: 0.
     pub min_idle: usize,
-    /// How long [`get`](crate::Pool::get) and [`get_async`](crate::Pool::get_async) may take. Zero: no
-    /// waiting; [`Duration::MAX`]: no limit. Default 30 s.
+    /// Limit on [`get`](crate::Pool::get) and [`get_async`](crate::Pool::get_async). Zero means no
+    /// waiting, [`Duration::MAX`] no limit. Default: 30 s.
     pub checkout_timeout: Duration,
-    /// How long opening one connection may take. Default 10 s.
+    /// Limit on opening one connection, more than zero. Default: 10 s.
     pub connect_timeout: Duration,
-    /// How long a ping may take. Default 5 s.
+    /// Limit on one ping, more than zero. Default: 5 s.
     pub ping_timeout: Duration,
-    /// How long a reset may take. Default 5 s.
+    /// Limit on one reset, more than zero. Default: 5 s.
     pub reset_timeout: Duration,
-    /// How long closing one connection may take. Default 5 s.
+    /// Limit on closing one connection, more than zero. Default: 5 s.
     pub close_timeout: Duration,
-    /// Connections idle for longer are closed by the sweep, longest idle first, down to `min_size` and
-    /// `min_idle`. `None`: never. Default 600 s.
+    /// How long a connection may lie idle. The sweep closes those idle for longer, longest idle
+    /// first, down to `min_size` and `min_idle`. `None` means no limit. Default: 600 s.
     pub idle_timeout: Option<Duration>,
-    /// How often the housekeeper passes over the idle connections, at most once a millisecond. `None`: as
-    /// the strategy asks, else every 30 s. Default `None`.
+    /// Time between two sweeps of the idle connections, more than zero; below 1 ms it counts as 1
+    /// ms. `None` means the interval that the strategy asks for, else 30 s. Default: `None`.
     pub sweep_interval: Option<Duration>,
-    /// The most borrowers that may wait in line; one more is refused at once. Zero: nobody waits, and as
-    /// nobody then asks for growth only the minimum is ever open. Default: no limit.
+    /// Maximum number of borrowers in line; one more is refused at once. With zero no borrower
+    /// waits, and as none then asks for growth, only the minimum is ever open. Default:
+    /// `usize::MAX`, no limit.
     pub max_waiters: usize,
-    /// The most connections opened at once. Stuck ones do not count, up to the same number again: those that
-    /// have outlived `connect_timeout`, or after half a second have been overtaken by another that
-    /// succeeded. While the server is down, or connects hang, one probe in a second goes out beside
-    /// them. Default 4.
+    /// Maximum number of connections opened at once, at least 1. Stuck connects do not count, up to
+    /// the same number again: those that have outlived `connect_timeout`, and those that after 500
+    /// ms have been overtaken by a later connect. While the server is down, or connects hang, one
+    /// probe a second goes out beside them. Default: 4.
     pub connect_concurrency: usize,
-    /// The most connections out of service at once for pings and closes that nobody waits for; those that
-    /// have outlived their limit do not count. Default 4.
+    /// Maximum number of connections out of service at once for pings and closes that no borrower
+    /// waits for, at least 1. Calls that have outlived their limit do not count. Default: 4.
     pub maintenance_concurrency: usize,
-    /// Who pings a connection that a thread is about to borrow, if the driver blocks. Default: the borrower.
+    /// Which thread pings a connection that a thread is about to borrow, if the driver blocks.
+    /// Default: [`PingOn::Borrower`].
     pub ping_on: PingOn,
-    /// Who gets a connection that comes back while others wait. Default: who has waited longest.
+    /// Which borrower gets a returned connection while others wait. Default: [`Fairness::Fifo`].
     pub fairness: Fairness,
-    /// When connecting fails and no connection is open, all who wait fail at once with the cause, and so do
-    /// those who come before the next attempt, even if the error may pass. Otherwise they wait for better
-    /// times as long as their timeout lets them; after a permanent error nobody does. Default: no.
+    /// Whether all waiters fail at once with the cause when connecting fails and no connection is
+    /// open, even if the error is transient; so do borrowers that come before the next attempt.
+    /// Otherwise they wait until their timeout. After a permanent error they fail at once in any
+    /// case. Default: `false`.
     pub fail_fast: bool,
 }
 
-/// Who pings a connection that a thread is about to borrow, if the driver blocks the thread it is called on.
+/// Which thread pings a connection that a thread is about to borrow, if the driver blocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PingOn {
-    /// The borrower itself: the driver is trusted to honour the [`Deadline`](crate::Deadline) it is given.
-    /// (One with less time left than a ping may take leaves it to a worker.)
+    /// The borrower's: the driver is trusted to honour the [`Deadline`](crate::Deadline) it is
+    /// given. A borrower with less time left than a ping may take leaves it to a worker.
     #[default]
     Borrower,
-    /// A worker's thread, at the cost of two thread switches: the borrower leaves at its deadline,
+    /// A worker's, at the cost of two thread switches: the borrower leaves at its deadline,
     /// whatever the driver does.
     Worker,
 }
 
-/// Who gets a connection that comes back while others wait.
+/// Which borrower gets a returned connection while others wait.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fairness {
-    /// Strictly first come, first served: it is handed to whoever has waited longest, and newcomers go to the end
-    /// of the line. The longest waits are short, and every thread gets its turn.
+    /// The one that has waited longest; newcomers go to the end of the line. The longest waits are
+    /// short, and every thread gets its turn.
     #[default]
     Fifo,
-    /// A newcomer may be faster than one who has to be woken first, until the oldest has waited for so long; then
-    /// as above. A thread that returns and borrows in a loop goes on without a wake-up per loan, which is
-    /// more throughput where connections are held for less time than a wake-up takes, for longer longest waits.
+    /// A newcomer may take it before a waiter wakes up, until the oldest waiter has waited this
+    /// long; from then on as [`Fifo`](Self::Fifo). A thread that returns and borrows in a loop then
+    /// needs no wake-up per loan. That raises throughput where loans are shorter than a wake-up,
+    /// and makes the longest waits longer.
     BoundedBarging(Duration),
 }
 
@@ -117,7 +122,8 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Checks the settings against each other and the capacity; `initial_size` only matters at the start.
+    /// Checks the settings against each other and the capacity; `initial_size` only matters at the
+    /// start.
     pub(crate) fn validate(
         &self,
         capacity: usize,
@@ -125,7 +131,7 @@ impl Settings {
     ) -> Result<(), ConfigError> {
         let mut problems = Vec::new();
         let zero = [
-            // Without a capacity of its own a pool has that of its limit: one mistake, one problem.
+            // An unset capacity is `max_size`: one mistake, one problem.
             ("capacity", capacity == 0 && self.max_size != 0),
             ("max_size", self.max_size == 0),
             ("connect_timeout", self.connect_timeout.is_zero()),

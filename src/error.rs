@@ -9,22 +9,22 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
-/// What came of a call into a manager.
+/// Why a call into a manager brought no result.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ManagerError<E> {
-    /// The manager said no.
+    /// The manager returned this error.
     Failed(E),
-    /// It did not answer within the limit of that call.
+    /// The call did not end within its limit.
     TimedOut,
-    /// It panicked, with this message.
+    /// The manager panicked, with this message.
     Panicked(String),
-    /// It had not answered yet when the borrower's time was up.
+    /// The call had not ended when the borrower's time was up.
     Pending,
 }
 
-/// With all causes: many drivers keep what happened in the `source()` of an error that only says what kind it
-/// is of.
+/// Shows all causes: many drivers keep what happened in the `source()` of an error that only tells
+/// its kind.
 impl<E: Error + 'static> fmt::Display for ManagerError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -36,7 +36,7 @@ impl<E: Error + 'static> fmt::Display for ManagerError<E> {
     }
 }
 
-/// Others repeat their cause in their own text: what has been said already is left out.
+/// Other drivers repeat the cause in their own text, so what has been said already is left out.
 fn write_chain(error: &(dyn Error + 'static), f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let mut said = error.to_string();
     f.write_str(&said)?;
@@ -65,9 +65,9 @@ impl<E: Error + 'static> Error for ManagerError<E> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counts {
-    /// The limit on connections.
+    /// Maximum number of connections.
     pub max_size: usize,
-    /// Open connections that nobody holds.
+    /// Open connections that no borrower holds.
     pub idle: usize,
     /// Connections held by borrowers.
     pub lent: usize,
@@ -82,7 +82,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Every connection there may be is with a borrower.
+    /// Whether borrowers hold all connections that there may be.
     fn are_all_lent(&self) -> bool {
         self.lent >= self.max_size
     }
@@ -105,11 +105,11 @@ impl fmt::Display for Counts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Phase {
-    /// A connection: one returned, or one opened.
+    /// A connection, returned or freshly opened.
     Wait,
-    /// The same, while no connection was open at all: a connect.
+    /// A connect, as no connection was open at all.
     Connect,
-    /// The ping of the connection that it was about to get.
+    /// The ping of the connection that it was about to borrow.
     Ping,
 }
 
@@ -123,11 +123,11 @@ impl fmt::Display for Phase {
     }
 }
 
-/// Why [`get`](crate::Pool::get), [`get_timeout`](crate::Pool::get_timeout) or
-/// [`get_async`](crate::Pool::get_async) came back without a connection.
+/// Why [`get`](crate::Pool::get), [`get_timeout`](crate::Pool::get_timeout) or their async forms
+/// returned no connection.
 ///
-/// `Display` says all of it in one sentence: what was waited for, how long, what the pool looked like, and
-/// what the manager had to say.
+/// `Display` says in one sentence what the borrower waited for, how long, what the pool looked
+/// like, and what the manager's last error was.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum GetError<E> {
@@ -139,9 +139,10 @@ pub enum GetError<E> {
         waited: Duration,
         /// What the pool looked like.
         counts: Counts,
-        /// What the manager did about it; this is the `source()`. In phase `Ping` the error of the last ping,
-        /// else that of the last connect, if it failed; [`Pending`](ManagerError::Pending) if there is none
-        /// and everything hangs on the manager; nothing if connections are with borrowers.
+        /// The manager's part in it; this is the `source()`. In phase `Ping`, the error of the last
+        /// ping; else that of the last connect, if it failed. [`Pending`](ManagerError::Pending) if
+        /// neither failed and the borrower could only wait for the manager; `None` if it could wait
+        /// for other borrowers.
         cause: Option<Arc<ManagerError<E>>>,
     },
     /// The line is as long as [`Settings::max_waiters`](crate::Settings::max_waiters) allows.
@@ -149,18 +150,18 @@ pub enum GetError<E> {
         /// What the pool looked like.
         counts: Counts,
     },
-    /// Connecting failed for a reason that will not pass by itself, or with
-    /// [`fail_fast`](crate::Settings::fail_fast) for whatever reason.
+    /// Connecting failed with a permanent error or, with [`fail_fast`](crate::Settings::fail_fast),
+    /// with any error.
     Connect {
         /// What the pool looked like.
         counts: Counts,
         /// The reason; this is the `source()`.
         cause: Arc<ManagerError<E>>,
     },
-    /// The health strategy evicted every connection offered, more of them than the pool may have, and even one
-    /// that was opened since the borrower came: more of the same would not help.
+    /// The health strategy evicted every connection that the borrower was offered: more than
+    /// `max_size`, and one of them opened after the borrower came. Further attempts would not help.
     AllEvicted {
-        /// How many.
+        /// Number of connections evicted.
         evicted: usize,
         /// What the pool looked like.
         counts: Counts,
@@ -209,8 +210,8 @@ impl<E: Error + 'static> Error for GetError<E> {
     }
 }
 
-/// Why [`try_get`](crate::Pool::try_get) came back without a connection. It carries no counts: taking
-/// them would cost more than the attempt.
+/// Why [`try_get`](crate::Pool::try_get) returned no connection. It carries no counts: taking them
+/// would cost more than the attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TryGetError {

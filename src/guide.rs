@@ -1,5 +1,5 @@
-//! Pages to read before the first deployment: one for each database, and one for those who come from
-//! another pool.
+//! Pages to read before the first deployment: one for each database, and one for those who come
+//! from another pool.
 
 /// How to size a pool, which strategy to pick, and what to know of SQLite.
 #[cfg_attr(any(not(doctest), feature = "rusqlite"), doc = include_str!("guide/sqlite.md"))]

@@ -8,35 +8,36 @@ use std::pin::Pin;
 /// What a pool needs to know of connections of one kind. Implement it together with
 /// [`BlockingManager`] or [`AsyncManager`].
 ///
-/// The methods here are called whenever a connection comes back, on whatever thread that happens: they
-/// must be quick and wait for nothing. A panic in any of them costs the connection, nothing else.
+/// [`has_broken`](Self::has_broken) and [`needs_reset`](Self::needs_reset) are called whenever a
+/// connection is returned, on the returning thread: they must be quick and must not block. A panic
+/// in any method costs the connection, nothing else.
 pub trait Manager: Send + Sync + 'static {
-    /// What is pooled.
+    /// The connection type that is pooled.
     type Connection: Send + 'static;
-    /// What goes wrong.
+    /// The driver's error type.
     type Error: std::error::Error + Send + Sync + 'static;
 
-    /// Whether the driver already knows that the connection is of no more use.
+    /// Whether the driver knows that the connection is unusable. Default: no.
     fn has_broken(&self, connection: &mut Self::Connection) -> bool {
         let _ = connection;
         false
     }
 
-    /// Whether the connection must be [reset](BlockingManager::reset) before somebody else may have it,
-    /// because a transaction is open on it for example.
+    /// Whether the connection must be [reset](BlockingManager::reset) before its next loan, for
+    /// example because a transaction is open on it. Default: no.
     fn needs_reset(&self, connection: &mut Self::Connection) -> bool {
         let _ = connection;
         false
     }
 
-    /// Whether an error in connecting may pass by itself.
+    /// Whether an error in connecting is transient or permanent. Default: transient.
     fn classify(&self, error: &Self::Error) -> ErrorClass {
         let _ = error;
         ErrorClass::Transient
     }
 
-    /// Whether a ping that was dropped half-way leaves the connection as it was. If not (the default),
-    /// a connection whose ping was cancelled is replaced.
+    /// Whether a ping that was dropped half-way leaves the connection usable. If not, a connection
+    /// whose ping was cancelled is replaced. Default: no.
     fn ping_is_cancel_safe(&self) -> bool {
         false
     }
@@ -46,16 +47,17 @@ pub trait Manager: Send + Sync + 'static {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorClass {
-    /// May pass: the pool tries again, and those who wait go on waiting.
+    /// The error may pass: the pool tries again, and waiters go on waiting.
     Transient,
-    /// Will not pass by itself (a wrong password, a missing database): all who wait fail at once.
+    /// The error will not pass by itself (a wrong password, a missing database): all waiters fail
+    /// at once.
     Permanent,
 }
 
 /// A driver whose calls block the thread.
 ///
-/// Each call gets a [`Deadline`] and is trusted to honour it. `connect`, `reset` and `close` run on the
-/// pool's worker threads; `ping` too, or on the thread that is about to borrow the connection.
+/// Each call gets a [`Deadline`] and is trusted to honour it. `connect`, `reset` and `close` run on
+/// the pool's worker threads; `ping` too, or on the thread that is about to borrow the connection.
 ///
 /// ```
 /// use caliburn::{BlockingManager, Deadline, Manager};
@@ -88,7 +90,8 @@ pub trait BlockingManager: Manager {
         deadline: &Deadline,
     ) -> Result<(), Self::Error>;
 
-    /// Makes a connection that [needs it](Manager::needs_reset) as good as new: rolls back, for example.
+    /// Makes a connection that [needs it](Manager::needs_reset) as good as new, for example by a
+    /// rollback. Default: does nothing.
     fn reset(
         &self,
         connection: &mut Self::Connection,
@@ -98,18 +101,19 @@ pub trait BlockingManager: Manager {
         Ok(())
     }
 
-    /// Says goodbye. By default the connection is dropped; one that is
-    /// [broken](crate::EvictionCause::is_broken) always is, as a goodbye would reach nobody.
+    /// Closes the connection gracefully. Default: drops it. A
+    /// [broken](crate::EvictionCause::is_broken) connection is always just dropped, as its server
+    /// would not hear of the close.
     fn close(&self, connection: Self::Connection, deadline: &Deadline) {
         let _ = deadline;
         drop(connection);
     }
 }
 
-/// A driver whose calls are futures. They are dropped when their deadline has passed.
+/// A driver whose calls are futures. The pool drops a future at its deadline.
 ///
-/// They run where the [`Builder::spawner`](crate::Builder::spawner) puts them, or on the pool's connector
-/// threads if there is none, which does for drivers that need no runtime of their own.
+/// They run where [`Builder::spawner`](crate::Builder::spawner) puts them. Without a spawner they
+/// run on the pool's worker threads, which suits drivers that need no runtime of their own.
 pub trait AsyncManager: Manager {
     /// Opens a connection.
     fn connect(
@@ -145,7 +149,7 @@ pub trait AsyncManager: Manager {
     }
 }
 
-/// Which of the two traits a manager came by; also which of the two faces somebody came by.
+/// Which of the two traits a manager implements; also which of the two faces a borrower uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Blocking,
@@ -154,7 +158,8 @@ pub(crate) enum Kind {
 
 pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Both kinds of manager behind one table: a blocking call is a future that is ready at its first poll.
+/// Both kinds of manager behind one table: a blocking call is a future that is ready at its first
+/// poll.
 pub(crate) trait Driver<M: Manager>: Send + Sync {
     fn kind(&self) -> Kind;
     fn connect<'a>(

@@ -1,9 +1,9 @@
-//! Foreign code that may panic, where nobody must notice.
+//! Foreign code whose panics must not spread.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// What `foreign` returns, unless it panics. Never unwinds itself, which the compiler sees: callers need no
-/// landing pads, and so keep what they own in registers.
+/// What `foreign` returns, unless it panics. Never unwinds itself, which the compiler sees: callers
+/// need no landing pads, and so keep what they own in registers.
 #[inline(always)]
 pub(crate) fn no_unwind<T>(foreign: impl FnOnce() -> T) -> Option<T> {
     match catch_unwind(AssertUnwindSafe(foreign)) {
@@ -15,7 +15,7 @@ pub(crate) fn no_unwind<T>(foreign: impl FnOnce() -> T) -> Option<T> {
     }
 }
 
-/// The destructor of what somebody panicked with is foreign code, too.
+/// The destructor of a panic's payload is foreign code, too.
 #[cold]
 #[inline(never)]
 fn discard(payload: Box<dyn std::any::Any + Send>) {

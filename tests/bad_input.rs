@@ -1,4 +1,5 @@
-//! What must not happen whatever is thrown at a pool: a hang, a lost slot, a panic of the pool's own.
+//! What must not happen whatever is thrown at a pool: a hang, a lost slot, a panic of the pool's
+//! own.
 
 mod common;
 
@@ -141,8 +142,8 @@ fn for_both_kinds(test: impl Fn(Builder<Server>, &Server)) {
     test(Pool::builder_async(server.clone()), &server);
 }
 
-/// The accounts agree in the end. As long as somebody works in the background they may look as if they did
-/// and change again, so this is one look at everything.
+/// The accounts agree in the end. As long as somebody works in the background they may look as if
+/// they did and change again, so this is one look at everything.
 #[track_caller]
 fn assert_balanced<M: Manager>(pool: &Pool<M>, books: &Books, lent: usize) {
     eventually("the accounts agree", || {
@@ -158,7 +159,8 @@ fn assert_balanced<M: Manager>(pool: &Pool<M>, books: &Books, lent: usize) {
     });
 }
 
-/// A pool that misbehaviour was inflicted on works, loses nothing, and closes to the last connection.
+/// A pool that misbehaviour was inflicted on works, loses nothing, and closes to the last
+/// connection.
 #[track_caller]
 fn assert_unharmed(pool: Pool<Server>, server: &Server) {
     let limit = pool.settings().max_size;
@@ -355,7 +357,8 @@ fn the_shortest_durations_close_what_they_concern_and_end_what_takes_longer() {
             .health(AgeEviction::unlimited().max_lifetime(Duration::ZERO))
             .build()
             .unwrap();
-        // Each connection is too old as soon as it is born; in the end nobody hopes for a better one.
+        // Each connection is too old as soon as it is born; in the end nobody hopes for a better
+        // one.
         let error = pool.get_timeout(PLENTY).unwrap_err();
         assert!(matches!(error, GetError::AllEvicted { evicted: 3.., .. }), "{error}");
         eventually("none survives", || pool.stats().vacant == 2);
@@ -366,7 +369,7 @@ fn the_shortest_durations_close_what_they_concern_and_end_what_takes_longer() {
 }
 
 #[test]
-fn a_connection_timeout_of_zero_means_no_waiting() {
+fn a_checkout_timeout_of_zero_means_no_waiting() {
     for_both_kinds(|builder, server| {
         let pool = builder
             .max_size(1)
@@ -493,8 +496,8 @@ fn one_borrower_does_not_inflate_the_pool_however_often_it_is_maintained() {
                 pool.maintain();
             }
         });
-        // For the moment between the claim and the count a borrower who is being served still seems to
-        // wait, which may cost one connection too many, and no more.
+        // For the moment between the claim and the count a borrower who is being served still seems
+        // to wait, which may cost one connection too many, and no more.
         assert!(fake.books().opened.load(SeqCst) <= 2);
     }
 }
@@ -958,10 +961,10 @@ fn a_pool_whose_runtime_is_gone_can_be_closed_and_dropped() {
     assert_housekeeping_goes_on();
 }
 
-// By hand
+// Manual maintenance
 
 #[test]
-fn a_closed_pool_can_be_swept_and_maintained_by_hand() {
+fn a_closed_pool_can_be_swept_and_maintained_manually() {
     let fake = Fake::new();
     let pool = fixed(&fake, 2).manual_maintenance().build().unwrap();
     pool.close();
@@ -973,7 +976,7 @@ fn a_closed_pool_can_be_swept_and_maintained_by_hand() {
 }
 
 #[test]
-fn a_sweep_by_hand_does_not_wait_for_a_ping_that_a_task_on_this_thread_is_making() {
+fn a_manual_sweep_does_not_wait_for_a_ping_that_a_task_on_this_thread_is_making() {
     let fake = AsyncFake::default();
     let pool = Pool::builder_async(fake.clone())
         .manual_maintenance()
@@ -1093,7 +1096,7 @@ fn the_last_handle_is_dropped_while_guards_are_out_and_a_waiter_has_just_left() 
 }
 
 #[test]
-fn a_guard_returned_after_a_pool_by_hand_is_gone_is_closed_there_and_then() {
+fn a_guard_returned_after_a_manually_maintained_pool_is_gone_is_closed_there_and_then() {
     for_both_kinds(|builder, server| {
         let pool = builder
             .manual_maintenance()
@@ -1176,8 +1179,8 @@ thread_local! {
     static KEPT: Keep = const { RefCell::new(None) };
 }
 
-/// Gets a connection on a thread of its own and leaves it to the thread's destructors. `early`: they come
-/// after those of all that the pool keeps there.
+/// Gets a connection on a thread of its own and leaves it to the thread's destructors. `early`:
+/// they come after those of all that the pool keeps there.
 fn leave_to_the_thread(pool: &Pool<Server>, early: bool) {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
@@ -1213,7 +1216,7 @@ fn a_guard_dropped_with_its_thread_comes_home() {
 }
 
 #[test]
-fn a_guard_dropped_with_its_thread_is_closed_there_if_its_pool_was_worked_by_hand() {
+fn a_guard_dropped_with_its_thread_is_closed_there_if_its_pool_was_maintained_manually() {
     for_both_kinds(|builder, server| {
         let pool = builder
             .manual_maintenance()

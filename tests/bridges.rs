@@ -21,7 +21,8 @@ use std::time::{Duration, Instant};
 /// Short beside [`PLENTY`], long beside anything that does not hang.
 const SHORT: Duration = Duration::from_millis(100);
 
-// ------------------------------------------------------------------------------- managers for the old pools
+// ------------------------------------------------------------------------------- managers for the
+// old pools
 
 /// An error of a driver, with the server's beneath it.
 #[derive(Debug)]
@@ -139,7 +140,8 @@ impl ResetBlocking for Fake {
     }
 }
 
-// ----------------------------------------------------------------------------------- the same for both kinds
+// ----------------------------------------------------------------------------------- the same for
+// both kinds
 
 /// The error of the server is at the end of the chain, below that of the driver.
 #[track_caller]
@@ -154,8 +156,8 @@ fn assert_chain(error: &GetError<DriverError>, root: &FakeError) {
     assert!(error.to_string().contains("the driver failed"), "{error}");
 }
 
-/// Borrows in vain until the error is the one that is looked for: on a busy machine the driver may not have
-/// been called in time.
+/// Borrows in vain until the error is the one that is looked for: on a busy machine the driver may
+/// not have been called in time.
 #[track_caller]
 fn in_vain<M: Manager>(
     pool: &Pool<M>,
@@ -208,7 +210,8 @@ where
     assert_settled(&pool, fake.books());
 }
 
-/// A restarted server's connections are found dead by `is_valid`, and replaced before they are lent.
+/// A restarted server's connections are found dead by `is_valid`, and replaced before they are
+/// lent.
 fn never_lend_what_is_not_valid<M: Manager<Connection = Conn, Error = DriverError>>(
     pool: Pool<M>,
     fake: &Fake,
@@ -234,8 +237,8 @@ fn replace_what_has_broken<M: Manager<Connection = Conn, Error = DriverError>>(
     assert_settled(&pool, fake.books());
 }
 
-/// What a borrower left open is rolled back before anybody else sees it; what is clean costs nothing;
-/// what is broken, or cannot be rolled back, is replaced.
+/// What a borrower left open is rolled back before anybody else sees it; what is clean costs
+/// nothing; what is broken, or cannot be rolled back, is replaced.
 fn roll_back_what_is_dirty<M: Manager<Connection = Conn, Error = DriverError>>(
     pool: Pool<M>,
     fake: &Fake,
@@ -288,7 +291,8 @@ fn fail_at_once<M: Manager<Connection = Conn, Error = DriverError>>(pool: Pool<M
     assert!(matches!(error, GetError::TimedOut { .. }), "{error}");
 }
 
-/// Each method panics in turn. That costs a connection, or an attempt at one, but no slot and no borrower.
+/// Each method panics in turn. That costs a connection, or an attempt at one, but no slot and no
+/// borrower.
 fn survive_panics<M: Manager<Connection = Conn, Error = DriverError>>(pool: Pool<M>, fake: &Fake) {
     fake.on_connect(Mode::Panic);
     in_vain(&pool, |error| {
@@ -332,7 +336,8 @@ fn let_the_manager_go<M: Manager<Connection = Conn, Error = DriverError>>(
     assert_eq!(fake.books().alive(), 0);
 }
 
-// --------------------------------------------------------------------------------------------------- r2d2
+// ---------------------------------------------------------------------------------------------------
+// r2d2
 
 #[test]
 fn an_r2d2_manager_serves_threads_and_tasks() {
@@ -421,7 +426,7 @@ fn a_slow_connect_of_an_r2d2_manager_is_quarantined_and_keeps_nobody() {
 }
 
 #[test]
-fn is_valid_of_an_r2d2_manager_that_hangs_keeps_no_borrower_if_connectors_ping() {
+fn is_valid_of_an_r2d2_manager_that_hangs_keeps_no_borrower_if_workers_ping() {
     let fake = Fake::new();
     let pool = Pool::builder(over_r2d2(&fake))
         .max_size(1)
@@ -565,7 +570,8 @@ fn a_manager_is_made_into_a_bridge_and_taken_out_of_it_again() {
     assert_eq!(Arc::strong_count(&over_bb8.into_manager().alive), 1);
 }
 
-// ---------------------------------------------------------------------------------------------------- bb8
+// ----------------------------------------------------------------------------------------------------
+// bb8
 
 #[test]
 fn a_bb8_manager_serves_threads_and_tasks() {
@@ -648,7 +654,8 @@ fn a_connect_of_a_bb8_manager_that_hangs_is_dropped_at_its_limit() {
     assert_settled(&pool, fake.books());
 }
 
-/// Borrows on a task that is gone in the middle of `is_valid`, then borrows again: which connection?
+/// Borrows on a task that is gone in the middle of `is_valid`, then borrows again: which
+/// connection?
 fn cancel_midway(manager: Bb8Manager<Old>, fake: &Fake) -> (Pool<Bb8Manager<Old>>, bool) {
     let builder = Pool::builder_async(manager).max_size(1);
     let pool = builder.health(PingOnBorrow::always()).build().unwrap();

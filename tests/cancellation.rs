@@ -29,7 +29,7 @@ fn expect_panics() {
     });
 }
 
-/// A connection from a pool worked by hand.
+/// A connection from a pool maintained manually.
 fn take<M: Manager>(pool: &Pool<M>) -> PooledConnection<M> {
     let mut future = pin!(pool.get_async());
     for _ in 0..100 {
@@ -54,8 +54,8 @@ fn pinging_always(fake: &AsyncFake) -> Pool<AsyncFake> {
         .unwrap()
 }
 
-/// sqlx #1869: a cancelled acquire destroyed a good connection. Here none is lost if the driver says that its
-/// ping may be dropped half-way.
+/// sqlx #1869: a cancelled acquire destroyed a good connection. Here none is lost if the driver
+/// says that its ping may be dropped half-way.
 #[test]
 fn row_4_pings_cancelled_time_and_again_destroy_no_connection_if_they_are_cancel_safe() {
     let fake = AsyncFake::default();
@@ -73,8 +73,8 @@ fn row_4_pings_cancelled_time_and_again_destroy_no_connection_if_they_are_cancel
     assert_settled(&pool, fake.0.books());
 }
 
-/// sqlx #1869, bb8 (which puts a half-read one back as healthy): if the ping may not be dropped half-way,
-/// exactly the connection that was being pinged is replaced, and counted.
+/// sqlx #1869, bb8 (which puts a half-read one back as healthy): if the ping may not be dropped
+/// half-way, exactly the connection that was being pinged is replaced, and counted.
 #[test]
 fn row_4_a_cancelled_ping_that_is_not_cancel_safe_costs_exactly_one_connection_each_time() {
     let fake = AsyncFake::default();
@@ -95,9 +95,9 @@ fn row_4_a_cancelled_ping_that_is_not_cancel_safe_costs_exactly_one_connection_e
     assert_settled(&pool, fake.0.books());
 }
 
-/// The same for a driver that blocks: a connector pings, and goes on although nobody waits any more.
+/// The same for a driver that blocks: a worker pings, and goes on although nobody waits any more.
 #[test]
-fn row_4_a_ping_that_a_connector_makes_is_not_cancelled_with_its_borrower() {
+fn row_4_a_ping_that_a_worker_makes_is_not_cancelled_with_its_borrower() {
     let fake = Fake::new();
     let pool = Pool::builder(fake.clone())
         .manual_maintenance()
@@ -142,7 +142,8 @@ const LIMIT: Duration = Duration::from_secs(1);
 /// How connect, ping, reset and close go.
 type Moods = [Mood; 4];
 
-/// A fake server with moods. Where it does not answer, it turns the clock, so that no real time is spent.
+/// A fake server with moods. Where it does not answer, it turns the clock, so that no real time is
+/// spent.
 #[derive(Clone)]
 struct Moody {
     fake: AsyncFake,
@@ -225,8 +226,8 @@ impl AsyncManager for Moody {
     }
 }
 
-/// Gives a checkout up after so many steps: its own polls, with the world's doings between them. False if it
-/// was over before.
+/// Gives a checkout up after so many steps: its own polls, with the world's doings between them.
+/// False if it was over before.
 fn give_up_after(steps: usize, moods: Moods) -> bool {
     let (clock, hand) = Clock::mock();
     let server = Moody::new(&hand);
@@ -278,8 +279,8 @@ fn give_up_after(steps: usize, moods: Moods) -> bool {
     is_under_way
 }
 
-/// deadpool 0.3.0 and 0.4.0 were dead after a get that was aborted, bb8 #59 after a client that went away.
-/// Here: every manager there can be, given up at every depth there is.
+/// deadpool 0.3.0 and 0.4.0 were dead after a get that was aborted, bb8 #59 after a client that
+/// went away. Here: every manager there can be, given up at every depth there is.
 #[test]
 fn row_5_no_slot_is_lost_whatever_the_manager_does_and_wherever_the_checkout_is_given_up() {
     expect_panics();
@@ -305,9 +306,9 @@ async fn begin_and_never_commit<M: Manager<Connection = Conn>>(pool: &Pool<M>) {
     pending::<()>().await;
 }
 
-/// async-bb8-diesel #47: the transaction of a cancelled task stays open, and the next borrower's writes are
-/// part of it. Here the connection is reset first, even if somebody already waits for it, or another comes in
-/// its place.
+/// async-bb8-diesel #47: the transaction of a cancelled task stays open, and the next borrower's
+/// writes are part of it. Here the connection is reset first, even if somebody already waits for
+/// it, or another comes in its place.
 #[test]
 fn row_46_what_a_cancelled_task_left_open_is_reset_or_replaced_before_the_next_loan() {
     expect_panics();

@@ -163,7 +163,7 @@ fn a_detached_connection_leaves_room_for_another() {
 }
 
 #[test]
-fn a_condemned_or_broken_connection_is_replaced() {
+fn a_discarded_or_broken_connection_is_replaced() {
     let fake = Fake::new();
     let pool = pool(&fake, 1);
     let first = pool.get().unwrap();

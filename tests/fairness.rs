@@ -1,4 +1,5 @@
-//! Who gets a connection that comes back while others wait: strictly the oldest, or for a while a newcomer.
+//! Who gets a connection that comes back while others wait: strictly the oldest, or for a while a
+//! newcomer.
 
 mod common;
 
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 const MS: Duration = Duration::from_millis(1);
 
 fn barging(fake: &Fake, size: usize) -> (Pool<Fake>, MockClock) {
-    full_by_hand(fake, size, |b| b.fairness(Fairness::BoundedBarging(MS)))
+    full_manual(fake, size, |b| b.fairness(Fairness::BoundedBarging(MS)))
 }
 
 #[test]
@@ -33,7 +34,7 @@ fn a_newcomer_may_be_faster_until_the_oldest_has_waited_for_so_long() {
 #[test]
 fn strict_fairness_is_the_default_and_lets_no_newcomer_pass() {
     let fake = Fake::new();
-    let (pool, _hand) = full_by_hand(&fake, 1, |b| b);
+    let (pool, _hand) = full_manual(&fake, 1, |b| b);
     let held = pool.try_get().unwrap();
     let mut oldest = pin!(pool.get_async());
     assert!(poll_once(&mut oldest).is_pending());

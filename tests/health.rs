@@ -21,7 +21,7 @@ fn evicted(pool: &Pool<Fake>, cause: EvictionCause) -> u64 {
 #[test]
 fn ping_on_borrow_pings_only_what_has_been_silent_for_longer_than_its_window() {
     let fake = Fake::new();
-    let (pool, hand) = full_by_hand(&fake, 1, |b| b.health(PingOnBorrow::default()));
+    let (pool, hand) = full_manual(&fake, 1, |b| b.health(PingOnBorrow::default()));
     drop(pool.get().unwrap());
     hand.advance(Duration::from_millis(499));
     drop(pool.get().unwrap());
@@ -36,11 +36,12 @@ fn ping_on_borrow_pings_only_what_has_been_silent_for_longer_than_its_window() {
 #[test]
 fn a_borrower_gets_another_connection_when_the_ping_of_the_first_fails() {
     let fake = Fake::new();
-    let (pool, hand) = full_by_hand(&fake, 2, |b| b.health(PingOnBorrow::default()));
+    let (pool, hand) = full_manual(&fake, 2, |b| b.health(PingOnBorrow::default()));
     hand.advance(SECOND);
     let healthy = pool.get().unwrap();
     fake.kill_all();
-    // One is held and survives; the other is dead, and there is room for none. So the hand must help.
+    // One is held and survives; the other is dead, and there is room for none. So the hand must
+    // help.
     std::thread::scope(|scope| {
         let borrower = scope.spawn(|| pool.get_timeout(PLENTY).map(|conn| conn.id));
         eventually("it waits", || pool.stats().waiting == 1);
@@ -56,7 +57,7 @@ fn a_borrower_gets_another_connection_when_the_ping_of_the_first_fails() {
 #[test]
 fn a_sweep_pings_the_idle_and_replaces_the_dead() {
     let fake = Fake::new();
-    let (pool, hand) = full_by_hand(&fake, 4, |b| b.health(PeriodicSweep::every(60 * SECOND)));
+    let (pool, hand) = full_manual(&fake, 4, |b| b.health(PeriodicSweep::every(60 * SECOND)));
     fake.kill_all();
     hand.advance(59 * SECOND);
     pool.maintain();
@@ -74,7 +75,7 @@ fn a_sweep_pings_the_idle_and_replaces_the_dead() {
 #[test]
 fn a_sweep_leaves_lent_connections_and_the_idle_clock_alone() {
     let fake = Fake::new();
-    let (pool, hand) = full_by_hand(&fake, 2, |b| {
+    let (pool, hand) = full_manual(&fake, 2, |b| {
         b.min_size(0)
             .initial_size(2)
             .idle_timeout(Some(90 * SECOND))
@@ -95,7 +96,7 @@ fn a_sweep_leaves_lent_connections_and_the_idle_clock_alone() {
 #[test]
 fn connections_are_evicted_by_age_whether_idle_or_in_use() {
     let fake = Fake::new();
-    let (pool, hand) = full_by_hand(&fake, 2, |b| {
+    let (pool, hand) = full_manual(&fake, 2, |b| {
         b.health(AgeEviction::unlimited().max_lifetime(100 * SECOND).jitter(0.0))
     });
     let held = pool.get().unwrap();
@@ -112,7 +113,7 @@ fn connections_are_evicted_by_age_whether_idle_or_in_use() {
 #[test]
 fn a_hundred_connections_born_together_do_not_die_together() {
     let fake = Fake::new();
-    let (pool, hand) = full_by_hand(&fake, 100, |b| {
+    let (pool, hand) = full_manual(&fake, 100, |b| {
         b.maintenance_concurrency(100)
             .connect_concurrency(100)
             .health(AgeEviction::unlimited().max_lifetime(1000 * SECOND).jitter(0.5))
@@ -136,7 +137,7 @@ fn a_hundred_connections_born_together_do_not_die_together() {
 #[test]
 fn a_connection_is_lent_no_more_often_than_it_may_be() {
     let fake = Fake::new();
-    let (pool, _hand) = full_by_hand(&fake, 1, |b| b.health(AgeEviction::unlimited().max_uses(3)));
+    let (pool, _hand) = full_manual(&fake, 1, |b| b.health(AgeEviction::unlimited().max_uses(3)));
     for id in 0..3 {
         for _ in 0..3 {
             assert_eq!(pool.get().unwrap().id, id);
@@ -149,7 +150,7 @@ fn a_connection_is_lent_no_more_often_than_it_may_be() {
 #[test]
 fn an_aged_connection_is_replaced_before_it_is_closed_where_there_is_room() {
     let fake = Fake::new();
-    let (pool, hand) = full_by_hand(&fake, 3, |b| {
+    let (pool, hand) = full_manual(&fake, 3, |b| {
         b.min_size(2).health(AgeEviction::unlimited().max_lifetime(100 * SECOND).jitter(0.0))
     });
     hand.advance(100 * SECOND);
@@ -169,9 +170,9 @@ fn an_aged_connection_is_replaced_before_it_is_closed_where_there_is_room() {
 #[test]
 fn after_one_dead_connection_the_older_ones_are_pinged_and_the_younger_are_not() {
     let fake = Fake::new();
-    let (pool, _hand) = full_by_hand(&fake, 4, |b| b.health(PingAfterFailure));
+    let (pool, _hand) = full_manual(&fake, 4, |b| b.health(PingAfterFailure));
     drop(pool.get().unwrap());
-    assert_eq!(fake.books().pings.load(SeqCst), 0, "no suspicion, no ping");
+    assert_eq!(fake.books().pings.load(SeqCst), 0, "no failure, no ping");
     fake.kill_all();
     let mut unlucky = pool.get().unwrap();
     unlucky.broken = true;
@@ -188,7 +189,7 @@ fn after_one_dead_connection_the_older_ones_are_pinged_and_the_younger_are_not()
     for _ in 0..4 {
         drop(pool.get().unwrap());
     }
-    assert_eq!(fake.books().pings.load(SeqCst), 3, "the fresh ones are above suspicion");
+    assert_eq!(fake.books().pings.load(SeqCst), 3, "the fresh ones are not pinged");
     assert_settled(&pool, fake.books());
 }
 
@@ -222,7 +223,7 @@ fn a_ping_verdict_on_return_is_acted_upon_at_the_next_loan() {
         }
     }
     let fake = Fake::new();
-    let (pool, _hand) = full_by_hand(&fake, 1, |b| b.health(PingNext));
+    let (pool, _hand) = full_manual(&fake, 1, |b| b.health(PingNext));
     drop(pool.get().unwrap());
     assert_eq!(fake.books().pings.load(SeqCst), 0);
     drop(pool.get().unwrap());
@@ -232,7 +233,7 @@ fn a_ping_verdict_on_return_is_acted_upon_at_the_next_loan() {
 #[test]
 fn try_get_does_not_lend_what_must_be_pinged_but_has_it_pinged() {
     let fake = Fake::new();
-    let (pool, hand) = full_by_hand(&fake, 1, |b| b.health(PingOnBorrow::default()));
+    let (pool, hand) = full_manual(&fake, 1, |b| b.health(PingOnBorrow::default()));
     hand.advance(SECOND);
     assert!(pool.try_get().is_err());
     pool.maintain();
@@ -243,7 +244,7 @@ fn try_get_does_not_lend_what_must_be_pinged_but_has_it_pinged() {
 #[test]
 fn a_dirty_connection_is_reset_before_it_is_lent_again() {
     let fake = Fake::new();
-    let (pool, _hand) = full_by_hand(&fake, 1, |b| b);
+    let (pool, _hand) = full_manual(&fake, 1, |b| b);
     let mut conn = pool.get().unwrap();
     conn.dirty = true;
     drop(conn);
@@ -305,10 +306,10 @@ fn nimues_own_behaviour_is_one_call() {
     assert_settled(&pool, fake.books());
 }
 
-/// Keeps everything for a term, and counts how often it is asked.
-struct Termed(Validity, Arc<AtomicUsize>);
+/// Keeps everything for a validity, and counts how often it is asked.
+struct ValidFor(Validity, Arc<AtomicUsize>);
 
-impl HealthStrategy for Termed {
+impl HealthStrategy for ValidFor {
     fn on_borrow(&self, _: &ConnectionInfo) -> Verdict {
         self.1.fetch_add(1, SeqCst);
         Verdict::Keep
@@ -324,9 +325,9 @@ impl HealthStrategy for Termed {
 }
 
 /// How often such a strategy was asked in the course of ten loans, one each second.
-fn asked_in_ten_loans(term: Validity) -> usize {
+fn asked_in_ten_loans(validity: Validity) -> usize {
     let (fake, asked) = (Fake::new(), Arc::new(AtomicUsize::new(0)));
-    let (pool, hand) = full_by_hand(&fake, 1, |b| b.health(Termed(term, asked.clone())));
+    let (pool, hand) = full_manual(&fake, 1, |b| b.health(ValidFor(validity, asked.clone())));
     for _ in 0..10 {
         drop(pool.get().unwrap());
         hand.advance(SECOND);
@@ -335,7 +336,7 @@ fn asked_in_ten_loans(term: Validity) -> usize {
 }
 
 #[test]
-fn a_strategy_is_not_asked_again_before_its_term_is_over() {
+fn a_strategy_is_not_asked_again_before_its_validity_is_over() {
     assert_eq!(asked_in_ten_loans(Validity::NONE), 10);
     assert_eq!(asked_in_ten_loans(Validity::UNLIMITED), 1);
     assert_eq!(asked_in_ten_loans(Validity::uses(5)), 2);
@@ -344,10 +345,10 @@ fn a_strategy_is_not_asked_again_before_its_term_is_over() {
 }
 
 #[test]
-fn a_term_ends_when_another_connection_is_found_dead_and_when_a_borrower_suspects_it() {
+fn a_validity_ends_when_another_connection_is_found_dead_and_when_a_borrower_suspects_it() {
     let (fake, asked) = (Fake::new(), Arc::new(AtomicUsize::new(0)));
-    let strategy = Termed(Validity::UNLIMITED, asked.clone());
-    let (pool, _hand) = full_by_hand(&fake, 2, |b| b.health(strategy));
+    let strategy = ValidFor(Validity::UNLIMITED, asked.clone());
+    let (pool, _hand) = full_manual(&fake, 2, |b| b.health(strategy));
     let (mut first, mut second) = (pool.get().unwrap(), pool.get().unwrap());
     assert_eq!(asked.load(SeqCst), 2);
     PooledConnection::suspect(&mut second);
@@ -366,7 +367,7 @@ fn a_term_ends_when_another_connection_is_found_dead_and_when_a_borrower_suspect
 fn a_connection_lent_while_another_was_found_dead_is_suspect_when_it_comes_back() {
     let fake = Fake::new();
     let (pool, _hand) =
-        full_by_hand(&fake, 2, |b| b.health((PingAfterFailure, AgeEviction::default())));
+        full_manual(&fake, 2, |b| b.health((PingAfterFailure, AgeEviction::default())));
     drop((pool.get().unwrap(), pool.get().unwrap()));
     let (mut dead, other) = (pool.get().unwrap(), pool.get().unwrap());
     dead.broken = true;

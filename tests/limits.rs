@@ -1,4 +1,5 @@
-//! Limits on time: each call has its own and ends at no other, whoever waits for it, and however short.
+//! Limits on time: each call has its own and ends at no other, whoever waits for it, and however
+//! short.
 
 mod common;
 
@@ -31,8 +32,8 @@ impl Limit {
     const ALL: [Self; 5] = [Self::Wait, Self::Connect, Self::Ping, Self::Reset, Self::Close];
 }
 
-/// Begins one call that is never answered, with a limit of `own` where the other four are `others`, and
-/// turns the clock: it has not ended just before `own`, and has just after.
+/// Begins one call that is never answered, with a limit of `own` where the other four are `others`,
+/// and turns the clock: it has not ended just before `own`, and has just after.
 #[track_caller]
 fn assert_ends_at_its_own(limit: Limit, own: Duration, others: Duration) {
     let limit_of = |which| if which == limit { own } else { others };
@@ -97,8 +98,8 @@ fn assert_ends_at_its_own(limit: Limit, own: Duration, others: Duration) {
     drop(held);
 }
 
-/// On the list of what the maintainers of sqlx want (sqlx #3582): limits of their own for wait, connect and
-/// check. Here there are five, and none depends on another.
+/// On the list of what the maintainers of sqlx want (sqlx #3582): limits of their own for wait,
+/// connect and check. Here there are five, and none depends on another.
 #[test]
 fn row_20_wait_connect_ping_reset_and_close_each_end_at_their_own_limit_and_at_no_other() {
     for limit in Limit::ALL {
@@ -107,8 +108,8 @@ fn row_20_wait_connect_ping_reset_and_close_each_end_at_their_own_limit_and_at_n
     }
 }
 
-/// HikariCP #2307 and #234, mobc #31: a limit is not what was set, but a second, or 90 instead of 5. Here
-/// each is kept to 5 %, whatever its size.
+/// HikariCP #2307 and #234, mobc #31: a limit is not what was set, but a second, or 90 instead of
+/// 5. Here each is kept to 5 %, whatever its size.
 #[test]
 fn row_31_every_limit_is_kept_from_a_millisecond_to_half_a_minute() {
     for own in [MILLISECOND, 50 * MILLISECOND, SECOND, 30 * SECOND] {
@@ -118,7 +119,8 @@ fn row_31_every_limit_is_kept_from_a_millisecond_to_half_a_minute() {
     }
 }
 
-/// The limits of waits by the real clock, on both faces. What a busy machine adds is printed, not judged.
+/// The limits of waits by the real clock, on both faces. What a busy machine adds is printed, not
+/// judged.
 #[test]
 fn row_31_the_limit_of_a_wait_is_kept_by_threads_and_tasks() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -149,8 +151,8 @@ fn row_31_the_limit_of_a_wait_is_kept_by_threads_and_tasks() {
     }
 }
 
-/// HikariCP #547: nothing below a second could be asked for. Here any limit may be, and the error tells the
-/// time that has really passed.
+/// HikariCP #547: nothing below a second could be asked for. Here any limit may be, and the error
+/// tells the time that has really passed.
 #[test]
 fn row_32_limits_of_nothing_a_microsecond_and_a_millisecond_are_honest_on_both_faces() {
     let fake = Fake::new();
@@ -253,8 +255,9 @@ impl BlockingManager for Sick {
     }
 }
 
-/// r2d2 looks at the clock only while it waits: ten dead connections cost ten pings, ten seconds with a
-/// limit of two. Here a borrower pings as long as there is time for a whole ping, and leaves in time.
+/// r2d2 looks at the clock only while it waits: ten dead connections cost ten pings, ten seconds
+/// with a limit of two. Here a borrower pings as long as there is time for a whole ping, and leaves
+/// in time.
 #[test]
 fn row_60a_ten_dead_connections_whose_pings_take_long_do_not_keep_a_borrower_beyond_its_limit() {
     let (ping_takes, limit) = (Duration::from_millis(100), Duration::from_millis(250));
@@ -286,7 +289,7 @@ fn row_60a_ten_dead_connections_whose_pings_take_long_do_not_keep_a_borrower_bey
     }
 }
 
-/// mobc raises and lowers a counter by hand around an await, so that each cancelled wait leaves one too
+/// mobc raises and lowers a counter around an await, so that each cancelled wait leaves one too
 /// many; others add connects and pings to the wait. Here gauges are what is there.
 #[test]
 fn row_60_the_gauges_are_the_truth_after_timeouts_cancellations_and_failures() {
@@ -461,7 +464,7 @@ fn an_error_tells_why_no_connection_could_be_opened() {
         let (pool, hand) = of_two(&fake, |b| b.fail_fast(fail_fast));
         assert_eq!(told(&pool, &hand), (sentence, sources));
     }
-    // Nobody has tried yet: a pool by hand that nobody maintains.
+    // Nobody has tried yet: a manually maintained pool that is not maintained.
     let (pool, hand) = of_two(&Fake::new(), |b| b);
     let mut get = Box::pin(pool.get_async());
     assert!(poll_once(&mut get).is_pending());
@@ -474,7 +477,7 @@ fn an_error_tells_why_no_connection_could_be_opened() {
 }
 
 #[test]
-fn an_error_tells_that_the_connections_were_there_and_why_they_were_unfit() {
+fn an_error_tells_that_the_connections_were_there_and_why_they_were_refused() {
     struct Never;
     impl HealthStrategy for Never {
         fn on_borrow(&self, _: &ConnectionInfo) -> Verdict {
@@ -484,14 +487,14 @@ fn an_error_tells_that_the_connections_were_there_and_why_they_were_unfit() {
     let fake = Fake::new();
     let (pool, hand) = of_two(&fake, |b| b.min_size(2).health(Never));
     pool.maintain();
-    let unfit = "the health strategy refused 3 connections in a row, fresh ones too (of 2: 1 idle, \
+    let refused = "the health strategy refused 3 connections in a row, fresh ones too (of 2: 1 idle, \
                  0 lent, 0 opening, 1 in maintenance; 0 waiting)";
-    assert_eq!(told(&pool, &hand), (unfit.into(), vec![]));
+    assert_eq!(told(&pool, &hand), (refused.into(), vec![]));
 
     let fake = Fake::new();
     let (pool, hand) = of_two(&fake, |b| b.health(PingOnBorrow::always()));
     fake.on_ping(Mode::Fail);
-    let unfit = "timed out after 1.0s waiting for the ping of a connection (of 2: 0 idle, 0 lent, \
+    let refused = "timed out after 1.0s waiting for the ping of a connection (of 2: 0 idle, 0 lent, \
                  0 opening; 0 waiting); the last ping failed: refused";
-    assert_eq!(told(&pool, &hand), (unfit.into(), vec!["refused".into(), "refused".into()]));
+    assert_eq!(told(&pool, &hand), (refused.into(), vec!["refused".into(), "refused".into()]));
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 struct Counting;
 
 thread_local! {
-    // Of this thread alone: the test harness has others. All pools here are worked by hand.
+    // Of this thread alone: the test harness has others. All pools here are maintained manually.
     static CALLS: Cell<usize> = const { Cell::new(0) };
     static BYTES: Cell<isize> = const { Cell::new(0) };
 }

@@ -1,5 +1,5 @@
-//! The adapters for MySQL and MariaDB, against MariaDB itself. Each harness is played twice: with the driver for
-//! threads, whose callers are threads, and with the driver for tasks.
+//! The adapters for MySQL and MariaDB, against MariaDB itself. Each harness is played twice: with
+//! the driver for threads, whose callers are threads, and with the driver for tasks.
 #![cfg(all(feature = "mysql", feature = "mysql_async"))]
 
 mod common;
@@ -434,7 +434,7 @@ async fn idle_connections_flow_while_others_have_taken_all_that_the_server_allow
         async move { A::get(&pool).await.map(drop) }
     });
     soon("a connect is refused", || pool.stats().connect_failures > refused).await;
-    // A passing error: one may wait for better times.
+    // A transient error: one may wait for better times.
     soon("somebody waits", || pool.stats().waiting == 1).await;
     drop(others);
     waiting.await.unwrap().unwrap();
@@ -682,8 +682,8 @@ async fn the_server_has_no_more_sessions_than_the_pool_may_and_none_after_the_cl
         if uses == u64::MAX {
             assert_eq!((opened as usize, most), (SIZE, SIZE));
         } else {
-            // The goodbye to an old session may be on its way yet when the next one is opened: one for each
-            // connector.
+            // The goodbye to an old session may be on its way yet when the next one is opened: one
+            // for each worker.
             assert!(opened >= 50 && most <= SIZE + 4, "{opened} sessions, {most} at once");
         }
     }
@@ -733,7 +733,8 @@ async fn a_port_that_nobody_listens_on_is_a_passing_error_with_its_cause<A: Adap
 }
 
 async fn a_server_that_cannot_be_reached_costs_one_connect_limit<A: Adapter>() {
-    // Set aside for documentation: nobody is there. Where there is no way at all the system says so at once.
+    // Set aside for documentation: nobody is there. Where there is no way at all the system says so
+    // at once.
     let url = format!("mysql://{USER}:{PASSWORD}@192.0.2.1:3306/");
     let limit = Duration::from_millis(300);
     let pool = A::builder(A::manager(&url)).fail_fast(true).connect_timeout(limit).build().unwrap();

@@ -1,8 +1,8 @@
 //! What the Python pool Nimue promises, held against this pool: one test for each of its own.
 //!
-//! Where Nimue's documentation and its code differ the documentation counts. Two differences are meant:
-//! callers never connect here, so a connection that must be opened is waited for, and surplus above a
-//! lowered limit leaves at once instead of at the next sweep.
+//! Where Nimue's documentation and its code differ the documentation counts. Two differences are
+//! meant: callers never connect here, so a connection that must be opened is waited for, and
+//! surplus above a lowered limit leaves at once instead of at the next sweep.
 
 mod common;
 
@@ -28,7 +28,7 @@ fn counts<M: Manager>(pool: &Pool<M>) -> (usize, usize, usize) {
     (stats.size, stats.lent, stats.idle)
 }
 
-/// Gets a connection, doing by hand what the background would do meanwhile.
+/// Gets a connection, doing itself what the background would do meanwhile.
 fn get<M: Manager>(pool: &Pool<M>) -> PooledConnection<M> {
     let mut future = pin!(pool.get_async());
     for _ in 0..4 {
@@ -464,7 +464,8 @@ fn a_connection_outlives_the_close_of_its_pool_and_is_closed_on_its_return() {
     assert_eq!(report.closes, 2);
 }
 
-/// A server that understands some queries and not others, for the checks that are a matter of dialect.
+/// A server that understands some queries and not others, for the checks that are a matter of
+/// dialect.
 struct Sql {
     dialect: &'static [&'static str],
     check: &'static str,

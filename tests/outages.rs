@@ -1,5 +1,5 @@
-//! The server goes away and comes back: how often it is tried meanwhile, who is told what, and how soon all
-//! is well again.
+//! The server goes away and comes back: how often it is tried meanwhile, who is told what, and how
+//! soon all is well again.
 
 mod common;
 
@@ -58,8 +58,9 @@ impl<'a> Customer<'a> {
     }
 }
 
-/// All connections are lost, connects end as `mode` says for so long, and then all is well again. What comes
-/// back is how often it was tried in a second, once the back-off was steady, and how soon there was service.
+/// All connections are lost, connects end as `mode` says for so long, and then all is well again.
+/// What comes back is how often it was tried in a second, once the back-off was steady, and how
+/// soon there was service.
 fn sit_out(size: usize, mode: Mode, outage: Duration) -> (f64, Duration) {
     let harness = Harness::new(size, |b| b);
     harness.lose_all();
@@ -94,8 +95,8 @@ fn sit_out_many(size: usize, mode: Mode, count: u32, apart: Duration) -> (f64, f
     worst
 }
 
-/// HikariCP #1736 and others: one thread connects, and hangs; after the outage the pool stays at zero, for
-/// minutes or for ever. Here the next attempt does not wait for the one before.
+/// HikariCP #1736 and others: one thread connects, and hangs; after the outage the pool stays at
+/// zero, for minutes or for ever. Here the next attempt does not wait for the one before.
 #[test]
 fn row_25_after_half_a_minute_in_a_black_hole_a_borrower_is_served_within_a_second() {
     let (least, most, longest) = sit_out_many(10, Mode::Hang, 20, SECOND / 2);
@@ -120,8 +121,8 @@ fn row_25_after_half_a_minute_of_refusals_a_borrower_is_served_within_a_second()
     }
 }
 
-/// r2d2 #51, bb8 #141: a wrong password looks like a timeout, half a minute later. Here all who wait are
-/// told at once, and those who come after them too.
+/// r2d2 #51, bb8 #141: a wrong password looks like a timeout, half a minute later. Here all who
+/// wait are told at once, and those who come after them too.
 #[test]
 fn row_33_an_error_that_will_not_pass_fails_all_who_wait_at_once_with_its_cause() {
     for at_the_start in [true, false] {
@@ -196,8 +197,8 @@ fn row_33_an_error_that_may_pass_keeps_nobody_from_waiting_unless_it_is_to_fail_
     }
 }
 
-/// r2d2 #142: `build` hangs when the database comes and goes meanwhile. Here it ends within its limit, and
-/// if it fails nothing is left.
+/// r2d2 #142: `build` hangs when the database comes and goes meanwhile. Here it ends within its
+/// limit, and if it fails nothing is left.
 #[test]
 fn row_35_a_server_that_comes_and_goes_while_the_pool_is_built_holds_nobody_up() {
     let limit = Duration::from_millis(60);
@@ -240,8 +241,8 @@ fn row_35_a_server_that_comes_and_goes_while_the_pool_is_built_holds_nobody_up()
     }
 }
 
-/// pgx #2330: a hook that always refuses makes an endless loop. Here there is a last connection, the one
-/// that was opened for this borrower, and no more.
+/// pgx #2330: a hook that always refuses makes an endless loop. Here there is a last connection,
+/// the one that was opened for this borrower, and no more.
 #[test]
 fn row_57_a_strategy_that_refuses_everything_ends_a_get_after_one_more_than_the_pool_holds() {
     struct Never;
@@ -270,8 +271,8 @@ fn row_57_a_strategy_that_refuses_everything_ends_a_get_after_one_more_than_the_
     }
 }
 
-/// psycopg #1124, #784, #709: endless loops of connects and checks. Here fresh connections that are dead at
-/// once are as good as failed connects: the pool backs off.
+/// psycopg #1124, #784, #709: endless loops of connects and checks. Here fresh connections that are
+/// dead at once are as good as failed connects: the pool backs off.
 #[test]
 fn row_58_pings_that_always_fail_cause_few_connects_and_keep_nobody_beyond_its_limit() {
     let limit = SECOND / 2;
@@ -397,7 +398,7 @@ fn those_who_ask_for_growth_at_one_moment_do_not_take_each_others_connect_for_on
 }
 
 /// A pool without a background, all of whose connections are open.
-fn suspicious(fake: &Fake, size: usize) -> (Pool<Fake>, MockClock) {
+fn pinging_after_failure(fake: &Fake, size: usize) -> (Pool<Fake>, MockClock) {
     let (clock, hand) = Clock::mock();
     let builder = Pool::builder(fake.clone()).max_size(size).min_size(size).idle_timeout(None);
     let pool = builder
@@ -416,7 +417,7 @@ fn find_one_broken(pool: &Pool<Fake>) {
 #[test]
 fn one_dead_connection_has_the_others_looked_at_within_a_second_though_nobody_borrows() {
     let fake = Fake::new();
-    let (pool, hand) = suspicious(&fake, 6);
+    let (pool, hand) = pinging_after_failure(&fake, 6);
     hand.advance(3 * SECOND);
     pool.maintain();
     fake.kill_all();
@@ -436,7 +437,7 @@ fn one_dead_connection_has_the_others_looked_at_within_a_second_though_nobody_bo
 #[test]
 fn bad_news_every_moment_does_not_make_the_pool_look_more_than_once_a_second() {
     let fake = Fake::new();
-    let (pool, hand) = suspicious(&fake, 6);
+    let (pool, hand) = pinging_after_failure(&fake, 6);
     for _ in 0..200 {
         find_one_broken(&pool);
         hand.advance(STEP);
@@ -450,7 +451,7 @@ fn bad_news_every_moment_does_not_make_the_pool_look_more_than_once_a_second() {
 #[test]
 fn a_reset_that_fails_makes_the_others_suspect_too() {
     let fake = Fake::new();
-    let (pool, _hand) = suspicious(&fake, 2);
+    let (pool, _hand) = pinging_after_failure(&fake, 2);
     pool.get().unwrap().dirty = true;
     pool.maintain();
     drop((pool.get().unwrap(), pool.get().unwrap()));

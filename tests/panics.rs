@@ -1,5 +1,5 @@
-//! Everything foreign panics now and then, under load: managers of both kinds, strategies, wakers and
-//! destructors. Borrowers see typed errors, and nothing is lost.
+//! Everything foreign panics now and then, under load: managers of both kinds, strategies, wakers
+//! and destructors. Borrowers see typed errors, and nothing is lost.
 
 mod common;
 
@@ -297,7 +297,7 @@ fn stir(builder: Builder<Chaos>, chaos: &Chaos) {
     println!("{} loans, {} panics; {}", served.load(SeqCst), fate.panics(), pool.stats());
     assert_eq!(escaped.load(SeqCst), 0, "panics that reached a borrower");
     assert!(served.load(SeqCst) > 50 && fate.panics() > 100);
-    // All slots are there, and so are the connectors and the housekeeper.
+    // All slots are there, and so are the workers and the housekeeper.
     let mut held: Vec<_> = (0..SIZE).map(|_| pool.get_timeout(PLENTY).unwrap()).collect();
     PooledConnection::discard(held.pop().unwrap());
     held.push(pool.get_timeout(PLENTY).unwrap());
@@ -331,7 +331,8 @@ fn an_async_manager_that_panics_on_a_runtime_costs_no_slot_and_no_borrower() {
     stir(builder, &chaos);
 }
 
-/// A server whose calls take as long as chance has it, so that they end in another order than they began.
+/// A server whose calls take as long as chance has it, so that they end in another order than they
+/// began.
 #[derive(Clone, Default)]
 struct Shuffled(AsyncFake, Fate);
 

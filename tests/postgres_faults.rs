@@ -1,5 +1,5 @@
-//! A PostgreSQL server that is killed, frozen, purged, exhausted and replaced under load. Each scenario says
-//! what it measured.
+//! A PostgreSQL server that is killed, frozen, purged, exhausted and replaced under load. Each
+//! scenario says what it measured.
 #![cfg(all(feature = "postgres", feature = "tokio-postgres"))]
 
 mod common;
@@ -317,7 +317,8 @@ fn a_frozen_server_keeps_nobody_beyond_the_limit_and_is_served_from_within_a_sec
     assert!(most <= 16, "{most} sessions");
 }
 
-/// All sessions are ended at once while nobody has any; then one borrower comes, or not, and then 64 at once.
+/// All sessions are ended at once while nobody has any; then one borrower comes, or not, and then
+/// 64 at once.
 fn failures_after_a_purge(strategy: impl HealthStrategy, has_forerunner: bool) -> u64 {
     const SLOTS: usize = 32;
     let _alone = alone();
@@ -357,12 +358,13 @@ fn sessions_ended_by_the_server_are_not_noticed_with_a_ping_before_each_loan() {
     assert!(failures <= 1);
 }
 
-/// Of those who borrow before the first failure is known, all may meet a dead connection; so one goes ahead.
+/// Of those who borrow before the first failure is known, all may meet a dead connection; so one
+/// goes ahead.
 #[test]
 #[ignore = "needs PostgreSQL (initdb, postgres)"]
-fn sessions_ended_by_the_server_cost_the_first_borrower_one_failure_with_suspicion() {
+fn sessions_ended_by_the_server_cost_the_first_borrower_one_failure_with_ping_after_failure() {
     let failures = failures_after_a_purge(PingAfterFailure, true);
-    println!("all 32 sessions terminated, with suspicion: {failures} failures");
+    println!("all 32 sessions terminated, with ping after failure: {failures} failures");
     assert!(failures <= 1);
 }
 

@@ -1,5 +1,5 @@
-//! Calls into a blocking driver that do not come back: they keep their slots and nobody else, they are
-//! counted and named, and what they come to in the end is made use of.
+//! Calls into a blocking driver that do not come back: they keep their slots and nobody else, they
+//! are counted and named, and what they come to in the end is made use of.
 
 mod common;
 
@@ -17,7 +17,8 @@ const SECOND: Duration = Duration::from_secs(1);
 /// The limit of the call that hangs.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// A server that hangs in one sort of call, when it is told to. What hangs does so until all is let go.
+/// A server that hangs in one sort of call, when it is told to. What hangs does so until all is let
+/// go.
 #[derive(Clone, Default)]
 struct Stubborn {
     fake: Fake,
@@ -87,8 +88,8 @@ impl BlockingManager for Stubborn {
     }
 }
 
-/// A pool of four with a background, under a clock that the test turns, in which no more than one call of
-/// each sort may run at once.
+/// A pool of four with a background, under a clock that the test turns, in which no more than one
+/// call of each sort may run at once.
 fn pool(
     server: &Stubborn,
     more: impl FnOnce(Builder<Stubborn>) -> Builder<Stubborn>,
@@ -231,7 +232,7 @@ fn a_minimum_is_opened_beside_connects_that_do_not_come_back() {
 }
 
 #[test]
-fn a_ping_on_a_connector_that_does_not_come_back_keeps_no_borrower_beyond_its_limit() {
+fn a_ping_on_a_worker_that_does_not_come_back_keeps_no_borrower_beyond_its_limit() {
     let server = Stubborn::default();
     let (pool, hand) = pool(&server, |b| b.ping_on(PingOn::Worker).health(PingOnBorrow::default()));
     open_all(&pool);
@@ -363,7 +364,7 @@ fn a_borrower_is_told_when_all_slots_hang_in_the_manager() {
 
 /// The driver is trusted to honour its deadline, but not if that lies beyond the borrower's.
 #[test]
-fn a_borrower_with_less_time_than_a_ping_may_take_leaves_it_to_a_connector() {
+fn a_borrower_with_less_time_than_a_ping_may_take_leaves_it_to_a_worker() {
     let server = Stubborn::default();
     let (pool, hand) = pool(&server, |b| b.health(PingOnBorrow::default()));
     open_all(&pool);

@@ -1,7 +1,9 @@
-//! Threads at a pool's throat: for ThreadSanitizer, which `.ci/deep` runs it under, and for any other run.
+//! Threads at a pool's throat: for ThreadSanitizer, which `.ci/deep` runs it under, and for any
+//! other run.
 //!
-//! Without the test harness, whose own threads ThreadSanitizer complains about; see `.ci/tsan.supp`. The
-//! connections carry plain numbers that borrowers change, so a slot with two owners is a data race.
+//! Without the test harness, whose own threads ThreadSanitizer complains about; see
+//! `.ci/tsan.supp`. The connections carry plain numbers that borrowers change, so a slot with two
+//! owners is a data race.
 #![allow(missing_docs)]
 
 use caliburn::{BlockingManager, Deadline, GetError, Manager, Pool, PooledConnection};
@@ -106,8 +108,8 @@ fn hammer(pool: &Pool<Numbers>, thread: usize, round: usize) -> Result<(), GetEr
     Ok(())
 }
 
-/// All at once, and a close in the middle of it if `close_early`. If `manual_maintenance`, a thread of the test does
-/// what the housekeeper and the connectors do.
+/// All at once, and a close in the middle of it if `close_early`. If `manual_maintenance`, a thread
+/// of the test does what the housekeeper and the workers do.
 fn storm(manual_maintenance: bool, close_early: bool) {
     let alive = Arc::new(AtomicUsize::new(0));
     let builder = Pool::builder(Numbers { alive: Arc::clone(&alive) }).capacity(3).max_size(2);
@@ -158,12 +160,12 @@ fn storm(manual_maintenance: bool, close_early: bool) {
     assert_eq!(alive.load(Relaxed), 0, "a connection was left: {pool:?}");
 }
 
-/// With the argument `by-hand`, only storms without the crew's threads: ThreadSanitizer does not understand
-/// the condition variable of `std` that those sleep on.
+/// With the argument `manual`, only storms without the pool's threads: ThreadSanitizer does not
+/// understand the condition variable of `std` that those sleep on.
 fn main() {
-    let only_by_hand = std::env::args().any(|argument| argument == "by-hand");
+    let only_manual = std::env::args().any(|argument| argument == "manual");
     for manual_maintenance in [true, false] {
-        if manual_maintenance || !only_by_hand {
+        if manual_maintenance || !only_manual {
             for close_early in [false, true, true] {
                 storm(manual_maintenance, close_early);
             }

@@ -278,7 +278,7 @@ fn stats_can_be_serialized() {
     assert_eq!(json["wait_time"]["count"], 0);
 }
 
-/// Connects that end on several connectors at once must not each make up for what the others bring.
+/// Connects that end on several workers at once must not each make up for what the others bring.
 #[test]
 fn exactly_as_many_connections_are_opened_at_the_start_as_were_asked_for() {
     type Ask = fn(Builder<Fake>) -> Builder<Fake>;

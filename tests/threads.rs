@@ -1,4 +1,5 @@
-//! Threads and runtimes that go: those of the pool end with it, and the pool does not mind the end of others.
+//! Threads and runtimes that go: those of the pool end with it, and the pool does not mind the end
+//! of others.
 
 mod common;
 
@@ -22,7 +23,8 @@ fn alone() -> MutexGuard<'static, ()> {
 
 // The pool's own threads
 
-/// The names of this process's threads that belong to pools; the system keeps fifteen letters of each.
+/// The names of this process's threads that belong to pools; the system keeps fifteen letters of
+/// each.
 #[cfg(target_os = "linux")]
 fn threads_of_pools() -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir("/proc/self/task")
@@ -46,8 +48,8 @@ fn assert_no_thread_is_left() {
     });
 }
 
-/// r2d2 #99, HikariCP #29: threads live on for half a minute after their pool. Here connectors go when they
-/// have nothing to do, and the housekeeper with the last pool.
+/// r2d2 #99, HikariCP #29: threads live on for half a minute after their pool. Here workers go when
+/// they have nothing to do, and the housekeeper with the last pool.
 #[cfg(target_os = "linux")]
 #[test]
 fn row_36_the_threads_end_soon_after_the_last_pool() {
@@ -82,8 +84,8 @@ fn row_36_the_threads_end_soon_after_the_last_pool() {
     assert_eq!(fake.books().alive(), 0);
 }
 
-/// sqlx #2375, mssql-driver #190, qorb PR77: a pool that is dropped never closes its connections, as its own
-/// housekeeper keeps it alive.
+/// sqlx #2375, mssql-driver #190, qorb PR77: a pool that is dropped never closes its connections,
+/// as its own housekeeper keeps it alive.
 #[cfg(target_os = "linux")]
 #[test]
 fn row_37_two_thousand_pools_dropped_without_a_close_leave_no_connection_and_no_thread() {
@@ -93,7 +95,8 @@ fn row_37_two_thousand_pools_dropped_without_a_close_leave_no_connection_and_no_
     for n in 0..2000 {
         let pool = Pool::builder(fake.clone()).max_size(2).min_size(1).build().unwrap();
         match n % 4 {
-            // Dropped while it connects, while it is idle, while it is lent, and from behind another handle.
+            // Dropped while it connects, while it is idle, while it is lent, and from behind
+            // another handle.
             0 => {}
             1 => pool.ready(PLENTY).unwrap(),
             2 => {
@@ -135,7 +138,7 @@ fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap()
 }
 
-/// Where a pool's connectors run: it can be moved from one runtime to another.
+/// Where a pool's workers run: it can be moved from one runtime to another.
 #[derive(Clone)]
 struct Spawner(Arc<Mutex<Handle>>);
 
@@ -160,8 +163,8 @@ impl Spawner {
     }
 }
 
-/// sqlx #1396: a guard dropped where no runtime is takes its permit along, as its return is a task. Here the
-/// slot is back when `drop` returns, wherever that is.
+/// sqlx #1396: a guard dropped where no runtime is takes its permit along, as its return is a task.
+/// Here the slot is back when `drop` returns, wherever that is.
 #[test]
 fn row_41_a_guard_comes_home_from_a_plain_thread_from_another_runtime_and_from_a_dead_one() {
     let _alone = alone();
@@ -204,7 +207,7 @@ fn row_41_a_guard_comes_home_from_a_plain_thread_from_another_runtime_and_from_a
     assert_eq!(fake.0.books().opened.load(SeqCst), 1, "the same connection all the time");
 }
 
-/// sqlx #1389. What needs a connector waits for a living runtime and is not lost in a dead one.
+/// sqlx #1389. What needs a worker waits for a living runtime and is not lost in a dead one.
 #[test]
 fn row_41_a_pool_whose_runtime_went_under_load_serves_again_on_the_next_one() {
     let _alone = alone();
@@ -314,7 +317,8 @@ thread_local! {
     static KEPT: RefCell<Option<Belongings>> = const { RefCell::new(None) };
 }
 
-/// mysql_async #88: the same in the destructors of a thread's own variables, and while a panic unwinds.
+/// mysql_async #88: the same in the destructors of a thread's own variables, and while a panic
+/// unwinds.
 #[test]
 fn row_42_pool_guard_and_waiter_dropped_by_a_panic_or_with_their_thread_do_no_harm() {
     let _alone = alone();
@@ -326,7 +330,8 @@ fn row_42_pool_guard_and_waiter_dropped_by_a_panic_or_with_their_thread_do_no_ha
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 if n % 3 == 0 {
-                    // Registered before whatever the pool keeps on this thread, and so dropped after it.
+                    // Registered before whatever the pool keeps on this thread, and so dropped
+                    // after it.
                     KEPT.with_borrow(|kept| assert!(kept.is_none()));
                     drop(belongings._pool.get_timeout(Duration::from_millis(1)));
                 }

@@ -1,5 +1,5 @@
-//! Real sockets, and servers and networks that fail in the ways they do. Most scenarios are played twice,
-//! with threads on a blocking driver and with tasks on an async one.
+//! Real sockets, and servers and networks that fail in the ways they do. Most scenarios are played
+//! twice, with threads on a blocking driver and with tasks on an async one.
 
 mod common;
 
@@ -31,8 +31,8 @@ const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-/// A clock that stands still while the machine has no time for us: a thread that does nothing but sleep
-/// notes by how much it oversleeps.
+/// A clock that stands still while the machine has no time for us: a thread that does nothing but
+/// sleep notes by how much it oversleeps.
 struct Watch {
     begun: Instant,
     lost: Duration,
@@ -157,8 +157,9 @@ for_threads_and_tasks!(
     row_34_a_connection_closed_by_the_server_is_noticed_as_the_table_of_strategies_says,
 );
 
-/// HikariCP #754, #2161: after an outage the pool sits at zero. Here connects vanish in a black hole while
-/// all connections die; callers are refused in time, and served again once the network is back.
+/// HikariCP #754, #2161: after an outage the pool sits at zero. Here connects vanish in a black
+/// hole while all connections die; callers are refused in time, and served again once the network
+/// is back.
 fn row_25_service_is_back_within_a_second_after_a_black_hole_has_healed<F: Face>() {
     black_hole::<F>(ms(1200));
 }
@@ -204,8 +205,9 @@ fn black_hole<F: Face>(outage: Duration) {
     eventually("all are open again", || pool.stats().idle == 4);
 }
 
-/// deadpool #201: a restart of the database has all cores spin. Here a minute without a server passes on a
-/// mocked clock: connects are tried once or twice a second, and the first after its return succeeds.
+/// deadpool #201: a restart of the database has all cores spin. Here a minute without a server
+/// passes on a mocked clock: connects are tried once or twice a second, and the first after its
+/// return succeeds.
 fn row_26_a_server_that_is_down_is_tried_seldom_and_back_in_use_within_a_second<F: Face>() {
     const STEP: Duration = ms(10);
     let _inside = runtime().enter();
@@ -244,8 +246,8 @@ fn row_26_a_server_that_is_down_is_tried_seldom_and_back_in_use_within_a_second<
     assert_eq!(pool.stats().idle, 4);
 }
 
-/// deadpool #191, materialize PR38050: a drained node kills many connections, and all callers meet them one
-/// by one. Here the first to meet one has the others pinged before they are lent.
+/// deadpool #191, materialize PR38050: a drained node kills many connections, and all callers meet
+/// them one by one. Here the first to meet one has the others pinged before they are lent.
 fn row_27_half_the_connections_cut_cost_no_caller_more_than_one_failed_use<F: Face>() {
     const SIZE: usize = 64;
     const CONNECT: Duration = ms(20);
@@ -313,8 +315,8 @@ fn row_28_a_close_that_hangs_gives_its_slot_back_at_its_limit<F: Face>() {
     assert!(all.iter_mut().all(|conn| F::echo(conn).is_ok()));
 }
 
-/// The same threads, and a driver that takes no limit: the slot is lost for as long as the close lasts, but
-/// no other close has to wait for it, though only one may be under way at once.
+/// The same threads, and a driver that takes no limit: the slot is lost for as long as the close
+/// lasts, but no other close has to wait for it, though only one may be under way at once.
 #[test]
 fn row_28_a_close_that_heeds_no_limit_holds_up_no_other() {
     let server = Server::start();
@@ -336,8 +338,9 @@ fn row_28_a_close_that_heeds_no_limit_holds_up_no_other() {
     drop(others);
 }
 
-/// sqlx #4349: a guard dropped on a silently dead peer never comes back, and its permit is gone. Here twice
-/// as many as there are slots are dropped in open transactions that nobody will ever roll back.
+/// sqlx #4349: a guard dropped on a silently dead peer never comes back, and its permit is gone.
+/// Here twice as many as there are slots are dropped in open transactions that nobody will ever
+/// roll back.
 fn row_29_guards_dropped_on_a_mute_server_come_back_within_the_reset_limit<F: Face>() {
     const RESET: Duration = ms(300);
     const CLOSE: Duration = ms(100);
@@ -364,8 +367,8 @@ fn row_29_guards_dropped_on_a_mute_server_come_back_within_the_reset_limit<F: Fa
     assert_eq!(server.tally().rollbacks.load(SeqCst), 8);
 }
 
-/// pgx #2394, and bb8: a ping of a mute connection takes the caller's whole time, and then the connection
-/// goes back as healthy. Here it takes its limit, once.
+/// pgx #2394, and bb8: a ping of a mute connection takes the caller's whole time, and then the
+/// connection goes back as healthy. Here it takes its limit, once.
 fn row_30_one_mute_connection_delays_one_caller_by_one_ping_and_is_lent_to_none<F: Face>() {
     const PING: Duration = ms(200);
     let server = Server::start();
@@ -400,7 +403,8 @@ fn is_denied(error: &(dyn Error + 'static)) -> bool {
     matches!(error.downcast_ref(), Some(WireError::Denied)) || error.source().is_some_and(is_denied)
 }
 
-/// r2d2 #51, bb8 #102, #141: a wrong password looks like a timeout. Here it is in the chain of every error.
+/// r2d2 #51, bb8 #102, #141: a wrong password looks like a timeout. Here it is in the chain of
+/// every error.
 fn row_33_a_wrong_password_is_told_at_once_at_the_start_and_later<F: Face>() {
     let server = Server::start();
     let wire = Wire::to(server.address());
@@ -433,8 +437,8 @@ fn row_33_a_wrong_password_is_told_at_once_at_the_start_and_later<F: Face>() {
     eventually("the new one is tried", || F::get(&pool).is_ok());
 }
 
-/// deadpool #395: a dead connection is lent in silence. The README says which strategy finds what; whatever
-/// a use finds is never lent again.
+/// deadpool #395: a dead connection is lent in silence. The README says which strategy finds what;
+/// whatever a use finds is never lent again.
 fn row_34_a_connection_closed_by_the_server_is_noticed_as_the_table_of_strategies_says<F: Face>() {
     let none: Box<dyn HealthStrategy> = Box::new(());
     // Failed uses: by the first borrower, then by four at once.
@@ -451,7 +455,7 @@ fn row_34_a_connection_closed_by_the_server_is_noticed_as_the_table_of_strategie
         drop(F::get_all(&pool));
         server.kill_sessions();
         pool.sweep();
-        // Only one of them asks the server in passing.
+        // Only one of the strategies pings during a sweep.
         eventually("the sweep is over", || pool.stats().ping_failures == [0, 0, 0, 4][row]);
         let mut conn = F::get(&pool).unwrap();
         assert_eq!(usize::from(F::echo(&mut conn).is_err()), first, "row {row}");
@@ -481,8 +485,8 @@ async fn at_most<F: Future>(mut polls: u64, future: F) -> Option<F::Output> {
     .await
 }
 
-/// mobc #28, redis-rs #1252, bb8 #246: answers belong to an earlier, cancelled request. Here each request
-/// has a number, one in ten is dropped at a random poll, and every answer is the right one.
+/// mobc #28, redis-rs #1252, bb8 #246: answers belong to an earlier, cancelled request. Here each
+/// request has a number, one in ten is dropped at a random poll, and every answer is the right one.
 #[test]
 fn row_47_no_answer_belongs_to_a_request_that_was_cancelled() {
     let begun = Instant::now();

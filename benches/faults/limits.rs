@@ -1,5 +1,6 @@
-//! Limits from a millisecond to a second, by the clock on the wall: those of a `get`, and those that the pool
-//! sets to the calls of an async driver. Longer ones are a matter of arithmetic, and tested under a mock clock.
+//! Limits from a millisecond to a second, by the clock on the wall: those of a `get`, and those
+//! that the pool sets to the calls of an async driver. Longer ones are a matter of arithmetic, and
+//! tested under a mock clock.
 //!
 //! What the machine itself makes of such a limit is measured beside it: a bare `park_timeout`.
 
@@ -170,7 +171,7 @@ fn try_once(call: Call, builder: impl Fn(Stuck) -> Builder<Stuck>) -> Duration {
     let pool = pool.build().expect("it connects");
     match call {
         Call::Connect => {}
-        // It is not lent but given to a connector to be pinged.
+        // It is not lent but given to a worker to be pinged.
         Call::Ping => drop(pool.try_get().expect_err("it must be pinged")),
         Call::Reset => drop(pool.get().expect("a connection")),
         Call::Close => PooledConnection::discard(pool.get().expect("a connection")),

@@ -16,12 +16,12 @@ type Hook = dyn Fn(&mut Connection) -> Result<()> + Send + Sync;
 
 /// Opens connections to one SQLite database.
 ///
-/// A transaction that a borrower left open is rolled back before anybody else gets the connection. What else
-/// it changed (pragmas, temporary tables, attached databases) stays: set those in
+/// A transaction that a borrower left open is rolled back before anybody else gets the connection.
+/// What else it changed (pragmas, temporary tables, attached databases) stays: set those in
 /// [`on_connect`](Self::on_connect), for all connections alike.
 ///
-/// A database that cannot be opened, or is none, is a [permanent](ErrorClass::Permanent) error: borrowers
-/// learn of it at once. One that is busy or locked is a passing one.
+/// A database that cannot be opened, or is none, is a [permanent](ErrorClass::Permanent) error:
+/// borrowers learn of it at once. One that is busy or locked is a transient one.
 ///
 /// ```
 /// use caliburn::Pool;
@@ -65,21 +65,21 @@ enum Place {
 impl SqliteManager {
     /// The database in a file, which is created if it is not there.
     ///
-    /// As in [`Connection::open`], a path that begins with `file:` is a URI. `:memory:` would give each
-    /// connection a database of its own: use [`shared_memory`](Self::shared_memory).
+    /// As in [`Connection::open`], a path that begins with `file:` is a URI. `:memory:` would give
+    /// each connection a database of its own: use [`shared_memory`](Self::shared_memory).
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self::at(Place::File(path.into()))
     }
 
     /// A database in memory, shared by all connections of this process that ask for the same name.
     ///
-    /// It lives as long as the manager, so a pool may close all its connections without losing it; and as
-    /// long as any connection to it, [detached](crate::PooledConnection::detach) ones included. The name
-    /// must not be empty.
+    /// It lives as long as the manager, so a pool may close all its connections without losing it;
+    /// and as long as any connection to it, [detached](crate::PooledConnection::detach) ones
+    /// included. The name must not be empty.
     ///
-    /// Its connections share a cache, whose locks on tables do not wait: a statement that meets one fails
-    /// at once with [`DatabaseLocked`](ErrorCode::DatabaseLocked), whatever the
-    /// [busy timeout](Self::busy_timeout). Good for tests; for many writers a file in WAL mode is better.
+    /// Its connections share a cache, whose locks on tables do not wait: a statement that meets one
+    /// fails at once with [`DatabaseLocked`](ErrorCode::DatabaseLocked), whatever the [busy
+    /// timeout](Self::busy_timeout). Good for tests; for many writers a file in WAL mode is better.
     ///
     /// ```
     /// use caliburn::Pool;
@@ -107,8 +107,8 @@ impl SqliteManager {
         }
     }
 
-    /// How to open the database: read-only, for example. Default: for reading and writing, created if it is
-    /// not there.
+    /// How to open the database: read-only, for example. Default: for reading and writing, created
+    /// if it is not there.
     ///
     /// ```
     /// # use caliburn::adapters::sqlite::SqliteManager;
@@ -127,8 +127,8 @@ impl SqliteManager {
         self
     }
 
-    /// What to do with each new connection before it is lent: pragmas, functions, a schema. Called again, it
-    /// replaces what was given before. If it fails, so does the connect.
+    /// What to do with each new connection before it is lent: pragmas, functions, a schema. Called
+    /// again, it replaces what was given before. If it fails, so does the connect.
     ///
     /// ```
     /// # use caliburn::adapters::sqlite::SqliteManager;
@@ -162,8 +162,8 @@ impl SqliteManager {
     }
 }
 
-/// The URI of a database in memory. No character of the name can be taken for a part of the URI; a name
-/// that SQLite would cut short is refused, as it might be that of another database.
+/// The URI of a database in memory. No character of the name can be taken for a part of the URI; a
+/// name that SQLite would cut short is refused, as it might be that of another database.
 fn memory_uri(name: &str) -> Result<String> {
     if name.is_empty() || name.contains('\0') {
         return Err(Error::InvalidPath(name.into()));

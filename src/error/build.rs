@@ -1,4 +1,4 @@
-//! What can be wrong with a pool before it is one.
+//! Errors in building and configuring a pool.
 
 use super::ManagerError;
 use crate::sync::Arc;
@@ -9,9 +9,9 @@ use std::fmt;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum BuildError<E> {
-    /// The configuration contradicts itself.
+    /// The settings contradict each other.
     Config(ConfigError),
-    /// The system would not start the housekeeper's thread.
+    /// The system could not start the housekeeper's thread.
     Thread(std::io::Error),
     /// The pool was not [ready](crate::Builder::wait_ready) in time, or never will be.
     NotReady(NotReady<E>),
@@ -65,7 +65,7 @@ impl<E: Error + 'static> Error for NotReady<E> {
     }
 }
 
-/// Everything that is wrong with a configuration, not only the first thing.
+/// All problems of a configuration, not only the first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     problems: Vec<Problem>,
@@ -77,7 +77,7 @@ impl ConfigError {
         if problems.is_empty() { Ok(()) } else { Err(Self { problems }) }
     }
 
-    /// The problems; at least one.
+    /// Returns the problems, at least one.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }
@@ -95,13 +95,13 @@ impl fmt::Display for ConfigError {
 
 impl Error for ConfigError {}
 
-/// One thing that is wrong with a configuration.
+/// One problem of a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Problem {
-    /// A number or a duration must not be zero: the setting's name.
+    /// The setting of this name must not be zero.
     Zero(&'static str),
-    /// A number is greater than the one that bounds it.
+    /// A setting is greater than its upper bound.
     Above {
         /// The setting.
         setting: &'static str,
@@ -112,7 +112,7 @@ pub enum Problem {
         /// The bound's value.
         limit: usize,
     },
-    /// A number is less than the one that bounds it.
+    /// A setting is less than its lower bound.
     Below {
         /// The setting.
         setting: &'static str,

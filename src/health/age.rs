@@ -1,20 +1,21 @@
-//! The strategy that looks at the calendar.
+//! Eviction by age, idle time and uses.
 
 use super::info::nanos;
 use super::{ConnectionInfo, EvictionCause, HealthStrategy, Occasions, Validity, Verdict};
 use std::time::Duration;
 
-/// Closes connections that have lived, lain idle or been used for long enough.
+/// Closes connections that are too old, have been idle for too long, or have been lent too often.
 ///
-/// Limits are looked at on borrow, on return and on each sweep, so a busy connection does not outlive its
-/// lifetime by more than one loan. The sweep is ahead of the borrowers by a [`lead`](Self::lead): where the pool's
-/// minimum asks for it, it opens the replacement first and then closes the old connection, so that no
-/// borrower comes across one that is too old. Each connection draws a share of the last tenth of its lifetime at birth
-/// ([`jitter`](Self::jitter)), so those opened together do not expire together.
+/// It checks the limits on borrow, on return and on each sweep, so a busy connection does not
+/// outlive its lifetime by more than one loan. The sweep acts earlier than borrowers by a
+/// [`lead`](Self::lead): where the pool's minimum needs it, the pool opens the replacement first
+/// and then closes the old connection, so that no borrower meets one that is too old. Each
+/// connection draws its lifetime at birth, up to a tenth shorter ([`jitter`](Self::jitter)), so
+/// connections opened together do not expire together.
 ///
-/// Its `idle_timeout` is a judgement on the connection (a firewall may have forgotten it): it strikes
-/// below the pool's minimum too, and what it takes there is replaced. To shrink a pool after a peak use
-/// [`Settings::idle_timeout`](crate::Settings::idle_timeout), which spares the minimum.
+/// Its `idle_timeout` judges the connection (a firewall may have forgotten it): it applies below
+/// the pool's minimum too, and what it closes there is replaced. To shrink a pool after a peak use
+/// [`Settings::idle_timeout`](crate::Settings::idle_timeout), which keeps the minimum.
 ///
 /// ```
 /// # use caliburn::health::AgeEviction;
@@ -31,7 +32,7 @@ pub struct AgeEviction {
     jitter: f64,
     /// The part of the lifetime that chance decides on.
     spread: u64,
-    /// By so much the sweep is early.
+    /// How much earlier than borrowers the sweep evicts.
     lead: u64,
     idle_timeout: u64,
     max_uses: u64,
@@ -45,7 +46,7 @@ impl Default for AgeEviction {
 }
 
 impl AgeEviction {
-    /// No limit at all: add your own.
+    /// A strategy without any limit: add your own.
     pub const fn unlimited() -> Self {
         let none = u64::MAX;
         Self {
@@ -58,7 +59,8 @@ impl AgeEviction {
         }
     }
 
-    /// How long a connection may live. Sets the [`lead`](Self::lead), too.
+    /// Sets how long a connection may live, and with it the [`lead`](Self::lead). Default: 30 min;
+    /// of [`unlimited`](Self::unlimited): no limit.
     pub const fn max_lifetime(mut self, limit: Duration) -> Self {
         const MOST: u64 = 60_000_000_000;
         self.max_lifetime = nanos(limit);
@@ -68,28 +70,29 @@ impl AgeEviction {
         self
     }
 
-    /// How long before the end of its life, at most half of it, the sweep may replace a connection. Longer
-    /// than the time between two sweeps, or borrowers may come first. Default: a twentieth of the lifetime,
-    /// at most 60 s.
+    /// Sets how long before the end of its life, at most half of it, the sweep may replace a
+    /// connection. It should be longer than the time between two sweeps, or borrowers may come
+    /// first. Default: a twentieth of the lifetime, at most 60 s.
     pub const fn lead(mut self, lead: Duration) -> Self {
         self.lead = nanos(lead);
         self
     }
 
-    /// The share of its lifetime, from 0 to 1, up to which a connection may fall short of it. Default 0.1.
+    /// Sets by which share of its lifetime, from 0 to 1, a connection may live shorter at most.
+    /// Default: 0.1.
     pub const fn jitter(mut self, share: f64) -> Self {
         self.jitter = share.clamp(0.0, 1.0);
         self.spread = (self.max_lifetime as f64 * self.jitter) as u64;
         self
     }
 
-    /// How long a connection may lie idle.
+    /// Sets how long a connection may lie idle. Default: no limit.
     pub const fn idle_timeout(mut self, limit: Duration) -> Self {
         self.idle_timeout = nanos(limit);
         self
     }
 
-    /// How often a connection may be lent.
+    /// Sets how often a connection may be lent. Default: no limit.
     pub const fn max_uses(mut self, limit: u64) -> Self {
         self.max_uses = limit;
         self
@@ -130,7 +133,7 @@ impl HealthStrategy for AgeEviction {
     }
 
     fn on_return(&self, info: &ConnectionInfo) -> Verdict {
-        // What comes back was in use.
+        // A connection that comes back was not idle.
         self.judge(info, 0, 0)
     }
 

@@ -1,12 +1,12 @@
-//! What is known of a connection.
+//! What the pool knows of a connection.
 
 use crate::clock::Tick;
 use std::time::Duration;
 
-/// What a strategy may know of a connection. Durations come from one read of a coarse clock and may lag by
-/// some tens of milliseconds.
+/// What a strategy may know of a connection. Durations come from one read of a coarse clock and may
+/// lag by some tens of milliseconds.
 ///
-/// To try a strategy out, make one up:
+/// To try out a strategy, make one up:
 ///
 /// ```
 /// use caliburn::health::{ConnectionInfo, HealthStrategy, PingOnBorrow, Verdict};
@@ -17,7 +17,7 @@ use std::time::Duration;
 /// ```
 #[derive(Clone, Debug)]
 pub struct ConnectionInfo {
-    // It lies beside its connection; what changes with time is brought up to date before it is shown.
+    // It lies beside its connection; what changes with time is refreshed before a strategy sees it.
     pub(crate) now: Tick,
     pub(crate) born: Tick,
     pub(crate) last_used: Tick,
@@ -44,35 +44,35 @@ impl ConnectionInfo {
         }
     }
 
-    /// A connection of that age, never used nor checked since it was opened.
+    /// Makes up a connection of `age`, never lent or pinged since it was opened.
     pub fn made_up(age: Duration) -> Self {
         let now = Tick(1 << 62);
         let born = Tick(now.0.saturating_sub(nanos(age)));
         Self { now, ..Self::newborn(born, 0, 0) }
     }
 
-    /// The same, having come back so long ago.
+    /// The same, but returned `idle` ago.
     #[must_use]
     pub fn with_idle(mut self, idle: Duration) -> Self {
         self.last_used = Tick(self.now.0.saturating_sub(nanos(idle)));
         self
     }
 
-    /// The same, having been lent so often.
+    /// The same, but lent `uses` times.
     #[must_use]
     pub fn with_uses(mut self, uses: u64) -> Self {
         self.uses = uses;
         self
     }
 
-    /// The same, having drawn this share (0 to 1) at birth.
+    /// The same, but with `share`, from 0 to 1, as its [`jitter`](Self::jitter).
     #[must_use]
     pub fn with_jitter(mut self, share: f64) -> Self {
         self.luck = (share.clamp(0.0, 1.0) * f64::from(u32::MAX)) as u32;
         self
     }
 
-    /// The same, so many generations behind its pool.
+    /// The same, but `generations` behind its pool.
     #[must_use]
     pub fn with_lag(mut self, generations: u64) -> Self {
         self.pool_generation = self.generation + generations;
@@ -120,7 +120,7 @@ impl ConnectionInfo {
     }
 }
 
-/// A duration in nanoseconds; the enormous is for ever.
+/// A duration in nanoseconds; beyond `u64` it is `u64::MAX`, no limit.
 pub(super) const fn nanos(duration: Duration) -> u64 {
     let nanos = duration.as_nanos();
     if nanos > u64::MAX as u128 { u64::MAX } else { nanos as u64 }

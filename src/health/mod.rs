@@ -1,9 +1,9 @@
 //! Health: strategies judge, the pool acts.
 //!
 //! A strategy is asked when a connection is about to be lent, when it has come back, and when the
-//! housekeeper passes by. It sees a [`ConnectionInfo`], answers with a [`Verdict`] and does no I/O, so the
-//! same strategy serves threads, tasks and the sweep. Strategies combine as tuples, of which the worst
-//! verdict wins, and as `Box<dyn HealthStrategy>`, so a configuration file can choose.
+//! housekeeper passes by. It sees a [`ConnectionInfo`], answers with a [`Verdict`] and does no I/O,
+//! so the same strategy serves threads, tasks and the sweep. Strategies combine as tuples, of which
+//! the worst verdict wins, and as `Box<dyn HealthStrategy>`, so a configuration file can choose.
 //!
 //! ```
 //! use caliburn::health::{ConnectionInfo, EvictionCause, HealthStrategy, Verdict};
@@ -36,7 +36,7 @@ use std::fmt;
 use std::ops::BitOr;
 use std::time::Duration;
 
-/// What is to become of a connection. The greater, the worse.
+/// What is to become of a connection. The greater, the worse for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
     /// It is fit to be lent.
@@ -52,23 +52,23 @@ pub enum Verdict {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub enum EvictionCause {
-    /// It had lived as long as it may.
+    /// It reached the end of its lifetime.
     MaxLifetime,
-    /// It had lain idle for too long.
+    /// It was idle for too long.
     IdleTimeout,
-    /// It had been lent as often as it may.
+    /// It was lent as often as it may be.
     MaxUses,
-    /// A strategy of the user's own wanted it so.
+    /// A strategy written by the user evicted it.
     Strategy,
     /// A ping failed, timed out or panicked.
     PingFailed,
     /// A ping was cancelled half-way.
     PingCancelled,
-    /// The driver said on its return that it was broken.
+    /// The driver reported on its return that it was broken.
     Broken,
     /// It could not be reset on its return.
     ResetFailed,
-    /// Its borrower panicked while it held it, or a callback panicked over it.
+    /// Its borrower panicked while holding it, or a callback panicked on it.
     Panicked,
     /// Its borrower [discarded](crate::PooledConnection::discard) it.
     Discarded,
@@ -95,13 +95,13 @@ impl EvictionCause {
         Self::PoolClosed,
     ];
 
-    /// The connection cannot be talked to any more. It is dropped without being
-    /// [closed](crate::BlockingManager::close).
+    /// Whether the connection is unusable. It is dropped then without being
+    /// [closed](crate::BlockingManager::close) gracefully.
     pub const fn is_broken(self) -> bool {
         matches!(self, Self::Broken | Self::PingFailed | Self::PingCancelled | Self::ResetFailed)
     }
 
-    /// Words for a report.
+    /// The cause in words.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::MaxLifetime => "max lifetime",
@@ -173,16 +173,16 @@ pub trait HealthStrategy: Send + Sync + 'static {
         Verdict::Keep
     }
 
-    /// Asked for each idle connection on each pass of the housekeeper. `Ping`: it is pinged now, in the
-    /// background.
+    /// Asked for each idle connection on each pass of the housekeeper. `Ping`: it is pinged now, in
+    /// the background.
     fn on_sweep(&self, info: &ConnectionInfo) -> Verdict {
         let _ = info;
         Verdict::Keep
     }
 
-    /// For how long from now both [`on_borrow`](Self::on_borrow) and [`on_return`](Self::on_return) would say `Keep`
-    /// of this connection, whenever they were asked, while it is merely lent and returned. Default:
-    /// [`Validity::NONE`], which is always right.
+    /// For how long from now [`on_borrow`](Self::on_borrow) and [`on_return`](Self::on_return)
+    /// would both answer `Keep` for this connection, whenever they were asked, while it is merely
+    /// lent and returned. Default: [`Validity::NONE`], which is always right.
     ///
     /// ```
     /// use caliburn::health::{ConnectionInfo, EvictionCause, HealthStrategy, Validity, Verdict};
@@ -205,18 +205,21 @@ pub trait HealthStrategy: Send + Sync + 'static {
         Validity::NONE
     }
 
-    /// How often the housekeeper should pass, if it matters to this strategy. Read once, at construction.
+    /// The time between two sweeps, if it matters to this strategy. Read once, when the pool is
+    /// built.
     fn sweep_interval(&self) -> Option<Duration> {
         None
     }
 
-    /// When to ask at all: occasions not named here cost nothing. Always the same.
+    /// On which occasions to ask the strategy; the others cost nothing. Must always return the
+    /// same.
     fn occasions(&self) -> Occasions {
         Occasions::ALL
     }
 }
 
-/// For how long a strategy's `Keep` stands, which matters only if it is asked on borrow or return at all.
+/// For how long a strategy's `Keep` stands, which matters only if it is asked on borrow or return
+/// at all.
 pub(crate) fn validity_of(strategy: &dyn HealthStrategy, info: &ConnectionInfo) -> Validity {
     if strategy.occasions().intersects(Occasions::BORROW | Occasions::RETURN) {
         strategy.valid_for(info)

@@ -1,4 +1,4 @@
-//! Strategies that ask the server: before lending, now and then, or after bad news.
+//! Strategies that ping: before a loan, periodically, or after a failure.
 
 use super::info::nanos;
 use super::{ConnectionInfo, HealthStrategy, Occasions, Validity, Verdict};
@@ -6,9 +6,9 @@ use std::time::Duration;
 
 /// Pings a connection before it is lent, unless it was used or pinged a moment ago.
 ///
-/// The ping runs on the borrower's thread or task if the manager is of its kind and there is time for the
-/// whole of it (see also [`Settings::ping_on`](crate::Settings::ping_on)), else on a worker. A
-/// connection that fails it is closed, and the borrower gets another one within its deadline.
+/// The borrower's thread or task pings if the manager is of its kind and there is time for a whole
+/// ping (see also [`Settings::ping_on`](crate::Settings::ping_on)); else a worker does. A
+/// connection that fails the ping is closed, and the borrower gets another one within its deadline.
 ///
 /// ```
 /// # use caliburn::health::PingOnBorrow;
@@ -25,7 +25,8 @@ pub struct PingOnBorrow {
 }
 
 impl PingOnBorrow {
-    /// Pings before every loan. As [`try_get`](crate::Pool::try_get) never pings, it then never succeeds.
+    /// Pings before every loan. As [`try_get`](crate::Pool::try_get) never pings, it then never
+    /// succeeds.
     pub const fn always() -> Self {
         Self { window: 0 }
     }
@@ -66,7 +67,7 @@ impl HealthStrategy for PingOnBorrow {
     }
 }
 
-/// Pings idle connections in the background and has the dead replaced.
+/// Pings idle connections in the background; the pool replaces the dead.
 ///
 /// Borrowers pay nothing; one of them may still meet a connection that died since the last pass.
 #[derive(Clone, Copy, Debug)]
@@ -75,7 +76,8 @@ pub struct PeriodicSweep {
 }
 
 impl PeriodicSweep {
-    /// A pass every `interval`. [`Settings::sweep_interval`](crate::Settings::sweep_interval) overrides it.
+    /// A pass every `interval`. [`Settings::sweep_interval`](crate::Settings::sweep_interval)
+    /// overrides it.
     pub const fn every(interval: Duration) -> Self {
         Self { interval }
     }
@@ -102,11 +104,11 @@ impl HealthStrategy for PeriodicSweep {
     }
 }
 
-/// One bad apple makes the older ones suspect.
+/// After one connection is found dead, pings all older ones before reuse.
 ///
-/// When a connection is found dead the pool's generation goes up, and connections of an older generation
-/// are pinged before their next loan. So a restarted server costs at most one failed use, not one for each
-/// pooled connection, and healthy times cost nothing.
+/// When a connection is found dead the pool's generation goes up, and connections of an older
+/// generation are pinged before their next loan. So a restarted server costs at most one failed
+/// use, not one for each pooled connection, and healthy times cost nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PingAfterFailure;
 
@@ -120,7 +122,7 @@ impl HealthStrategy for PingAfterFailure {
         self.on_borrow(info)
     }
 
-    /// A rise of the generation ends all terms.
+    /// A rise of the generation ends every validity.
     fn valid_for(&self, info: &ConnectionInfo) -> Validity {
         if self.on_borrow(info) == Verdict::Keep { Validity::UNLIMITED } else { Validity::NONE }
     }

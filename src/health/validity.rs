@@ -1,13 +1,15 @@
-//! How long a good opinion lasts.
+//! How long a `Keep` stands.
 
 use super::info::nanos;
 use std::time::Duration;
 
-/// For how long a strategy is sure to [`Keep`](super::Verdict::Keep) a connection that is merely lent and returned.
+/// For how long a strategy is sure to [`Keep`](super::Verdict::Keep) a connection that is merely
+/// lent and returned.
 ///
-/// Until then the strategy is not asked on borrow and on return, which makes a checkout about as cheap as
-/// without a strategy. A term ends early if the pool's [generation](ConnectionInfo::pool_generation) rises or its
-/// settings are changed, and when the connection has been pinged or its borrower suspects it.
+/// Until then the strategy is not asked on borrow and on return, which makes a checkout about as
+/// cheap as without a strategy. A validity ends early if the pool's
+/// [generation](super::ConnectionInfo::pool_generation) rises or its settings are changed, and when
+/// the connection has been pinged or its borrower suspects it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validity {
     /// In nanoseconds.
@@ -21,13 +23,14 @@ impl Validity {
     /// Until something happens to the connection.
     pub const UNLIMITED: Self = Self { time: u64::MAX, uses: u64::MAX };
 
-    /// So long from now. The pool goes by a coarse clock, which may lag by some tens of milliseconds.
+    /// For `time` from now. The pool reads a coarse clock, which may lag by some tens of
+    /// milliseconds.
     #[must_use]
     pub const fn time(time: Duration) -> Self {
         Self { time: nanos(time), uses: u64::MAX }
     }
 
-    /// So many loans from now.
+    /// For `uses` loans from now.
     #[must_use]
     pub const fn uses(uses: u64) -> Self {
         Self { time: u64::MAX, uses }
@@ -50,23 +53,23 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// Whatever the connection's age, idle time and uses: a strategy keeps it throughout the term, lent or idle, and
-    /// where the term is exact not for longer.
-    fn stands_by_its_term(strategy: &dyn HealthStrategy) {
+    /// Whatever the connection's age, idle time and uses: a strategy keeps it throughout the
+    /// validity, lent or idle.
+    fn stands_by_its_validity(strategy: &dyn HealthStrategy) {
         for (age, idle, uses) in (0..200).map(|n| (n % 10, n / 10 % 10, n % 7)) {
             let info = ConnectionInfo::made_up(SECOND * age)
                 .with_idle(SECOND * idle.min(age))
                 .with_uses(uses.into())
                 .with_lag(u64::from(uses == 6))
                 .with_jitter(0.5);
-            let term = validity_of(strategy, &info);
+            let validity = validity_of(strategy, &info);
             let mut later = info.clone();
-            for loans in 0..term.uses.min(12) {
+            for loans in 0..validity.uses.min(12) {
                 later.uses = info.uses + loans;
                 for seconds in 0..12 {
                     let passed = seconds * 1_000_000_000;
                     later.now.0 = info.now.0 + passed;
-                    if passed < term.time {
+                    if passed < validity.time {
                         assert_eq!(strategy.on_borrow(&later), Verdict::Keep, "{info:?} {later:?}");
                         assert_eq!(strategy.on_return(&later), Verdict::Keep, "{info:?} {later:?}");
                     }
@@ -76,19 +79,19 @@ mod tests {
     }
 
     #[test]
-    fn each_strategy_keeps_a_connection_throughout_its_term() {
+    fn each_strategy_keeps_a_connection_throughout_its_validity() {
         let aged = AgeEviction::unlimited().max_lifetime(SECOND * 8);
-        stands_by_its_term(&aged);
-        stands_by_its_term(&aged.idle_timeout(SECOND * 3).max_uses(5));
-        stands_by_its_term(&PingOnBorrow::skip_if_used_within(SECOND * 4));
-        stands_by_its_term(&PingOnBorrow::always());
-        stands_by_its_term(&PingAfterFailure);
-        stands_by_its_term(&(PingOnBorrow::default(), aged, PingAfterFailure));
-        stands_by_its_term(&());
+        stands_by_its_validity(&aged);
+        stands_by_its_validity(&aged.idle_timeout(SECOND * 3).max_uses(5));
+        stands_by_its_validity(&PingOnBorrow::skip_if_used_within(SECOND * 4));
+        stands_by_its_validity(&PingOnBorrow::always());
+        stands_by_its_validity(&PingAfterFailure);
+        stands_by_its_validity(&(PingOnBorrow::default(), aged, PingAfterFailure));
+        stands_by_its_validity(&());
     }
 
     #[test]
-    fn a_term_is_no_shorter_than_need_be() {
+    fn a_validity_is_no_shorter_than_need_be() {
         let aged = AgeEviction::unlimited().max_lifetime(SECOND * 8).max_uses(5);
         let info = ConnectionInfo::made_up(SECOND * 3).with_uses(2);
         assert_eq!(aged.valid_for(&info), Validity::time(SECOND * 5).min(Validity::uses(3)));

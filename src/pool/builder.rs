@@ -24,14 +24,14 @@ use std::fmt;
 use std::time::Duration;
 
 impl<M: BlockingManager> Pool<M> {
-    /// Begins a pool of connections whose driver blocks.
+    /// Starts building a pool for a blocking driver.
     pub fn builder(manager: M) -> Builder<M> {
         Builder::new(manager, &Blocking)
     }
 }
 
 impl<M: AsyncManager> Pool<M> {
-    /// Begins a pool of connections whose driver is asynchronous.
+    /// Starts building a pool for an asynchronous driver.
     pub fn builder_async(manager: M) -> Builder<M> {
         Builder::new(manager, &Async)
     }
@@ -39,7 +39,7 @@ impl<M: AsyncManager> Pool<M> {
 
 /// Builds a [`Pool`]. Made by [`Pool::builder`] or [`Pool::builder_async`].
 ///
-/// Nothing is checked before [`build`](Self::build), which then reports all problems at once.
+/// [`build`](Self::build) checks all settings and reports all problems at once.
 #[must_use]
 pub struct Builder<M: Manager> {
     manager: M,
@@ -57,9 +57,10 @@ pub struct Builder<M: Manager> {
 
 /// One method for each setting.
 macro_rules! settings {
-    ($($name:ident: $type:ty),+ $(,)?) => {
+    ($($(#[$doc:meta])+ $name:ident: $type:ty),+ $(,)?) => {
         $(
-            #[doc = concat!("Sets [`Settings::", stringify!($name), "`].")]
+            $(#[$doc])+
+            #[doc = concat!("\n\nSee [`Settings::", stringify!($name), "`].")]
             pub fn $name(mut self, $name: $type) -> Self {
                 self.settings.$name = $name;
                 self
@@ -86,54 +87,72 @@ impl<M: Manager> Builder<M> {
     }
 
     settings! {
+        /// Sets the maximum number of connections. Default: 10.
         max_size: usize,
+        /// Sets the minimum number of open connections. Default: 0.
         min_size: usize,
+        /// Sets the minimum number of idle connections, kept ahead of demand. Default: 0.
         min_idle: usize,
+        /// Sets the limit on a checkout. Default: 30 s.
         checkout_timeout: Duration,
+        /// Sets the limit on opening a connection. Default: 10 s.
         connect_timeout: Duration,
+        /// Sets the limit on a ping. Default: 5 s.
         ping_timeout: Duration,
+        /// Sets the limit on a reset. Default: 5 s.
         reset_timeout: Duration,
+        /// Sets the limit on closing a connection. Default: 5 s.
         close_timeout: Duration,
+        /// Sets how long surplus connections may lie idle; `None` is no limit. Default: 600 s.
         idle_timeout: Option<Duration>,
+        /// Sets the time between two sweeps. Default: `None`, as the strategy asks, else 30 s.
         sweep_interval: Option<Duration>,
+        /// Sets the maximum number of borrowers in line. Default: `usize::MAX`, no limit.
         max_waiters: usize,
+        /// Sets the maximum number of connections opened at once. Default: 4.
         connect_concurrency: usize,
+        /// Sets the maximum number of connections in maintenance at once. Default: 4.
         maintenance_concurrency: usize,
+        /// Sets which thread pings for a blocking borrower. Default: [`PingOn::Borrower`].
         ping_on: PingOn,
+        /// Sets which borrower gets a returned connection. Default: [`Fairness::Fifo`].
         fairness: Fairness,
+        /// Sets whether waiters fail as soon as connecting fails. Default: `false`.
         fail_fast: bool,
     }
 
-    /// Sets all [`Settings`] at once.
+    /// Sets all [`Settings`] at once. Default: `Settings::default()`.
     pub fn settings(mut self, settings: Settings) -> Self {
         self.settings = settings;
         self
     }
 
-    /// How many slots the pool has: the greatest `max_size` that it can ever be given. Each costs some
-    /// 370 bytes. Default: `max_size` as it is at the start. At most [`MAX_CAPACITY`](crate::MAX_CAPACITY).
+    /// Sets the number of slots: the greatest `max_size` that the pool can ever be given. Each slot
+    /// costs some 370 bytes. At most [`MAX_CAPACITY`](crate::MAX_CAPACITY). Default: the `max_size`
+    /// that the pool is built with.
     pub fn capacity(mut self, capacity: usize) -> Self {
         self.capacity = Some(capacity);
         self
     }
 
-    /// How many connections to open at the start, from `min_size` to `max_size`. Default: `min_size`, or
-    /// `min_idle` if that is more.
+    /// Sets the number of connections to open at the start, from `min_size` to `max_size`. Default:
+    /// the greater of `min_size` and `min_idle`.
     pub fn initial_size(mut self, initial_size: usize) -> Self {
         self.initial_size = Some(initial_size);
         self
     }
 
-    /// The strategy that judges connections: one of those in [`health`](crate::health), one of your own, a
-    /// tuple of several, or a `Box<dyn HealthStrategy>`. Default `()`: none.
+    /// Sets the strategy that judges connections: one of those in [`health`](crate::health), one of
+    /// your own, a tuple of several, or a `Box<dyn HealthStrategy>`. Default: `()`, no strategy.
     pub fn health(mut self, strategy: impl HealthStrategy) -> Self {
         self.strategy = Box::new(strategy);
         self
     }
 
-    /// What the Python pool Nimue does: a sweep with pings every 60 s that closes connections idle for
-    /// 300 s down to the minimum and replaces the dead, a ping before every loan, ten connections kept and
-    /// twenty at most, no limit to the wait. (Its rollback on return is the manager's
+    /// Sets the defaults of the Python pool Nimue. Every 60 s a sweep pings idle connections,
+    /// replaces the dead, and closes those idle for 300 s down to the minimum. Each connection is
+    /// pinged before its loan. The pool keeps 10 connections open, opens 20 at most, and lets
+    /// borrowers wait without a limit. (Nimue's rollback on return is the manager's
     /// [`needs_reset`](Manager::needs_reset) and `reset`.)
     pub fn like_nimue(self) -> Self {
         use crate::health::{PeriodicSweep, PingOnBorrow};
@@ -144,16 +163,16 @@ impl<M: Manager> Builder<M> {
             .health((PingOnBorrow::always(), PeriodicSweep::every(Duration::from_secs(60))))
     }
 
-    /// Where the pool takes its time from.
+    /// Sets the clock that the pool reads. Default: [`Clock::real`].
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Runs the futures of an [`AsyncManager`](crate::AsyncManager) on a runtime:
-    /// `.spawner(move |task| { handle.spawn(task); })`. Called on the housekeeper's thread and on those of
-    /// borrowers. A task that the runtime drops unfinished costs at most the connection it was about.
-    /// Default: worker threads.
+    /// Runs the futures of an [`AsyncManager`](crate::AsyncManager) on a runtime: `.spawner(move
+    /// |task| { handle.spawn(task); })`. The housekeeper and borrowers call `spawn` on their
+    /// threads. A task that the runtime drops unfinished costs at most its connection. Default:
+    /// worker threads run the futures.
     pub fn spawner(
         mut self,
         spawn: impl Fn(BoxFuture<'static, ()>) + Send + Sync + 'static,
@@ -162,22 +181,24 @@ impl<M: Manager> Builder<M> {
         self
     }
 
-    /// Has nothing happen in the background: connections are opened, pinged and closed, and the deadlines
-    /// of tasks kept, only within [`Pool::maintain`], and on the hot path time stands still in between. For
-    /// tests, and for those who have a thread to spare.
+    /// Turns off all work in the background: only [`Pool::maintain`] opens, pings and closes
+    /// connections and keeps the deadlines of tasks, and on the hot path time stands still between
+    /// two calls of it. For tests, and for programs that have a thread to spare. Default: the
+    /// housekeeper and workers do the work.
     pub fn manual_maintenance(mut self) -> Self {
         self.manual_maintenance = true;
         self
     }
 
-    /// Puts a connection back although its guard was dropped by a panic. By default it is closed, as
-    /// nobody knows in which state the panic left it.
+    /// Keeps a connection although a panic dropped its guard. Default: the connection is closed, as
+    /// the panic may have left it in any state.
     pub fn keep_on_unwind(mut self) -> Self {
         self.discard_on_unwind = false;
         self
     }
 
-    /// Has [`build`](Self::build) wait, at most so long, until the first connections are open.
+    /// Makes [`build`](Self::build) block up to `timeout` until the initial connections are open.
+    /// Default: it does not wait.
     pub fn wait_ready(mut self, timeout: Duration) -> Self {
         self.wait_ready = Some(timeout);
         self
@@ -185,15 +206,18 @@ impl<M: Manager> Builder<M> {
 
     /// Builds the pool.
     ///
-    /// Connections are opened in the background; with [`wait_ready`](Self::wait_ready) this blocks until
-    /// the first ones are there. A task should not do that: it should await [`Pool::ready_async`] instead.
+    /// Connections are opened in the background. With [`wait_ready`](Self::wait_ready) this blocks
+    /// until the initial ones are open; a task should await [`Pool::ready_async`] instead.
     ///
     /// # Errors
     ///
-    /// - [`Config`](BuildError::Config): the settings contradict each other. All problems are listed.
+    /// Returns a [`BuildError`]:
+    ///
+    /// - [`Config`](BuildError::Config): the settings contradict each other. All problems are
+    ///   listed.
     /// - [`Thread`](BuildError::Thread): the system has no thread left for the housekeeper.
-    /// - [`NotReady`](BuildError::NotReady): the first connections were not open in time, or connecting
-    ///   failed for good. What was opened is closed again.
+    /// - [`NotReady`](BuildError::NotReady): the initial connections were not open in time, or
+    ///   connecting failed for good. Those that were opened are closed again.
     pub fn build(self) -> Result<Pool<M>, BuildError<M::Error>> {
         let capacity = self.capacity.unwrap_or(self.settings.max_size);
         self.settings.validate(capacity, self.initial_size).map_err(BuildError::Config)?;

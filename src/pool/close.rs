@@ -1,4 +1,4 @@
-//! Closing: at once for whoever waits, on their return for the connections that are lent.
+//! Closing: waiters fail at once, and lent connections are closed on their return.
 
 use super::builder::hire_housekeeper;
 use super::ground::park::block_on;
@@ -14,22 +14,22 @@ use crate::sync::Arc;
 use std::fmt;
 use std::time::Duration;
 
-/// What [`Pool::close_within`] came to.
+/// What [`Pool::close_within`] achieved.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CloseReport {
-    /// Connections closed by the pool, in all its life.
+    /// Connections that the pool has closed in all its life.
     pub closes: u64,
-    /// Connections still out when the time was up.
+    /// Connections still lent when the time was up.
     pub still_lent: usize,
     /// Connections still being opened or closed when the time was up, those in quarantine included.
     pub unfinished: usize,
-    /// Who holds those that are still out.
+    /// Which borrowers hold the connections that are still lent.
     pub holders: Vec<Holder>,
 }
 
 impl CloseReport {
-    /// Nothing was left.
+    /// Whether every connection was closed in time.
     pub fn is_complete(&self) -> bool {
         self.still_lent == 0 && self.unfinished == 0
     }
@@ -53,9 +53,9 @@ impl fmt::Display for CloseReport {
 }
 
 impl<M: Manager> Pool<M> {
-    /// Closes the pool, for all its handles. Those who wait, and those who come, fail at once with
-    /// `Closed`; idle connections are closed in the background, lent ones on their return. Does not wait.
-    /// A second close does nothing.
+    /// Closes the pool, for all its handles. Waiters and newcomers fail at once with `Closed`; idle
+    /// connections are closed in the background, lent ones on their return. Does not block. A
+    /// second close does nothing.
     pub fn close(&self) {
         self.raw.close();
         let state = self.raw.context();
@@ -73,8 +73,8 @@ impl<M: Manager> Pool<M> {
         self.raw.is_closed()
     }
 
-    /// [Closes](Self::close) and waits, at most so long, until every connection is closed and its
-    /// destructor has run. What is still out then goes on to be closed on its return.
+    /// [Closes](Self::close) the pool and blocks up to `timeout` until every connection is closed
+    /// and its destructor has run. Connections that are still lent then are closed on their return.
     pub fn close_within(&self, timeout: Duration) -> CloseReport {
         let deadline = self.raw.context().clock.now() + timeout;
         self.close();
@@ -82,7 +82,8 @@ impl<M: Manager> Pool<M> {
         self.close_report()
     }
 
-    /// [`close_within`](Self::close_within) for tasks. Dropped half-way, the pool is closed all the same.
+    /// [`close_within`](Self::close_within) for tasks. If the future is dropped half-way, the pool
+    /// is closed all the same.
     pub async fn close_within_async(&self, timeout: Duration) -> CloseReport {
         let state = self.raw.context();
         let deadline = state.clock.now() + timeout;

@@ -40,18 +40,17 @@ impl<M: Manager> Pool<M> {
         self.raw.context()
     }
 
-    /// Borrows a connection, blocking the thread for at most
+    /// Borrows a connection, blocking the thread for up to
     /// [`Settings::checkout_timeout`](Settings::checkout_timeout).
     ///
-    /// Those who wait, threads and tasks alike, are served in the order in which they came, unless
-    /// [`Fairness`](crate::Fairness) is chosen otherwise. If the
-    /// strategy wants the connection pinged first and the driver is a blocking one, that happens on this
-    /// thread, unless [`ping_on`](Settings::ping_on) says otherwise or less time is left than a ping may take:
-    /// then on a worker's.
+    /// Waiters, threads and tasks alike, are served in the order of their arrival, unless
+    /// [`Fairness`](crate::Fairness) says otherwise. If the strategy wants the connection pinged
+    /// first and the driver blocks, this thread pings it. A worker does so if
+    /// [`ping_on`](Settings::ping_on) says so, or if less time is left than a ping may take.
     ///
     /// # Errors
     ///
-    /// See [`GetError`].
+    /// Returns [`GetError`], whose variants tell why no connection could be borrowed.
     #[inline(always)]
     #[track_caller]
     pub fn get(&self) -> Result<PooledConnection<M>, GetError<M::Error>> {
@@ -65,12 +64,12 @@ impl<M: Manager> Pool<M> {
         }
     }
 
-    /// [`get`](Self::get) with a limit of its own. Zero: an idle connection or none; [`Duration::MAX`]:
-    /// no limit.
+    /// [`get`](Self::get) that waits up to `timeout`. Zero lends an idle connection or fails at
+    /// once; [`Duration::MAX`] waits without a limit.
     ///
     /// # Errors
     ///
-    /// See [`GetError`].
+    /// Returns [`GetError`], as [`get`](Self::get) does.
     #[inline]
     #[track_caller]
     pub fn get_timeout(
@@ -87,7 +86,7 @@ impl<M: Manager> Pool<M> {
         }
     }
 
-    /// The error has a way of its own, so that a connection comes back in registers.
+    /// The error is returned through `error`, so that a connection comes back in registers.
     #[cold]
     #[inline(never)]
     fn get_slowly(
@@ -115,16 +114,16 @@ impl<M: Manager> Pool<M> {
     /// Borrows a connection from a task, on any executor, within
     /// [`Settings::checkout_timeout`](Settings::checkout_timeout).
     ///
-    /// Ready at its first poll if a connection is idle and fit. If the strategy wants it pinged and the
-    /// driver blocks, a worker does that, not the executor.
+    /// The future is ready at its first poll if a connection is idle and fit. If the strategy wants
+    /// it pinged and the driver blocks, a worker pings it, not the executor.
     ///
-    /// Cancel-safe: dropped while it waits, it leaves the line; dropped with a connection already handed
-    /// to it, the connection goes to the next in line; dropped in the middle of a ping, the connection is
-    /// replaced, unless [`Manager::ping_is_cancel_safe`].
+    /// Cancel-safe: a future dropped while it waits leaves the line. If a connection was already
+    /// handed to it, the next waiter gets that. If it was in the middle of a ping, the connection
+    /// is replaced, unless [`Manager::ping_is_cancel_safe`] returns true.
     ///
     /// # Errors
     ///
-    /// See [`GetError`].
+    /// Returns [`GetError`], as [`get`](Self::get) does.
     #[inline(always)]
     #[track_caller]
     pub fn get_async(
@@ -136,11 +135,12 @@ impl<M: Manager> Pool<M> {
         })
     }
 
-    /// [`get_async`](Self::get_async) with a limit of its own.
+    /// [`get_async`](Self::get_async) that waits up to `timeout`, as
+    /// [`get_timeout`](Self::get_timeout) does.
     ///
     /// # Errors
     ///
-    /// See [`GetError`].
+    /// Returns [`GetError`], as [`get`](Self::get) does.
     #[inline(always)]
     #[track_caller]
     pub fn get_timeout_async(
@@ -166,16 +166,18 @@ impl<M: Manager> Pool<M> {
         Checkout::begin(&self.raw, Kind::Async, timeout, borrower, &is_pinging).run(step).await
     }
 
-    /// Borrows an idle connection, if there is one and nobody waits for it (or who does allows it: see
-    /// [`Fairness`](crate::Fairness)).
+    /// Borrows an idle connection, if there is one and no other borrower waits for it (or
+    /// [`Fairness`](crate::Fairness) lets newcomers go first).
     ///
-    /// Wait-free: at most `capacity` + 1 atomic read-modify-writes; no allocation, no lock, and no system call
-    /// unless the strategy wants something done. It asks the strategy but never pings: a connection that
-    /// must be pinged is not lent but given to a worker, and a later attempt may have it.
+    /// Wait-free: at most `capacity` + 1 atomic read-modify-writes; no allocation, no lock, and no
+    /// system call unless the strategy wants a connection pinged or closed. It asks the strategy
+    /// but never pings: it hands a connection that must be pinged to a worker, and a later attempt
+    /// may borrow it.
     ///
     /// # Errors
     ///
-    /// See [`TryGetError`].
+    /// Returns [`TryGetError`] if no connection is idle, others wait for one, or the pool is
+    /// closed.
     #[inline(always)]
     #[track_caller]
     pub fn try_get(&self) -> Result<PooledConnection<M>, TryGetError> {
@@ -186,29 +188,29 @@ impl<M: Manager> Pool<M> {
         }
     }
 
-    /// The settings as they are now: a copy to change and [`set`](Self::set).
+    /// Returns a copy of the current settings, to change and [`set`](Self::set).
     pub fn settings(&self) -> Settings {
         Settings::clone(&self.state().settings.load())
     }
 
-    /// Changes the settings, all at once or, if they contradict each other, not at all.
+    /// Replaces all settings at once or, if they contradict each other, none of them.
     ///
-    /// A lowered `max_size` closes idle connections at once, longest idle first, and lent ones when they
-    /// come back. Limits on time take effect with the next call that they concern.
+    /// A lowered `max_size` closes idle connections at once, longest idle first, and lent ones on
+    /// their return. Timeouts apply from the next call that they limit.
     ///
     /// # Errors
     ///
-    /// All that is wrong with them.
+    /// Returns all problems of `settings`; the pool keeps its old ones.
     pub fn set(&self, settings: Settings) -> Result<(), ConfigError> {
         self.change(|current| *current = settings)
     }
 
-    /// Changes some of the settings under a lock, so that two who do it at once do not undo each other.
-    /// `change` must not change the settings of this pool by itself: it would wait for its own lock.
+    /// Changes some settings under a lock, so that concurrent changes do not undo each other.
+    /// `change` must not change the settings of the same pool: it would deadlock.
     ///
     /// # Errors
     ///
-    /// All that is wrong with the outcome; nothing has changed then.
+    /// Returns all problems of the changed settings; the pool keeps its old ones.
     ///
     /// ```
     /// # fn shift<M: caliburn::Manager>(pool: &caliburn::Pool<M>) -> Result<(), caliburn::ConfigError> {
@@ -238,40 +240,41 @@ impl<M: Manager> Pool<M> {
         Ok(())
     }
 
-    /// How many slots there are: the greatest `max_size` possible.
+    /// Returns the number of slots: the greatest `max_size` possible.
     pub fn capacity(&self) -> usize {
         self.raw.capacity()
     }
 
-    /// The manager.
+    /// Returns the manager.
     pub fn manager(&self) -> &M {
         &self.state().manager
     }
 
-    /// A snapshot of gauges and counters.
+    /// Returns a snapshot of gauges and counters.
     pub fn stats(&self) -> Stats {
         snapshot::stats(&self.raw)
     }
 
-    /// Who holds connections now, since when, and where they asked for them.
+    /// Returns which borrowers hold connections now, since when, and where they asked for them.
     pub fn holders(&self) -> Vec<Holder> {
         let now = self.state().clock.tick();
         self.raw.ledgers().filter_map(|ledger: &Ledger| ledger.holder(now)).collect()
     }
 
-    /// The calls into the manager that have outlived their limit. Each keeps a slot
-    /// [in quarantine](Stats::quarantined) until it comes back, and a thread: only calls that block can
-    /// overrun, as futures are dropped at their limit.
+    /// Returns the calls into the manager that have outlived their limit. Until such a call
+    /// returns, it keeps a thread, and its slot [in quarantine](Stats::quarantined). Only calls
+    /// that block can overrun, as futures are dropped at their limit.
     pub fn overruns(&self) -> Vec<Overrun> {
         overruns::overruns(&self.raw)
     }
 
-    /// Does on this thread what the housekeeper would do now: keeps deadlines, goes on with a sweep or begins
-    /// one that is due, asks for growth.
+    /// Does on this thread what the housekeeper would do now: keeps deadlines, continues a sweep or
+    /// begins one that is due, and asks for growth.
     ///
-    /// In a pool built [`manual_maintenance`](Builder::manual_maintenance), and only there is it needed, it also does what workers
-    /// would do, drives the futures of an async manager, and returns when it finds nothing more to do. A
-    /// connect that hangs keeps it until its limit.
+    /// Only a pool with [`manual_maintenance`](crate::Builder::manual_maintenance) needs it. There
+    /// it also does the work of the workers, drives the futures of an async manager, and returns
+    /// when nothing is left to do. A connect that hangs keeps it busy until the limit of that
+    /// connect.
     pub fn maintain(&self) {
         loop {
             visit::visit(&self.raw);
@@ -282,21 +285,22 @@ impl<M: Manager> Pool<M> {
         }
     }
 
-    /// Begins a sweep now, though none is due, and [maintains](Self::maintain): idle connections are
-    /// judged by the strategy, closed down to the minimum if they were idle for too long, and replaced.
+    /// Begins a sweep now, though none is due, and [maintains](Self::maintain) the pool. The
+    /// strategy judges the idle connections; those idle for too long are closed down to the
+    /// minimum, and those that the minimum needs are replaced.
     pub fn sweep(&self) {
         sweep::ask(&self.raw);
         self.maintain();
     }
 
-    /// Waits until the connections to open at the start are there.
+    /// Blocks up to `timeout` until the initial connections are open.
     ///
     /// # Errors
     ///
-    /// They were not in time, or connecting failed for good.
+    /// Returns [`NotReady`] if they were not open in time, or if connecting failed for good.
     pub fn ready(&self, timeout: Duration) -> Result<(), NotReady<M::Error>> {
         if self.state().is_manual() {
-            // Nobody else will do anything about it.
+            // No other thread will do anything about it.
             self.maintain();
             return shortage::is_ready(&self.raw)
                 .unwrap_or_else(|| Err(shortage::not_ready(&self.raw)));
@@ -310,7 +314,7 @@ impl<M: Manager> Pool<M> {
     ///
     /// # Errors
     ///
-    /// As [`ready`](Self::ready).
+    /// Returns [`NotReady`], as [`ready`](Self::ready) does.
     pub async fn ready_async(&self, timeout: Duration) -> Result<(), NotReady<M::Error>> {
         let deadline = self.state().clock.now() + timeout;
         self.state()
@@ -332,7 +336,7 @@ impl<M: Manager> Clone for Pool<M> {
 
 impl<M: Manager> Drop for Pool<M> {
     fn drop(&mut self) {
-        // O9: whoever drops the last handle comes after all that the others did.
+        // O9: the drop of the last handle comes after all that the others did.
         if self.state().handles.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.close();
         }

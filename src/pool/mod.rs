@@ -1,7 +1,7 @@
-//! Policy: the handle, and the rooms behind it. From the ground up: `ground` knows no pool; `state` is what all
-//! rooms share; `service` judges connections, puts them back or out of service; `supply` decides how many connections
-//! there are; `work` calls the manager; `borrow` is the way out; `upkeep` keeps order;
-//! `hooks` is what the mechanism calls back.
+//! Policy: the handle, and the rooms behind it. From the ground up: `ground` knows no pool; `state`
+//! is what all rooms share; `service` judges connections, puts them back or out of service;
+//! `supply` decides how many connections there are; `work` calls the manager; `borrow` is the way
+//! out; `upkeep` keeps order; `hooks` is what the mechanism calls back.
 
 mod borrow;
 mod builder;

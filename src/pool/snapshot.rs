@@ -52,7 +52,7 @@ pub(crate) fn stats<M: Manager>(raw: &Raw<M>) -> Stats {
     }
 }
 
-/// What an error tells of it.
+/// The part of it that errors carry.
 pub(crate) fn counts<M: Manager>(raw: &Raw<M>) -> Counts {
     stats(raw).counts()
 }

@@ -369,7 +369,7 @@ pub fn manual_maintenance(fake: &Fake) -> (Builder<Fake>, MockClock) {
 }
 
 /// The same, built, with all its connections open, and none closed for lying idle.
-pub fn full_by_hand(
+pub fn full_manual(
     fake: &Fake,
     size: usize,
     more: impl FnOnce(Builder<Fake>) -> Builder<Fake>,
@@ -394,7 +394,8 @@ pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// The accounts agree, once all is at rest: no slot is lost, and the pool's figures are the server's.
+/// The accounts agree, once all is at rest: no slot is lost, and the pool's figures are the
+/// server's.
 #[track_caller]
 pub fn assert_settled<M: Manager>(pool: &caliburn::Pool<M>, books: &Books) {
     eventually("the accounts agree", || {

@@ -1,7 +1,9 @@
-//! A slow, obviously right model of a pool that is maintained by hand, and the operations that both undergo.
+//! A slow, obviously right model of a pool that is maintained manually, and the operations that
+//! both undergo.
 //!
-//! The model is a list of guards, a list of those who wait and a clock. It says what each operation must come
-//! to, and after each one it compares the pool's figures with its own and with the server's books.
+//! The model is a list of guards, a list of those who wait and a clock. It says what each operation
+//! must come to, and after each one it compares the pool's figures with its own and with the
+//! server's books.
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
 use crate::common::{Conn, Fake, Mode};
@@ -21,8 +23,8 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longer than the pool ever waits before it tries to connect again.
 const BACK_OFF: Duration = Duration::from_secs(1);
 
-/// Which strategy the pool has. The first two judge nothing that is about to be lent, so the model knows
-/// exactly who gets what; with the others it checks that the accounts agree.
+/// Which strategy the pool has. The first two judge nothing that is about to be lent, so the model
+/// knows exactly who gets what; with the others it checks that the accounts agree.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Health {
     None,
@@ -97,7 +99,7 @@ pub enum Op {
     ReturnBroken(usize),
     /// It must be reset first.
     ReturnDirty(usize),
-    Condemn(usize),
+    Discard(usize),
     Detach(usize),
     DropDetached,
     SetMaxSize(usize),
@@ -129,7 +131,7 @@ impl Op {
             4..=7 => Self::Return(n),
             8 => Self::ReturnBroken(n),
             9 => Self::ReturnDirty(n),
-            10 => Self::Condemn(n),
+            10 => Self::Discard(n),
             11 => Self::Detach(n),
             12 => Self::DropDetached,
             13 | 14 => Self::SetMaxSize(n + 1),
@@ -336,7 +338,7 @@ impl<'p> Model<'p> {
                     self.came_back(&before, true);
                 }
             }
-            Op::Condemn(n) => {
+            Op::Discard(n) => {
                 if let Some(guard) = pick(&mut self.held, n) {
                     self.gone.insert(guard.id);
                     PooledConnection::discard(guard);
@@ -544,7 +546,8 @@ impl<'p> Model<'p> {
         }
     }
 
-    /// Whoever was called has got something: the first in line, and nobody before them was passed over.
+    /// Whoever was called has got something: the first in line, and nobody before them was passed
+    /// over.
     fn hear(&mut self) {
         let mut is_passed_over = false;
         for waiter in self.line.iter_mut().filter(|waiter| waiter.told == Told::Nothing) {

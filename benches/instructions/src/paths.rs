@@ -1,7 +1,8 @@
-//! The paths that are counted: each a function that is not inlined, so that callgrind can tell it from what
-//! is around it, and a trip through it again and again.
+//! The paths that are counted: each a function that is not inlined, so that callgrind can tell it
+//! from what is around it, and a trip through it again and again.
 //!
-//! The pools are built by hand and have no threads, so that the counts are the same in every run.
+//! The pools are maintained manually and have no threads, so that the counts are the same in every
+//! run.
 
 use caliburn::health::{AgeEviction, PingOnBorrow};
 use caliburn::{
@@ -126,7 +127,7 @@ fn fail_to_get(trips: u32) {
     assert_eq!(pool.stats().checkouts, held.len() as u64);
 }
 
-/// By a clock that is changed by hand, as the real one may turn out to be one of two that cost differently.
+/// By a mocked clock, as the real one may turn out to be one of two that cost differently.
 fn wait_in_a_task(trips: u32) {
     let pool = full(builder(1).clock(Clock::mock().0));
     let mut held = pool.try_get().expect("an idle connection");

@@ -9,32 +9,34 @@ use std::pin::Pin;
 
 /// Makes a manager of any [`bb8::ManageConnection`].
 ///
-/// Its `connect` stays what it was, `is_valid` is the ping, and `has_broken` is asked on each return. What
-/// bb8 has no word for can be added: [`classify_with`](Self::classify_with) tells errors that will not
-/// pass from those that may, [`reset_with`](Self::reset_with) cleans what borrowers leave behind. A
-/// [`bb8::CustomizeConnection`] is taken as it is by [`customize`](Self::customize).
+/// Its `connect` stays what it was, `is_valid` is the ping, and `has_broken` is asked on each
+/// return. What bb8 has no word for can be added: [`classify_with`](Self::classify_with) tells
+/// errors that will not pass from those that may, [`reset_with`](Self::reset_with) cleans what
+/// borrowers leave behind. A [`bb8::CustomizeConnection`] is taken as it is by
+/// [`customize`](Self::customize).
 ///
-/// The manager's error must be an [`Error`] and `Sync`, which bb8 itself does not ask for; with another one
-/// (a `String`) implement [`AsyncManager`] instead, which is hardly longer.
+/// The manager's error must be an [`Error`] and `Sync`, which bb8 itself does not ask for; with
+/// another one (a `String`) implement [`AsyncManager`] instead, which is hardly longer.
 ///
 /// # The runtime
 ///
 /// bb8 runs on tokio, and so do the drivers its managers are for. Give the pool the runtime:
-/// `.spawner(move |task| { handle.spawn(task); })`, or they will panic for want of one. Threads may borrow
-/// from the pool as well; `bb8::PooledConnection` has its counterpart in a guard that needs no runtime
-/// to be dropped.
+/// `.spawner(move |task| { handle.spawn(task); })`, or they will panic for want of one. Threads may
+/// borrow from the pool as well; `bb8::PooledConnection` has its counterpart in a guard that needs
+/// no runtime to be dropped.
 ///
 /// # Deadlines and cancellation
 ///
-/// The futures of `connect`, `is_valid` and resets are dropped when their time is up, and `is_valid` also when
-/// the borrower is no longer interested. Nobody can know what a driver does with the rest of an answer then,
-/// so the connection is replaced, unless [`pings_are_cancel_safe`](Self::pings_are_cancel_safe).
+/// The futures of `connect`, `is_valid` and resets are dropped when their time is up, and
+/// `is_valid` also when the borrower is no longer interested. Nobody can know what a driver does
+/// with the rest of an answer then, so the connection is replaced, unless
+/// [`pings_are_cancel_safe`](Self::pings_are_cancel_safe).
 ///
-/// As under bb8, a *borrower's* future may be dropped in the middle of a request, and the pool learns nothing
-/// of it: the connection is lent again unless `has_broken` says yes on its return. Drivers that tell answers apart
-/// (tokio-postgres) or multiplex (redis) can cope. For one that cannot, have the guard
-/// [discarded](crate::PooledConnection::discard) unless the request came to its end, or tell by
-/// [`reset_with`](Self::reset_with) what state it is in.
+/// As under bb8, a *borrower's* future may be dropped in the middle of a request, and the pool
+/// learns nothing of it: the connection is lent again unless `has_broken` says yes on its return.
+/// Drivers that tell answers apart (tokio-postgres) or multiplex (redis) can cope. For one that
+/// cannot, have the guard [discarded](crate::PooledConnection::discard) unless the request came to
+/// its end, or tell by [`reset_with`](Self::reset_with) what state it is in.
 ///
 /// ```
 /// use caliburn::Pool;
@@ -108,8 +110,8 @@ impl<M: ManageConnection> Bb8Manager<M> {
         }
     }
 
-    /// What was given to bb8's `Builder::connection_customizer`. Called again, it replaces what was given
-    /// before.
+    /// What was given to bb8's `Builder::connection_customizer`. Called again, it replaces what was
+    /// given before.
     ///
     /// `on_acquire` is part of each connect and of its time: if it fails, so does the connect.
     ///
@@ -143,13 +145,14 @@ impl<M: ManageConnection> Bb8Manager<M> {
         self
     }
 
-    /// How to make a connection as good as new before somebody else gets it. Called again, it replaces what
+    /// How to make a connection as good as new before its next loan. Called again, it replaces what
     /// was given before.
     ///
-    /// `is_needed` is asked on each return, on the thread of whoever returns: it must be quick and do no I/O.
-    /// `|_| true` costs every return a round trip, though none of the borrower's time. `clean` is driven where
-    /// the pool's other futures are, and dropped after [`reset_timeout`](crate::Settings::reset_timeout). If it
-    /// fails or is dropped, the connection is replaced. One that `has_broken` is replaced at once.
+    /// `is_needed` is asked on each return, on the returning thread: it must be quick and do no
+    /// I/O. `|_| true` costs every return a round trip, though none of the borrower's time. `clean`
+    /// is driven where the pool's other futures are, and dropped after
+    /// [`reset_timeout`](crate::Settings::reset_timeout). If it fails or is dropped, the connection
+    /// is replaced. One that `has_broken` is replaced at once.
     ///
     /// ```
     /// # use caliburn::adapters::bridges::Bb8Manager;
@@ -191,9 +194,9 @@ impl<M: ManageConnection> Bb8Manager<M> {
         self
     }
 
-    /// Which errors in connecting will not pass by themselves: all who wait for a connection then fail
-    /// at once with the cause, rather than after their timeout. By default all may pass, as under bb8.
-    /// Called again, it replaces what was given before.
+    /// Which errors in connecting will not pass by themselves: all who wait for a connection then
+    /// fail at once with the cause, rather than after their timeout. By default all may pass, as
+    /// under bb8. Called again, it replaces what was given before.
     ///
     /// ```
     /// # use caliburn::adapters::bridges::Bb8Manager;
@@ -215,9 +218,9 @@ impl<M: ManageConnection> Bb8Manager<M> {
         self
     }
 
-    /// Vouches for the driver: an `is_valid` that was dropped half-way leaves the connection fit for the next
-    /// borrower, so it need not be replaced. True of tokio-postgres and of redis's multiplexed connections;
-    /// if in doubt, leave it.
+    /// Vouches for the driver: an `is_valid` that was dropped half-way leaves the connection fit
+    /// for the next borrower, so it need not be replaced. True of tokio-postgres and of redis's
+    /// multiplexed connections; if in doubt, leave it.
     ///
     /// ```
     /// # use caliburn::adapters::bridges::Bb8Manager;

@@ -6,31 +6,32 @@ use std::fmt;
 
 /// Makes a manager of any [`r2d2::ManageConnection`]: diesel's `ConnectionManager`, for example.
 ///
-/// Its `connect` stays what it was, `is_valid` is the ping, and `has_broken` is asked on each return. What
-/// r2d2 has no word for can be added: [`classify_with`](Self::classify_with) tells errors that will not
-/// pass from those that may, [`reset_with`](Self::reset_with) cleans what borrowers leave behind. An
-/// [`r2d2::CustomizeConnection`] is taken as it is by [`customize`](Self::customize).
+/// Its `connect` stays what it was, `is_valid` is the ping, and `has_broken` is asked on each
+/// return. What r2d2 has no word for can be added: [`classify_with`](Self::classify_with) tells
+/// errors that will not pass from those that may, [`reset_with`](Self::reset_with) cleans what
+/// borrowers leave behind. An [`r2d2::CustomizeConnection`] is taken as it is by
+/// [`customize`](Self::customize).
 ///
 /// The manager's error must be `Send` and `Sync`, which r2d2 itself does not ask for.
 ///
 /// # Deadlines
 ///
-/// r2d2 gives its managers none, so `connect` and `is_valid` take as long as the driver lets them: give the
-/// *driver* timeouts, in its URL or options. If they block for longer all the same, the pool keeps its promises
-/// without them. Nobody waits for a connect that has outlived
+/// r2d2 gives its managers none, so `connect` and `is_valid` take as long as the driver lets them:
+/// give the *driver* timeouts, in its URL or options. If they block for longer all the same, the
+/// pool keeps its promises without them. Nobody waits for a connect that has outlived
 /// [`connect_timeout`](crate::Settings::connect_timeout): its slot is
-/// [quarantined](crate::Stats::quarantined) until it comes back. A ping before a loan is made on the borrower's own
-/// thread, which it can hold beyond the borrower's deadline, unless connectors do it:
-/// `.ping_on(`[`PingOn::Worker`](crate::PingOn::Worker)`)`, or a strategy that pings in the background
-/// only, such as [`PeriodicSweep`](crate::health::PeriodicSweep).
+/// [quarantined](crate::Stats::quarantined) until it comes back. A ping before a loan is made on
+/// the borrower's own thread, which it can hold beyond the borrower's deadline, unless workers do
+/// it: `.ping_on(`[`PingOn::Worker`](crate::PingOn::Worker)`)`, or a strategy that pings in the
+/// background only, such as [`PeriodicSweep`](crate::health::PeriodicSweep).
 ///
 /// # What is left behind
 ///
-/// As under r2d2, a connection for which `has_broken` says yes on its return is not lent again. (diesel's
-/// says so of one with an open transaction, so that one is replaced, not rolled back.) Any other one
-/// is lent again as it is, with an open transaction for example, unless [`reset_with`](Self::reset_with) says what
-/// to do about it. One whose borrower panicked is closed, unless
-/// [`keep_on_unwind`](crate::Builder::keep_on_unwind).
+/// As under r2d2, a connection for which `has_broken` says yes on its return is not lent again.
+/// (diesel's says so of one with an open transaction, so that one is replaced, not rolled back.)
+/// Any other one is lent again as it is, with an open transaction for example, unless
+/// [`reset_with`](Self::reset_with) says what to do about it. One whose borrower panicked is
+/// closed, unless [`keep_on_unwind`](crate::Builder::keep_on_unwind).
 ///
 /// ```
 /// use caliburn::Pool;
@@ -92,13 +93,14 @@ impl<M: ManageConnection> R2d2Manager<M> {
         Self { manager, customizer: None, reset: None, classify: None }
     }
 
-    /// What was given to r2d2's `Builder::connection_customizer`. Called again, it replaces what was given
-    /// before.
+    /// What was given to r2d2's `Builder::connection_customizer`. Called again, it replaces what
+    /// was given before.
     ///
-    /// `on_acquire` is part of each connect: if it fails, so does the connect. `on_release` is given the
-    /// connections that the pool closes while they still work: idle for too long, too old, surplus, discarded,
-    /// or because the pool is closed. Unlike r2d2, broken ones are dropped without it, as a goodbye would reach
-    /// nobody, and so are those that a borrower has [detached](crate::PooledConnection::detach).
+    /// `on_acquire` is part of each connect: if it fails, so does the connect. `on_release` is
+    /// given the connections that the pool closes while they still work: idle for too long, too
+    /// old, surplus, discarded, or because the pool is closed. Unlike r2d2, broken ones are dropped
+    /// without it, as a goodbye would reach nobody, and so are those that a borrower has
+    /// [detached](crate::PooledConnection::detach).
     ///
     /// ```
     /// # use caliburn::adapters::bridges::R2d2Manager;
@@ -126,14 +128,15 @@ impl<M: ManageConnection> R2d2Manager<M> {
         self
     }
 
-    /// How to make a connection as good as new before somebody else gets it. Called again, it replaces what
+    /// How to make a connection as good as new before its next loan. Called again, it replaces what
     /// was given before.
     ///
-    /// `is_needed` is asked on each return, on the thread of whoever returns: it must be quick and do no I/O,
-    /// so ask the driver for what it knows (SQLite's `is_autocommit`, a transaction's depth). `|_| true` costs
-    /// every return a round trip, though none of the borrower's time. `clean` runs on a connector's thread,
-    /// within [`reset_timeout`](crate::Settings::reset_timeout); it is trusted to honour the deadline it is
-    /// given. If it fails or is late, the connection is replaced. One that `has_broken` is replaced at once.
+    /// `is_needed` is asked on each return, on the returning thread: it must be quick and do no
+    /// I/O, so ask the driver for what it knows (SQLite's `is_autocommit`, a transaction's depth).
+    /// `|_| true` costs every return a round trip, though none of the borrower's time. `clean` runs
+    /// on a worker's thread, within [`reset_timeout`](crate::Settings::reset_timeout); it is
+    /// trusted to honour the deadline it is given. If it fails or is late, the connection is
+    /// replaced. One that `has_broken` is replaced at once.
     ///
     /// ```
     /// # use caliburn::adapters::bridges::R2d2Manager;
@@ -167,9 +170,9 @@ impl<M: ManageConnection> R2d2Manager<M> {
         self
     }
 
-    /// Which errors in connecting will not pass by themselves: all who wait for a connection then fail
-    /// at once with the cause, rather than after their timeout. By default all may pass, as under r2d2.
-    /// Called again, it replaces what was given before.
+    /// Which errors in connecting will not pass by themselves: all who wait for a connection then
+    /// fail at once with the cause, rather than after their timeout. By default all may pass, as
+    /// under r2d2. Called again, it replaces what was given before.
     ///
     /// ```
     /// # use caliburn::adapters::bridges::R2d2Manager;

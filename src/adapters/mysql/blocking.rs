@@ -8,8 +8,8 @@ use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// When silence makes the system ask whether the server's machine is still there, and how often until it
-/// gives it up.
+/// When silence makes the system ask whether the server's machine is still there, and how often
+/// until it gives it up.
 const KEEPALIVE_MS: u32 = 10_000;
 #[cfg(any(target_os = "linux", target_os = "macos"))]
 const KEEPALIVE_INTERVAL_S: u32 = 5;
@@ -23,31 +23,33 @@ type Hook = dyn Fn(&mut Conn) -> Result<()> + Send + Sync;
 
 /// Opens connections to one MySQL or MariaDB server.
 ///
-/// A transaction that a borrower left open is rolled back before anybody else gets the connection, and
-/// autocommit is set back; so is an answer that was not read to its end found out. What else a borrower
-/// changed (variables, temporary tables, locks) stays, unless [`reset_session`](Self::reset_session) is
-/// asked for. See [`MysqlConnection`] for what that costs.
+/// A transaction that a borrower left open is rolled back before anybody else gets the connection,
+/// and autocommit is set back; so is an answer that was not read to its end found out. What else a
+/// borrower changed (variables, temporary tables, locks) stays, unless
+/// [`reset_session`](Self::reset_session) is asked for. See [`MysqlConnection`] for what that
+/// costs.
 ///
 /// Refused credentials, an unknown database and all else that trying again would not change are
-/// [permanent](ErrorClass::Permanent) errors: borrowers learn of them at once. A server that is down, shuts
-/// down or has too many connections is a passing one. TLS is the driver's: its features, and
-/// [`OptsBuilder::ssl_opts`].
+/// [permanent](ErrorClass::Permanent) errors: borrowers learn of them at once. A server that is
+/// down, shuts down or has too many connections is a transient one. TLS is the driver's: its
+/// features, and [`OptsBuilder::ssl_opts`].
 ///
 /// # Deadlines
 ///
-/// The driver takes its socket timeouts once, when it connects, and they stay for as long as the connection
-/// lives. So the TCP connect keeps the pool's `connect_timeout`; but neither the rest of a connect (looking
-/// up the name, the greeting, the login) nor a ping can be held to a limit shorter than
-/// [`OptsBuilder::read_timeout`], which is none by default. The pool keeps its callers' limits all the same,
-/// and shows such a call as quarantined until it ends. Two things help: a read timeout longer than the longest
-/// query, and [`ping_on(PingOn::Worker)`](crate::PingOn::Worker).
+/// The driver takes its socket timeouts once, when it connects, and they stay for as long as the
+/// connection lives. So the TCP connect keeps the pool's `connect_timeout`; but neither the rest of
+/// a connect (looking up the name, the greeting, the login) nor a ping can be held to a limit
+/// shorter than [`OptsBuilder::read_timeout`], which is none by default. The pool keeps its
+/// callers' limits all the same, and shows such a call as quarantined until it ends. Two things
+/// help: a read timeout longer than the longest query, and
+/// [`ping_on(PingOn::Worker)`](crate::PingOn::Worker).
 ///
 /// Whatever the options leave open is set so that a server that vanishes without a word is given up
-/// within half a minute: TCP keepalive (10 s, then every 5 s, three times) and on Linux the TCP user timeout. A server
-/// that is slow, or stopped, is not affected.
+/// within half a minute: TCP keepalive (10 s, then every 5 s, three times) and on Linux the TCP
+/// user timeout. A server that is slow, or stopped, is not affected.
 ///
-/// `prefer_socket` is turned off: with it the driver opens a second session while the first is still there,
-/// more than the pool may have. Give it [`OptsBuilder::socket`] to use a socket file.
+/// `prefer_socket` is turned off: with it the driver opens a second session while the first is
+/// still there, more than the pool may have. Give it [`OptsBuilder::socket`] to use a socket file.
 ///
 /// ```no_run
 /// use caliburn::Pool;
@@ -74,7 +76,8 @@ pub struct MysqlManager {
 
 impl MysqlManager {
     /// Connections as `opts` say ([`Opts`] or an [`OptsBuilder`]), but for what is said
-    /// [above](Self#deadlines). The driver's own pool, and the options for it, have no part in this.
+    /// [above](Self#deadlines). The driver's own pool, and the options for it, have no part in
+    /// this.
     ///
     /// ```
     /// # use caliburn::adapters::mysql::MysqlManager;
@@ -98,14 +101,15 @@ impl MysqlManager {
     ///
     /// # Errors
     ///
-    /// The URL is none, or has options that the driver does not know. The password is not in the error.
+    /// The URL is none, or has options that the driver does not know. The password is not in the
+    /// error.
     pub fn from_url(url: &str) -> std::result::Result<Self, UrlError> {
         Ok(Self::new(Opts::from_url(url)?))
     }
 
     /// What to do with each new connection before it is lent, and after each reset of a
-    /// [session](Self::reset_session). Called again, it replaces what was given before. If it fails, so does
-    /// the connect.
+    /// [session](Self::reset_session). Called again, it replaces what was given before. If it
+    /// fails, so does the connect.
     ///
     /// ```
     /// # use caliburn::adapters::mysql::MysqlManager;
@@ -125,10 +129,10 @@ impl MysqlManager {
         self
     }
 
-    /// Gives every borrower a session as good as new: variables, temporary tables, locks and prepared
-    /// statements of the one before are gone. It costs two round trips and those of
-    /// [`on_connect`](Self::on_connect) on every return, off the borrower's thread, and the statements have to
-    /// be prepared again.
+    /// Gives every borrower a session as good as new: variables, temporary tables, locks and
+    /// prepared statements of the one before are gone. It costs two round trips and those of
+    /// [`on_connect`](Self::on_connect) on every return, off the borrower's thread, and the
+    /// statements have to be prepared again.
     pub fn reset_session(mut self) -> Self {
         self.resets_session = true;
         self

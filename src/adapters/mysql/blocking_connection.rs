@@ -14,14 +14,16 @@ use std::result::Result as StdResult;
 /// The driver's connection, and what is known of its session.
 ///
 /// The driver does not tell whether a transaction is open, nor whether an answer was left unread by
-/// a failure (after a read timeout the next query would be given the answer to the last one). So this wrapper
-/// watches. On its own methods of [`Queryable`], a loan costs nothing on return as long as each
-/// statement was a usual one (`SELECT`, `INSERT`, `UPDATE`, `DELETE`, `REPLACE`, `SHOW`, `WITH`; one at a time).
-/// After anything else the connection pays one round trip on its way back, off the borrower's thread: after
-/// [`query_iter`](Queryable::query_iter) and [`exec_iter`](Queryable::exec_iter), whose rows are read out of
-/// sight, and after all that goes to the driver's own [`Conn`], to which this derefs
-/// ([`start_transaction`](Conn::start_transaction), `"SELECT 1".fetch(&mut **conn)`). It rolls back, and shows
-/// that questions and answers are in step; if they are not, the connection is closed.
+/// a failure (after a read timeout the next query would be given the answer to the last one). So
+/// this wrapper watches. On its own methods of [`Queryable`], a loan costs nothing on return as
+/// long as each statement was a usual one (`SELECT`, `INSERT`, `UPDATE`, `DELETE`, `REPLACE`,
+/// `SHOW`, `WITH`; one at a time). After anything else the connection pays one round trip on its
+/// way back, off the borrower's thread: after [`query_iter`](Queryable::query_iter) and
+/// [`exec_iter`](Queryable::exec_iter), whose rows are read out of sight, and after all that goes
+/// to the driver's own [`Conn`], to which this derefs
+/// ([`start_transaction`](Conn::start_transaction), `"SELECT 1".fetch(&mut **conn)`). It rolls
+/// back, and shows that questions and answers are in step; if they are not, the connection is
+/// closed.
 pub struct MysqlConnection {
     conn: Conn,
     /// No transaction is open, and every answer has been read to its end.
@@ -120,7 +122,8 @@ impl MysqlConnection {
         })
     }
 
-    /// Ends what is open, and shows that answers are in step; whether the session commits by itself.
+    /// Ends what is open, and shows that answers are in step; whether the session commits by
+    /// itself.
     fn prove(&mut self) -> Result<bool> {
         self.proofs += 1;
         let proof = Proof::new(self.proofs);
@@ -135,8 +138,8 @@ impl MysqlConnection {
     }
 }
 
-/// Reads what is left of an answer. What the server has to say against a later part of it is dropped, as the
-/// driver does.
+/// Reads what is left of an answer. What the server has to say against a later part of it is
+/// dropped, as the driver does.
 fn drain<P: Protocol>(mut result: QueryResult<'_, '_, '_, P>) -> Result<()> {
     while let Some(set) = result.iter() {
         for row in set {

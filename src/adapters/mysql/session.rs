@@ -1,5 +1,5 @@
-//! What both adapters for MySQL and MariaDB know of the server: its error codes, and how to prove that a
-//! session is fit for somebody else.
+//! What both adapters for MySQL and MariaDB know of the server: its error codes, and how to prove
+//! that a session is fit for somebody else.
 
 use crate::ErrorClass;
 use std::any::Any;
@@ -8,12 +8,13 @@ use std::io;
 /// What a connect was refused for.
 pub(super) fn classify(code: u16) -> ErrorClass {
     match code {
-        // Who asks, and for what: access denied (to the server, a database, a table, a privilege), no such
-        // database, a host that may not connect or is blocked, an account that is locked or must have a new
-        // password, one that needs TLS or a plugin that is not there.
+        // Who asks, and for what: access denied (to the server, a database, a table, a privilege),
+        // no such database, a host that may not connect or is blocked, an account that is locked or
+        // must have a new password, one that needs TLS or a plugin that is not there.
         1044 | 1045 | 1049 | 1129 | 1130 | 1142 | 1227 | 1251 | 1524 | 1698 | 1820 | 1862
         | 3118 | 3159 | 3955 | 4151 => ErrorClass::Permanent,
-        // What the first statements say: no database chosen, nonsense, names and values that are unknown.
+        // What the first statements say: no database chosen, nonsense, names and values that are
+        // unknown.
         1046 | 1064 | 1115 | 1193 | 1231 | 1232 | 1238 | 1273 | 1298 => ErrorClass::Permanent,
         _ => ErrorClass::Transient,
     }
@@ -25,8 +26,8 @@ pub(super) fn is_farewell(code: u16) -> bool {
     matches!(code, 1053 | 1927 | 3169 | 4031)
 }
 
-/// Whether a statement can neither begin nor leave a transaction, in a session that commits by itself: the
-/// usual ones, one at a time. In doubt the answer is no; that costs a round trip.
+/// Whether a statement can neither begin nor leave a transaction, in a session that commits by
+/// itself: the usual ones, one at a time. In doubt the answer is no; that costs a round trip.
 ///
 /// The server lets no function and no trigger begin or end a transaction; a procedure may.
 #[cfg(feature = "mysql")]
@@ -38,8 +39,9 @@ pub(super) fn is_harmless(sql: &str) -> bool {
     usual.iter().any(|word| sql[..end].eq_ignore_ascii_case(word)) && !sql.contains(';')
 }
 
-/// One round trip that ends whatever transaction is open, and shows that the next answer to arrive is the
-/// answer to the last question: an answer that somebody else has left behind would not contain the mark.
+/// One round trip that ends whatever transaction is open, and shows that the next answer to arrive
+/// is the answer to the last question: an answer that somebody else has left behind would not
+/// contain the mark.
 pub(super) struct Proof {
     mark: String,
 }

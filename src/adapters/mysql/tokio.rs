@@ -15,23 +15,24 @@ use tokio::runtime::Handle;
 
 /// Opens connections to one MySQL or MariaDB server.
 ///
-/// A transaction that a borrower left open is rolled back before anybody else gets the connection, and
-/// autocommit is set back. What else it changed (variables, temporary tables, locks) stays, unless
-/// [`reset_session`](Self::reset_session) is asked for. A borrower's future may be dropped in the middle of
-/// a query: the next borrower gets neither its answer nor its transaction. See [`AsyncMysqlConnection`] for
-/// how, and what it costs.
+/// A transaction that a borrower left open is rolled back before anybody else gets the connection,
+/// and autocommit is set back. What else it changed (variables, temporary tables, locks) stays,
+/// unless [`reset_session`](Self::reset_session) is asked for. A borrower's future may be dropped
+/// in the middle of a query: the next borrower gets neither its answer nor its transaction. See
+/// [`AsyncMysqlConnection`] for how, and what it costs.
 ///
 /// Refused credentials, an unknown database and all else that trying again would not change are
-/// [permanent](ErrorClass::Permanent) errors: borrowers learn of them at once. A server that is down, shuts
-/// down or has too many connections is a passing one. TLS is the driver's: its features, and
-/// [`OptsBuilder::ssl_opts`].
+/// [permanent](ErrorClass::Permanent) errors: borrowers learn of them at once. A server that is
+/// down, shuts down or has too many connections is a transient one. TLS is the driver's: its
+/// features, and [`OptsBuilder::ssl_opts`].
 ///
-/// Connections live on the tokio runtime on which [`new`](Self::new) was called, or the one given to
-/// [`runtime`](Self::runtime), or else that of the [`Builder::spawner`](crate::Builder::spawner). Without any
-/// of them connecting fails for good. Calls are dropped at the pool's limits, whatever the driver does.
+/// Connections live on the tokio runtime on which [`new`](Self::new) was called, or the one given
+/// to [`runtime`](Self::runtime), or else that of the
+/// [`Builder::spawner`](crate::Builder::spawner). Without any of them connecting fails for good.
+/// Calls are dropped at the pool's limits, whatever the driver does.
 ///
-/// `prefer_socket` is turned off: with it the driver opens a second session while the first is still there,
-/// more than the pool may have. Give it [`OptsBuilder::socket`] to use a socket file.
+/// `prefer_socket` is turned off: with it the driver opens a second session while the first is
+/// still there, more than the pool may have. Give it [`OptsBuilder::socket`] to use a socket file.
 ///
 /// ```no_run
 /// use caliburn::Pool;
@@ -58,9 +59,10 @@ pub struct AsyncMysqlManager {
 }
 
 impl AsyncMysqlManager {
-    /// Connections as `opts` say ([`Opts`] or an [`OptsBuilder`]). The driver's own pool, and the options for
-    /// it, have no part in this. What to do with each new connection is among the options:
-    /// [`init`](OptsBuilder::init), [`setup`](OptsBuilder::setup), [`after_connect`](OptsBuilder::after_connect).
+    /// Connections as `opts` say ([`Opts`] or an [`OptsBuilder`]). The driver's own pool, and the
+    /// options for it, have no part in this. What to do with each new connection is among the
+    /// options: [`init`](OptsBuilder::init), [`setup`](OptsBuilder::setup),
+    /// [`after_connect`](OptsBuilder::after_connect).
     ///
     /// ```
     /// # use caliburn::adapters::mysql::AsyncMysqlManager;
@@ -83,7 +85,8 @@ impl AsyncMysqlManager {
     ///
     /// # Errors
     ///
-    /// The URL is none, or has options that the driver does not know. The password is not in the error.
+    /// The URL is none, or has options that the driver does not know. The password is not in the
+    /// error.
     pub fn from_url(url: &str) -> std::result::Result<Self, UrlError> {
         Ok(Self::new(Opts::from_url(url)?))
     }
@@ -104,10 +107,10 @@ impl AsyncMysqlManager {
         self
     }
 
-    /// Gives every borrower a session as good as new: variables, temporary tables, locks and prepared
-    /// statements of the one before are gone. It costs two round trips and those of
-    /// [`setup`](OptsBuilder::setup) on every return, off the borrower's task, and the statements have to be
-    /// prepared again. What was done in `init` and `after_connect` is gone, too.
+    /// Gives every borrower a session as good as new: variables, temporary tables, locks and
+    /// prepared statements of the one before are gone. It costs two round trips and those of
+    /// [`setup`](OptsBuilder::setup) on every return, off the borrower's task, and the statements
+    /// have to be prepared again. What was done in `init` and `after_connect` is gone, too.
     pub fn reset_session(mut self) -> Self {
         self.resets_session = true;
         self

@@ -17,20 +17,20 @@ type Call<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
 /// The driver's connection, and what is known of its session.
 ///
-/// The driver gives a connection up if a request is dropped before its answer has begun to arrive, and reads
-/// what is left of an answer before the next request. But it forgets that it must when a request had first
-/// to tidy up after another (to read a second result, to roll back a [`Transaction`](mysql_async::Transaction)
-/// that was dropped), and then the next request would be given the answer to the one that was dropped. So this
-/// wrapper watches.
+/// The driver gives a connection up if a request is dropped before its answer has begun to arrive,
+/// and reads what is left of an answer before the next request. But it forgets that it must when a
+/// request had first to tidy up after another (to read a second result, to roll back a
+/// [`Transaction`](mysql_async::Transaction) that was dropped), and then the next request would be
+/// given the answer to the one that was dropped. So this wrapper watches.
 ///
-/// On its own methods of [`Queryable`] a loan costs nothing on return: the server's last answer tells whether a
-/// transaction is open. After an error of the server's, which does not tell; after a call that was dropped
-/// half-way; after [`query_iter`](Queryable::query_iter), [`exec_iter`](Queryable::exec_iter),
-/// [`exec_batch`](Queryable::exec_batch) and [`prep`](Queryable::prep); and after all that goes to the driver's
-/// own [`Conn`], to which this derefs ([`start_transaction`](Conn::start_transaction),
-/// `"SELECT 1".fetch(&mut **conn)`), the connection pays one round trip on its way back, off the borrower's
-/// task. It rolls back, and shows that questions and answers are in step; if they are not, the connection is
-/// closed.
+/// On its own methods of [`Queryable`] a loan costs nothing on return: the server's last answer
+/// tells whether a transaction is open. After an error of the server's, which does not tell; after
+/// a call that was dropped half-way; after [`query_iter`](Queryable::query_iter),
+/// [`exec_iter`](Queryable::exec_iter), [`exec_batch`](Queryable::exec_batch) and
+/// [`prep`](Queryable::prep); and after all that goes to the driver's own [`Conn`], to which this
+/// derefs ([`start_transaction`](Conn::start_transaction), `"SELECT 1".fetch(&mut **conn)`), the
+/// connection pays one round trip on its way back, off the borrower's task. It rolls back, and
+/// shows that questions and answers are in step; if they are not, the connection is closed.
 pub struct AsyncMysqlConnection {
     conn: Conn,
     /// Every answer has been read to its end, and the last one told how things stand.

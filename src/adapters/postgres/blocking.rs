@@ -12,22 +12,23 @@ use std::time::{Duration, Instant};
 
 /// Opens connections to PostgreSQL.
 ///
-/// A transaction that a borrower left open is rolled back before anybody else gets the connection. Whether
-/// there is one is read off the server's answers, so a clean connection costs no round trip on its way back.
-/// What else a borrower changed (settings, temporary tables, advisory locks, prepared statements) stays,
-/// unless [`on_return`](Self::on_return) says otherwise.
+/// A transaction that a borrower left open is rolled back before anybody else gets the connection.
+/// Whether there is one is read off the server's answers, so a clean connection costs no round trip
+/// on its way back. What else a borrower changed (settings, temporary tables, advisory locks,
+/// prepared statements) stays, unless [`on_return`](Self::on_return) says otherwise.
 ///
 /// Refused credentials, a missing database and all else that trying again would not change are
-/// [permanent](ErrorClass::Permanent) errors: borrowers learn of them at once. A server that is down, starts
-/// up, or has too many connections is a passing one. With several hosts all errors are, as the driver
-/// tells only what the last one said.
+/// [permanent](ErrorClass::Permanent) errors: borrowers learn of them at once. A server that is
+/// down, starts up, or has too many connections is a transient one. With several hosts all errors
+/// are, as the driver tells only what the last one said.
 ///
-/// The pool's limits hold down to the socket, also if the server is frozen: what it does not answer in time
-/// fails, on the spot. Out of reach are the time to look up a name, and the server's answer to the question
-/// whether it has TLS (`sslnegotiation=direct` does not ask). If a host has several addresses, each may take
-/// the whole of its share. And over Unix sockets, or if the server does without the TLS that
-/// `sslmode=prefer` offers, only pings have a limit: there the driver lets nobody near the stream. For a
-/// borrower's own queries there is [`silence_limit`](Self::silence_limit).
+/// The pool's limits hold down to the socket, also if the server is frozen: what it does not answer
+/// in time fails, on the spot. Out of reach are the time to look up a name, and the server's answer
+/// to the question whether it has TLS (`sslnegotiation=direct` does not ask). If a host has several
+/// addresses, each may take the whole of its share. And over Unix sockets, or if the server does
+/// without the TLS that `sslmode=prefer` offers, only pings have a limit: there the driver lets
+/// nobody near the stream. For a borrower's own queries there is
+/// [`silence_limit`](Self::silence_limit).
 ///
 /// ```no_run
 /// use caliburn::Pool;
@@ -72,11 +73,12 @@ impl PostgresManager {
         }
     }
 
-    /// How to secure connections, where `sslmode` allows it: a connector of `postgres-native-tls`, for
-    /// example.
+    /// How to secure connections, where `sslmode` allows it: a connector of `postgres-native-tls`,
+    /// for example.
     ///
-    /// If the server then wants none (with `sslmode=prefer`), transactions cannot be listened for, each
-    /// connection that comes back costs a round trip, and limits hold as little as over a Unix socket.
+    /// If the server then wants none (with `sslmode=prefer`), transactions cannot be listened for,
+    /// each connection that comes back costs a round trip, and limits hold as little as over a Unix
+    /// socket.
     pub fn tls<T>(mut self, connector: T) -> Self
     where
         T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,
@@ -90,8 +92,8 @@ impl PostgresManager {
         self
     }
 
-    /// Called with a copy of the configuration before each connect: to fill in a password that changes, for
-    /// example. Its time counts as the connect's.
+    /// Called with a copy of the configuration before each connect: to fill in a password that
+    /// changes, for example. Its time counts as the connect's.
     ///
     /// ```no_run
     /// # use caliburn::adapters::postgres::PostgresManager;
@@ -124,12 +126,13 @@ impl PostgresManager {
         self
     }
 
-    /// SQL to run on each connection that comes back, after a rollback if one is due. If it fails, the
-    /// connection is replaced. It costs a round trip on the pool's side each time.
+    /// SQL to run on each connection that comes back, after a rollback if one is due. If it fails,
+    /// the connection is replaced. It costs a round trip on the pool's side each time.
     ///
-    /// [`CLEAN_SESSION`](super::CLEAN_SESSION) makes a session as good as new but for its prepared statements. (Not `DISCARD ALL`,
-    /// which takes away statements that the driver still counts on.) What [`on_connect`](Self::on_connect) has
-    /// set goes as well: have it in the DSN instead, as `options='-c statement_timeout=5s'`.
+    /// [`CLEAN_SESSION`](super::CLEAN_SESSION) makes a session as good as new but for its prepared
+    /// statements. (Not `DISCARD ALL`, which takes away statements that the driver still counts
+    /// on.) What [`on_connect`](Self::on_connect) has set goes as well: have it in the DSN instead,
+    /// as `options='-c statement_timeout=5s'`.
     ///
     /// ```no_run
     /// # use caliburn::adapters::postgres::{CLEAN_SESSION, PostgresManager};
@@ -144,9 +147,9 @@ impl PostgresManager {
         self
     }
 
-    /// How long the server may say nothing while a borrower waits for an answer. After that the query fails
-    /// and the connection is replaced, though the server may go on with the query: a `statement_timeout`
-    /// should be shorter. Default: for ever, as the driver has no such limit.
+    /// How long the server may say nothing while a borrower waits for an answer. After that the
+    /// query fails and the connection is replaced, though the server may go on with the query: a
+    /// `statement_timeout` should be shorter. Default: for ever, as the driver has no such limit.
     ///
     /// Without effect over Unix sockets.
     pub fn silence_limit(mut self, limit: Duration) -> Self {
@@ -289,9 +292,9 @@ pub struct PostgresClient {
 }
 
 impl PostgresClient {
-    /// As [`Client::cancel_token`], which it stands in for: a connector that the manager did not need,
-    /// `cancel_query` does not need either. A [`Transaction`](postgres::Transaction)'s own token does
-    /// not know of that: take this one first.
+    /// As [`Client::cancel_token`], which it stands in for: a connector that the manager did not
+    /// need, `cancel_query` does not need either. A [`Transaction`](postgres::Transaction)'s own
+    /// token does not know of that: take this one first.
     pub fn cancel_token(&self) -> PostgresCancelToken {
         PostgresCancelToken { token: self.client.cancel_token(), is_plain: self.is_plain }
     }
@@ -351,11 +354,11 @@ pub struct PostgresCancelToken {
 }
 
 impl PostgresCancelToken {
-    /// As [`CancelToken::cancel_query`]: whether there was a query to give up, nobody says. `tls` is used only
-    /// if the connection itself has TLS.
+    /// As [`CancelToken::cancel_query`]: the server does not report whether a query was cancelled.
+    /// `tls` is used only if the connection itself has TLS.
     ///
-    /// It may arrive late: wait for the query's end before the connection goes back to the pool, or it may be
-    /// the next borrower's query that is given up.
+    /// It may arrive late: wait for the query's end before the connection goes back to the pool, or
+    /// it may be the next borrower's query that is given up.
     ///
     /// # Errors
     ///

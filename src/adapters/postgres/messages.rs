@@ -1,5 +1,5 @@
-//! Finds PostgreSQL's messages in a stream of bytes: looks at the head of each and jumps over the rest.
-//! (<https://www.postgresql.org/docs/current/protocol-message-formats.html>)
+//! Finds PostgreSQL's messages in a stream of bytes: looks at the head of each and jumps over the
+//! rest. (<https://www.postgresql.org/docs/current/protocol-message-formats.html>)
 
 /// Finds the messages in a stream of bytes that comes in pieces.
 #[derive(Debug, Default)]

@@ -1,5 +1,5 @@
-//! How to reach a PostgreSQL server so that a [`Tap`] is on the connection, with TLS or without, and which
-//! errors on the way there are final. Shared by both drivers.
+//! How to reach a PostgreSQL server so that a [`Tap`] is on the connection, with TLS or without,
+//! and which errors on the way there are final. Shared by both drivers.
 
 use super::tap::{Patience, Tap, Tapped};
 use crate::ErrorClass;
@@ -14,13 +14,14 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
 use tokio_postgres::{Config, Error as DriverError, SimpleQueryMessage, Socket};
 
-/// Ends what a session keeps beyond its transactions, other than prepared statements: some of those the
-/// drivers keep for types they looked up, so `DISCARD ALL` would take too much.
+/// Ends what a session keeps beyond its transactions, other than prepared statements: some of those
+/// the drivers keep for types they looked up, so `DISCARD ALL` would take too much.
 pub const CLEAN_SESSION: &str = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
     SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES";
 
-/// To be asked of a session that must be in step, and may have a transaction open: one that no earlier answer
-/// can hold. A rollback alone would be a warning in the server's log if there is none.
+/// To be asked of a session that must be in step, and may have a transaction open: one that no
+/// earlier answer can hold. A rollback alone would be a warning in the server's log if there is
+/// none.
 pub(super) struct Probe(u64);
 
 impl Probe {
@@ -84,7 +85,8 @@ macro_rules! reachable {
                         config.host(&address.to_string());
                     }
                 }
-                // Without a question to the server first, so that nothing is said that is not in plain.
+                // Without a question to the server first, so that nothing is said that is not in
+                // plain.
                 config.ssl_mode(SslMode::Require).ssl_negotiation(SslNegotiation::Direct);
                 config
             }
@@ -104,8 +106,8 @@ pub(super) enum Route {
     Secured,
     /// None, tapped: the driver lets only what calls itself TLS between itself and the socket.
     Plain,
-    /// None, and no tap: over a Unix socket the driver lets nothing in between. Also if TLS is required and
-    /// there is none: the driver says so best.
+    /// None, and no tap: over a Unix socket the driver lets nothing in between. Also if TLS is
+    /// required and there is none: the driver says so best.
     Untapped,
 }
 
@@ -214,8 +216,9 @@ pub(super) fn classify(error: &DriverError, hosts: usize) -> ErrorClass {
     if is_permanent && hosts <= 1 { ErrorClass::Permanent } else { ErrorClass::Transient }
 }
 
-/// By code (<https://www.postgresql.org/docs/current/errcodes-appendix.html>): no entry or wrong password, no
-/// such database, no such schema, no right to what was asked or no sense in it, no such value for a setting.
+/// By code (<https://www.postgresql.org/docs/current/errcodes-appendix.html>): no entry or wrong
+/// password, no such database, no such schema, no right to what was asked or no sense in it, no
+/// such value for a setting.
 fn is_permanent(code: &SqlState, message: &str) -> bool {
     const CLASSES: [&str; 4] = ["28", "3D", "3F", "42"];
     // That there is already one of that name may be somebody else's doing.
@@ -229,8 +232,9 @@ fn is_permanent(code: &SqlState, message: &str) -> bool {
     is_final || is_poolers || *code == SqlState::INVALID_PARAMETER_VALUE
 }
 
-/// The driver tells the kinds of its own errors apart by their text alone. ("server does not support TLS" is
-/// not among these: so it calls all that a server says instead of yes, also that it is out of processes.)
+/// The driver tells the kinds of its own errors apart by their text alone. ("server does not
+/// support TLS" is not among these: so it calls all that a server says instead of yes, also that it
+/// is out of processes.)
 fn is_misconfigured(error: &DriverError) -> bool {
     const OWN: [&str; 3] =
         ["invalid configuration", "invalid connection string", "authentication error"];

@@ -1,14 +1,15 @@
-//! The half of a tokio-postgres connection that does the talking, kept where a borrower's return can look
-//! at it.
+//! The half of a tokio-postgres connection that does the talking, kept where a borrower's return
+//! can look at it.
 //!
-//! What a client asks goes through a queue to the driver, which a task polls. A future that is dropped right
-//! after its first poll leaves its request in that queue: nothing is on the wire yet, and the tap has heard
-//! nothing. So whoever brings a connection back polls the driver once, which shows the queue to the tap. It
-//! does not let it through: the task will, most often together with what the next borrower asks.
+//! What a client asks goes through a queue to the driver, which a task polls. A future that is
+//! dropped right after its first poll leaves its request in that queue: nothing is on the wire yet,
+//! and the tap has heard nothing. So whoever brings a connection back polls the driver once, which
+//! shows the queue to the tap. It does not let it through: the task will, most often together with
+//! what the next borrower asks.
 //!
-//! This is what makes the common case cheap. A statement that was prepared for one query is closed when it
-//! is dropped, so nearly every connection comes back with a request in its queue; a round trip for each
-//! would double the cost of a query.
+//! This is what makes the common case cheap. A statement that was prepared for one query is closed
+//! when it is dropped, so nearly every connection comes back with a request in its queue; a round
+//! trip for each would double the cost of a query.
 
 use super::tap::Tap;
 use std::fmt;
@@ -51,10 +52,12 @@ impl Session {
 
     /// No transaction is open, and none can be opened by what is still under way.
     ///
-    /// Waits for nothing. If the driver is being polled at this very moment, that is not known, so: no.
+    /// Waits for nothing. If the driver is being polled at this very moment, that is not known, so:
+    /// no.
     pub(super) fn is_clean(&self) -> bool {
         let Ok(mut driver) = self.shared.driver.try_lock() else { return false };
-        // Otherwise there might be a whole result set to read and to throw away, which is not for a borrower.
+        // Otherwise there might be a whole result set to read and to throw away, which is not for a
+        // borrower.
         if !self.shared.tap.hold_writes() {
             return false;
         }
@@ -91,8 +94,8 @@ impl Session {
 }
 
 impl Drop for Session {
-    /// Without a goodbye: a server that does not answer would keep the driver, and so the socket, for as long
-    /// as it likes.
+    /// Without a goodbye: a server that does not answer would keep the driver, and so the socket,
+    /// for as long as it likes.
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -141,8 +144,8 @@ impl Future for Drive {
 }
 
 impl Drop for Drive {
-    /// Also when the runtime drops the task: nobody would poll the driver any more, and clients must learn of
-    /// it.
+    /// Also when the runtime drops the task: nobody would poll the driver any more, and clients
+    /// must learn of it.
     fn drop(&mut self) {
         let driver = self.0.driver().take();
         drop(driver);

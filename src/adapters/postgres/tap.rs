@@ -1,9 +1,9 @@
-//! Listens in on a PostgreSQL connection, as the drivers keep to themselves what the server says after each
-//! request: whether a transaction is open.
+//! Listens in on a PostgreSQL connection, as the drivers keep to themselves what the server says
+//! after each request: whether a transaction is open.
 //!
-//! The server ends its answer to each `Query`, `Sync` and `FunctionCall` with one `ReadyForQuery`, in their
-//! order, and puts the state of the transaction in it. So the tap counts what was asked and what was
-//! answered, and remembers the last request that could have changed the state.
+//! The server ends its answer to each `Query`, `Sync` and `FunctionCall` with one `ReadyForQuery`,
+//! in their order, and puts the state of the transaction in it. So the tap counts what was asked
+//! and what was answered, and remembers the last request that could have changed the state.
 //! (<https://www.postgresql.org/docs/current/protocol-flow.html>)
 
 use super::messages::Messages;
@@ -17,8 +17,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep_until};
 use tokio_postgres::tls::{ChannelBinding, TlsStream};
 
-/// What one connection's tap knows; shared between its stream and those who want to know. Nobody holds the
-/// lock for longer than it takes to count.
+/// What one connection's tap knows; shared between its stream and those who want to know. Nobody
+/// holds the lock for longer than it takes to count.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tap(Arc<Mutex<State>>);
 
@@ -82,7 +82,8 @@ impl Tap {
         }
     }
 
-    /// No transaction is open, none can be opened by what is still under way, and nothing went wrong.
+    /// No transaction is open, none can be opened by what is still under way, and nothing went
+    /// wrong.
     pub(super) fn is_clean(&self) -> bool {
         let state = self.state();
         let is_doubtful = state.is_in_transaction || state.has_erred;
@@ -101,9 +102,9 @@ impl Tap {
         self.state().is_gone
     }
 
-    /// Questions and answers may be out of step. When the server has refused a copy, it answers both the
-    /// `Sync` that came with the `Execute` and the one that ends the copy, where the drivers expect a single
-    /// answer, and would hand the other to the next request.
+    /// Questions and answers may be out of step. When the server has refused a copy, it answers
+    /// both the `Sync` that came with the `Execute` and the one that ends the copy, where the
+    /// drivers expect a single answer, and would hand the other to the next request.
     pub(super) fn may_be_out_of_step(&self) -> bool {
         let state = self.state();
         state.has_erred && state.has_copied
@@ -117,8 +118,8 @@ impl Tap {
         state.has_copied = false;
     }
 
-    /// If all requests that could open or close a transaction are answered: from here on small writes are
-    /// looked at, and not done.
+    /// If all requests that could open or close a transaction are answered: from here on small
+    /// writes are looked at, and not done.
     #[cfg(feature = "tokio-postgres")]
     pub(super) fn hold_writes(&self) -> bool {
         let mut state = self.state();
@@ -191,8 +192,8 @@ impl State {
     }
 }
 
-/// The driver goes on taking requests as long as less than 8 KiB wait to be written: of what is shorter, the
-/// tap sees all.
+/// The driver goes on taking requests as long as less than 8 KiB wait to be written: of what is
+/// shorter, the tap sees all.
 const HOLDABLE: usize = 1024;
 
 /// A stream with a tap on it.
@@ -322,7 +323,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Tapped<S> {
 mod tests {
     use super::*;
 
-    /// `>` and a tag goes to the server, `<` and a tag comes from it, a `ReadyForQuery` with its state.
+    /// `>` and a tag goes to the server, `<` and a tag comes from it, a `ReadyForQuery` with its
+    /// state.
     fn after(conversation: &str) -> State {
         let mut state = State { is_attached: true, asked: 1, ..State::default() };
         state.received(b'Z', b'I');

@@ -17,23 +17,23 @@ use tokio_postgres::{CancelToken, Client, Config, Connection, Error, NoTls, Sock
 
 /// Opens connections to PostgreSQL.
 ///
-/// A transaction that a borrower left open is rolled back before anybody else gets the connection; so is one
-/// that a dropped future may still be about to open. Whether there is one is read off the server's answers,
-/// so a clean connection costs no round trip on its way back. What else a borrower changed (settings,
-/// temporary tables, advisory locks, prepared statements) stays, unless [`on_return`](Self::on_return) says
-/// otherwise.
+/// A transaction that a borrower left open is rolled back before anybody else gets the connection;
+/// so is one that a dropped future may still be about to open. Whether there is one is read off the
+/// server's answers, so a clean connection costs no round trip on its way back. What else a
+/// borrower changed (settings, temporary tables, advisory locks, prepared statements) stays, unless
+/// [`on_return`](Self::on_return) says otherwise.
 ///
-/// A borrower's future may be dropped in the middle of a query: the driver keeps requests and answers in
-/// step. The query itself runs on at the server, and the connection waits for it before it is lent again,
-/// `reset_timeout` at most.
+/// A borrower's future may be dropped in the middle of a query: the driver keeps requests and
+/// answers in step. The query itself runs on at the server, and the connection waits for it before
+/// it is lent again, `reset_timeout` at most.
 ///
 /// Refused credentials, a missing database and all else that trying again would not change are
-/// [permanent](ErrorClass::Permanent) errors: borrowers learn of them at once. A server that is down, starts
-/// up, or has too many connections is a passing one. With several hosts all errors are, as the driver
-/// tells only what the last one said.
+/// [permanent](ErrorClass::Permanent) errors: borrowers learn of them at once. A server that is
+/// down, starts up, or has too many connections is a transient one. With several hosts all errors
+/// are, as the driver tells only what the last one said.
 ///
-/// Connections live on the tokio runtime on which [`new`](Self::new) was called, or the one given to
-/// [`runtime`](Self::runtime).
+/// Connections live on the tokio runtime on which [`new`](Self::new) was called, or the one given
+/// to [`runtime`](Self::runtime).
 ///
 /// ```no_run
 /// use caliburn::Pool;
@@ -80,11 +80,11 @@ impl AsyncPostgresManager {
         }
     }
 
-    /// How to secure connections, where `sslmode` allows it: a connector of `postgres-native-tls` or
-    /// `tokio-postgres-rustls`, for example.
+    /// How to secure connections, where `sslmode` allows it: a connector of `postgres-native-tls`
+    /// or `tokio-postgres-rustls`, for example.
     ///
-    /// If the server then wants none (with `sslmode=prefer`), transactions cannot be listened for, and each
-    /// connection that comes back costs a round trip.
+    /// If the server then wants none (with `sslmode=prefer`), transactions cannot be listened for,
+    /// and each connection that comes back costs a round trip.
     pub fn tls<T>(mut self, connector: T) -> Self
     where
         T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,
@@ -98,15 +98,15 @@ impl AsyncPostgresManager {
         self
     }
 
-    /// Where connections live. Default: the runtime on which [`new`](Self::new) was called. Without any,
-    /// connects panic, which borrowers see as their cause for having waited in vain.
+    /// Where connections live. Default: the runtime on which [`new`](Self::new) was called. Without
+    /// any, connects panic, which borrowers see as their cause for having waited in vain.
     pub fn runtime(mut self, handle: Handle) -> Self {
         self.runtime = Some(handle);
         self
     }
 
-    /// Called with a copy of the configuration before each connect: to fill in a password that changes, for
-    /// example. It must not block.
+    /// Called with a copy of the configuration before each connect: to fill in a password that
+    /// changes, for example. It must not block.
     ///
     /// ```no_run
     /// # use caliburn::adapters::postgres::AsyncPostgresManager;
@@ -139,12 +139,13 @@ impl AsyncPostgresManager {
         self
     }
 
-    /// SQL to run on each connection that comes back, after a rollback if one is due. If it fails, the
-    /// connection is replaced. It costs a round trip on the pool's side each time.
+    /// SQL to run on each connection that comes back, after a rollback if one is due. If it fails,
+    /// the connection is replaced. It costs a round trip on the pool's side each time.
     ///
-    /// [`CLEAN_SESSION`](super::CLEAN_SESSION) makes a session as good as new but for its prepared statements. (Not `DISCARD ALL`,
-    /// which takes away statements that the driver still counts on.) What [`on_connect`](Self::on_connect) has
-    /// set goes as well: have it in the DSN instead, as `options='-c statement_timeout=5s'`.
+    /// [`CLEAN_SESSION`](super::CLEAN_SESSION) makes a session as good as new but for its prepared
+    /// statements. (Not `DISCARD ALL`, which takes away statements that the driver still counts
+    /// on.) What [`on_connect`](Self::on_connect) has set goes as well: have it in the DSN instead,
+    /// as `options='-c statement_timeout=5s'`.
     ///
     /// ```no_run
     /// # use caliburn::adapters::postgres::{CLEAN_SESSION, AsyncPostgresManager};
@@ -289,11 +290,11 @@ impl fmt::Debug for AsyncPostgresManager {
 
 /// What is pooled: a [`tokio_postgres::Client`] in all but name.
 ///
-/// Where a function wants one, or a `GenericClient`, give it `&**client`. The connection is driven by a task
-/// of the runtime; if this is dropped outside of a pool, it ends at once.
+/// Where a function wants one, or a `GenericClient`, give it `&**client`. The connection is driven
+/// by a task of the runtime; if this is dropped outside of a pool, it ends at once.
 ///
-/// Do not keep a `RowStream` or the like when the client goes back: the driver delivers what is left in it
-/// before the next borrower's answers, who would have to wait until somebody takes it.
+/// Do not keep a `RowStream` or the like when the client goes back: the driver delivers what is
+/// left in it before the next borrower's answers, who would have to wait until somebody takes it.
 pub struct AsyncPostgresClient {
     client: Client,
     session: Session,
@@ -301,9 +302,9 @@ pub struct AsyncPostgresClient {
 }
 
 impl AsyncPostgresClient {
-    /// As [`Client::cancel_token`], which it stands in for: a connector that the manager did not need,
-    /// `cancel_query` does not need either. A [`Transaction`](tokio_postgres::Transaction)'s own token does
-    /// not know of that: take this one first.
+    /// As [`Client::cancel_token`], which it stands in for: a connector that the manager did not
+    /// need, `cancel_query` does not need either. A [`Transaction`](tokio_postgres::Transaction)'s
+    /// own token does not know of that: take this one first.
     pub fn cancel_token(&self) -> AsyncPostgresCancelToken {
         AsyncPostgresCancelToken { token: self.client.cancel_token(), is_plain: self.is_plain }
     }
@@ -349,11 +350,11 @@ pub struct AsyncPostgresCancelToken {
 }
 
 impl AsyncPostgresCancelToken {
-    /// As [`CancelToken::cancel_query`]: whether there was a query to give up, nobody says. `tls` is used only
-    /// if the connection itself has TLS.
+    /// As [`CancelToken::cancel_query`]: the server does not report whether a query was cancelled.
+    /// `tls` is used only if the connection itself has TLS.
     ///
-    /// It may arrive late: wait for the query's end before the connection goes back to the pool, or it may be
-    /// the next borrower's query that is given up.
+    /// It may arrive late: wait for the query's end before the connection goes back to the pool, or
+    /// it may be the next borrower's query that is given up.
     ///
     /// # Errors
     ///

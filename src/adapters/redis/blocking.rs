@@ -11,20 +11,21 @@ use std::time::Duration;
 
 /// Opens connections to one Redis server, or to what speaks its protocol.
 ///
-/// Whoever borrows a connection finds it as if it were new: a transaction left open is discarded, keys watched
-/// are unwatched, the database is the one of the URL, timeouts are those of the manager. The connection notes
-/// the commands that pass over it, so one that needs none of this costs no round trip on its way back.
-/// What cannot be undone so, such as a subscription or another user, has the connection closed when it comes back.
+/// A borrower finds its connection as if it were new: a transaction left open is discarded, keys
+/// watched are unwatched, the database is the one of the URL, timeouts are those of the manager.
+/// The connection notes the commands that pass over it, so one that needs none of this costs no
+/// round trip on its way back. What cannot be undone so, such as a subscription or another user,
+/// has the connection closed when it comes back.
 ///
 /// A command that ran into its timeout, or otherwise did not get the whole of its answer, costs the
 /// connection: the late answer reaches nobody.
 ///
 /// Wrong credentials, a database that the server does not have and a server that is no Redis are
-/// [permanent](ErrorClass::Permanent) errors: borrowers learn of them at once. One that refuses, loads its
-/// data, or has too many clients is a passing one.
+/// [permanent](ErrorClass::Permanent) errors: borrowers learn of them at once. One that refuses,
+/// loads its data, or has too many clients is a transient one.
 ///
-/// The limit of a connect covers all of it but the look-up of a name; if the name has several addresses, it
-/// starts anew with each. Over a Unix socket it covers the greeting only.
+/// The limit of a connect covers all of it but the look-up of a name; if the name has several
+/// addresses, it starts anew with each. Over a Unix socket it covers the greeting only.
 ///
 /// ```no_run
 /// use caliburn::Pool;
@@ -51,8 +52,8 @@ pub struct RedisManager {
 }
 
 impl RedisManager {
-    /// The server at a URL, `redis://user:password@host:6379/0`, or at anything else that the driver takes
-    /// for one. For TLS, enable it in the driver and use `rediss://`, or the
+    /// The server at a URL, `redis://user:password@host:6379/0`, or at anything else that the
+    /// driver takes for one. For TLS, enable it in the driver and use `rediss://`, or the
     /// [`ConnectionInfo`](redis::ConnectionInfo) of a client with certificates.
     ///
     /// # Errors
@@ -62,18 +63,18 @@ impl RedisManager {
         Ok(Self { target: Target::new(server)?, response_timeout: None })
     }
 
-    /// How long a command may wait for each piece of its answer, and to be sent, before it fails and the
-    /// connection is lost. Default: for ever, as it is the driver's. Commands that wait on purpose, such as
-    /// `BLPOP`, need more than they wait.
+    /// How long a command may wait for each piece of its answer, and to be sent, before it fails
+    /// and the connection is lost. Default: for ever, as it is the driver's. Commands that wait on
+    /// purpose, such as `BLPOP`, need more than they wait.
     ///
-    /// Nothing at all is a permanent error of every connect.
+    /// A zero timeout makes every connect fail permanently.
     pub fn response_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.response_timeout = timeout;
         self
     }
 
-    /// Commands to send on each new connection before it is lent. Called again, it replaces what was given
-    /// before. If one is refused, the connect fails.
+    /// Commands to send on each new connection before it is lent. Called again, it replaces what
+    /// was given before. If one is refused, the connect fails.
     ///
     /// ```
     /// # use caliburn::adapters::redis::RedisManager;
@@ -181,8 +182,8 @@ fn left(deadline: &Deadline) -> RedisResult<Duration> {
 
 /// What is pooled: a [`redis::Connection`] that remembers what its borrower did with it.
 ///
-/// It takes all commands, pipelines and scripts, as the driver's own does, and so does a borrowed one. For
-/// what else the driver's connection can do, there is [`driver`](Self::driver).
+/// It takes all commands, pipelines and scripts, as the driver's own does, and so does a borrowed
+/// one. For what else the driver's connection can do, there is [`driver`](Self::driver).
 pub struct RedisConnection {
     driver: Connection,
     session: Session,
@@ -211,8 +212,8 @@ impl RedisConnection {
         self.driver.set_write_timeout(timeout)
     }
 
-    /// The driver's own connection: to subscribe, to listen, to send without waiting for an answer. Nobody
-    /// sees what happens there, so the connection is closed when it comes back.
+    /// The driver's own connection: to subscribe, to listen, to send without waiting for an answer.
+    /// Nobody sees what happens there, so the connection is closed when it comes back.
     ///
     /// ```no_run
     /// # use caliburn::{Pool, adapters::redis::RedisManager};

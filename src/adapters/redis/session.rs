@@ -1,7 +1,7 @@
 //! What the commands that passed over a connection to Redis have left behind on it.
 //!
-//! The server keeps this state, and only a round trip could ask for it. But it changes by commands alone, so
-//! whoever sees them all knows it for nothing.
+//! The server keeps this state, and only a round trip could ask for it. But it changes by commands
+//! alone, so whoever sees them all knows it for nothing.
 
 use redis::{Arg, Cmd, ErrorKind, Pipeline, RedisError, RedisResult, Value};
 
@@ -59,8 +59,8 @@ impl Session {
         self.is_unanswered
     }
 
-    /// Whether nothing can be done about it. To wait for the answer to a command that waits itself would be in
-    /// vain, and worse: what it then takes from a list would be lost.
+    /// Whether nothing can be done about it. To wait for the answer to a command that waits itself
+    /// would be in vain, and worse: what it then takes from a list would be lost.
     pub(super) fn is_unfit(&self) -> bool {
         self.has(UNFIT) || self.is_unanswered && self.has(WAITING)
     }
@@ -69,8 +69,8 @@ impl Session {
         !self.is_unanswered && self.traces == 0
     }
 
-    /// What makes the server's side as it was, if anything is needed: one round trip. As answers come in
-    /// order, those to earlier requests will have come too.
+    /// What makes the server's side as it was, if anything is needed: one round trip. As answers
+    /// come in order, those to earlier requests will have come too.
     pub(super) fn repairs(&self, database: i64) -> Pipeline {
         let mut repairs = redis::pipe();
         if self.has(TRANSACTION) {
@@ -88,8 +88,8 @@ impl Session {
         repairs
     }
 
-    /// Whether they worked. A `DISCARD` is refused where the transaction had ended after all; if it had not,
-    /// what follows is queued rather than done.
+    /// Whether they worked. A `DISCARD` is refused where the transaction had ended after all; if it
+    /// had not, what follows is queued rather than done.
     pub(super) fn judge(&self, answers: Vec<Value>) -> RedisResult<()> {
         let skipped = usize::from(self.has(TRANSACTION));
         for answer in answers.into_iter().skip(skipped) {
@@ -173,7 +173,8 @@ impl Request {
         Self { commands: 0, at_best: session.traces, at_worst: session.traces }
     }
 
-    /// A request that reads more or fewer answers than it has commands leaves the rest to the next one.
+    /// A request that reads more or fewer answers than it has commands leaves the rest to the next
+    /// one.
     fn expecting(mut self, answers: usize) -> Self {
         if self.commands != answers {
             self.leave(UNFIT);
@@ -194,7 +195,8 @@ impl Request {
         }
     }
 
-    /// Notes each command in a stretch of the protocol, `*2\r\n$3\r\nGET\r\n$1\r\nk\r\n`; stops at what is none.
+    /// Notes each command in a stretch of the protocol, `*2\r\n$3\r\nGET\r\n$1\r\nk\r\n`; stops at
+    /// what is none.
     fn read(&mut self, mut rest: &[u8]) -> Option<()> {
         while !rest.is_empty() {
             let words = number(&mut rest, b'*')?;
@@ -220,7 +222,8 @@ impl Request {
         } else if is("WATCH") {
             self.leave(WATCH);
         } else if is("EXEC") || is("DISCARD") {
-            // Outside of a transaction they are refused, and what is watched stays so: that is the worst.
+            // Outside of a transaction they are refused, and what is watched stays so: that is the
+            // worst.
             self.at_best &= !(TRANSACTION | WATCH);
         } else if is("UNWATCH") {
             self.at_best &= !WATCH;

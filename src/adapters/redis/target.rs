@@ -1,4 +1,5 @@
-//! What both Redis adapters know of connecting: whom to reach, how to greet, and which failures will not pass.
+//! What both Redis adapters know of connecting: whom to reach, how to greet, and which failures
+//! will not pass.
 
 use crate::ErrorClass;
 use redis::{
@@ -11,8 +12,8 @@ use std::time::Duration;
 
 /// A server, and what to say to it first.
 ///
-/// The driver would introduce itself too, but it drops what the server answers to a password: a server that
-/// has no room left would pass for one that knows another password.
+/// The driver would introduce itself too, but it drops what the server answers to a password: a
+/// server that has no room left would pass for one that knows another password.
 pub(super) struct Target {
     /// Leaves the introduction to us, but for RESP3, which the driver must know of.
     pub(super) client: Client,

@@ -18,22 +18,24 @@ const DEFAULT_RESPONSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Opens connections to one Redis server, or to what speaks its protocol.
 ///
-/// Whoever borrows a connection finds it as if it were new: a transaction left open is discarded, keys watched
-/// are unwatched, the database is the one of the URL, timeouts are those of the manager. The connection notes
-/// the commands that pass over it, so one that needs none of this costs no round trip on its way back.
-/// What cannot be undone so, such as a subscription or another user, has the connection closed when it comes back.
+/// A borrower finds its connection as if it were new: a transaction left open is discarded, keys
+/// watched are unwatched, the database is the one of the URL, timeouts are those of the manager.
+/// The connection notes the commands that pass over it, so one that needs none of this costs no
+/// round trip on its way back. What cannot be undone so, such as a subscription or another user,
+/// has the connection closed when it comes back.
 ///
-/// A borrower's future may be dropped in the middle of a command: the driver keeps requests and answers in
-/// step, and the connection waits for the orphaned answer before it is lent again, `reset_timeout` at most.
-/// A command that waits at the server (`BLPOP` and its like) would keep it waiting, so dropping one costs the
-/// connection. So does a command that ran into its timeout.
+/// A borrower's future may be dropped in the middle of a command: the driver keeps requests and
+/// answers in step, and the connection waits for the orphaned answer before it is lent again,
+/// `reset_timeout` at most. A command that waits at the server (`BLPOP` and its like) would keep it
+/// waiting, so dropping one costs the connection. So does a command that ran into its timeout.
 ///
 /// Wrong credentials, a database that the server does not have and a server that is no Redis are
-/// [permanent](ErrorClass::Permanent) errors: borrowers learn of them at once. One that refuses, loads its
-/// data, or has too many clients is a passing one.
+/// [permanent](ErrorClass::Permanent) errors: borrowers learn of them at once. One that refuses,
+/// loads its data, or has too many clients is a transient one.
 ///
-/// Connections live on the tokio runtime on which [`new`](Self::new) was called, or the one given to
-/// [`runtime`](Self::runtime). With a response timeout, commands must be awaited on a tokio runtime too.
+/// Connections live on the tokio runtime on which [`new`](Self::new) was called, or the one given
+/// to [`runtime`](Self::runtime). With a response timeout, commands must be awaited on a tokio
+/// runtime too.
 ///
 /// ```no_run
 /// use caliburn::Pool;
@@ -61,8 +63,8 @@ pub struct AsyncRedisManager {
 }
 
 impl AsyncRedisManager {
-    /// The server at a URL, `redis://user:password@host:6379/0`, or at anything else that the driver takes
-    /// for one. For TLS, enable it in the driver and use `rediss://`, or the
+    /// The server at a URL, `redis://user:password@host:6379/0`, or at anything else that the
+    /// driver takes for one. For TLS, enable it in the driver and use `rediss://`, or the
     /// [`ConnectionInfo`](redis::ConnectionInfo) of a client with certificates.
     ///
     /// # Errors
@@ -77,17 +79,18 @@ impl AsyncRedisManager {
         })
     }
 
-    /// How long a command may take before it fails and the connection is lost. Default 500 ms, as it is the
-    /// driver's. Commands that wait on purpose, such as `BLPOP`, need more than they wait.
+    /// How long a command may take before it fails and the connection is lost. Default 500 ms, as
+    /// it is the driver's. Commands that wait on purpose, such as `BLPOP`, need more than they
+    /// wait.
     ///
-    /// Nothing at all is a permanent error of every connect.
+    /// A zero timeout makes every connect fail permanently.
     pub fn response_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.response_timeout = timeout;
         self
     }
 
-    /// Commands to send on each new connection before it is lent. Called again, it replaces what was given
-    /// before. If one is refused, the connect fails.
+    /// Commands to send on each new connection before it is lent. Called again, it replaces what
+    /// was given before. If one is refused, the connect fails.
     ///
     /// ```
     /// # use caliburn::adapters::redis::AsyncRedisManager;
@@ -103,16 +106,16 @@ impl AsyncRedisManager {
         self
     }
 
-    /// What else the driver can be told: who resolves names, where pushed messages go. Its two timeouts are
-    /// not used; [`response_timeout`](Self::response_timeout) and the pool's
+    /// What else the driver can be told: who resolves names, where pushed messages go. Its two
+    /// timeouts are not used; [`response_timeout`](Self::response_timeout) and the pool's
     /// [`connect_timeout`](crate::Settings::connect_timeout) stand in for them.
     pub fn config(mut self, config: AsyncConnectionConfig) -> Self {
         self.config = config;
         self
     }
 
-    /// Where connections live. Default: the runtime on which [`new`](Self::new) was called. Without any,
-    /// every connect fails for good.
+    /// Where connections live. Default: the runtime on which [`new`](Self::new) was called. Without
+    /// any, every connect fails for good.
     pub fn runtime(mut self, handle: Handle) -> Self {
         self.runtime = Some(handle);
         self
@@ -138,8 +141,8 @@ impl AsyncRedisManager {
     async fn greet(&self, driver: &mut MultiplexedConnection) -> RedisResult<()> {
         let (greeting, unimportant) = self.target.greeting();
         let mut commands = greeting.cmd_iter();
-        // By itself: a server without room for more clients refuses it and hangs up, and of answers to several
-        // commands the driver would then say only that some are missing.
+        // By itself: a server without room for more clients refuses it and hangs up, and of answers
+        // to several commands the driver would then say only that some are missing.
         if let Some(first) = commands.next() {
             refusal([&driver.send_packed_command(first).await?])?;
         }
@@ -227,9 +230,9 @@ impl fmt::Debug for AsyncRedisManager {
 
 /// What is pooled: a [`MultiplexedConnection`] that remembers what its borrower did with it.
 ///
-/// It takes all commands, pipelines and scripts, as the driver's own does: where one is wanted, give
-/// `&mut *conn`. It cannot be cloned, so no borrower keeps a hand on it. For what else the driver's connection
-/// can do, there is [`driver`](Self::driver).
+/// It takes all commands, pipelines and scripts, as the driver's own does: where one is wanted,
+/// give `&mut *conn`. It cannot be cloned, so no borrower keeps a hand on it. For what else the
+/// driver's connection can do, there is [`driver`](Self::driver).
 pub struct AsyncRedisConnection {
     driver: MultiplexedConnection,
     /// The same without a response timeout, for the pool, which has limits of its own.
@@ -245,9 +248,9 @@ impl AsyncRedisConnection {
         self.driver.set_response_timeout(timeout);
     }
 
-    /// The driver's own connection: to subscribe, or to share it among tasks for the length of the loan. Nobody
-    /// sees what happens there, so the connection is closed when it comes back; a clone of it, when that is
-    /// dropped too.
+    /// The driver's own connection: to subscribe, or to share it among tasks for the length of the
+    /// loan. Nobody sees what happens there, so the connection is closed when it comes back; a
+    /// clone of it, when that is dropped too.
     pub fn driver(&mut self) -> &mut MultiplexedConnection {
         self.session.spoil();
         &mut self.driver

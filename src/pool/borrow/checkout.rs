@@ -1,4 +1,5 @@
-//! A checkout that cannot be done in one step: a future that a task awaits and a thread drives by parking.
+//! A checkout that needs more than one step: a future that a task awaits and a thread drives by
+//! parking.
 
 use super::failure::{self, phase};
 use super::guard::PooledConnection;
@@ -30,13 +31,14 @@ pub(crate) struct Checkout<'a, M: Manager> {
     max_waiters: usize,
     fairness: Fairness,
     fail_fast: bool,
-    /// It waits for a ping rather than in line: for the error when time runs out.
+    /// Whether it waits for a ping rather than in line; the error tells when time runs out.
     is_pinging: &'a Relaxed<bool>,
     /// Since when it has stood in line.
     waiting_since: Option<Tick>,
 }
 
-/// A wait is counted and timed however it ends: a thread whose time is up drops its checkout half-way.
+/// A wait is counted and timed however it ends: a thread whose time is up drops its checkout
+/// half-way.
 impl<M: Manager> Drop for Checkout<'_, M> {
     fn drop(&mut self) {
         self.end_wait();
@@ -44,7 +46,7 @@ impl<M: Manager> Drop for Checkout<'_, M> {
 }
 
 impl<'a, M: Manager> Checkout<'a, M> {
-    /// By a borrower of that `face`, within `timeout` or what the settings say.
+    /// For a borrower of that `face`, within `timeout` or else the settings' `checkout_timeout`.
     pub(crate) fn begin(
         raw: &'a Arc<Raw<M>>,
         face: Kind,
@@ -90,7 +92,7 @@ impl<'a, M: Manager> Checkout<'a, M> {
         self.begun
     }
 
-    /// The whole of it, from `step` on.
+    /// Runs the checkout to its end, from `step` on.
     pub(crate) async fn run(
         mut self,
         mut step: Step<M>,
@@ -114,7 +116,7 @@ impl<'a, M: Manager> Checkout<'a, M> {
         }
     }
 
-    /// Looks again, ahead of those who came later.
+    /// Looks again, ahead of borrowers that came later.
     async fn retry(&mut self) -> Result<Step<M>, GetError<M::Error>> {
         let now = self.raw.context().clock.now();
         if now >= self.deadline {
@@ -150,7 +152,7 @@ impl<'a, M: Manager> Checkout<'a, M> {
         }
     }
 
-    /// What was waited for is not lent by a pool that was closed meanwhile.
+    /// A pool that was closed meanwhile lends nothing.
     fn unless_closed(&self, slot: Slot<M>) -> Result<Slot<M>, GetError<M::Error>> {
         if self.raw.is_closed() { Err(GetError::Closed) } else { Ok(slot) }
     }
@@ -186,7 +188,7 @@ impl<'a, M: Manager> Checkout<'a, M> {
             }
             // Again: those in line may have been failed just before this one came.
             failure::look_for_hope(raw, now, self.fail_fast)?;
-            // Whoever vacates a slot later asks for growth itself.
+            // The thread that vacates a slot later asks for growth itself.
             if raw.has_vacant() {
                 worker::grow(raw);
             }
@@ -197,8 +199,8 @@ impl<'a, M: Manager> Checkout<'a, M> {
         .await
     }
 
-    /// Has the connection pinged: here if the manager is of this face's kind and there is time for the whole
-    /// of a ping, else by a worker, which finishes it even if this checkout must leave.
+    /// Has the connection pinged: here if the manager is of this face's kind and there is time for
+    /// a whole ping, else by a worker, which finishes the ping even if this checkout must leave.
     async fn ping(&self, slot: Slot<M>) -> Result<Step<M>, GetError<M::Error>> {
         let (raw, state) = (self.raw, self.raw.context());
         self.is_pinging.set(true);
@@ -222,7 +224,7 @@ impl<'a, M: Manager> Checkout<'a, M> {
         }
     }
 
-    /// The driver is of this face's kind and trusted, and there is time for the whole of a ping.
+    /// Whether the driver is of this face's kind and trusted, and there is time for a whole ping.
     fn may_ping_itself(&self, now: Tick) -> bool {
         let state = self.raw.context();
         let settings = state.settings.load();

@@ -1,4 +1,4 @@
-//! Why a checkout fails, told with what the pool looked like.
+//! Why a checkout fails, with the counts of that moment.
 
 use crate::clock::Tick;
 use crate::error::{GetError, ManagerError, Phase};
@@ -41,7 +41,7 @@ pub(crate) fn timed_out<M: Manager>(
     GetError::TimedOut { phase, waited, counts, cause: last.load_full().or_else(pending) }
 }
 
-/// As many borrowers wait as may.
+/// The line is full.
 pub(crate) fn refused<M: Manager>(raw: &Raw<M>) -> GetError<M::Error> {
     raw.context().counters.refusals.add();
     GetError::TooManyWaiters { counts: counts(raw) }
@@ -58,7 +58,8 @@ pub(crate) fn cannot_connect<M: Manager>(raw: &Raw<M>) -> Option<GetError<M::Err
     Some(GetError::Connect { counts: counts(raw), cause })
 }
 
-/// Fails if connecting has failed for good, it is too early to try again, and no connection is open.
+/// Fails if connecting has failed for good, it is too early to try again, and no connection is
+/// open.
 pub(crate) fn look_for_hope<M: Manager>(
     raw: &Raw<M>,
     now: Tick,

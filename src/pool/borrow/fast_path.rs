@@ -1,4 +1,5 @@
-//! The first step of every checkout, and for tasks the future that is ready at its first poll if that does.
+//! The first step of every checkout, and for tasks a future that is ready at its first poll if that
+//! step succeeds.
 
 use super::guard::PooledConnection;
 use crate::error::GetError;
@@ -10,10 +11,12 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// An idle connection from close by that need not be judged, or what was taken instead. Wait-free.
+/// Lends an idle connection of the home stripe that need not be judged; else returns what was taken
+/// instead, if anything. Wait-free.
 ///
-/// What every checkout pays for stands here. All else is out of line, in one function of the caller's choice:
-/// what a call site has to hold ready for several ways out costs stores and room even if they are not taken.
+/// What every checkout pays for stands here. All else is out of line, in one function that the
+/// caller chooses: what a call site must hold ready for several ways out costs stores and stack
+/// even if none is taken.
 #[inline(always)]
 pub(crate) fn lend_at_home<M: Manager>(
     raw: &Raw<M>,
@@ -32,8 +35,8 @@ pub(crate) fn lend_at_home<M: Manager>(
 }
 
 pin_project! {
-    /// Written by hand, and not as an `async fn`, so that the first step is compiled into its caller and the rest,
-    /// with all its state, is not touched until it is needed.
+    /// A future of its own rather than an `async fn`, so that the first step is inlined into its
+    /// caller and the rest, with all its state, is not touched until it is needed.
     pub(crate) struct FastPath<'a, M: Manager, S, F> {
         raw: &'a Raw<M>,
         borrower: &'static Location<'static>,
@@ -48,7 +51,7 @@ where
     S: FnMut(Option<Slot<M>>) -> F,
     F: Future<Output = Result<PooledConnection<M>, GetError<M::Error>>>,
 {
-    /// `slowly` goes on when the first step was not the last.
+    /// `slowly` makes the future that goes on if the first step does not suffice.
     #[inline(always)]
     pub(crate) fn new(raw: &'a Raw<M>, borrower: &'static Location<'static>, slowly: S) -> Self {
         Self { raw, borrower, slowly, slow: None }
@@ -81,7 +84,8 @@ where
     }
 }
 
-// What goes through registers is no `Poll<Result<T, E>>`: an error is boxed, and pending is no error.
+// A `Poll<Result<T, E>>` does not fit into registers; this does, as the error is boxed. `Err(None)`
+// is pending.
 
 #[cold]
 #[inline(never)]

@@ -9,16 +9,17 @@ use crate::raw::slots::Lent;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
-/// A connection on loan. Dropped, it goes back to its pool, on whatever thread that happens and whether the
-/// pool still has handles or not.
+/// A connection on loan. Dropping it returns the connection to its pool, on any thread and whether
+/// the pool still has handles or not.
 ///
-/// Dropping it does no I/O, takes no lock and waits for nobody. What must be done to the connection first
-/// (a reset, a ping, closing it) is done by a worker. A guard dropped while its thread unwinds has its
-/// connection closed, unless [`Builder::keep_on_unwind`](crate::Builder::keep_on_unwind) says otherwise. A
-/// guard that is [forgotten](std::mem::forget) keeps its slot lent for good.
+/// The drop does no I/O, takes no lock and does not block: if the connection must be reset, pinged
+/// or closed, a worker does that. If a guard is dropped while its thread unwinds, its connection is
+/// closed, unless [`Builder::keep_on_unwind`](crate::Builder::keep_on_unwind) was called. A guard
+/// that is [forgotten](std::mem::forget) keeps its slot lent for good.
 ///
-/// It is two words, `'static`, and holds no reference count of its own. Extras are associated functions, so
-/// that they hide no method of the driver's: `PooledConnection::info(&conn)`.
+/// It is two words long, `'static`, and holds no reference count of its own. Its methods are
+/// associated functions, so that they hide no method of the driver:
+/// `PooledConnection::info(&conn)`.
 #[must_use = "a connection that is not kept goes back at once"]
 pub struct PooledConnection<M: Manager>(Lent<Pooled<M>>);
 
@@ -28,7 +29,7 @@ impl<M: Manager> PooledConnection<M> {
         Self(slot)
     }
 
-    /// Takes the connection out of the pool for good. Its slot is free for another.
+    /// Takes the connection out of the pool for good. Its slot becomes free for another.
     ///
     /// ```
     /// # use caliburn::{Manager, PooledConnection};
@@ -47,7 +48,7 @@ impl<M: Manager> PooledConnection<M> {
         entry.connection
     }
 
-    /// Gives the connection back to be closed: the borrower knows that it is of no more use.
+    /// Returns the connection to be closed, as the borrower knows that it is unusable.
     ///
     /// ```
     /// # use caliburn::{Manager, PooledConnection};
@@ -70,7 +71,7 @@ impl<M: Manager> PooledConnection<M> {
         entry.info.last_error = Some(now);
     }
 
-    /// What the pool knows of the connection: its age, uses and checks.
+    /// Returns what the pool knows of the connection: its age, uses and checks.
     pub fn info(this: &Self) -> ConnectionInfo {
         let (entry, state) = (this.0.value(), this.0.pool().context());
         entry.info_at(this.0.ledger(), state.generation.get(), state.clock.tick())

@@ -1,4 +1,4 @@
-//! The ways out: a connection is claimed, judged, perhaps waited for, perhaps pinged, and lent.
+//! The way out: a connection is claimed, judged, perhaps waited for, perhaps pinged, and lent.
 
 pub(crate) mod checkout;
 pub(crate) mod failure;

@@ -1,4 +1,4 @@
-//! One step of a checkout: what has become of it, and so what is to be done next.
+//! One step of a checkout: what came of it, and so what to do next.
 
 use super::guard::PooledConnection;
 use crate::clock::Tick;
@@ -15,7 +15,7 @@ pub(crate) enum Step<M: Manager> {
     Lend(Slot<M>),
     /// Have this one pinged first.
     Ping(Slot<M>),
-    /// One, born at that moment, was evicted: there may be others.
+    /// A connection born at that moment was evicted: there may be others.
     Evicted(Tick),
     /// What was waited for came to nothing: look again.
     Again,
@@ -23,12 +23,12 @@ pub(crate) enum Step<M: Manager> {
     Wait,
 }
 
-/// What the strategy says about what was `taken` or, if that is nothing, about an idle connection from anywhere.
+/// Judges the connection `taken` or, if there is none, an idle connection from any stripe.
 pub(crate) fn judge_or_claim<M: Manager>(raw: &Raw<M>, taken: Option<Slot<M>>) -> Step<M> {
     taken.or_else(|| raw.claim()).map_or(Step::Wait, |slot| judge(raw, slot))
 }
 
-/// What the strategy says about a connection.
+/// Asks the strategy about a connection.
 pub(crate) fn judge<M: Manager>(raw: &Raw<M>, mut slot: Slot<M>) -> Step<M> {
     let now = raw.context().clock.tick();
     let (entry, ledger) = slot.parts();
@@ -53,8 +53,9 @@ pub(crate) fn lend<M: Manager>(
     PooledConnection::new(slot.into())
 }
 
-/// The checkout of a caller that will not wait. A connection that must be pinged is: the next attempt may have it.
-/// Each round but the last closes a connection, so there are at most `capacity`.
+/// The checkout of a caller that will not wait. It queues a ping for a connection that must be
+/// pinged: a later attempt may borrow that. Each round but the last closes a connection, so there
+/// are at most `capacity` + 1.
 #[cold]
 #[inline(never)]
 pub(crate) fn lend_now<M: Manager>(

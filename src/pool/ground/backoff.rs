@@ -1,4 +1,4 @@
-//! What is known of the server, and what follows from it for the next connect: a pure state machine.
+//! What is known about the server, and what follows for the next connect: a pure state machine.
 //!
 //! | state | when | connects |
 //! |---|---|---|
@@ -6,11 +6,12 @@
 //! | down | it failed, or those in flight take long and none has succeeded lately | none before `retry_at`, then one |
 //! | in doubt | connects succeed, but what they open is dead | the same, until a fresh connection answers, or two seconds pass |
 //!
-//! While the server is down one *probe* at a time goes out. Who begins it moves `retry_at` on first, so that
-//! there is one; it need not come back before the next may go, or a black hole would hold the pool for as long
-//! as its longest connect. Most probes get less time than other connects, so that those that hang do not
-//! take up all slots. A failure of the last connect begun moves `retry_at` on by the back-off (doubled each
-//! time, capped, jittered); a success clears everything, unless in doubt.
+//! While the server is down one *probe* at a time goes out. The thread that begins it moves
+//! `retry_at` on first, so that there is only one; it need not end before the next may begin, or a
+//! black hole would hold the pool for as long as its longest connect. Most probes get less time
+//! than other connects, so that those that hang do not take up all slots. A failure of the last
+//! connect begun moves `retry_at` on by the back-off (doubled each time, capped, jittered); a
+//! success clears everything, unless in doubt.
 //!
 //! `chance` is evenly distributed from 0 to 1, drawn by the caller.
 
@@ -19,7 +20,8 @@ use std::time::Duration;
 
 /// The wait after the first failure, doubled with each further one.
 const FIRST_BACK_OFF: Duration = Duration::from_millis(10);
-/// The longest wait, before jitter: with a connect it stays within a second, and within two attempts a second.
+/// The longest wait, before jitter: with a connect it stays within a second, and within two
+/// attempts a second.
 const MAX_BACK_OFF: Duration = Duration::from_millis(950);
 /// The jitter takes away up to this share.
 const JITTER: f64 = 0.4;
@@ -28,7 +30,8 @@ pub(crate) const TAKING_LONG: Duration = Duration::from_millis(500);
 /// A probe gets this much time, or `GENEROUS` times what a connect usually takes, if that is more.
 const SHORT_PROBE: Duration = Duration::from_secs(1);
 const GENEROUS: u32 = 4;
-/// One probe in this many gets all the time that the settings give a connect: the server may have become slow.
+/// One probe in this many gets all the time that the settings give a connect: the server may have
+/// become slow.
 const FULL_PROBE: u32 = 4;
 /// After a fresh connection was found dead, a connect proves nothing for this long.
 const DOUBT: Duration = Duration::from_secs(2);
@@ -45,17 +48,18 @@ pub(crate) struct Backoff {
     probes: u32,
     /// When a connect was last begun.
     begun_at: Tick,
-    /// When one last succeeded, when that one was begun, and how long they take at most.
+    /// When a connect last succeeded, when the latest that succeeded was begun, and how long
+    /// connects usually take.
     succeeded_at: Tick,
     proven_since: Tick,
     usual: Duration,
     /// When a connection was last found dead before it was ever lent.
     rejected_at: Option<Tick>,
-    /// Until then a connect that succeeds is no proof that the server works.
+    /// Until then a successful connect does not prove that the server works.
     doubt_until: Option<Tick>,
 }
 
-/// Leave to begin a connect.
+/// The right to begin a connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Permit {
     /// How long it may take.
@@ -70,7 +74,7 @@ impl Permit {
     }
 }
 
-/// A wait of this length, less some jitter.
+/// `wait`, less some jitter.
 fn jittered(wait: Duration, chance: f64) -> Duration {
     wait.mul_f64(1.0 - JITTER * chance)
 }
@@ -85,7 +89,7 @@ impl Backoff {
         self.retry_at
     }
 
-    /// The last attempt failed, or is in doubt.
+    /// Whether the last attempt failed, or is in doubt.
     pub(crate) fn is_failing(&self) -> bool {
         self.failures > 0
     }
@@ -100,17 +104,17 @@ impl Backoff {
         self.doubt_until.is_some()
     }
 
-    /// What becomes of a connect that was begun earlier says nothing of the server: a later one has succeeded.
+    /// Connects begun before this tell nothing about the server: a later one has succeeded.
     pub(crate) fn proven_since(&self) -> Tick {
         self.proven_since
     }
 
-    /// How long the last connect has been under way.
+    /// How long ago the last connect was begun.
     pub(crate) fn since_begun(&self, now: Tick) -> Duration {
         now.since(self.begun_at)
     }
 
-    /// Leave for one more connect, which may take up to `limit`, beside `in_flight` others.
+    /// A permit for one more connect, which may take up to `limit`, beside `in_flight` others.
     pub(crate) fn permit(
         &mut self,
         now: Tick,
@@ -140,7 +144,8 @@ impl Backoff {
         Permit { limit, probe: Some(self.retry_at) }
     }
 
-    /// The connect was given up before it said anything of the server: if it was a probe, another may go out.
+    /// The connect was given up before it told anything about the server: if it was a probe,
+    /// another may go out.
     pub(crate) fn call_off(&mut self, permit: Permit, now: Tick) {
         if permit.probe == Some(self.retry_at) {
             self.retry_at = now;
@@ -180,7 +185,8 @@ impl Backoff {
         self.doubt_until = None;
     }
 
-    /// A connect that was begun at `begun` has failed. When to try again is for the last one begun to say.
+    /// A connect that was begun at `begun` has failed. Only the last one begun decides when to try
+    /// again.
     pub(crate) fn failed(&mut self, begun: Tick, now: Tick, permanent: bool, chance: f64) {
         let wait = if permanent { MAX_BACK_OFF } else { back_off(self.failures) };
         self.failures = self.failures.saturating_add(1);
@@ -190,8 +196,9 @@ impl Backoff {
         }
     }
 
-    /// The ping, begun at `begun`, of a connection born at `born` has failed before it was ever lent. If it was
-    /// fresh, and others were found so before it came, that is as bad as a connect that failed. True if so.
+    /// The ping, begun at `begun`, of a connection born at `born` has failed before it was ever
+    /// lent. If it was fresh, and another was found dead before it was born, that counts as a
+    /// failed connect. True if so.
     pub(crate) fn rejected(&mut self, born: Tick, begun: Tick, now: Tick, chance: f64) -> bool {
         let before = self.rejected_at.replace(now);
         let is_stillborn = before.is_some_and(|before| born > before) && begun.since(born) < DOUBT;

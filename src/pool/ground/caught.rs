@@ -1,4 +1,4 @@
-//! Futures of a manager's, whose panics are answers.
+//! A manager's futures, whose panics become errors.
 
 use crate::no_unwind::no_unwind;
 use std::any::Any;
@@ -7,12 +7,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// Drops what is not ours: its destructor may panic.
+/// Drops a foreign value, whose destructor may panic.
 pub(crate) fn let_go<T>(foreign: T) {
     no_unwind(|| drop(foreign));
 }
 
-/// A future of a manager's. If it panics, its output is the message; if its destructor does, so be it.
+/// A manager's future. If it panics, its output is the message; a panic of its destructor is
+/// ignored.
 pub(crate) struct Caught<F>(Option<Pin<Box<F>>>)
 where
     F: Future + ?Sized;

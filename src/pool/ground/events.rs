@@ -1,4 +1,4 @@
-//! A board for rare events: a connection opened or failed to, the last slot was torn down.
+//! Wakes waiters at rare events: a connect ended, the last slot was torn down.
 
 use crate::raw::waiter::wake_all;
 use crate::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ impl Events {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes all who wait for something.
+    /// Wakes all waiters.
     pub(crate) fn post(&self) {
         let wakers = std::mem::take(&mut *self.lock());
         wake_all(wakers);
@@ -31,7 +31,7 @@ impl Events {
                 wakers.push(waker);
             }
             drop(wakers);
-            // What came between the look and the registration was posted in vain.
+            // An event between the look and the registration woke no one.
             look().map_or(Poll::Pending, Poll::Ready)
         })
         .await

@@ -1,4 +1,5 @@
-//! The ground floor: what knows no pool. Time and who is woken when, the pace of connecting, foreign futures.
+//! The ground floor, which knows no pool: timers and wake-ups, the pace of connecting, foreign
+//! futures.
 
 pub(crate) mod backoff;
 pub(crate) mod caught;

@@ -20,14 +20,15 @@ impl Wake for Parked {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        // O10: pairs with the swap below; a park may end for no reason, or for somebody else's.
+        // O10: pairs with the swap below; a park may end spuriously, or by another unpark of the
+        // thread.
         self.woken.store(true, Ordering::Release);
         self.thread.unpark();
     }
 }
 
 thread_local! {
-    /// This thread's parking place, while it is not in use: a wait allocates it once per thread.
+    /// This thread's parking place while it is not in use, so that it is allocated once per thread.
     static SPARE: Cell<Option<Arc<Parked>>> = const { Cell::new(None) };
 }
 
@@ -40,7 +41,8 @@ pub(crate) fn block_on<F: Future>(future: F, clock: &Clock, until: Tick) -> Opti
     let waker = Waker::from(Arc::clone(&parked));
     let output = drive(pin!(future), &waker, &parked, clock, until);
     drop(waker);
-    // A waker that somebody kept may still set the flag: then the next wait looks once too often.
+    // A waker that was kept elsewhere may still set the flag: then the next wait polls once too
+    // often.
     let _ = SPARE.try_with(|spare| spare.set(Some(parked)));
     output
 }

@@ -1,6 +1,7 @@
 //! Chance.
 
-/// Evenly from 0 to 1. `std` seeds each hasher differently, which is all the chance needed here.
+/// A random number, evenly distributed from 0 to 1. `std` gives each hasher other keys, which is
+/// random enough here.
 pub(crate) fn share() -> f64 {
     use std::hash::{BuildHasher, RandomState};
     let bits = RandomState::new().hash_one(0u8);

@@ -1,5 +1,6 @@
-//! Worker threads, for managers whose calls block: shared by all pools, started on demand, gone when
-//! idle. Only the housekeeper and borrowers on their slow path hand work in, never a returning guard.
+//! Worker threads, for managers whose calls block: shared by all pools, started on demand, gone
+//! when idle. Only the housekeeper and borrowers on their slow path submit work, never a returning
+//! guard.
 
 use crate::no_unwind::no_unwind;
 use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError, thread};
@@ -21,7 +22,7 @@ fn lock() -> MutexGuard<'static, Threads> {
     THREADS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Has a thread do `task`. False if the system gives no thread; the task is dropped then.
+/// Runs `task` on a thread. False if the system provides no thread; the task is dropped then.
 pub(crate) fn submit(task: Box<dyn FnOnce() + Send>) -> bool {
     let mut threads = lock();
     threads.tasks.push_back(task);

@@ -1,6 +1,7 @@
 //! Timers of futures, fired by the housekeeper, so that no runtime's timer is needed.
 //!
-//! Used where a manager's call is raced against its limit, which is I/O anyway: a mutex is cheap there.
+//! Used where a manager's call is raced against its limit, which is I/O anyway: a mutex is cheap
+//! there.
 
 use super::ring::Ring;
 use crate::clock::{Clock, Tick};
@@ -28,12 +29,12 @@ impl Timers {
         self.wakers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The earliest.
+    /// When the earliest timer is due.
     pub(crate) fn next(&self) -> Tick {
         self.lock().first_key_value().map_or(Tick::NEVER, |((at, _), _)| *at)
     }
 
-    /// Wakes the futures whose time has come, and says what time it is.
+    /// Wakes the futures whose time has come, and returns the time.
     pub(crate) fn fire(&self) -> Tick {
         let now = self.clock.now();
         let due = {
@@ -46,7 +47,8 @@ impl Timers {
         now
     }
 
-    /// The future's output, unless `until` comes first. `ring` calls the housekeeper, which keeps the time.
+    /// The future's output, unless `until` comes first. `ring` calls the housekeeper, which keeps
+    /// the time.
     pub(crate) async fn timeout<F: Future>(
         &self,
         ring: &Ring,

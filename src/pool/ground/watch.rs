@@ -1,4 +1,5 @@
-//! When it is next worth looking for calls that take long, so that nobody looks at all slots for nothing.
+//! When it is next worth looking for calls that take long, so that no thread looks at all slots for
+//! nothing.
 
 use crate::clock::Tick;
 use crate::sync::{AtomicU64, Mutex, Ordering, PoisonError, Relaxed, TryLockError};
@@ -10,7 +11,7 @@ pub(crate) struct Watch {
     noted: AtomicU64,
     /// Of those that the last look saw.
     known: Relaxed<u64>,
-    /// Held while looking, as only one at a time may write down what was seen.
+    /// Held while looking, as only one thread at a time may note what was seen.
     looking: Mutex<()>,
 }
 
@@ -29,8 +30,8 @@ impl Watch {
         self.noted.fetch_min(at.0, Ordering::AcqRel);
     }
 
-    /// What `look` sees of all calls, unless none can have taken long by `now`. It also returns when the next
-    /// will have, which is `now` if some have.
+    /// Returns what `look` sees of all calls, unless none can have taken long by `now`. `look` also
+    /// returns when the next will have, which is `now` if some have.
     pub(crate) fn look<T: Default>(&self, now: Tick, look: impl FnOnce() -> (T, Tick)) -> T {
         // O8
         if now.0 < self.noted.load(Ordering::Acquire) && now.0 < self.known.get() {
@@ -55,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_looks_before_a_noted_moment_and_everybody_does_as_long_as_a_call_takes_long() {
+    fn no_thread_looks_before_a_noted_moment_and_each_does_while_a_call_takes_long() {
         let watch = Watch::new();
         let looks = |now, next| watch.look(Tick(now), || (true, Tick(next)));
         assert!(!looks(5, 5));
@@ -71,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn one_who_looks_while_another_does_sees_as_much() {
+    fn a_thread_that_looks_while_another_does_sees_as_much() {
         let watch = Watch::new();
         watch.note(Tick(1));
         let inner = watch.look(Tick(2), || {

@@ -1,4 +1,5 @@
-//! Puts slots out of service and into a queue, where workers find them. Takes no lock and waits for nobody.
+//! Puts slots out of service and into a queue, where workers find them. Takes no lock and does not
+//! wait.
 
 use crate::health::EvictionCause;
 use crate::manager::Manager;
@@ -19,7 +20,7 @@ pub(crate) fn close<M: Manager>(slot: Slot<M>, cause: EvictionCause) {
     close_or_retire(slot, cause, false);
 }
 
-/// The same, and its slot goes out of use; the caller has taken a unit of the debt.
+/// The same, and its slot is retired; the caller has taken a unit of the debt.
 pub(crate) fn retire<M: Manager>(slot: Slot<M>) {
     close_or_retire(slot, EvictionCause::Surplus, true);
 }
@@ -70,7 +71,7 @@ impl<M: Manager> Job<M> {
     }
 
     fn push(self, raw: &Raw<M>) {
-        // Each job owns one of `capacity` slots, and so many places there are.
+        // Each job owns one of `capacity` slots, and the queue has as many places.
         let refused = raw.context().queue(self.priority).jobs.push(self);
         debug_assert!(refused.is_ok());
     }
@@ -131,7 +132,7 @@ impl<M: Manager> Job<M> {
         let raw = vacant.keep_alive();
         let state = raw.context();
         if let Some(order) = order {
-            // It says nothing of the server.
+            // This says nothing about the server.
             let now = state.clock.now();
             state.supply.pace(|pace| pace.backoff.call_off(order.permit, now));
         }

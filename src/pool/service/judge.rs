@@ -1,5 +1,6 @@
-//! Asks the strategy, unless what it said before still stands. What is asked is out of line and given references
-//! alone, so that a connection under judgement stays where it is and its token in registers.
+//! Asks the strategy, unless its last answer still stands. The asking is out of line and gets
+//! references only, so that a connection under judgement stays in its slot and its token in
+//! registers.
 
 use crate::clock::Tick;
 use crate::health::{
@@ -34,7 +35,7 @@ pub(crate) fn on_return<M: Manager>(
     ask(entry, ledger, raw, ledger.last_changed(), Occasions::RETURN)
 }
 
-/// In passing.
+/// On a sweep.
 pub(crate) fn on_sweep<M: Manager>(
     entry: &mut Entry<M::Connection>,
     ledger: &Ledger,
@@ -44,7 +45,7 @@ pub(crate) fn on_sweep<M: Manager>(
     ask(entry, ledger, raw, now, Occasions::SWEEP)
 }
 
-/// A strategy that panics has said what it can: the connection goes.
+/// A strategy that panics gives no verdict: the connection is evicted.
 #[cold]
 #[inline(never)]
 fn ask<M: Manager>(
@@ -54,7 +55,7 @@ fn ask<M: Manager>(
     now: Tick,
     occasion: Occasions,
 ) -> Verdict {
-    // Before all that may be out of date: what is found out now is worth nothing once the epoch has risen.
+    // Read first: what is found out from here on is void once the epoch has risen.
     let epoch = raw.epoch();
     let state = raw.context();
     let info = entry.refresh(ledger, state.generation.get(), now);
@@ -64,8 +65,8 @@ fn ask<M: Manager>(
         no_unwind(|| if is_asked { judge(strategy, info, occasion) } else { Verdict::Keep });
     let verdict = verdict.unwrap_or(Verdict::Evict(EvictionCause::Panicked));
     let is_fit = verdict == Verdict::Keep && !entry.ping_due && !raw.is_in_debt();
-    // A validity begins with a Keep, not with silence: before a loan if the strategy is asked then, else after
-    // one.
+    // A validity begins with a Keep, not with silence: before a loan if the strategy is asked then,
+    // else after one.
     let is_time = match occasion {
         Occasions::BORROW => is_asked || !state.occasions.intersects(Occasions::RETURN),
         Occasions::RETURN => !state.occasions.intersects(Occasions::BORROW),
@@ -86,9 +87,11 @@ fn judge(strategy: &dyn HealthStrategy, info: &ConnectionInfo, occasion: Occasio
     }
 }
 
-/// A connection of `generation` was found dead: those of its age are suspect. One step per wave.
+/// A connection of `generation` was found dead, so the others of that generation are suspect. One
+/// step per wave.
 pub(crate) fn suspect_generation<M: Manager>(raw: &Raw<M>, generation: u64) {
-    // The epoch makes it seen; also if another was faster, who may not have come so far yet.
+    // The epoch makes it seen. A thread that raised the generation first may not have advanced the
+    // epoch yet, so it is advanced in any case.
     raw.context().generation.exchange(generation, generation + 1);
     raw.advance_epoch();
 }

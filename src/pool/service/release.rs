@@ -1,6 +1,6 @@
 //! The way back: no I/O, no lock, no waiting, and the same for every face.
 //!
-//! The driver is asked once what it knows of the connection, and what it answered is carried to the end.
+//! The driver is asked once what it knows of the connection, and its answer is carried to the end.
 
 use super::enqueue;
 use super::judge::{self, suspect_generation};
@@ -14,23 +14,23 @@ use crate::sync::thread;
 /// What the driver knows of a connection that came back.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Finding {
-    /// Nothing that would be wrong.
+    /// Nothing is wrong with it.
     Sound,
     NeedsReset,
     Broken,
-    /// It panicked when it was asked, or was not asked as its borrower did.
+    /// The driver panicked when asked, or the borrower panicked and the driver was not asked.
     Panicked,
 }
 
-/// A borrower has let go of `slot`.
+/// A borrower has returned `slot`.
 ///
-/// What every return pays for stands here; all else is kept out of line, as even the room for it on the stack
-/// would cost stores that the release must wait for. There is one call to it, or this would not be compiled into
-/// its callers.
+/// What every return pays for stands here; all else is out of line, as even its room on the stack
+/// would cost stores that the release must wait for. There is only one call to it, or this function
+/// would not be inlined into its callers.
 #[inline(always)]
 pub(crate) fn come_back<M: Manager>(mut slot: Slot<M>) {
     let mut finding = Finding::Sound;
-    // First of all, as long as there is nothing to be kept over the call that it may come to.
+    // Tested first, while there is nothing yet to be kept over the call that it may make.
     if !thread::panicking() {
         let (entry, ledger, raw) = slot.parts_and_pool();
         let now = raw.context().clock.tick();
@@ -47,7 +47,7 @@ pub(crate) fn come_back<M: Manager>(mut slot: Slot<M>) {
     come_back_slowly(slot, finding);
 }
 
-/// Asks the driver. A callback's panic must not leave a destructor.
+/// Asks the driver. Its panic must not leave a destructor.
 #[inline(always)]
 fn ask<M: Manager>(entry: &mut Entry<M::Connection>, manager: &M) -> Finding {
     let connection = &mut entry.connection;
@@ -63,16 +63,16 @@ fn ask<M: Manager>(entry: &mut Entry<M::Connection>, manager: &M) -> Finding {
     finding.unwrap_or(Finding::Panicked)
 }
 
-/// The way back of a connection about which something must be done.
+/// The way back of a connection that needs more than a release.
 #[cold]
 #[inline(never)]
 fn come_back_slowly<M: Manager>(mut slot: Slot<M>, mut finding: Finding) {
     if !slot.ledger().is_lent() {
-        // All is done but the release, which met a waiter, or a flag, or a busy word.
+        // Only the release is left to do: it met a waiter, a flag or a busy word.
         return drop(slot);
     }
     if thread::panicking() {
-        // Then it has not been asked.
+        // The driver has not been asked yet.
         let (entry, _, raw) = slot.parts_and_pool();
         let state = raw.context();
         finding =
@@ -90,20 +90,20 @@ fn come_back_slowly<M: Manager>(mut slot: Slot<M>, mut finding: Finding) {
     }
 }
 
-/// Ends the loan that `slot` was on.
+/// Ends the loan of `slot`.
 pub(crate) fn end_loan<M: Manager>(slot: &Slot<M>) {
     let ledger = slot.ledger();
     ledger.take_back(ledger.transitions() + 1, slot.pool().context().clock.tick());
 }
 
-/// A connection has come back sound, or has been reset, and is to be idle unless the strategy objects.
+/// Makes a connection idle that has come back sound or has been reset, unless the strategy objects.
 pub(crate) fn put_back<M: Manager>(mut slot: Slot<M>) {
     let (entry, ledger, raw) = slot.parts_and_pool();
     let verdict = judge::on_return(entry, ledger, raw);
     put_back_as(slot, verdict);
 }
 
-/// A connection has been pinged, and is to be idle again. Its strategy was asked when it came back.
+/// Makes a connection idle that has been pinged. The strategy was asked when it came back.
 pub(crate) fn put_back_checked<M: Manager>(slot: Slot<M>) {
     put_back_as(slot, Verdict::Keep);
 }

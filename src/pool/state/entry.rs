@@ -43,18 +43,19 @@ impl Fit {
 pub(crate) struct Entry<C> {
     pub(crate) connection: C,
     pub(crate) fit: Fit,
-    /// To be pinged before its next loan, whatever the strategy says then.
+    /// It must be pinged before its next loan, whatever the strategy says then.
     pub(crate) ping_due: bool,
-    /// Up to date only when [refreshed](Self::refresh).
+    /// Up to date only once [refreshed](Self::refresh).
     pub(crate) info: ConnectionInfo,
-    /// The slot's checkouts before this connection came.
+    /// Checkouts of the slot before this connection was opened in it.
     checkouts_before: u64,
     /// Upgradable as long as a replacement is being opened.
     pub(crate) replacement: Weak<()>,
 }
 
 impl<C> Entry<C> {
-    /// A connection opened `now` in a pool of that `generation`; `chance`, from 0 to 1, is its jitter for life.
+    /// A connection opened `now` in a pool of that `generation`; `chance`, from 0 to 1, is its
+    /// jitter for life.
     pub(crate) fn newborn(
         connection: C,
         ledger: &Ledger,
@@ -88,12 +89,12 @@ impl<C> Entry<C> {
         self.fit = Fit::default();
     }
 
-    /// It has never been lent.
+    /// Whether it has never been lent.
     pub(crate) fn is_unused(&self, ledger: &Ledger) -> bool {
         ledger.checkouts() == self.checkouts_before
     }
 
-    /// Brings what is known up to date, where it lies.
+    /// Brings what is known up to date, in place.
     pub(crate) fn refresh(
         &mut self,
         ledger: &Ledger,
@@ -105,7 +106,7 @@ impl<C> Entry<C> {
         &self.info
     }
 
-    /// The same for those who only look: a copy.
+    /// The same as a copy, for a reader that must not write.
     pub(crate) fn info_at(
         &self,
         ledger: &Ledger,

@@ -1,4 +1,5 @@
-//! Work on a slot that is out of service, and the queues where it waits for a worker. `enqueue` has the verbs.
+//! Work on a slot that is out of service, and the queues where it waits for a worker. `enqueue` has
+//! the verbs.
 
 use super::pooled::{Raw, Slot, Vacant};
 use crate::clock::Tick;
@@ -11,26 +12,27 @@ use crate::sync::{Arc, ArrayQueue, AtomicUsize, Ordering, Relaxed};
 
 /// A slot out of service, and the call into the manager that is to be made for it.
 ///
-/// It is counted in [`Service`] as long as it lives. Dropped before its time, because a task was cancelled or a
-/// callback panicked, it leaves the slot in a sound state (`enqueue`).
+/// It is counted in [`Service`] as long as it lives. If it is dropped before its end, because a
+/// task was cancelled or a callback panicked, its `Drop` (in `enqueue`) leaves the slot in a sound
+/// state.
 pub(crate) struct Job<M: Manager> {
     pub(crate) held: Held<M>,
     pub(crate) call: Call,
     pub(crate) priority: Priority,
-    /// Once the connection is closed, its slot goes out of use: a unit of the debt has been taken.
+    /// Once the connection is closed, its slot is retired: a unit of the debt has been taken.
     pub(crate) retires: bool,
-    /// The connection cannot be talked to: it gets no goodbye.
+    /// The connection is unusable: it is dropped, not closed gracefully.
     pub(crate) is_broken: bool,
-    /// The call has been made: dropped now, it was cancelled half-way.
+    /// The call has begun: if the job is dropped now, the call was cancelled half-way.
     pub(crate) is_begun: bool,
 }
 
 /// The slot of a [`Job`].
 pub(crate) enum Held<M: Manager> {
-    /// A connection, and who waits for it in particular.
+    /// A connection, and the borrower that has reserved it.
     Open(Slot<M>, Option<Reservation>),
-    /// An empty slot: to open a connection in, or what closing one leaves. The order is boxed, as there are as
-    /// many places for jobs as slots.
+    /// An empty slot: to open a connection in, or what closing one leaves. The order is boxed, as
+    /// there are as many places for jobs as slots.
     Empty(Vacant<M>, Option<Box<Order>>),
     /// The slot has gone on.
     Gone,
@@ -58,7 +60,8 @@ impl Replaces {
     }
 }
 
-/// A borrower waits for this connection in particular. Dropped unkept, it tells the borrower so.
+/// A borrower waits for this connection in particular. Dropping the reservation tells the borrower
+/// that it came to nothing.
 pub(crate) struct Reservation(Option<Arc<Waiter>>);
 
 impl Reservation {
@@ -88,8 +91,8 @@ impl Drop for Reservation {
     }
 }
 
-/// Jobs of one priority and the workers that do them. There are two queues, so that what borrowers wait for
-/// (connects, resets, pings of connections promised to them) is never held up by hanging closes.
+/// Jobs of one priority and the workers that do them. There are two queues, so that hanging closes
+/// never hold up what borrowers wait for (connects, resets, pings of reserved connections).
 pub(crate) struct Queue<M: Manager> {
     pub(crate) jobs: ArrayQueue<Job<M>>,
     /// Workers started and not gone.
@@ -118,7 +121,7 @@ impl Service {
         self.0[call as usize][priority as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// It is over, and what became of the slot is there to be seen.
+    /// The job is over, and what became of its slot can be seen.
     pub(crate) fn end(&self, call: Call, priority: Priority) {
         // O9
         self.0[call as usize][priority as usize].fetch_sub(1, Ordering::Release);
@@ -152,7 +155,7 @@ impl Service {
         self.count(Call::Ping) + self.count(Call::Reset) + self.closing()
     }
 
-    /// Those of them for which no borrower waits.
+    /// Those of them that no borrower waits for.
     pub(crate) fn upkeep(&self) -> usize {
         [Call::Ping, Call::Reset, Call::Close]
             .map(|call| self.get(call, Priority::Upkeep))

@@ -1,4 +1,4 @@
-//! What all parts of one pool share: plain data, and no verbs but looks.
+//! What all parts of one pool share: plain data, read-only methods, no policy.
 
 pub(crate) mod entry;
 pub(crate) mod job;
@@ -41,7 +41,7 @@ pub(crate) struct State<M: Manager> {
     pub(crate) discard_on_unwind: bool,
 
     pub(crate) settings: ArcSwap<Settings>,
-    /// Held by whoever changes the settings.
+    /// Held while the settings are changed.
     pub(crate) changing: Mutex<()>,
     pub(crate) counters: Counters,
     pub(crate) supply: Supply,
@@ -51,7 +51,7 @@ pub(crate) struct State<M: Manager> {
     pub(crate) upkeep: Queue<M>,
     /// Slots queued for a call into the manager, or in one.
     pub(crate) service: Service,
-    /// When some running call will have taken long.
+    /// When the next running call will have taken long.
     pub(crate) watch: Watch,
     pub(crate) visits_since_close: Relaxed<usize>,
     pub(crate) spawner: Option<Spawner>,
@@ -74,7 +74,7 @@ pub(crate) struct State<M: Manager> {
 }
 
 impl<M: Manager> State<M> {
-    /// No thread works in the background: `maintain` does it all.
+    /// Whether no thread works in the background and `maintain` does all the work.
     pub(crate) fn is_manual(&self) -> bool {
         !self.ring.is_heard()
     }
@@ -86,7 +86,7 @@ impl<M: Manager> State<M> {
         }
     }
 
-    /// No job waits for a worker.
+    /// Whether no job waits for a worker.
     pub(crate) fn has_no_jobs(&self) -> bool {
         self.demand.jobs.is_empty() && self.upkeep.jobs.is_empty()
     }

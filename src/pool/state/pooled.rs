@@ -4,7 +4,8 @@ use crate::raw::RawPool;
 use crate::raw::slots;
 use std::marker::PhantomData;
 
-/// Stands for the pool of manager `M` where the mechanism asks for its [hooks](crate::raw::PoolHooks).
+/// Names the pool of manager `M` to the mechanism, as the implementor of its
+/// [hooks](crate::raw::PoolHooks).
 pub(crate) struct Pooled<M>(PhantomData<M>);
 
 pub(crate) type Raw<M> = RawPool<Pooled<M>>;

@@ -9,27 +9,27 @@ use crate::sync::{Mutex, PoisonError, Relaxed, SegQueue};
 
 /// See the [module](self).
 pub(crate) struct Supply {
-    /// Whoever asks for growth and finds no other at it decides.
+    /// Elects the one thread that decides about growth.
     pub(crate) requests: Requests,
     pace: Mutex<Pace>,
     outlook: Outlook,
     /// How many connections are to be opened at the start.
     pub(crate) warm_up: Relaxed<usize>,
-    /// Connects that were found superfluous, and those of them that have been given up.
+    /// Connects found superfluous, and those of them already given up.
     pub(crate) skips_begun: Relaxed<u64>,
     pub(crate) skips_ended: Relaxed<u64>,
     /// Connections to be replaced as soon as a connect is allowed.
     pub(crate) to_replace: SegQueue<Replaces>,
 }
 
-/// The two state machines that say how fast to go.
+/// The two state machines that set the pace of connecting.
 #[derive(Debug)]
 pub(crate) struct Pace {
     pub(crate) backoff: Backoff,
     pub(crate) ramp: Ramp,
 }
 
-/// What the back-off machine came to, for those who only look.
+/// The state of the back-off machine, for readers that do not take its lock.
 #[derive(Debug, Default)]
 struct Outlook {
     retry_at: Relaxed<u64>,
@@ -52,7 +52,7 @@ impl Supply {
         }
     }
 
-    /// Asks or tells the two machines. No foreign code may run in `with`: it holds their lock.
+    /// Runs `with` on the two machines, under their lock: no foreign code may run in it.
     pub(crate) fn pace<R>(&self, with: impl FnOnce(&mut Pace) -> R) -> R {
         let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
         let answer = with(&mut pace);
@@ -70,27 +70,29 @@ impl Supply {
         Tick(self.outlook.retry_at.get())
     }
 
-    /// The last connect failed, or is in doubt.
+    /// Whether the last connect failed, or is in doubt.
     pub(crate) fn is_failing(&self) -> bool {
         self.outlook.is_failing.get()
     }
 
-    /// The last connect failed for a reason that will not pass by itself.
+    /// Whether the last connect failed with a permanent error.
     pub(crate) fn is_permanent(&self) -> bool {
         self.outlook.is_permanent.get()
     }
 
-    /// A fresh connection was found dead, and none has answered since.
+    /// Whether a fresh connection was found dead, and none has answered since.
     pub(crate) fn is_in_doubt(&self) -> bool {
         self.outlook.is_in_doubt.get()
     }
 
-    /// The last connect failed, for good or also for the impatient, and it is too early for another.
+    /// Whether the last connect failed permanently (with `fail_fast`: at all) and it is too early
+    /// for another.
     pub(crate) fn is_hopeless(&self, now: Tick, fail_fast: bool) -> bool {
         (self.is_permanent() || fail_fast && self.is_failing()) && now < self.retry_at()
     }
 
-    /// What becomes of a connect begun at `begun` says nothing of the server: a later one has succeeded.
+    /// Whether a connect begun at `begun` no longer tells anything about the server, as a later one
+    /// has succeeded.
     pub(crate) fn is_overtaken(&self, begun: Tick) -> bool {
         begun.0 < self.outlook.proven_since.get()
     }

@@ -1,13 +1,16 @@
-//! Decides when to open a connection. It only queues the connect: who asks for growth has workers started.
+//! Decides when to open a connection. It only queues the connect: the caller that asks for growth
+//! starts workers.
 //!
-//! Callers never connect for themselves. A shortage (borrowers in line, or fewer connections than the minimum) asks
-//! for growth; connects in flight never exceed those who wait plus what is missing, and one that has become
-//! superfluous when its turn comes is not begun. Demand ramps up ([`Ramp`](crate::pool::ground::ramp::Ramp)).
-//! Connects that [take long](super::overruns::Overdue::lost_connects) stand in nobody's way.
+//! Borrowers never connect. A shortage (waiters in line, or fewer connections than the minimum)
+//! asks for growth; connects in flight never exceed the waiters plus the missing connections, and a
+//! connect that has become superfluous when its turn comes is not begun. Demand ramps up
+//! ([`Ramp`](crate::pool::ground::ramp::Ramp)). Connects that [take
+//! long](super::overruns::Overdue::lost_connects) hold up no others.
 //!
-//! One thread decides at a time: whoever asks and finds no other at it ([`Requests`]); who asks meanwhile has it
-//! look again. The gauges change under its eyes, but only so that it begins too little and is asked again: a slot
-//! becomes vacant before its connect is counted off, and a fresh connection idle.
+//! One thread decides at a time ([`Requests`]): the first that asks. A thread that asks meanwhile
+//! makes it look again. The gauges change under its eyes, but only so that it begins too few
+//! connects and is asked again: a slot becomes vacant, and a fresh connection idle, before the
+//! connect is counted off.
 //!
 //! [`Requests`]: crate::raw::requests::Requests
 
@@ -22,7 +25,7 @@ use crate::pool::state::job::{Order, Replaces};
 use crate::pool::state::pooled::{Raw, Vacant};
 use crate::stats::{Call, Priority};
 
-/// Has as many connects queued as are wanted and allowed.
+/// Queues as many connects as are wanted and allowed.
 pub(crate) fn ask<M: Manager>(raw: &Raw<M>) {
     raw.context().supply.requests.answer(|| {
         while !raw.is_closed() && grow_by_one(raw) {}
@@ -30,12 +33,12 @@ pub(crate) fn ask<M: Manager>(raw: &Raw<M>) {
     });
 }
 
-/// The settings have changed: what was to be opened at the start does not matter any more.
+/// The settings have changed, so the initial size no longer matters.
 pub(crate) fn forget_start<M: Manager>(raw: &Raw<M>) {
     raw.context().supply.warm_up.set(0);
 }
 
-/// Lets one more connect begin if those in flight are taking long and borrowers wait.
+/// Lets one more connect begin if those in flight take long and borrowers wait.
 pub(crate) fn lose_patience<M: Manager>(raw: &Raw<M>, now: Tick) {
     let state = raw.context();
     let connecting = state.service.connecting();
@@ -98,19 +101,19 @@ fn begin<M: Manager>(
     slot.map(|slot| (slot, permit))
 }
 
-/// Has the next replacement begun. False: none is wanted, or none is allowed now.
+/// Begins the next replacement. False: none is wanted, or none is allowed now.
 fn replace_one<M: Manager>(raw: &Raw<M>) -> bool {
     let state = raw.context();
     let Some(old) = state.supply.to_replace.pop() else { return false };
-    // Gone, or lent: then the next sweep finds it.
+    // If it is gone or lent, the next sweep sees to it.
     let Some(slot) = old.claim(raw) else { return true };
     drop(slot);
     if let Some((slot, permit)) = begin(raw, state.service.connecting(), usize::MAX) {
         enqueue::connect(slot, Order { permit, replaces: Some(old) });
         true
     } else if !raw.has_vacant() && state.service.connecting() == 0 {
-        // There is no room for both. The old one goes first, and growth sees to the rest. Room that another
-        // connect has taken may come back.
+        // There is no room for both: the old one is closed first, and growth opens the new one.
+        // (While another connect holds a slot, room may yet come back.)
         close_old(raw, &old);
         true
     } else {
@@ -119,26 +122,27 @@ fn replace_one<M: Manager>(raw: &Raw<M>) -> bool {
     }
 }
 
-/// Has the connection that was to be replaced closed. If a borrower holds it, the next sweep finds it.
+/// Closes the connection that was to be replaced. If a borrower holds it, the next sweep sees to
+/// it.
 pub(crate) fn close_old<M: Manager>(raw: &Raw<M>, old: &Replaces) {
     if let Some(slot) = old.claim(raw) {
         enqueue::close(slot, old.cause);
     }
 }
 
-/// Whether a connect that is about to be made is not needed any more. If so, its worker must give it up, and then
-/// [say so](end_skip).
+/// Whether a connect that is about to be made is no longer needed. If so, its worker must give it
+/// up, and then [say so](end_skip).
 pub(crate) fn skip<M: Manager>(raw: &Raw<M>) -> bool {
     let (state, supply) = (raw.context(), &raw.context().supply);
     loop {
-        // Each worker counts on those that give up before it: either it sees the count of one raised, or that one
-        // sees its own.
+        // Each worker reckons with those that gave up before it: of two workers, one sees the
+        // other's count.
         let begun = supply.skips_begun.get();
         let giving_up = begun.saturating_sub(supply.skips_ended.get()) as usize;
         let shortage = Shortage::of(raw);
         let connecting = shortage.connecting.saturating_sub(giving_up);
         let wanted = shortage.wanted(usize::MAX);
-        // Those that take long are nobody's hope.
+        // No waiter counts on connects that take long.
         let is_superfluous = connecting > wanted
             && connecting > wanted.saturating_add(overdue(raw, state.clock.now()).old_connects);
         if !is_superfluous {
@@ -150,7 +154,7 @@ pub(crate) fn skip<M: Manager>(raw: &Raw<M>) -> bool {
     }
 }
 
-/// What was superfluous has been given up.
+/// A superfluous connect has been given up.
 pub(crate) fn end_skip<M: Manager>(raw: &Raw<M>) {
     raw.context().supply.skips_ended.add(1);
 }

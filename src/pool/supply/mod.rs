@@ -1,5 +1,5 @@
-//! How many connections there should be, and when to open them. What is decided here is only queued: workers do
-//! it, and whoever asks for growth sees to it that they are there.
+//! How many connections there should be, and when to open them. Decisions are only queued here:
+//! workers carry them out, and the caller that asks for growth starts those.
 
 pub(crate) mod growth;
 pub(crate) mod news;

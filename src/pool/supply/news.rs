@@ -1,4 +1,4 @@
-//! What the end of a connect or of a ping tells of the server, and who must hear of it.
+//! What the end of a connect or a ping tells about the server, and which waiters must hear of it.
 
 use super::overruns::has_elder;
 use super::shortage::is_out;
@@ -14,8 +14,8 @@ use crate::pool::state::pooled::Raw;
 use crate::sync::Arc;
 use arc_swap::ArcSwapOption;
 
-/// A connect that was begun at `begun` has succeeded. To be told before any borrower has the connection: who comes
-/// next must not hear of old failures.
+/// A connect that was begun at `begun` has succeeded. Call it before any borrower has the
+/// connection: the next borrower must not hear of old failures.
 pub(crate) fn connected<M: Manager>(state: &State<M>, begun: Tick) {
     state.counters.connects.add();
     let now = state.clock.now();
@@ -23,21 +23,22 @@ pub(crate) fn connected<M: Manager>(state: &State<M>, begun: Tick) {
     forget_failure(state);
 }
 
-/// The connection is where borrowers find it, and its connect no longer counted.
+/// Borrowers can find the connection now, and its connect is no longer counted.
 pub(crate) fn opened<M: Manager>(raw: &Raw<M>) {
     let state = raw.context();
     let (is_short, limit) = (raw.gauges().waiting > 0, state.settings.load().connect_concurrency);
     state.supply.pace(|pace| pace.ramp.succeeded(is_short, limit));
 }
 
-/// Who is to fail because connecting has failed.
+/// Which waiters fail because connecting has failed.
 #[must_use]
 pub(crate) enum Affected {
-    /// No caller: a later connect has succeeded, or it was a probe with little time and others have more.
+    /// None: a later connect has succeeded, or this was a probe with little time and others have
+    /// more.
     None,
-    /// Those who will not wait for better times.
+    /// All if `fail_fast` is set and no connection is open; else none.
     Impatient,
-    /// All who wait.
+    /// All waiters.
     All,
 }
 
@@ -73,7 +74,7 @@ pub(crate) fn connect_failed<M: Manager>(
     if is_permanent { Affected::All } else { Affected::Impatient }
 }
 
-/// Fails those who are [affected](connect_failed), once the connect is no longer counted.
+/// Fails the waiters that are [affected](connect_failed), once the connect is no longer counted.
 pub(crate) fn tell<M: Manager>(raw: &Raw<M>, affected: &Affected) {
     match affected {
         Affected::All => raw.fail_all(),
@@ -86,7 +87,7 @@ pub(crate) fn tell<M: Manager>(raw: &Raw<M>, affected: &Affected) {
 
 /// A connection born at `born` has answered a ping.
 pub(crate) fn answered<M: Manager>(state: &State<M>, born: Tick) {
-    // In good times nothing is written.
+    // In normal operation nothing is written.
     if state.supply.is_in_doubt() {
         state.supply.pace(|pace| pace.backoff.answered(born));
     }
@@ -94,7 +95,8 @@ pub(crate) fn answered<M: Manager>(state: &State<M>, born: Tick) {
     forget(&state.last_ping_failure);
 }
 
-/// A connection born at `born`, which `was_lent` before or not, has failed the ping begun at `begun`.
+/// A connection born at `born`, which `was_lent` before or not, has failed the ping begun at
+/// `begun`.
 pub(crate) fn ping_failed<M: Manager>(
     state: &State<M>,
     failure: ManagerError<M::Error>,
@@ -121,19 +123,19 @@ pub(crate) fn ping_failed<M: Manager>(
     Affected::Impatient
 }
 
-/// Puts a new cause in the place of the old one, whose destructor is foreign code.
+/// Replaces the old cause, whose destructor is foreign code.
 fn replace<E>(cause: &ArcSwapOption<ManagerError<E>>, new: Option<Arc<ManagerError<E>>>) {
     let_go(cause.swap(new));
 }
 
-/// There is no cause any more. In good times there was none, and nothing is written.
+/// Forgets the cause. In normal operation there is none, and nothing is written.
 fn forget<E>(cause: &ArcSwapOption<ManagerError<E>>) {
     if cause.load().is_some() {
         replace(cause, None);
     }
 }
 
-/// Connecting works again, unless there are doubts.
+/// Forgets why connecting failed, unless it still fails or is in doubt.
 fn forget_failure<M: Manager>(state: &State<M>) {
     if !state.supply.is_failing() {
         forget(&state.last_connect_failure);

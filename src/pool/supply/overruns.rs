@@ -1,9 +1,9 @@
 //! Calls into the manager that take long, or outlive their limit.
 //!
-//! Futures are dropped when their time is up; a call that blocks a thread cannot be. It keeps its slot until
-//! it comes back, and so keeps nobody else: no borrower waits for it, and its place among those who may
-//! connect, or maintain connections, at once is given to another. Nothing is counted up or down for this: who is
-//! late is read off the slots' ledgers.
+//! Futures are dropped at their limit; a call that blocks a thread cannot be. It keeps its slot
+//! until it returns, but holds up nothing else: no borrower waits for it, and it no longer counts
+//! against the limits on concurrent connects and maintenance. No counter is kept for this: late
+//! calls are read off the slots' ledgers.
 
 use crate::clock::Tick;
 use crate::manager::Manager;
@@ -16,23 +16,24 @@ use crate::stats::{Call, Ledger, Overrun, Priority, Running};
 pub(crate) struct Overdue {
     /// Connects that are late.
     pub(crate) connects: usize,
-    /// Pings, resets and closes that are late; those of them that no borrower waits for; those of these that are
-    /// closes.
+    /// Pings, resets and closes that are late; those of them that no borrower waits for; those that
+    /// are closes.
     pub(crate) maintenance: usize,
     pub(crate) upkeep: usize,
     pub(crate) closes: usize,
     /// Connects that are late or have been under way for long.
     pub(crate) old_connects: usize,
-    /// Those of them that others need not wait for: they are late, or a connect begun later has succeeded.
+    /// Those of them that other connects need not wait for: they are late, or a connect begun later
+    /// has succeeded.
     pub(crate) lost_connects: usize,
 }
 
-/// All calls under way: one look at each slot.
+/// All calls under way. Looks at each slot once.
 fn running<M: Manager>(raw: &Raw<M>) -> impl Iterator<Item = Running> {
     raw.ledgers().filter_map(Ledger::running)
 }
 
-/// One look at all slots, if it is worth it.
+/// Counts late and long calls. Looks at the slots only if the watch says that there may be some.
 pub(crate) fn overdue<M: Manager>(raw: &Raw<M>, now: Tick) -> Overdue {
     raw.context().watch.look(now, || {
         let (mut overdue, mut next) = (Overdue::default(), Tick::NEVER);
@@ -47,7 +48,7 @@ pub(crate) fn overdue<M: Manager>(raw: &Raw<M>, now: Tick) -> Overdue {
     })
 }
 
-/// When a call into the manager will be worth a look.
+/// When a call into the manager will have taken long.
 pub(crate) fn taking_long_at(call: Call, begun: Tick, limit: Tick) -> Tick {
     if call == Call::Connect { limit.min(begun + TAKING_LONG) } else { limit }
 }
@@ -75,7 +76,7 @@ pub(crate) fn has_elder<M: Manager>(raw: &Raw<M>, begun: Tick, now: Tick) -> boo
     running(raw).any(|call| call.call == Call::Connect && call.begun < begun && !call.is_late(now))
 }
 
-/// For the operator.
+/// The late calls, for the operator.
 pub(crate) fn overruns<M: Manager>(raw: &Raw<M>) -> Vec<Overrun> {
     let now = raw.context().clock.now();
     running(raw)

@@ -1,4 +1,4 @@
-//! What there is and what there should be.
+//! How many connections there are, and how many there should be.
 
 use super::overruns::overdue;
 use crate::error::NotReady;
@@ -10,11 +10,11 @@ use crate::stats::Ledger;
 pub(crate) struct Shortage {
     /// Connects asked for and not over.
     pub(crate) connecting: usize,
-    /// Open connections, whoever has them.
+    /// Open connections: idle, lent or in maintenance.
     pub(crate) open: usize,
-    /// How many more there should be.
+    /// How many more the minimum asks for.
     pub(crate) missing: usize,
-    /// Waiters that will not be served by what is idle.
+    /// Waiters that idle connections will not serve.
     pub(crate) waiting: usize,
 }
 
@@ -22,8 +22,8 @@ impl Shortage {
     pub(crate) fn of<M: Manager>(raw: &Raw<M>) -> Self {
         let state = raw.context();
         let settings = state.settings.load();
-        // Before, or a connection that has just been opened would be seen nowhere; and after, or a slot
-        // that has just been claimed would pass for a connection.
+        // Before, or a connection that has just been opened would be seen nowhere; and after, or a
+        // slot that has just been claimed would pass for a connection.
         let connecting = state.service.connecting();
         let gauges = raw.gauges();
         let connecting = connecting.max(state.service.connecting());
@@ -38,7 +38,7 @@ impl Shortage {
             connecting,
             open,
             missing: floor.saturating_sub(open).max(missing_idle).min(room),
-            // A waiter that is on its way into the line, or has not yet looked up, is served by what is idle.
+            // Idle connections serve waiters that are just enrolling or have not been polled yet.
             waiting: gauges.waiting.saturating_sub(gauges.idle),
         }
     }
@@ -58,7 +58,7 @@ pub(crate) fn is_out<M: Manager>(raw: &Raw<M>) -> bool {
     Shortage::of(raw).open <= lost && raw.gauges().idle == 0 && !raw.ledgers().any(Ledger::is_lent)
 }
 
-/// Whether the first connections are open, or never will be. `None`: not yet.
+/// Whether the initial connections are open, or never will be. `None`: not yet.
 pub(crate) fn is_ready<M: Manager>(raw: &Raw<M>) -> Option<Result<(), NotReady<M::Error>>> {
     let Shortage { missing, .. } = Shortage::of(raw);
     if missing == 0 {

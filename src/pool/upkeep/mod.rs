@@ -1,4 +1,4 @@
-//! Keeping order: the housekeeper, its visits to each pool, and the sweep.
+//! Maintenance: the housekeeper, its visits to each pool, and the sweep.
 
 pub(crate) mod housekeeper;
 pub(crate) mod keeper;

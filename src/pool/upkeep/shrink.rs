@@ -1,5 +1,5 @@
-//! Closing what is too much: idle connections above the minimum that have been idle for too long, and those above a
-//! lowered limit.
+//! Closes surplus: connections above the minimum that have been idle for too long, and those above
+//! a lowered limit.
 
 use crate::clock::Tick;
 use crate::health::EvictionCause;
@@ -14,13 +14,13 @@ fn open<M: Manager>(raw: &Raw<M>) -> usize {
     Shortage::of(raw).open.saturating_sub(raw.context().service.closing())
 }
 
-/// An idle connection more or less would be missed.
+/// Whether the minimum needs every idle connection.
 pub(crate) fn is_needed<M: Manager>(raw: &Raw<M>) -> bool {
     let settings = raw.context().settings.load();
     open(raw) <= settings.min_size || raw.gauges().idle < settings.min_idle
 }
 
-/// Another connection may be taken out of service.
+/// Whether another connection may be taken out of service.
 pub(crate) fn has_room<M: Manager>(raw: &Raw<M>) -> bool {
     let state = raw.context();
     let limit = state.settings.load().maintenance_concurrency;
@@ -40,7 +40,8 @@ fn longest_idle<M: Manager>(raw: &Raw<M>) -> Vec<(Tick, u32)> {
     idle
 }
 
-/// Closes what has been idle for too long, down to the minimum. True if there is more to do.
+/// Closes connections that have been idle for too long, down to the minimum. True if there is more
+/// to do.
 pub(crate) fn shrink<M: Manager>(raw: &Raw<M>, now: Tick) -> bool {
     let settings = raw.context().settings.load();
     let Some(timeout) = settings.idle_timeout else { return false };

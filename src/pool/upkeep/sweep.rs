@@ -1,5 +1,5 @@
-//! The sweep: the strategy judges what lies idle. At most `maintenance_concurrency` connections are out of service
-//! at once; what is left over waits for the next visit.
+//! The sweep: the strategy judges idle connections. At most `maintenance_concurrency` connections
+//! are out of service at once; the rest waits for the next visit.
 
 use super::shrink;
 use crate::clock::Tick;
@@ -15,7 +15,7 @@ use std::time::Duration;
 /// How often idle connections are looked at when neither settings nor strategy say.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Passes are not begun more often: the housekeeper has others to look after.
+/// Passes begin no more often than this: the housekeeper has other pools to visit.
 const MIN_INTERVAL: Duration = Duration::from_millis(1);
 
 /// The least time between passes that were begun because a connection was found dead.

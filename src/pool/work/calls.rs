@@ -1,5 +1,5 @@
-//! The calls into the manager: connect, ping, reset, close. Workers make them; borrowers of the driver's own kind
-//! ping, too.
+//! The calls into the manager: connect, ping, reset, close. Workers make them; a borrower whose
+//! face is the driver's kind may ping itself.
 
 use crate::clock::{Deadline, Tick};
 use crate::error::ManagerError;
@@ -20,7 +20,7 @@ use crate::stats::{Call, Ledger, Noted, Priority};
 use crate::sync::Arc;
 use std::time::Duration;
 
-/// One job, whatever comes of it.
+/// Does one job to its end.
 pub(crate) async fn perform<M: Manager>(raw: &Arc<Raw<M>>, job: Job<M>) {
     match job.call {
         Call::Connect => connect(raw, job).await,
@@ -30,7 +30,7 @@ pub(crate) async fn perform<M: Manager>(raw: &Arc<Raw<M>>, job: Job<M>) {
     }
 }
 
-/// Opens a connection, unless it is not needed any more.
+/// Opens a connection, unless it is no longer needed.
 async fn connect<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
     let state = raw.context();
     let Held::Empty(vacant, Some(order)) = &job.held else { return };
@@ -55,7 +55,7 @@ async fn connect<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
             state.service.end(Call::Connect, Priority::Demand);
             news::opened(raw);
             if let Some(old) = order.replaces {
-                // Made, now break.
+                // Made, so break.
                 growth::close_old(raw, &old);
             }
         }
@@ -70,7 +70,7 @@ async fn connect<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
 }
 
 impl<M: Manager> Job<M> {
-    /// The slot of a connect and what was ordered; its count is left to the caller.
+    /// Takes the slot and the order of a connect; the caller counts the job off.
     fn take_order(&mut self) -> Option<(Vacant<M>, Order)> {
         match std::mem::replace(&mut self.held, Held::Gone) {
             Held::Empty(vacant, Some(order)) => Some((vacant, *order)),
@@ -82,7 +82,7 @@ impl<M: Manager> Job<M> {
     }
 }
 
-/// A connection has been opened. If the limit was lowered meanwhile, it goes again.
+/// Puts a fresh connection in service; if the limit was lowered meanwhile, it is closed again.
 fn welcome<M: Manager>(raw: &Raw<M>, vacant: Vacant<M>, connection: M::Connection, begun: Tick) {
     let state = raw.context();
     let (now, generation) = (state.clock.now(), state.generation.get());
@@ -100,12 +100,13 @@ async fn close<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
     let limit = state.settings.load().close_timeout;
     let (_, deadline, _noted) = begin(state, vacant.ledger(), Call::Close, Priority::Upkeep, limit);
     let goodbye = if is_broken {
-        // It would reach nobody, and in an outage keep the slot from the next attempt.
+        // The server would not hear it, and in an outage it would keep the slot from the next
+        // attempt.
         Box::pin(async move { drop(connection) })
     } else {
         state.driver.close(&state.manager, connection, &deadline)
     };
-    // Nothing hangs on how it ends: the connection is gone.
+    // Its outcome does not matter: the connection is gone.
     let _ = call(state, &deadline, goodbye).await;
     state.counters.closes.add();
 }
@@ -142,7 +143,7 @@ async fn ping<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
     }
 }
 
-/// Pings. The connection comes back if it answered; if not, it is on its way to be closed.
+/// Pings the connection. Returns it if it answered; else it has been queued to be closed.
 pub(crate) async fn check<M: Manager>(raw: &Raw<M>, mut job: Job<M>) -> Option<Slot<M>> {
     let state = raw.context();
     let priority = job.priority;
@@ -175,8 +176,7 @@ pub(crate) async fn check<M: Manager>(raw: &Raw<M>, mut job: Job<M>) -> Option<S
     None
 }
 
-/// Notes beside the slot that a call begins now and when it should be over, for those who look for calls that
-/// overrun.
+/// Notes beside the slot that a call begins now and when it should end, so that an overrun is seen.
 fn begin<'a, M: Manager>(
     state: &State<M>,
     ledger: &'a Ledger,
@@ -203,7 +203,7 @@ async fn call<M: Manager, T>(
     }
 }
 
-/// The same for a call that may fail by itself.
+/// The same for a call that may return an error.
 async fn fallible_call<M: Manager, T>(
     state: &State<M>,
     deadline: &Deadline,
@@ -212,7 +212,7 @@ async fn fallible_call<M: Manager, T>(
     call(state, deadline, future).await?.map_err(ManagerError::Failed)
 }
 
-/// An answer that came after its time, which only a call that blocks can bring.
+/// Whether an answer came after its deadline, which is possible only if the call blocks.
 fn is_late<M: Manager>(state: &State<M>, deadline: &Deadline) -> bool {
     state.driver.kind() == Kind::Blocking && deadline.is_past()
 }

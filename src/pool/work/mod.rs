@@ -1,4 +1,5 @@
-//! Doing the work on slots that are out of service: the calls into the manager, and the workers that make them.
+//! The work on slots that are out of service: the calls into the manager, and the workers that make
+//! them.
 
 pub(crate) mod calls;
 pub(crate) mod worker;

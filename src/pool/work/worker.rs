@@ -1,7 +1,9 @@
-//! Workers do the [jobs](crate::pool::state::job): threads for blocking managers, tasks for async ones.
+//! Workers do the [jobs](crate::pool::state::job): threads for blocking managers, tasks for async
+//! ones.
 //!
-//! A worker takes jobs until none is left, and asks for growth after each. Between two jobs it owns nothing but a
-//! count on the pool, so one that is dropped half-way (its runtime went away) leaves the others where they are.
+//! A worker takes jobs until none is left, and asks for growth after each. Between two jobs it owns
+//! nothing but a count on the pool, so one that is dropped half-way (its runtime went away) leaves
+//! the others where they are.
 
 use super::calls::perform;
 use crate::clock::Tick;
@@ -19,13 +21,13 @@ use crate::sync::{Arc, Ordering};
 use std::pin::pin;
 use std::time::Duration;
 
-/// Asks for growth, and has workers started for what that came to and for all else that waits.
+/// Asks for growth, then starts workers for the jobs that it queued and all others that wait.
 pub(crate) fn grow<M: Manager>(raw: &Arc<Raw<M>>) {
     growth::ask(raw);
     start(raw);
 }
 
-/// Has workers started for the jobs that wait, as far as the limits allow.
+/// Starts workers for the jobs that wait, as far as the limits allow.
 pub(crate) fn start<M: Manager>(raw: &Arc<Raw<M>>) {
     let state = raw.context();
     if state.is_manual() {
@@ -33,11 +35,11 @@ pub(crate) fn start<M: Manager>(raw: &Arc<Raw<M>>) {
     }
     for priority in [Priority::Demand, Priority::Upkeep] {
         let queue = state.queue(priority);
-        // A worker too many finds nothing to do; the next visit makes up for one too few.
+        // A superfluous worker finds nothing to do; the next visit starts a missing one.
         for _ in queue.starting.get()..queue.jobs.len() {
             let limit = limit(state, priority);
             let worker = Worker::begin(raw, priority, limit).or_else(|| {
-                // Those that a late call keeps are not at work.
+                // Workers that a late call keeps do not count.
                 let late = overdue(raw, state.clock.now()).upkeep;
                 Worker::begin(raw, priority, limit.saturating_add(late))
             });
@@ -48,8 +50,9 @@ pub(crate) fn start<M: Manager>(raw: &Arc<Raw<M>>) {
     }
 }
 
-/// How many workers may be at it at once. What borrowers wait for is limited by their number, and connects by
-/// growth: were there another limit, those that hang would hold up those that might not.
+/// How many workers there may be at once. The number of borrowers limits what borrowers wait for,
+/// and growth limits connects: with another limit, calls that hang would hold up calls that might
+/// not.
 fn limit<M: Manager>(state: &State<M>, priority: Priority) -> usize {
     match priority {
         Priority::Demand => usize::MAX,
@@ -57,7 +60,7 @@ fn limit<M: Manager>(state: &State<M>, priority: Priority) -> usize {
     }
 }
 
-/// Has it run by whoever can. False: no thread and no runtime can now.
+/// Runs the worker on the runtime or on a thread. False: neither is to be had now.
 fn launch<M: Manager>(worker: Worker<M>) -> bool {
     let raw = Arc::clone(&worker.raw);
     let state = raw.context();
@@ -78,19 +81,19 @@ fn launch<M: Manager>(worker: Worker<M>) -> bool {
     }
 }
 
-/// One job, and what is to follow from it.
+/// Does one job, then asks for growth.
 async fn perform_and_grow<M: Manager>(raw: &Arc<Raw<M>>, job: Job<M>) {
     perform(raw, job).await;
     growth::ask(raw);
     raw.context().ring.ring();
 }
 
-/// Does all jobs here and now, and keeps the timers of those that are being done.
+/// Does all jobs on this thread, and fires the timers of their calls.
 pub(crate) fn run_all<M: Manager>(raw: &Arc<Raw<M>>) {
     let state = raw.context();
     while let Some(job) = state.demand.jobs.pop().or_else(|| state.upkeep.jobs.pop()) {
         let mut work = pin!(perform_and_grow(raw, job));
-        // The first poll may set a timer: so no longer than this without a look.
+        // The first poll may set a timer, so timers are looked at this often at least.
         let soon = || state.timers.next().min(state.clock.now() + Duration::from_millis(25));
         while block_on(work.as_mut(), &state.clock, soon()).is_none() {
             state.timers.fire();
@@ -142,7 +145,7 @@ impl<M: Manager> Worker<M> {
         }
         let raw = Arc::clone(&self.raw);
         drop(self);
-        // A job that came between the last look and the leaving.
+        // A job that was queued between the last look and the end of this worker.
         if !raw.context().has_no_jobs() {
             start(&raw);
         }
@@ -152,7 +155,7 @@ impl<M: Manager> Worker<M> {
 impl<M: Manager> Drop for Worker<M> {
     fn drop(&mut self) {
         self.started();
-        // O9: orders the leaving before the look at the jobs that follows.
+        // O9: orders the worker's end before the look at the jobs that follows.
         self.queue().workers.fetch_sub(1, Ordering::AcqRel);
     }
 }

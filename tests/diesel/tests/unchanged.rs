@@ -219,7 +219,7 @@ fn a_database_that_cannot_be_opened_is_told_at_once_and_with_its_cause() {
 }
 
 #[test]
-fn a_condemned_connection_is_replaced_and_a_detached_one_still_works() {
+fn a_discarded_connection_is_replaced_and_a_detached_one_still_works() {
     let (_directory, path) = database();
     let pool = builder(&path).max_size(1).build().unwrap();
     PooledConnection::discard(pool.get().unwrap());

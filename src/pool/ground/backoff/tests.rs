@@ -158,8 +158,9 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 proptest! {
-    /// Whatever happens, the next attempt is never further away than a second (promise P7), no connect goes
-    /// out before its time, one probe at most goes out per waiting time, and a success ends it all.
+    /// Whatever happens, the next attempt is never further away than a second (promise P7), no
+    /// connect goes out before its time, one probe at most goes out per waiting time, and a success
+    /// ends it all.
     #[test]
     fn the_next_attempt_is_never_more_than_a_second_away(
         events in prop::collection::vec((event(), 0..1_500u64, 0.0..1.0f64), 1..120),

@@ -1,4 +1,4 @@
-//! Pools made by hand from a container of boxes.
+//! Pools made from a container of boxes.
 #![expect(clippy::vec_box, reason = "boxes are what all pools lend")]
 
 use super::ForThreads;
