@@ -86,7 +86,7 @@ fn is_short<M: Manager>(raw: &Raw<M>) -> bool {
     Shortage::of(raw).missing > 0 && state.supply.retry_at() <= state.clock.now()
 }
 
-/// Announces when the next visit will be, and looks once more at the deadlines noted before.
+/// Tells those who note deadlines when the next visit will be, and looks once more at those noted before.
 fn announce<M: Manager>(raw: &Raw<M>, next: Tick) -> Tick {
     let state = raw.context();
     let noted = |raw: &Raw<M>| state.timers.next().min(Tick(raw.next_deadline()));
