@@ -1,7 +1,7 @@
 //! Keeps the walls between the rooms: a plain scan of the text of `src/`, without a parser.
 //!
 //! Each rule is a function from a file to complaints. It is asked about every file of the crate, and about a
-//! small sample that breaks it, so that a rule that no longer sees anything transitions red as well.
+//! small sample that breaks it, so that a rule that no longer sees anything turns red as well.
 
 use std::fmt::Write as _;
 use std::fs;
