@@ -19,19 +19,19 @@ pub(crate) trait Plain {
     type Atomic: std::fmt::Debug + Default;
 }
 
-/// `Relaxed<$plain>` over `$atomic`. `const` stands in front where atomics can be built in a
-/// constant; those of the model cannot.
 macro_rules! relaxed {
-    ([$($const:tt)?] $plain:ty, $atomic:ty) => {
-        impl super::Plain for $plain {
+    ($plain:ty, $atomic:ty) => {
+        impl Plain for $plain {
             type Atomic = $atomic;
         }
 
         // O11 throughout. Not every type needs every method.
         #[allow(dead_code)]
-        impl super::Relaxed<$plain> {
-            pub(crate) $($const)? fn new(value: $plain) -> Self {
-                Self(<$atomic>::new(value))
+        impl Relaxed<$plain> {
+            constant! {
+                pub(crate) fn new(value: $plain) -> Self {
+                    Self(<$atomic>::new(value))
+                }
             }
 
             #[inline(always)]
@@ -58,12 +58,12 @@ macro_rules! relaxed {
             }
         }
     };
-    ([$($const:tt)?] $plain:ty, $atomic:ty, numeric) => {
-        relaxed!([$($const)?] $plain, $atomic);
+    ($plain:ty, $atomic:ty, numeric) => {
+        relaxed!($plain, $atomic);
 
         // O11 throughout. Not every type needs every method.
         #[allow(dead_code)]
-        impl super::Relaxed<$plain> {
+        impl Relaxed<$plain> {
             /// Adds `more` and returns what was there before.
             #[inline]
             pub(crate) fn add(&self, more: $plain) -> $plain {
@@ -85,11 +85,18 @@ macro_rules! relaxed {
     };
 }
 
+relaxed!(bool, AtomicBool);
+relaxed!(u32, AtomicU32, numeric);
+relaxed!(u64, AtomicU64, numeric);
+relaxed!(usize, AtomicUsize, numeric);
+
 /// How many bits of a bitmap word stand for slots; the three highest bits are flags.
 pub(crate) const SLOT_BITS: u32 = if MODEL { 2 } else { 61 };
 
 #[cfg(not(all(loom, feature = "loom")))]
 mod switched {
+    use crate::sync::Relaxed;
+
     pub(crate) const MODEL: bool = false;
 
     pub(crate) use crossbeam_queue::{ArrayQueue, SegQueue};
@@ -101,12 +108,11 @@ mod switched {
     };
     pub(crate) use std::thread;
 
-    use super::Relaxed;
-
-    relaxed!([const] bool, AtomicBool);
-    relaxed!([const] u32, AtomicU32, numeric);
-    relaxed!([const] u64, AtomicU64, numeric);
-    relaxed!([const] usize, AtomicUsize, numeric);
+    /// A function that constants may call.
+    macro_rules! constant {
+        ($visibility:vis fn $($rest:tt)*) => { $visibility const fn $($rest)* };
+    }
+    pub(crate) use constant;
 
     /// `std`'s cell behind loom's interface, which tells the model when an access begins and ends.
     #[derive(Debug)]
@@ -188,21 +194,23 @@ mod switched {
 
 #[cfg(all(loom, feature = "loom"))]
 mod switched {
+    use crate::sync::Relaxed;
+
     pub(crate) const MODEL: bool = true;
 
     pub(crate) use loom::sync::atomic::{
-        AtomicBool, AtomicI64, AtomicPtr, AtomicU64, AtomicUsize, Ordering,
+        AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering,
     };
     pub(crate) use loom::sync::{Arc, Mutex, MutexGuard};
     pub(crate) use std::sync::PoisonError;
 
     pub(crate) use loom::cell::UnsafeCell;
 
-    use super::Relaxed;
-
-    relaxed!([] bool, AtomicBool);
-    relaxed!([] u64, AtomicU64, numeric);
-    relaxed!([] usize, AtomicUsize, numeric);
+    /// The model's atomics cannot be built in a constant.
+    macro_rules! constant {
+        ($($function:tt)*) => { $($function)* };
+    }
+    pub(crate) use constant;
 
     /// Freed in `Drop`, read in `touch`: a touch that does not happen before the drop is a race to
     /// loom.

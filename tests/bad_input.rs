@@ -880,15 +880,14 @@ fn a_destructor_that_panics_in_the_course_of_a_panic_does_not_abort() {
         Pool::builder(shop.clone()).manual_maintenance().min_size(1).max_size(1).wait_ready(PLENTY);
     let pool = pool.build().unwrap();
     let held = pool.get().unwrap();
-    // Nobody else will: the connection is closed where the guard is dropped.
     pool.close();
     let panic = catch_unwind(AssertUnwindSafe(|| {
         let _held = held;
         panic!("on purpose");
     }));
     assert!(panic.is_err());
+    assert!(pool.close_within(PLENTY).is_complete());
     assert!(shop.0.load(SeqCst), "it has gone off");
-    assert!(pool.close_within(Duration::ZERO).is_complete());
 }
 
 // Spawners
@@ -1096,7 +1095,7 @@ fn the_last_handle_is_dropped_while_guards_are_out_and_a_waiter_has_just_left() 
 }
 
 #[test]
-fn a_guard_returned_after_a_manually_maintained_pool_is_gone_is_closed_there_and_then() {
+fn a_guard_returned_after_a_manually_maintained_pool_is_gone_is_closed_in_the_background() {
     for_both_kinds(|builder, server| {
         let pool = builder
             .manual_maintenance()
@@ -1109,7 +1108,7 @@ fn a_guard_returned_after_a_manually_maintained_pool_is_gone_is_closed_there_and
         drop(pool);
         assert_eq!(server.alive(), 1);
         drop(held);
-        assert_eq!(server.alive(), 0);
+        eventually("it is closed", || server.alive() == 0);
     });
 }
 
@@ -1216,7 +1215,8 @@ fn a_guard_dropped_with_its_thread_comes_home() {
 }
 
 #[test]
-fn a_guard_dropped_with_its_thread_is_closed_there_if_its_pool_was_maintained_manually() {
+fn a_guard_dropped_with_its_thread_is_closed_in_the_background_if_its_pool_was_maintained_manually()
+{
     for_both_kinds(|builder, server| {
         let pool = builder
             .manual_maintenance()
@@ -1234,7 +1234,7 @@ fn a_guard_dropped_with_its_thread_is_closed_there_if_its_pool_was_maintained_ma
         })
         .join()
         .unwrap();
-        assert_eq!(server.alive(), 0);
+        eventually("it is closed", || server.alive() == 0);
     });
 }
 

@@ -457,7 +457,7 @@ fn a_connection_outlives_the_close_of_its_pool_and_is_closed_on_its_return() {
     held.value = 3;
     assert_eq!(held.value, 3);
     drop(held);
-    assert_eq!(fake.books().alive(), 0);
+    eventually("it is closed", || fake.books().alive() == 0);
     pool.close();
     let report = pool.close_within(PLENTY);
     assert!(report.is_complete(), "{report}");

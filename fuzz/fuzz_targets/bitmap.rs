@@ -33,12 +33,12 @@ enum BitOp {
     Offer,
     Claim,
     Pick,
-    ClaimPastGate,
+    ClaimPastFlags,
     ClaimAt,
-    HangBell,
-    RaiseGate,
-    TakeDown,
-    Shut,
+    RaiseWaiters,
+    RaiseHandOff,
+    Lower,
+    Close,
 }
 
 #[derive(arbitrary::Arbitrary, Clone, Copy, Debug)]
@@ -63,7 +63,7 @@ enum PoolOp {
 
 fuzz_target!(|input: Input| match input {
     Input::Bitmap { capacity, threads, ops } => {
-        // Over 62 of them and it takes two words.
+        // More than 61 slots take two words.
         drive_bitmap(usize::from(capacity % 130) + 1, usize::from(threads % 8), &ops);
     }
     Input::Pool { capacity, threads, ops } => {
@@ -75,12 +75,12 @@ fn drive_bitmap(capacity: usize, threads: usize, ops: &[(BitOp, u8)]) {
     let bitmap = Bitmap::new(Bitmap::stripes_for(capacity, threads));
     let mut set = BTreeSet::new();
     // The dispatcher's flags, as `Queue` has them.
-    let (mut bell, mut is_shut) = (None, false);
+    let (mut flags, mut is_closed) = (None, false);
     for (op, n) in ops {
         let (index, home) = (u32::from(*n) % capacity as u32, usize::from(*n));
         let place = bitmap.place(index);
-        let is_barred = bell == Some(Newcomers::MustWait) || is_shut;
-        let has_waiters = bell.is_some() || is_shut;
+        let is_barred = flags == Some(Newcomers::MustWait) || is_closed;
+        let has_waiters = flags.is_some() || is_closed;
         match op {
             BitOp::Put => {
                 if set.insert(index) {
@@ -106,26 +106,26 @@ fn drive_bitmap(capacity: usize, threads: usize, ops: &[(BitOp, u8)]) {
                     assert!(!has_waiters && pick.take().is_some() && set.remove(&index));
                 }
             }
-            BitOp::ClaimPastGate => match bitmap.claim_past_flags(home) {
+            BitOp::ClaimPastFlags => match bitmap.claim_past_flags(home) {
                 Some(index) => assert!(set.remove(&index)),
                 None => assert!(set.is_empty()),
             },
             BitOp::ClaimAt => assert_eq!(bitmap.claim_at(index), set.remove(&index)),
-            BitOp::HangBell => {
+            BitOp::RaiseWaiters => {
                 bitmap.raise_flags(Newcomers::MayClaim);
-                bell = Some(Newcomers::MayClaim);
+                flags = Some(Newcomers::MayClaim);
             }
-            BitOp::RaiseGate => {
+            BitOp::RaiseHandOff => {
                 bitmap.raise_flags(Newcomers::MustWait);
-                bell = Some(Newcomers::MustWait);
+                flags = Some(Newcomers::MustWait);
             }
-            BitOp::TakeDown => {
+            BitOp::Lower => {
                 bitmap.lower_flags();
-                bell = None;
+                flags = None;
             }
-            BitOp::Shut => {
-                bitmap.shut();
-                is_shut = true;
+            BitOp::Close => {
+                bitmap.close();
+                is_closed = true;
             }
         }
         assert_eq!(bitmap.count(), set.len());
@@ -182,7 +182,7 @@ struct Model<'p> {
     now: u64,
     occupied: Vec<Occupied<Bare>>,
     vacant: Vec<Vacant<Bare>>,
-    /// In line order, with deadlines; who among them was granted a slot, only a poll tells.
+    /// In line order, with deadlines; only a poll tells which of them was granted a slot.
     line: Vec<(Ticket<'p, Bare>, u64, Told)>,
 }
 
@@ -218,7 +218,7 @@ fn pick<T>(all: &mut Vec<T>, n: usize) -> Option<T> {
 }
 
 impl Model<'_> {
-    fn is_anybody_waiting(&self) -> bool {
+    fn has_waiters(&self) -> bool {
         self.pool.gauges().waiting > 0
     }
 
@@ -293,7 +293,7 @@ impl Model<'_> {
                 let told = *told;
                 let mut cx = Context::from_waker(Waker::noop());
                 let Poll::Ready(outcome) = ticket.poll(&mut cx) else {
-                    assert!(told == Told::Nothing && self.is_anybody_waiting());
+                    assert!(told == Told::Nothing && self.has_waiters());
                     return;
                 };
                 drop(self.line.remove(n));
@@ -326,7 +326,7 @@ impl Model<'_> {
         }
     }
 
-    /// What those hear who have heard nothing yet and have no slot.
+    /// Notes what the waiters are told that were told nothing before and have no slot.
     fn tell(&mut self, what: Told, whom: impl Fn(u64) -> bool) {
         for (_, deadline, told) in &mut self.line {
             if *told == Told::Nothing && whom(*deadline) {

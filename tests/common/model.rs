@@ -410,6 +410,7 @@ impl<'p> Model<'p> {
 
     /// A connection came back: it needs work, or it is idle, or it was handed on.
     fn came_back(&self, before: &Stats, needs_work: bool) {
+        self.settle();
         let after = self.pool.stats();
         if self.is_closed {
             assert_eq!(after.retired, before.retired + 1, "{after:?}");
@@ -560,7 +561,21 @@ impl<'p> Model<'p> {
         }
     }
 
+    /// A closed pool is maintained in the background: it comes to rest by itself.
+    fn settle(&self) {
+        let deadline = std::time::Instant::now() + Duration::from_secs(30);
+        let is_at_rest = || {
+            let Stats { idle, opening, maintenance, vacant, .. } = self.pool.stats();
+            idle + opening + maintenance + vacant == 0
+        };
+        while self.is_closed && !is_at_rest() {
+            assert!(std::time::Instant::now() < deadline, "a closed pool does not come to rest");
+            std::thread::yield_now();
+        }
+    }
+
     fn check(&mut self) {
+        self.settle();
         let stats = self.pool.stats();
         let Stats { idle, lent, opening, maintenance, vacant, retired, .. } = stats;
         let slots = idle + lent + opening + maintenance + vacant + retired;
