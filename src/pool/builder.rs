@@ -18,6 +18,7 @@ use crate::health::HealthStrategy;
 use crate::manager::{Async, AsyncManager, Blocking, BlockingManager, BoxFuture, Driver, Manager};
 use crate::raw::RawPool;
 use crate::raw::bitmap::Bitmap;
+use crate::raw::requests::Requests;
 use crate::sync::{Arc, AtomicUsize, Mutex, Relaxed, Weak, thread};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use std::fmt;
@@ -270,7 +271,7 @@ impl<M: Manager> Builder<M> {
             events: Default::default(),
             last_connect_failure: ArcSwapOption::empty(),
             last_ping_failure: ArcSwapOption::empty(),
-            visits: Default::default(),
+            visits: Requests::new(),
             pass: Mutex::new(Pass::none(now)),
             sweep_asked: Relaxed::<bool>::new(false),
             sweeper: Relaxed::<usize>::new(0),

@@ -1,18 +1,20 @@
 #![doc = include_str!("README.md")]
 
 pub(crate) mod bitmap;
+mod debug;
 pub(crate) mod requests;
+mod room;
 pub(crate) mod slots;
 pub(crate) mod waiter;
 mod waiters;
 
 use crate::sync::{Arc, AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering, Witness};
 use bitmap::Bitmap;
-use slots::{Occupied, Slot, Vacant};
+use room::WaitingRoom;
+use slots::{Home, Lodging, Occupied, Slot, Vacant};
 use std::fmt;
 use std::task::Waker;
 use waiter::Ticket;
-use waiters::WaitingRoom;
 
 /// What the pool above the mechanism keeps in it, and is told by it.
 pub(crate) trait PoolHooks: Sized + 'static {
@@ -55,6 +57,57 @@ pub(crate) struct RawPool<H: PoolHooks> {
     witness: Witness,
 }
 
+impl<H: PoolHooks> Lodging for H {
+    type Value = <H as PoolHooks>::Value;
+    type Ledger = <H as PoolHooks>::Ledger;
+    type Pool = RawPool<H>;
+
+    #[inline(always)]
+    fn on_return(slot: Occupied<Self>) {
+        <H as PoolHooks>::on_return(slot);
+    }
+}
+
+impl<H: PoolHooks> Home<H> for RawPool<H> {
+    #[inline(always)]
+    fn slots(&self) -> &[Slot<H>] {
+        &self.slots
+    }
+
+    #[inline(always)]
+    fn idle(&self) -> &Bitmap {
+        &self.idle
+    }
+
+    fn vacant(&self) -> &Bitmap {
+        &self.vacant
+    }
+
+    fn retired(&self) -> &Bitmap {
+        &self.retired
+    }
+
+    fn claim(&self) -> Option<Occupied<H>> {
+        self.claim()
+    }
+
+    fn take_debt(&self) -> bool {
+        self.take_debt()
+    }
+
+    fn settle_debt(&self) {
+        self.settle_debt();
+    }
+
+    fn leave_line(&self) {
+        self.leave_line();
+    }
+
+    fn dispatch(&self) {
+        self.dispatch();
+    }
+}
+
 impl<H: PoolHooks> RawPool<H> {
     /// A pool of `capacity` vacant slots on `stripes` stripes (a power of two, and enough for
     /// them).
@@ -76,7 +129,7 @@ impl<H: PoolHooks> RawPool<H> {
             torn_down: AtomicUsize::new(0),
             witness: Witness::new(),
         });
-        slots::take_counts(&pool);
+        slots::take_counts::<H>(&pool);
         (0..capacity).for_each(|index| _ = pool.vacant.put(index));
         pool
     }
@@ -108,12 +161,12 @@ impl<H: PoolHooks> RawPool<H> {
     /// read-modify-writes.
     pub(crate) fn claim(&self) -> Option<Occupied<H>> {
         let home = crate::sync::thread_number();
-        self.idle.claim(home).map(|index| Occupied::adopt(self, index))
+        self.idle.claim(home).map(|index| Occupied::<H>::adopt(self, index))
     }
 
     /// Takes the slot `index` if it is idle, past all waiters: for maintenance.
     pub(crate) fn claim_idle_at(&self, index: u32) -> Option<Occupied<H>> {
-        self.idle.claim_at(index).then(|| Occupied::adopt(self, index))
+        self.idle.claim_at(index).then(|| Occupied::<H>::adopt(self, index))
     }
 
     /// Takes a vacant slot to open a connection in; retires slots on the way as long as there is
@@ -218,7 +271,7 @@ impl<H: PoolHooks> RawPool<H> {
                     return;
                 };
                 self.return_debt();
-                Vacant::adopt(self, index).put_without_dispatch();
+                Vacant::<H>::adopt(self, index).put_without_dispatch();
             } else {
                 return;
             }
@@ -255,11 +308,11 @@ impl<H: PoolHooks> RawPool<H> {
     /// comes here.
     fn evacuate(&self) {
         while let Some(index) = self.idle.claim_past_flags(0) {
-            H::on_orphan(Occupied::adopt(self, index));
+            H::on_orphan(Occupied::<H>::adopt(self, index));
         }
         for bitmap in [&self.vacant, &self.retired] {
             while let Some(index) = bitmap.claim_past_flags(0) {
-                Vacant::adopt(self, index).tear_down();
+                Vacant::<H>::adopt(self, index).tear_down();
                 // O10: releases what was done to the slot to a thread that reads the count.
                 if self.torn_down.fetch_add(1, Ordering::AcqRel) + 1 == self.capacity() {
                     H::on_torn_down(&self.context);

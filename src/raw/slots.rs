@@ -13,36 +13,65 @@
 
 #![allow(unsafe_code)]
 
-use super::bitmap::{self, Place};
-use super::{PoolHooks, RawPool};
+use super::bitmap::{self, Bitmap, Place};
 use crate::sync::{Arc, AtomicPtr, AtomicU64, Ordering, UnsafeCell};
-use std::fmt;
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
+/// What slots hold, and the pool that they are part of.
+pub(crate) trait Lodging: Sized + 'static {
+    /// What lies in a slot, and is lent.
+    type Value: Send;
+    /// What belongs to a slot and outlives its values.
+    type Ledger: Default + Send + Sync;
+    /// The pool.
+    type Pool: Home<Self>;
+
+    /// Takes a value whose loan has ended.
+    fn on_return(slot: Occupied<Self>);
+}
+
+/// What slots, and those who wait for one, need of their pool.
+pub(crate) trait Home<H: Lodging<Pool = Self>> {
+    fn slots(&self) -> &[Slot<H>];
+    fn idle(&self) -> &Bitmap;
+    fn vacant(&self) -> &Bitmap;
+    fn retired(&self) -> &Bitmap;
+    /// Takes an idle slot, if newcomers may.
+    fn claim(&self) -> Option<Occupied<H>>;
+    /// Takes one unit of the debt: the caller now must retire a slot.
+    fn take_debt(&self) -> bool;
+    /// A slot was retired: perhaps one is to come back.
+    fn settle_debt(&self);
+    /// Counts off a waiter that has left the line.
+    fn leave_line(&self);
+    /// Has the line served.
+    fn dispatch(&self);
+}
+
 /// One slot: its value, and the ledger that outlives the values which pass through it.
 #[repr(align(128))]
-pub(super) struct Slot<H: PoolHooks> {
+pub(crate) struct Slot<H: Lodging> {
     /// Of the slot's bit.
     mask: u64,
     index: u32,
     ledger: H::Ledger,
     value: UnsafeCell<Option<H::Value>>,
     /// The pool that the slot is part of.
-    pool: AtomicPtr<RawPool<H>>,
+    pool: AtomicPtr<H::Pool>,
     /// The slot's own count on it (R2).
-    home: UnsafeCell<Option<Arc<RawPool<H>>>>,
+    home: UnsafeCell<Option<Arc<H::Pool>>>,
 }
 
 // SAFETY: `value` and `home` are reached only through the slot's single token (R1), and values may
 // change threads (`H::Value: Send`), as counts on a `Sync` pool may; `ledger` is `Sync` by the
 // bound on `H::Ledger`; the rest never changes.
-unsafe impl<H: PoolHooks> Sync for Slot<H> {}
+unsafe impl<H: Lodging> Sync for Slot<H> {}
 // SAFETY: as above; a slot changes threads only together with its whole pool.
-unsafe impl<H: PoolHooks> Send for Slot<H> {}
+unsafe impl<H: Lodging> Send for Slot<H> {}
 
-impl<H: PoolHooks> Slot<H> {
+impl<H: Lodging> Slot<H> {
     pub(super) fn new(index: u32, place: Place) -> Self {
         Self {
             mask: place.mask(),
@@ -60,8 +89,8 @@ impl<H: PoolHooks> Slot<H> {
 }
 
 /// Gives each slot its strong count (R2). Called once, before any bit is set.
-pub(super) fn take_counts<H: PoolHooks>(pool: &Arc<RawPool<H>>) {
-    for slot in &pool.slots {
+pub(super) fn take_counts<H: Lodging>(pool: &Arc<H::Pool>) {
+    for slot in pool.slots() {
         // O13: no thread reads it before a bit is set, which publishes it (O2).
         slot.pool.store(Arc::as_ptr(pool).cast_mut(), Ordering::Relaxed);
         slot.home.with_mut(|home| {
@@ -74,33 +103,33 @@ pub(super) fn take_counts<H: PoolHooks>(pool: &Arc<RawPool<H>>) {
 
 /// What all tokens are made of: the slot, and the word of the idle bitmap that its bit goes back
 /// to, so that the way back need not look it up.
-struct Key<H: PoolHooks> {
+struct Key<H: Lodging> {
     slot: NonNull<Slot<H>>,
     word: NonNull<AtomicU64>,
 }
 
-impl<H: PoolHooks> Clone for Key<H> {
+impl<H: Lodging> Clone for Key<H> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<H: PoolHooks> Copy for Key<H> {}
+impl<H: Lodging> Copy for Key<H> {}
 
-impl<H: PoolHooks> Key<H> {
+impl<H: Lodging> Key<H> {
     #[inline(always)]
     fn new(slot: &Slot<H>, word: &AtomicU64) -> Self {
         Self { slot: NonNull::from(slot), word: NonNull::from(word) }
     }
 
-    fn of(pool: &RawPool<H>, index: u32) -> Self {
-        let slot = &pool.slots[index as usize];
-        Self::new(slot, pool.idle.word_of(pool.idle.place(index)))
+    fn of(pool: &H::Pool, index: u32) -> Self {
+        let slot = &pool.slots()[index as usize];
+        Self::new(slot, pool.idle().word_of(pool.idle().place(index)))
     }
 
     /// The pool, for as long as the token lives.
     #[inline(always)]
-    fn pool<'a>(self) -> &'a RawPool<H> {
+    fn pool<'a>(self) -> &'a H::Pool {
         // O13: written once, before any bit was set (O2).
         let pool = self.slot().pool.load(Ordering::Relaxed);
         // SAFETY: `take_counts` put the address of the slot's own pool there, and the slot keeps
@@ -123,7 +152,7 @@ impl<H: PoolHooks> Key<H> {
     }
 
     /// Another strong count, for code that touches the pool after its token has ended.
-    fn keep_alive(self) -> Arc<RawPool<H>> {
+    fn keep_alive(self) -> Arc<H::Pool> {
         self.slot().home.with(|home| {
             // SAFETY: the caller still holds the token, and only it reaches the cell (R1).
             let home = unsafe { &*home };
@@ -172,33 +201,33 @@ impl<H: PoolHooks> Key<H> {
 /// Owns a slot that holds a value. Dropped, it becomes an idle bit, which may go to the oldest
 /// waiter.
 #[must_use]
-pub(crate) struct Occupied<H: PoolHooks> {
+pub(crate) struct Occupied<H: Lodging> {
     key: Key<H>,
 }
 
-/// Owns a slot whose value is lent. Dropped, it [is returned](PoolHooks::on_return).
+/// Owns a slot whose value is lent. Dropped, it [is returned](Lodging::on_return).
 #[must_use]
-pub(crate) struct Lent<H: PoolHooks>(ManuallyDrop<Occupied<H>>);
+pub(crate) struct Lent<H: Lodging>(ManuallyDrop<Occupied<H>>);
 
 /// Owns an empty slot. Dropped, it becomes a vacant bit.
 #[must_use]
-pub(crate) struct Vacant<H: PoolHooks> {
+pub(crate) struct Vacant<H: Lodging> {
     key: Key<H>,
 }
 
 // SAFETY: the token is the only way to its value (R1), which may change threads (`H::Value: Send`);
-// everything else behind it is `Sync` (bounds on `PoolHooks`).
-unsafe impl<H: PoolHooks> Send for Occupied<H> {}
+// everything else behind it is `Sync` (bounds on `Lodging`).
+unsafe impl<H: Lodging> Send for Occupied<H> {}
 // SAFETY: a shared token gives `&H::Value` and `Sync` things, hence the bound.
-unsafe impl<H: PoolHooks> Sync for Occupied<H> where H::Value: Sync {}
+unsafe impl<H: Lodging> Sync for Occupied<H> where H::Value: Sync {}
 // SAFETY: a vacant token gives no value at all, only `Sync` things.
-unsafe impl<H: PoolHooks> Send for Vacant<H> {}
+unsafe impl<H: Lodging> Send for Vacant<H> {}
 // SAFETY: as above.
-unsafe impl<H: PoolHooks> Sync for Vacant<H> {}
+unsafe impl<H: Lodging> Sync for Vacant<H> {}
 
-impl<H: PoolHooks> Occupied<H> {
+impl<H: Lodging> Occupied<H> {
     /// Makes the token of a slot whose idle bit the caller cleared, or whose grant it took (R1).
-    pub(super) fn adopt(pool: &RawPool<H>, index: u32) -> Self {
+    pub(super) fn adopt(pool: &H::Pool, index: u32) -> Self {
         Self { key: Key::of(pool, index) }
     }
 
@@ -220,7 +249,7 @@ impl<H: PoolHooks> Occupied<H> {
     }
 
     #[inline(always)]
-    pub(crate) fn pool(&self) -> &RawPool<H> {
+    pub(crate) fn pool(&self) -> &H::Pool {
         self.key.pool()
     }
 
@@ -250,13 +279,13 @@ impl<H: PoolHooks> Occupied<H> {
 
     /// The same, and the pool, whose `&self` never reaches a slot's value.
     #[inline(always)]
-    pub(crate) fn parts_and_pool(&mut self) -> (&mut H::Value, &H::Ledger, &RawPool<H>) {
+    pub(crate) fn parts_and_pool(&mut self) -> (&mut H::Value, &H::Ledger, &H::Pool) {
         let (key, (value, ledger)) = (self.key, self.parts());
         (value, ledger, key.pool())
     }
 
     /// Another count on the pool, for work that goes on after the token has ended.
-    pub(crate) fn keep_alive(&self) -> Arc<RawPool<H>> {
+    pub(crate) fn keep_alive(&self) -> Arc<H::Pool> {
         self.key.keep_alive()
     }
 
@@ -286,25 +315,25 @@ impl<H: PoolHooks> Occupied<H> {
     /// Sets the idle bit and leaves the waiters to the caller: for the dispatcher.
     pub(super) fn put_without_dispatch(self) {
         let key = ManuallyDrop::new(self).key;
-        let _has_waiters = key.pool().idle.put(key.slot().index);
+        let _has_waiters = key.pool().idle().put(key.slot().index);
     }
 }
 
-impl<H: PoolHooks> From<Occupied<H>> for Lent<H> {
+impl<H: Lodging> From<Occupied<H>> for Lent<H> {
     #[inline(always)]
     fn from(slot: Occupied<H>) -> Self {
         Self(ManuallyDrop::new(slot))
     }
 }
 
-impl<H: PoolHooks> Lent<H> {
+impl<H: Lodging> Lent<H> {
     /// Ends the loan without a return.
     pub(crate) fn into_occupied(self) -> Occupied<H> {
         Occupied { key: ManuallyDrop::new(self).key }
     }
 }
 
-impl<H: PoolHooks> Deref for Lent<H> {
+impl<H: Lodging> Deref for Lent<H> {
     type Target = Occupied<H>;
 
     #[inline(always)]
@@ -313,14 +342,14 @@ impl<H: PoolHooks> Deref for Lent<H> {
     }
 }
 
-impl<H: PoolHooks> DerefMut for Lent<H> {
+impl<H: Lodging> DerefMut for Lent<H> {
     #[inline(always)]
     fn deref_mut(&mut self) -> &mut Occupied<H> {
         &mut self.0
     }
 }
 
-impl<H: PoolHooks> Drop for Lent<H> {
+impl<H: Lodging> Drop for Lent<H> {
     #[inline(always)]
     fn drop(&mut self) {
         // The token ends here, and the slot has a token again at once (R1).
@@ -328,7 +357,7 @@ impl<H: PoolHooks> Drop for Lent<H> {
     }
 }
 
-impl<H: PoolHooks> Drop for Occupied<H> {
+impl<H: Lodging> Drop for Occupied<H> {
     fn drop(&mut self) {
         // Nothing may be touched after a successful offer (R2).
         if bitmap::offer(self.key.word(), self.key.slot().mask) {
@@ -336,24 +365,28 @@ impl<H: PoolHooks> Drop for Occupied<H> {
         }
         // The waiters flag is up, or the word is busy.
         let pool = self.key.keep_alive();
-        if pool.idle.put(self.key.slot().index) {
+        if pool.idle().put(self.key.slot().index) {
             pool.dispatch();
         }
     }
 }
 
-impl<H: PoolHooks> Vacant<H> {
+impl<H: Lodging> Vacant<H> {
     /// Makes the token of a slot whose vacant or retired bit the caller cleared (R1).
-    pub(super) fn adopt(pool: &RawPool<H>, index: u32) -> Self {
+    pub(super) fn adopt(pool: &H::Pool, index: u32) -> Self {
         Self { key: Key::of(pool, index) }
     }
 
-    pub(crate) fn pool(&self) -> &RawPool<H> {
+    pub(super) fn index(&self) -> u32 {
+        self.key.slot().index
+    }
+
+    pub(crate) fn pool(&self) -> &H::Pool {
         self.key.pool()
     }
 
     /// Another count on the pool, for work that goes on after the token has ended.
-    pub(crate) fn keep_alive(&self) -> Arc<RawPool<H>> {
+    pub(crate) fn keep_alive(&self) -> Arc<H::Pool> {
         self.key.keep_alive()
     }
 
@@ -377,7 +410,7 @@ impl<H: PoolHooks> Vacant<H> {
     pub(crate) fn retire(self) {
         let key = ManuallyDrop::new(self).key;
         let pool = key.keep_alive();
-        pool.retired.put(key.slot().index);
+        pool.retired().put(key.slot().index);
         pool.settle_debt();
         pool.dispatch();
     }
@@ -390,7 +423,7 @@ impl<H: PoolHooks> Vacant<H> {
     /// Sets the vacant bit and nothing else: for callers that dispatch afterwards.
     pub(super) fn put_without_dispatch(self) {
         let key = ManuallyDrop::new(self).key;
-        key.pool().vacant.put(key.slot().index);
+        key.pool().vacant().put(key.slot().index);
     }
 
     /// Ends the slot for good and gives up its count on the pool.
@@ -399,25 +432,13 @@ impl<H: PoolHooks> Vacant<H> {
     }
 }
 
-impl<H: PoolHooks> Drop for Vacant<H> {
+impl<H: Lodging> Drop for Vacant<H> {
     fn drop(&mut self) {
         let pool = self.key.keep_alive();
-        pool.vacant.put(self.key.slot().index);
+        pool.vacant().put(self.key.slot().index);
         // Always, as vacant words bear no flags: the count of requests orders this bit against a
         // close that looks for it (README, "Close").
         pool.dispatch();
-    }
-}
-
-impl<H: PoolHooks> fmt::Debug for Occupied<H> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Occupied").field(&self.index()).finish()
-    }
-}
-
-impl<H: PoolHooks> fmt::Debug for Vacant<H> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Vacant").field(&self.key.slot().index).finish()
     }
 }
 

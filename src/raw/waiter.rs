@@ -3,11 +3,9 @@
 //! A waiter is settled once, by a compare-exchange; the thread that wins it acts. See `README.md`
 //! for the races.
 
-use super::slots::Occupied;
-use super::{PoolHooks, RawPool};
+use super::slots::{Home, Lodging, Occupied};
 use crate::no_unwind::no_unwind;
 use crate::sync::{Arc, AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError, switch_point};
-use std::fmt;
 use std::task::{Context, Poll, Waker};
 
 // The states of a waiter. `WAITING` and `NOTIFIED` ("retry the claim") alternate, and are left for
@@ -26,7 +24,7 @@ const FIRST_GRANT: usize = 8;
 pub(crate) const NEVER: u64 = u64::MAX;
 
 /// What became of a waiter.
-pub(crate) enum Outcome<H: PoolHooks> {
+pub(crate) enum Outcome<H: Lodging> {
     /// The slot is the waiter's.
     Granted(Occupied<H>),
     /// The pool was closed.
@@ -123,7 +121,7 @@ impl Waiter {
     }
 
     /// Hands `slot` to the waiter, or back to the caller if the waiter has left.
-    pub(crate) fn grant<H: PoolHooks>(&self, slot: Occupied<H>) -> Result<Wakes, Occupied<H>> {
+    pub(crate) fn grant<H: Lodging>(&self, slot: Occupied<H>) -> Result<Wakes, Occupied<H>> {
         let index = slot.index() as usize;
         if self.settle(FIRST_GRANT + index) {
             slot.into_grant();
@@ -186,25 +184,25 @@ pub(crate) fn wake_all(wakers: impl IntoIterator<Item = Waker>) {
 
 /// The waiter's own end: poll it, or drop it to leave. Dropped with a grant, it passes the slot on.
 #[must_use]
-pub(crate) struct Ticket<'a, H: PoolHooks> {
-    pool: &'a RawPool<H>,
+pub(crate) struct Ticket<'a, H: Lodging> {
+    pool: &'a H::Pool,
     waiter: Arc<Waiter>,
     /// It stands in the line, as opposed to a reservation.
-    in_line: bool,
+    pub(super) in_line: bool,
     /// It may have held the waker's lock when another thread tried it, so the waker may still be
     /// there.
     has_locked: bool,
 }
 
-impl<'a, H: PoolHooks> Ticket<'a, H> {
+impl<'a, H: Lodging> Ticket<'a, H> {
     /// The ticket of a waiter in the line.
-    pub(super) fn in_line(pool: &'a RawPool<H>, waiter: Arc<Waiter>) -> Self {
+    pub(super) fn in_line(pool: &'a H::Pool, waiter: Arc<Waiter>) -> Self {
         Self { pool, waiter, in_line: true, has_locked: false }
     }
 
     /// The ticket of a waiter outside the line; the caller gives the [other end](Self::waiter)
     /// away.
-    pub(super) fn reservation(pool: &'a RawPool<H>, waker: Waker) -> Self {
+    pub(super) fn reservation(pool: &'a H::Pool, waker: Waker) -> Self {
         let terms = Terms { deadline: NEVER, patience: 0, ahead: false };
         Self { pool, waiter: Waiter::new(waker, terms), in_line: false, has_locked: false }
     }
@@ -290,7 +288,7 @@ impl<'a, H: PoolHooks> Ticket<'a, H> {
     }
 }
 
-impl<H: PoolHooks> Drop for Ticket<'_, H> {
+impl<H: Lodging> Drop for Ticket<'_, H> {
     fn drop(&mut self) {
         // O11: this thread wrote it, if it is so.
         let is_taken = self.waiter.state.load(Ordering::Relaxed) == TAKEN;
@@ -319,22 +317,5 @@ impl<H: PoolHooks> Drop for Ticket<'_, H> {
             }
         }
         no_unwind(|| drop(stale));
-    }
-}
-
-impl<H: PoolHooks> fmt::Debug for Outcome<H> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Granted(slot) => f.debug_tuple("Granted").field(slot).finish(),
-            Self::Closed => f.write_str("Closed"),
-            Self::Failed => f.write_str("Failed"),
-            Self::Expired => f.write_str("Expired"),
-        }
-    }
-}
-
-impl<H: PoolHooks> fmt::Debug for Ticket<'_, H> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ticket").field("in_line", &self.in_line).finish_non_exhaustive()
     }
 }

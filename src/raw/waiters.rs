@@ -1,89 +1,20 @@
-//! The waiting room: one line for threads and tasks, first in first out, with direct hand-off.
+//! The dispatch: one line for threads and tasks, first in first out, with direct hand-off.
 //!
 //! Arrivals push into a lock-free inbox and request a dispatch. The thread that raises the count of
 //! requests from zero *is* the dispatcher until it has answered every request; no thread waits for
 //! it. It alone owns the ordered line. See `README.md` for the states and the races.
 
 use super::bitmap::Newcomers;
+use super::room::Queue;
 use super::slots::Occupied;
 use super::waiter::{CLOSED, EXPIRED, FAILED, NEVER, Terms, Ticket, Waiter, Wakes};
 use super::{PoolHooks, RawPool};
-use crate::sync::{Arc, AtomicU64, AtomicUsize, Mutex, Ordering, PoisonError, Relaxed, SegQueue};
+use crate::sync::{Arc, Ordering, PoisonError};
 use std::collections::VecDeque;
 use std::task::Waker;
 
 /// The line keeps its memory up to this many places.
 const ROOMY: usize = 64;
-/// The line tolerates this many waiters that have left beyond the number of those that wait.
-const SLACK: usize = 8;
-
-/// The room itself, on cache lines of its own: waiters write here, and must not disturb threads
-/// that need not wait.
-#[repr(align(128))]
-pub(super) struct WaitingRoom {
-    inbox: SegQueue<Arc<Waiter>>,
-    /// How many requests for a dispatch are unanswered.
-    requests: AtomicUsize,
-    /// What only the dispatcher touches. The lock is never contended: `requests` elects one.
-    queue: Mutex<Queue>,
-    /// Waiters in the line that still wait.
-    live: AtomicUsize,
-    /// Waiters in the line, with those that have left, as the dispatcher left it.
-    queued: Relaxed<usize>,
-    /// No later than the earliest deadline in the line.
-    next_deadline: AtomicU64,
-    /// Deadlines up to here are to expire; zero: none. O4 orders it: it rides on a request.
-    expire_to: Relaxed<u64>,
-    /// All waiters are to fail. O4 orders it: it rides on a request.
-    fail_all: Relaxed<bool>,
-}
-
-/// What the dispatcher owns.
-struct Queue {
-    line: VecDeque<Arc<Waiter>>,
-    /// The waiters flag is up, and the hand-off flag if newcomers must wait. `None`: both are down.
-    flags: Option<Newcomers>,
-}
-
-impl WaitingRoom {
-    pub(super) fn new() -> Self {
-        Self {
-            inbox: SegQueue::new(),
-            requests: AtomicUsize::new(0),
-            queue: Mutex::new(Queue { line: VecDeque::new(), flags: None }),
-            live: AtomicUsize::new(0),
-            queued: Relaxed::default(),
-            next_deadline: AtomicU64::new(NEVER),
-            expire_to: Relaxed::default(),
-            fail_all: Relaxed::default(),
-        }
-    }
-
-    pub(super) fn live(&self) -> usize {
-        // O14: a gauge, or a limit on it; the last waiter to leave needs its own subtraction only.
-        self.live.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn queued(&self) -> usize {
-        self.queued.get()
-    }
-
-    pub(super) fn next_deadline(&self) -> u64 {
-        // O8
-        self.next_deadline.load(Ordering::Acquire)
-    }
-
-    fn left(&self) {
-        // O14: the last waiter to leave, and the dispatch that it requests, see that all others left.
-        self.live.fetch_sub(1, Ordering::AcqRel);
-    }
-
-    /// More waiters have left than wait, or none waits.
-    fn is_littered(&self) -> bool {
-        let live = self.live();
-        live == 0 || self.queued() > 2 * live + SLACK
-    }
-}
 
 impl<H: PoolHooks> RawPool<H> {
     /// Joins the line, unless `max_waiters` stand there already. The slot may be granted on return.
@@ -144,21 +75,9 @@ impl<H: PoolHooks> RawPool<H> {
     /// caller must keep the pool alive by something other than the bit that it has just set.
     pub(crate) fn dispatch(&self) {
         self.witness.touch();
-        // O4: what the caller did before is visible to the dispatcher that answers this request.
-        if self.room.requests.fetch_add(1, Ordering::AcqRel) != 0 {
-            return;
-        }
         let mut wakes = Wakes::default();
-        let mut answered = 1;
-        loop {
-            self.round(&mut wakes);
-            // O4: leaves only if no request has come since; else what the requesters did is visible
-            // now.
-            let requests = self.room.requests.fetch_sub(answered, Ordering::AcqRel);
-            if requests == answered {
-                break;
-            }
-            answered = requests - answered;
+        if !self.room.requests.answer(|| self.round(&mut wakes)) {
+            return;
         }
         wakes.fire();
         if self.is_closed() {
@@ -225,7 +144,7 @@ impl<H: PoolHooks> RawPool<H> {
             let Some(index) = self.idle.claim_past_flags(crate::sync::thread_number()) else {
                 return;
             };
-            let mut slot = Occupied::adopt(self, index);
+            let mut slot = Occupied::<H>::adopt(self, index);
             loop {
                 let Some(waiter) = queue.line.pop_front() else {
                     slot.put_without_dispatch();

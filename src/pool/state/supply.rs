@@ -42,7 +42,7 @@ struct Outlook {
 impl Supply {
     pub(crate) fn new(initial_size: usize) -> Self {
         Self {
-            requests: Requests::default(),
+            requests: Requests::new(),
             pace: Mutex::new(Pace { backoff: Backoff::default(), ramp: Ramp::new() }),
             outlook: Outlook::default(),
             warm_up: Relaxed::<usize>::new(initial_size),
