@@ -44,6 +44,22 @@ plant() {
   if $only_check; then
     return
   fi
+  run_models
+  # A model that hangs without a word says nothing either way: once more.
+  if ! red "$copy/out" && ! grep -aqE '^error|^test result' "$copy/out"; then
+    run_models
+  fi
+  if red "$copy/out"; then
+    echo "caught    $1 ($(grep -av canary "$copy/out" | grep -ao "models::[a-z_:]*" | head -1))"
+  else
+    echo "SURVIVED  $1"
+    grep -aE '^error|^test result' "$copy/out" | tail -3
+    survivors=$((survivors + 1))
+  fi
+}
+
+# Runs the models until one is red, all are through or it takes too long.
+run_models() {
   (cd "$copy/loom-tests" && exec setsid cargo test -q -- --test-threads=1 --nocapture) >"$copy/out" 2>&1 &
   local run=$! waited=0
   # The first red is enough: what runs after it may hang.
@@ -53,14 +69,6 @@ plant() {
   done
   kill -9 -- "-$run" 2>/dev/null
   wait "$run" 2>/dev/null
-  if red "$copy/out"; then
-    echo "caught    $1 ($(grep -av canary "$copy/out" | grep -ao "models::[a-z_:]*" | head -1))"
-  else
-    echo "SURVIVED  $1"
-    # No error and no result either: the run did not come to its end.
-    grep -aE '^error|^test result' "$copy/out" | tail -3
-    survivors=$((survivors + 1))
-  fi
 }
 
 # Orderings.
