@@ -386,7 +386,7 @@ fn twenty_loans(face: &str, borrow: impl FnOnce(&dyn Fn())) {
 #[test]
 fn a_thread_that_drives_a_runtime_borrows_from_a_driver_that_brings_its_own() {
     std::panic::set_hook(Box::new(|info| {
-        let message = info.payload_as_str().unwrap_or_default();
+        let message = info.payload().downcast_ref::<&str>().copied().unwrap_or_default();
         if !message.contains("Cannot start a runtime from within a runtime") {
             eprintln!("{info}");
         }
