@@ -276,7 +276,11 @@ fn meetings(is_async: bool, slow: u64, at_once: usize) -> usize {
         got.unwrap()
     };
     for _ in 0..1_000 {
-        drop((0..at_once).map(|_| borrow()).collect::<Vec<_>>());
+        let lent: Vec<_> = (0..at_once).map(|_| borrow()).collect();
+        // They are used.
+        manager.hand.advance(SECOND / 10);
+        drop(lent);
+        manager.hand.advance(SECOND / 10);
         manager.maintain(&pool);
     }
     let met = manager.met.load(SeqCst);

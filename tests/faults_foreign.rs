@@ -39,14 +39,16 @@ struct Handle {
     go: Sender<()>,
 }
 
-impl Blocker {
-    fn new() -> Handle {
+impl Handle {
+    fn new() -> Self {
         let ((enter, entered), (go, going)) = (channel(), channel());
         let (entered_by, go_by) = (Mutex::new(enter), Mutex::new(going));
-        let blocker = Self { is_armed: false.into(), entered: entered_by, go: go_by };
-        Handle { blocker: Arc::new(blocker), entered, go }
+        let blocker = Blocker { is_armed: false.into(), entered: entered_by, go: go_by };
+        Self { blocker: Arc::new(blocker), entered, go }
     }
+}
 
+impl Blocker {
     fn block(&self) {
         if self.is_armed.swap(false, SeqCst) {
             let _ = self.entered.lock().unwrap().send(());
@@ -145,7 +147,7 @@ fn is_unheard_of<T>(what: &str, handle: &Handle, provoke: impl Fn() -> T) {
 #[test]
 fn a_strategy_that_blocks_in_the_sweep_holds_no_other_pool_up() {
     let _alone = alone();
-    let handle = Blocker::new();
+    let handle = Handle::new();
     let pool = Pool::builder(Fake::new()).max_size(2).min_size(2).wait_ready(PLENTY);
     let pool = pool.sweep_interval(Some(SECOND / 200)).health(Blocking(handle.blocker.clone()));
     let _pool = pool.build().unwrap();
@@ -155,7 +157,7 @@ fn a_strategy_that_blocks_in_the_sweep_holds_no_other_pool_up() {
 #[test]
 fn a_waker_that_blocks_when_a_limit_is_over_holds_no_other_pool_up() {
     let _alone = alone();
-    let handle = Blocker::new();
+    let handle = Handle::new();
     let pool = Pool::builder(Fake::new()).max_size(1).min_size(1).wait_ready(PLENTY);
     let pool = pool.build().unwrap();
     let _held = pool.get_timeout(PLENTY).unwrap();
@@ -173,7 +175,7 @@ fn a_waker_that_blocks_when_the_start_takes_too_long_holds_no_other_pool_up() {
     let _alone = alone();
     let fake = Fake::new();
     fake.on_connect(Mode::Hang);
-    let handle = Blocker::new();
+    let handle = Handle::new();
     let pool = Pool::builder(fake.clone()).max_size(1).min_size(1).build().unwrap();
     let waker = Waker::from(handle.blocker.clone());
     is_unheard_of("the waker of one who waits for the start", &handle, || {
@@ -187,7 +189,7 @@ fn a_waker_that_blocks_when_the_start_takes_too_long_holds_no_other_pool_up() {
 #[test]
 fn a_spawner_that_blocks_holds_no_other_pool_up() {
     let _alone = alone();
-    let handle = Blocker::new();
+    let handle = Handle::new();
     let blocker = handle.blocker.clone();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
     let tasks = runtime.handle().clone();
