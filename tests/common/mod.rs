@@ -2,6 +2,8 @@
 #![allow(dead_code, unreachable_pub, unused_imports, unused_macros, missing_docs)]
 
 mod fake;
+#[cfg(unix)]
+pub mod fork;
 pub mod harness;
 #[cfg(all(feature = "postgres", feature = "tokio-postgres"))]
 pub mod pg;

@@ -1,0 +1,401 @@
+//! A fork harms nobody (promise P11): a forked child borrows nothing of its parent's, says nothing on its parent's
+//! connections, and has pools of its own that work.
+//!
+//! The child has one thread, and whatever lock another thread held at that moment stays locked in it.
+#![cfg(unix)]
+
+mod common;
+
+use caliburn::health::{ConnectionInfo, HealthStrategy, PeriodicSweep, Verdict};
+use caliburn::{Pool, PooledConnection};
+use common::fork::{Finding, LIMIT, in_a_child, require};
+use common::*;
+use std::fmt::Display;
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+// What is going on when it forks
+
+/// One test at a time: what is going on is to be going on in one pool.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Moment {
+    Idle,
+    /// Workers are in a connect that blocks.
+    Connecting,
+    /// A worker is in a close that blocks.
+    Closing,
+    /// Threads borrow and return all the time, and workers reset.
+    Busy,
+    /// The housekeeper is in the middle of a sweep.
+    Sweeping,
+    /// All are lent, and threads stand in line.
+    Waiting,
+}
+
+impl Moment {
+    const ALL: [Self; 6] =
+        [Self::Idle, Self::Connecting, Self::Closing, Self::Busy, Self::Sweeping, Self::Waiting];
+}
+
+/// A strategy that stops the sweep for as long as it is shut.
+#[derive(Default)]
+struct Barrier {
+    is_shut: Mutex<bool>,
+    has_entered: AtomicBool,
+    opened: Condvar,
+}
+
+struct Stops(Arc<Barrier>);
+
+impl HealthStrategy for Stops {
+    fn on_sweep(&self, _: &ConnectionInfo) -> Verdict {
+        let is_shut = self.0.is_shut.lock().unwrap();
+        self.0.has_entered.store(*is_shut, SeqCst);
+        drop(self.0.opened.wait_timeout_while(is_shut, PLENTY, |is_shut| *is_shut).unwrap());
+        Verdict::Keep
+    }
+}
+
+/// Calls into the manager, and destructors, so far.
+fn calls(fake: &Fake) -> [usize; 4] {
+    let books = fake.books();
+    [&books.attempts, &books.resets, &books.pings, &books.dropped].map(|n| n.load(SeqCst))
+}
+
+/// A parent in the middle of something.
+struct Scene {
+    fake: Fake,
+    pool: Option<Pool<Fake>>,
+    held: Vec<PooledConnection<Fake>>,
+    barrier: Arc<Barrier>,
+    is_over: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Scene {
+    fn new(moment: Moment) -> Self {
+        let (fake, barrier) = (Fake::new(), Arc::<Barrier>::default());
+        let builder = Pool::builder(fake.clone()).max_size(8).min_size(4).idle_timeout(None);
+        let builder = builder.close_timeout(LIMIT / 1_000).wait_ready(PLENTY);
+        let builder = builder.sweep_interval(Some(LIMIT / 1_000)).health(Stops(barrier.clone()));
+        let pool = builder.build().unwrap();
+        let (is_over, threads) = (Arc::<AtomicBool>::default(), Vec::new());
+        let mut scene =
+            Self { fake, pool: Some(pool), held: Vec::new(), barrier, is_over, threads };
+        scene.set(moment);
+        scene
+    }
+
+    fn pool(&self) -> &Pool<Fake> {
+        self.pool.as_ref().unwrap()
+    }
+
+    fn hold(&mut self, count: usize) {
+        let held = (0..count).map(|_| self.pool().get_timeout(PLENTY).unwrap());
+        self.held = held.collect();
+    }
+
+    fn set(&mut self, moment: Moment) {
+        match moment {
+            Moment::Idle => {}
+            Moment::Connecting => {
+                self.fake.on_connect(Mode::Hang);
+                self.pool().change(|settings| settings.min_size = 8).unwrap();
+                eventually("it connects", || self.fake.books().attempts.load(SeqCst) == 8);
+            }
+            Moment::Closing => {
+                self.fake.on_close(Mode::Hang);
+                PooledConnection::discard(self.pool().get_timeout(PLENTY).unwrap());
+                eventually("the close is late", || !self.pool().overruns().is_empty());
+            }
+            Moment::Busy => {
+                for _ in 0..2 {
+                    let (pool, is_over) = (self.pool().clone(), self.is_over.clone());
+                    self.threads.push(std::thread::spawn(move || {
+                        while !is_over.load(SeqCst) {
+                            pool.get_timeout(PLENTY).unwrap().dirty = true;
+                        }
+                    }));
+                }
+                eventually("they borrow", || self.pool().stats().resets > 10);
+            }
+            Moment::Sweeping => {
+                *self.barrier.is_shut.lock().unwrap() = true;
+                eventually("it sweeps", || self.barrier.has_entered.load(SeqCst));
+            }
+            Moment::Waiting => {
+                self.hold(8);
+                for _ in 0..2 {
+                    let pool = self.pool().clone();
+                    self.threads
+                        .push(std::thread::spawn(move || drop(pool.get_timeout(PLENTY).unwrap())));
+                }
+                eventually("they wait", || self.pool().stats().waiting == 2);
+            }
+        }
+    }
+
+    /// In the child: nothing has happened since then, though workers of its own would have done it.
+    fn is_left_alone(&self, before: [usize; 4]) -> Finding {
+        let works = has_a_pool_that_works();
+        let after = calls(&self.fake);
+        let what = "its parent's connects, resets, pings and destructors";
+        require(after == before, format!("{what}, before and after: {before:?}, {after:?}"))?;
+        works
+    }
+
+    /// In the parent: all goes on, and to its end.
+    fn end(mut self) {
+        self.fake.open_gate();
+        self.fake.on_connect(Mode::Ok);
+        self.fake.on_close(Mode::Ok);
+        *self.barrier.is_shut.lock().unwrap() = false;
+        self.barrier.opened.notify_all();
+        self.is_over.store(true, SeqCst);
+        self.held.clear();
+        self.threads.drain(..).for_each(|thread| thread.join().unwrap());
+        let mut conn = self.pool().get_timeout(PLENTY).expect("the parent's pool goes on");
+        conn.dirty = true;
+        drop(conn);
+        let before = self.pool().stats().sweeps;
+        eventually("it sweeps", || self.pool().stats().sweeps > before);
+        assert_settled(self.pool(), self.fake.books());
+        let report = self.pool().close_within(PLENTY);
+        assert!(report.is_complete(), "{report}");
+        assert_eq!(self.fake.books().alive(), 0);
+    }
+}
+
+/// Forks at each moment so many times.
+#[track_caller]
+fn at_each_moment(forks: usize, check: impl Fn(&mut Scene) -> Finding) {
+    let _alone = alone();
+    let mut findings = String::new();
+    for moment in Moment::ALL {
+        let mut scene = Scene::new(moment);
+        for fork in 1..=forks {
+            if let Err(found) = in_a_child(|| check(&mut scene)) {
+                findings += &format!("\n  {moment:?}, fork {fork}: {found}");
+                break;
+            }
+        }
+        scene.end();
+    }
+    assert!(findings.is_empty(), "what a child found:{findings}");
+}
+
+// What a child may do
+
+/// Under whatever name: the error says so.
+fn says_forked<T>(what: &str, got: Result<T, impl Display>) -> Finding {
+    match got {
+        Ok(_) => Err(format!("{what}: it was lent one of its parent's")),
+        Err(error) => {
+            let error = error.to_string();
+            require(error.contains("forked"), format!("{what}: {error}"))
+        }
+    }
+}
+
+fn lends_nothing(scene: &mut Scene) -> Finding {
+    let pool = scene.pool();
+    for _ in 0..2 {
+        let begun = Instant::now();
+        says_forked("try_get", pool.try_get())?;
+        says_forked("get_timeout(100 ms)", pool.get_timeout(LIMIT / 20))?;
+        says_forked("get_timeout(0)", pool.get_timeout(Duration::ZERO))?;
+        let Poll::Ready(got) = poll_once(&mut Box::pin(pool.get_async())) else {
+            return Err("get_async: it waits".into());
+        };
+        says_forked("get_async", got)?;
+        let clone = pool.clone();
+        says_forked("get", clone.get())?;
+        require(begun.elapsed() < LIMIT, "it takes long")?;
+    }
+    Ok(())
+}
+
+/// Tells when it is woken.
+struct Bell(Mutex<Sender<()>>);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        let _ = self.0.lock().unwrap().send(());
+    }
+}
+
+fn comes_to_be(what: &str, mut is_so: impl FnMut() -> bool) -> Finding {
+    let deadline = Instant::now() + LIMIT;
+    while !is_so() {
+        require(Instant::now() < deadline, what)?;
+        std::thread::yield_now();
+    }
+    Ok(())
+}
+
+/// A pool of the child's own: workers connect, ping, reset and close, and the housekeeper keeps time.
+fn has_a_pool_that_works() -> Finding {
+    let fake = Fake::new();
+    let builder = Pool::builder(fake.clone()).max_size(4).min_size(2);
+    let builder = builder.sweep_interval(Some(LIMIT / 1_000));
+    let pool = builder.health(Stops(Arc::default())).build().map_err(|e| e.to_string())?;
+    pool.ready(LIMIT).map_err(|error| format!("its own pool: {error}"))?;
+    let mut all = Vec::new();
+    for _ in 0..4 {
+        all.push(pool.get_timeout(LIMIT).map_err(|error| format!("its own pool: {error}"))?);
+    }
+    let (ring, rung) = channel();
+    let waker = Waker::from(Arc::new(Bell(Mutex::new(ring))));
+    let mut get = Box::pin(pool.get_timeout_async(LIMIT / 100));
+    let _ = get.as_mut().poll(&mut Context::from_waker(&waker)).is_pending();
+    require(rung.recv_timeout(LIMIT).is_ok(), "its own pool does not keep a task's limit")?;
+    require(matches!(poll_once(&mut get), Poll::Ready(Err(_))), "its limit is not over")?;
+    all.iter_mut().for_each(|conn| conn.dirty = true);
+    drop(all);
+    let books = fake.books();
+    comes_to_be("its own pool resets nothing", || books.resets.load(SeqCst) == 4)?;
+    let before = pool.stats().sweeps;
+    comes_to_be("its own pool does not sweep", || pool.stats().sweeps > before + 2)?;
+    let report = pool.close_within(LIMIT);
+    require(report.is_complete() && books.alive() == 0, format!("its own pool: {report}"))
+}
+
+/// What it inherited and drops is not closed, reset or even dropped, though its own workers would do it.
+fn leaves_alone_what_it_drops(scene: &mut Scene) -> Finding {
+    let before = calls(&scene.fake);
+    if let Some(conn) = scene.held.first_mut() {
+        conn.dirty = true;
+    }
+    if scene.held.len() > 1 {
+        PooledConnection::discard(scene.held.remove(1));
+    }
+    scene.held.clear();
+    // Perhaps the last handle there is.
+    drop(scene.pool.take());
+    scene.is_left_alone(before)
+}
+
+/// None of the other methods hangs, or makes anything happen to the parent's connections.
+fn may_call_anything(scene: &mut Scene) -> Finding {
+    let (before, begun) = (calls(&scene.fake), Instant::now());
+    let pool = scene.pool();
+    let _ = (pool.stats(), pool.holders(), pool.overruns(), pool.settings(), format!("{pool:?}"));
+    let _ = pool.change(|settings| settings.max_size = 2);
+    let _ = pool.ready(LIMIT / 20);
+    pool.maintain();
+    pool.sweep();
+    pool.close();
+    let _ = pool.close_within(LIMIT / 20);
+    require(pool.try_get().is_err(), "try_get: it was lent one of its parent's")?;
+    require(begun.elapsed() < LIMIT, "it takes long")?;
+    scene.is_left_alone(before)
+}
+
+const FORKS: usize = 20;
+
+#[test]
+fn an_inherited_pool_lends_nothing() {
+    at_each_moment(FORKS, lends_nothing);
+}
+
+#[test]
+fn a_pool_made_in_a_child_works() {
+    at_each_moment(FORKS, |_| has_a_pool_that_works());
+}
+
+#[test]
+fn inherited_guards_and_handles_that_are_dropped_say_nothing() {
+    at_each_moment(FORKS, leaves_alone_what_it_drops);
+    // With guards to drop at every moment, a dirty one and a discarded one among them.
+    let _alone = alone();
+    for _ in 0..FORKS {
+        let mut scene = Scene::new(Moment::Idle);
+        scene.hold(3);
+        let found = in_a_child(|| leaves_alone_what_it_drops(&mut scene));
+        scene.end();
+        found.unwrap();
+    }
+}
+
+/// A pool that is worked by hand does what there is to do on the spot, though not in a child.
+#[test]
+fn what_is_inherited_of_a_pool_worked_by_hand_says_nothing() {
+    let _alone = alone();
+    for _ in 0..FORKS {
+        let fake = Fake::new();
+        let (pool, _hand) = full_by_hand(&fake, 4, |b| b.health(PeriodicSweep::default()));
+        let mut held: Vec<_> = (0..3).map(|_| pool.get().unwrap()).collect();
+        let (calls, mut pool) = (|| calls(&fake), Some(pool));
+        let found = in_a_child(|| {
+            let before = calls();
+            held[0].dirty = true;
+            PooledConnection::discard(held.remove(1));
+            held.clear();
+            let inherited = pool.take().unwrap();
+            inherited.sweep();
+            let lends = says_forked("try_get", inherited.try_get());
+            drop(inherited);
+            let after = calls();
+            require(after == before, format!("before and after: {before:?}, {after:?}"))?;
+            lends
+        });
+        found.unwrap();
+        held.clear();
+        let pool = pool.unwrap();
+        pool.maintain();
+        assert_settled(&pool, fake.books());
+    }
+}
+
+#[test]
+fn no_method_of_an_inherited_pool_hangs_or_touches_a_connection() {
+    at_each_moment(FORKS, may_call_anything);
+}
+
+#[test]
+fn the_pool_of_a_child_that_forks_is_inherited_in_its_turn() {
+    let _alone = alone();
+    let scene = Scene::new(Moment::Idle);
+    let found = in_a_child(|| {
+        has_a_pool_that_works()?;
+        let mut own = Scene::new(Moment::Busy);
+        in_a_child(|| lends_nothing(&mut own))?;
+        in_a_child(has_a_pool_that_works)
+    });
+    scene.end();
+    found.unwrap();
+}
+
+#[test]
+fn a_pool_that_was_closed_before_the_fork_says_so_or_that_it_is_inherited() {
+    let _alone = alone();
+    let scene = Scene::new(Moment::Idle);
+    let closed = Scene::new(Moment::Idle);
+    closed.pool().close();
+    let found = in_a_child(|| {
+        require(closed.pool().try_get().is_err(), "closed")?;
+        require(closed.pool().get_timeout(LIMIT).is_err(), "closed")?;
+        has_a_pool_that_works()
+    });
+    scene.end();
+    found.unwrap();
+}
+
+#[test]
+#[ignore = "two hundred forks at each moment"]
+fn soak_two_hundred_forks_at_each_moment() {
+    at_each_moment(10 * FORKS, |scene| {
+        lends_nothing(scene)?;
+        leaves_alone_what_it_drops(scene)
+    });
+}
