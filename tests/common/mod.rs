@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, unused_imports, unused_macros, missing_docs)]
 
 mod fake;
+mod faults;
 pub mod harness;
 #[cfg(all(feature = "postgres", feature = "tokio-postgres"))]
 pub mod pg;
@@ -11,3 +12,4 @@ pub mod servers;
 pub mod wire;
 
 pub use fake::*;
+pub use faults::*;
