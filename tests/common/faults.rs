@@ -102,16 +102,27 @@ const ON_PURPOSE: &str = "on purpose";
 
 /// Panics, without a word on the terminal.
 pub fn panic_on_purpose() -> ! {
+    expect_panics();
+    panic_any(ON_PURPOSE)
+}
+
+/// Panics that are meant to be, by the test or by tokio where no runtime is, say nothing.
+pub fn expect_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let usual = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            if info.payload().downcast_ref::<&str>() != Some(&ON_PURPOSE) {
+            let payload = info.payload();
+            let message = payload.downcast_ref::<&str>().copied();
+            let message = message.or(payload.downcast_ref::<String>().map(String::as_str));
+            let is_expected = message.is_some_and(|message| {
+                message == ON_PURPOSE || message.starts_with("there is no reactor running")
+            });
+            if !is_expected {
                 usual(info);
             }
         }));
     });
-    panic_any(ON_PURPOSE)
 }
 
 /// Tells that the housekeeper has been round, from a limit that only the housekeeper keeps, in a pool of its own.
