@@ -7,6 +7,7 @@ pub mod harness;
 #[cfg(all(feature = "postgres", feature = "tokio-postgres"))]
 pub mod pg;
 pub mod proxy;
+pub mod reentry;
 pub mod server;
 pub mod servers;
 pub mod wire;
