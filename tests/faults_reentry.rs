@@ -13,14 +13,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::mpsc::channel;
-use std::task::Context;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// What a callback does to the pool.
 type Method = (&'static str, fn(&Pool<Busy>));
 
-const METHODS: [Method; 17] = [
+const METHODS: [Method; 18] = [
     ("get_timeout(0)", |pool| drop(pool.get_timeout(Duration::ZERO))),
+    ("get_timeout(1 ms)", |pool| drop(pool.get_timeout(Duration::from_millis(1)))),
     ("try_get", |pool| drop(pool.try_get())),
     ("get_async, polled once", |pool| drop(poll_once(&mut Box::pin(pool.get_async())))),
     ("stats", |pool| drop(pool.stats())),
@@ -104,24 +105,31 @@ impl InUse<'_> {
         _ = self.borrow().map(way);
     }
 
+    /// All that can be had at once.
+    fn borrow_all(&self) -> Vec<PooledConnection<Busy>> {
+        let first = self.borrow().into_iter();
+        first.chain(std::iter::from_fn(|| self.pool.try_get().ok())).collect()
+    }
+
     fn use_it(&self) {
         let fake = &self.busy.1.0;
         self.give_back(drop);
         self.give_back(|mut conn| conn.0.dirty = true);
         self.give_back(|mut conn| conn.0.broken = true);
         self.give_back(PooledConnection::discard);
-        self.give_back(|mut conn| PooledConnection::suspect(&mut conn));
-        // A ping for a task, dropped half-way; then one that is finished.
-        drop(poll_once(&mut Box::pin(self.pool.get_async())));
-        self.give_back(|mut conn| PooledConnection::suspect(&mut conn));
-        self.give_back(drop);
+        // A ping that is finished, and one for a task, dropped half-way.
+        for _ in 0..2 {
+            self.borrow_all().iter_mut().for_each(PooledConnection::suspect);
+            drop(poll_once(&mut Box::pin(self.pool.get_async())));
+            self.borrow_all().iter_mut().for_each(PooledConnection::suspect);
+            self.give_back(drop);
+        }
         self.wait_in_line();
-        // A connect that fails, because the minimum is not open, and one that succeeds, so that the error goes.
+        // Connects that fail, as there are too few connections, and one that succeeds, so that the error goes.
         fake.on_connect(Mode::Fail);
         let failures = self.pool.stats().connect_failures;
-        self.give_back(PooledConnection::discard);
-        self.give_back(PooledConnection::discard);
-        self.wait_until(|pool| pool.stats().connect_failures > failures);
+        self.borrow_all().into_iter().for_each(PooledConnection::discard);
+        self.wait_until(|pool| pool.stats().connect_failures > failures + 1);
         fake.on_connect(Mode::Ok);
         self.give_back(drop);
         let pings = fake.books().pings.load(SeqCst);
@@ -131,30 +139,34 @@ impl InUse<'_> {
 
     /// Three wait: one leaves, one runs out of time, and one is still there when a connection comes back.
     fn wait_in_line(&self) {
-        let first = self.borrow();
-        let held: Vec<_> = std::iter::from_fn(|| self.pool.try_get().ok()).collect();
-        let limits = [PLENTY, Duration::from_millis(1), PLENTY];
-        let mut gets = limits.map(|limit| Box::pin(self.pool.get_timeout_async(limit)));
-        let mut are_over = [false; 3];
-        for _ in 0..2 {
-            let waker = waker(&self.busy.0);
-            for (get, is_over) in gets.iter_mut().zip(&mut are_over) {
-                let mut poll = || get.as_mut().poll(&mut Context::from_waker(&waker));
-                *is_over = *is_over || poll().is_ready();
+        let mut held = self.borrow_all();
+        let waker = waker(&self.busy.0);
+        let mut cx = Context::from_waker(&waker);
+        let mut waiting = Vec::new();
+        for limit in [PLENTY, Duration::from_millis(1), PLENTY] {
+            loop {
+                let mut get = Box::pin(self.pool.get_timeout_async(limit));
+                match get.as_mut().poll(&mut cx) {
+                    Poll::Pending => break waiting.push(get),
+                    // A connect has come back meanwhile.
+                    Poll::Ready(Ok(another)) => held.push(another),
+                    Poll::Ready(Err(_)) if self.pool.is_closed() => return,
+                    Poll::Ready(Err(_)) => {}
+                }
             }
         }
-        let [leaves, mut runs_out, stays] = gets;
-        drop(leaves);
-        let is_over = are_over[1] || self.wait_until(|_| poll_once(&mut runs_out).is_ready());
+        drop(waiting.remove(0));
+        let is_over = self.wait_until(|_| waiting[0].as_mut().poll(&mut cx).is_ready());
         assert!(is_over, "a limit of 1 ms is kept");
-        drop((first, held));
-        drop(stays);
+        // Another waker than before.
+        drop(waiting[1].as_mut().poll(&mut Context::from_waker(&self::waker(&self.busy.0))));
+        drop(held);
     }
 
     /// The pool serves, or is closed, and can be closed without a remainder. So does any other pool.
     fn goes_on(self) {
         let Self { busy, pool, .. } = &self;
-        assert!(busy.0.is_called(), "the callback is called, and returns");
+        assert!(is_soon(ENOUGH / 5, || busy.0.is_called()), "it is called, and returns");
         let is_served = self.borrow().is_some() || pool.is_closed();
         assert!(is_served, "somebody is served: {}", pool.stats());
         let report = pool.close_within(ENOUGH / 5);
@@ -257,4 +269,52 @@ callbacks! {
     a_waker_that_is_dropped_may_call_any_method: "the waker's destructor" in Kind::ALL,
     a_connections_destructor_may_call_any_method: "the connection's destructor" in Kind::ALL,
     an_errors_destructor_may_call_any_method: "the error's destructor" in Kind::ALL,
+}
+
+/// The last handle goes in a callback, while connections of all sorts come back.
+#[test]
+fn any_callback_may_drop_the_last_handle() {
+    let callbacks = [
+        "connect",
+        "ping",
+        "reset",
+        "close",
+        "has_broken",
+        "needs_reset",
+        "classify",
+        "on_return",
+        "on_sweep",
+        "the spawner",
+        "the connection's destructor",
+        "the error's destructor",
+    ];
+    for callback in callbacks {
+        for kind in [Kind::Blocking, Kind::Async] {
+            if kind == Kind::Blocking && callback == "the spawner" {
+                continue;
+            }
+            let name = format!("{kind:?}, {callback}");
+            let test = move || {
+                let busy = Busy(Hook::new(callback, Does::Drops), AsyncFake::default());
+                let (fake, hook) = (busy.1.0.clone(), busy.0.clone());
+                let pool = kind.builder(&busy).min_size(3).wait_ready(ENOUGH);
+                let pool = pool.sweep_interval(Some(Duration::from_millis(1))).build().unwrap();
+                let [mut dirty, mut broken, discarded] =
+                    [(); 3].map(|()| pool.get_timeout(ENOUGH).unwrap());
+                (dirty.0.dirty, broken.0.broken) = (true, true);
+                if ["classify", "the error's destructor"].contains(&callback) {
+                    fake.on_connect(Mode::Fail);
+                }
+                drop(busy);
+                hook.put(Some(pool));
+                drop((dirty, broken));
+                PooledConnection::discard(discarded);
+                assert!(is_soon(ENOUGH / 3, || hook.is_called()), "it is called, and returns");
+                assert!(is_soon(ENOUGH / 3, || fake.books().alive() == 0), "all is closed");
+                Witness::new().wait_for_a_round();
+            };
+            println!("{name}");
+            in_time(&name, ENOUGH, test);
+        }
+    }
 }
