@@ -19,9 +19,10 @@ use std::time::Duration;
 // A future that is polled again after it was ready.
 
 type Got = Result<PooledConnection<Fake>, GetError<FakeError>>;
+type Checkout<'a> = Pin<Box<dyn Future<Output = Got> + Send + 'a>>;
 
 /// What a further poll brings, if it brings anything but a panic.
-fn poll_again(future: &mut Pin<Box<dyn Future<Output = Got> + Send + '_>>) -> Option<Got> {
+fn poll_again(future: &mut Checkout<'_>) -> Option<Got> {
     expect_panics();
     match catch_unwind(AssertUnwindSafe(|| poll_once(future))) {
         Ok(Poll::Ready(got)) => Some(got),
@@ -34,7 +35,7 @@ fn a_checkout_that_is_polled_again_after_it_was_ready_borrows_no_second_connecti
     let (pool, _hand) = full_by_hand(&Fake::new(), 3, |builder| builder);
     // From the second loan on there is nothing to be asked, and a checkout is done in one step.
     drop([(); 3].map(|()| pool.try_get().unwrap()));
-    let checkouts: [(&str, Pin<Box<dyn Future<Output = Got> + Send + '_>>); 2] = [
+    let checkouts: [(&str, Checkout<'_>); 2] = [
         ("get_async", Box::pin(pool.get_async())),
         ("get_timeout_async", Box::pin(pool.get_timeout_async(ENOUGH))),
     ];
@@ -56,9 +57,7 @@ fn a_checkout_that_is_polled_again_after_it_was_ready_borrows_no_second_connecti
 fn a_checkout_that_had_to_wait_or_failed_and_is_polled_again_changes_nothing() {
     let (pool, hand) = full_by_hand(&Fake::new(), 1, |builder| builder);
     let held = pool.try_get().unwrap();
-    let checkout = || -> Pin<Box<dyn Future<Output = Got> + Send + '_>> {
-        Box::pin(pool.get_timeout_async(ENOUGH))
-    };
+    let checkout = || -> Checkout<'_> { Box::pin(pool.get_timeout_async(ENOUGH)) };
     let mut served = checkout();
     assert!(poll_once(&mut served).is_pending());
     drop(held);
@@ -131,17 +130,21 @@ impl Glance {
     }
 }
 
+type Borrowing<M> = Pin<Box<dyn Future<Output = PooledConnection<M>> + Send>>;
+
 /// A borrower that runs where it is woken, and has a look round as soon as it has its connection.
 struct Borrower<M: Manager> {
     pool: Pool<M>,
-    future: Mutex<Option<Pin<Box<dyn Future<Output = PooledConnection<M>> + Send>>>>,
+    future: Mutex<Option<Borrowing<M>>>,
     glances: Sender<(Glance, PooledConnection<M>)>,
 }
 
 impl<M: Manager> Borrower<M> {
     fn start(pool: &Pool<M>, glances: Sender<(Glance, PooledConnection<M>)>) {
         let own = pool.clone();
-        let future = async move { own.get_timeout_async(ENOUGH).await.ok().expect("served") };
+        let future = async move {
+            own.get_timeout_async(ENOUGH).await.unwrap_or_else(|_| panic!("it is served"))
+        };
         let future = Mutex::new(Some(Box::pin(future) as _));
         Arc::new(Self { pool: pool.clone(), future, glances }).wake();
     }
@@ -210,7 +213,8 @@ fn a_thread_that_a_fresh_connection_serves_finds_it_counted_as_lent() {
 /// The same when it comes back from a borrower, a reset or a ping.
 #[test]
 fn a_connection_counts_as_lent_from_the_moment_that_it_is_handed_on() {
-    let ways: [(&str, fn(&mut PooledConnection<Fake>)); 3] = [
+    type Spoil = fn(&mut PooledConnection<Fake>);
+    let ways: [(&str, Spoil); 3] = [
         ("as it was", |_| ()),
         ("after a reset", |connection| connection.dirty = true),
         ("after a ping", PooledConnection::suspect),

@@ -113,8 +113,10 @@ fn pool_of_mine(diary: &Diary, bombs: Bombs, by_hand: bool) -> Pool<Owner> {
 
 const PARTS: [&str; 3] = ["manager", "strategy", "spawner"];
 
+type GiveBack = fn(PooledConnection<Owner>);
+
 /// What a borrower may do with the last thing that is left of a pool.
-const WAYS: [(&str, fn(PooledConnection<Owner>)); 3] = [
+const WAYS: [(&str, GiveBack); 3] = [
     ("dropped", |guard| returning(|| drop(guard))),
     ("discarded", |guard| returning(|| PooledConnection::discard(guard))),
     ("detached", |guard| {
@@ -194,12 +196,8 @@ fn destructors_that_panic_do_not_abort_the_process_when_a_guard_is_dropped_by_a_
 }
 
 /// Gives `guard` back while a panic unwinds, after the pool is gone.
-fn unwind_over(
-    guard: PooledConnection<Owner>,
-    pool: Pool<Owner>,
-    give_back: fn(PooledConnection<Owner>),
-) {
-    struct OnUnwind(Option<(PooledConnection<Owner>, fn(PooledConnection<Owner>))>);
+fn unwind_over(guard: PooledConnection<Owner>, pool: Pool<Owner>, give_back: GiveBack) {
+    struct OnUnwind(Option<(PooledConnection<Owner>, GiveBack)>);
     impl Drop for OnUnwind {
         fn drop(&mut self) {
             let (guard, give_back) = self.0.take().unwrap();

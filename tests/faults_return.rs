@@ -217,7 +217,8 @@ fn a_driver_that_panics_once_over_a_connection_costs_that_connection() {
 
 #[test]
 fn each_question_is_asked_once_for_each_return_whatever_comes_of_it() {
-    let ways: [(&str, fn(&mut Session), usize); 3] = [
+    type Spoil = fn(&mut Session);
+    let ways: [(&str, Spoil, usize); 3] = [
         ("sound", |_| (), 1),
         ("broken", Session::break_down, 0),
         ("in a transaction", Session::begin_transaction, 1),

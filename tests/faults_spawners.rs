@@ -72,7 +72,7 @@ fn is_served_with(spawner: impl Fn(Task) + Send + Sync + 'static) {
 /// Every second call is different.
 fn every_second(odd: impl Fn(Task), even: impl Fn(Task)) -> impl Fn(Task) {
     let calls = AtomicUsize::new(0);
-    move |task| if calls.fetch_add(1, SeqCst) % 2 == 0 { odd(task) } else { even(task) }
+    move |task| if calls.fetch_add(1, SeqCst).is_multiple_of(2) { odd(task) } else { even(task) }
 }
 
 fn on_a_thread(task: Task) {
@@ -129,7 +129,7 @@ fn a_spawner_that_forgets_every_task_serves() {
 
 #[test]
 fn a_spawner_that_begins_tasks_and_drops_them_serves() {
-    is_served_with(every_second(|mut task| drop(poll_once(&mut task)), on_a_thread));
+    is_served_with(every_second(|mut task| _ = poll_once(&mut task), on_a_thread));
 }
 
 #[test]
@@ -197,7 +197,8 @@ thread_local! {
 #[test]
 fn no_return_calls_the_spawner_on_its_own_thread() {
     let calls = Arc::new(AtomicUsize::new(0));
-    let ways: [(&str, fn(PooledConnection<AsyncFake>)); 6] = [
+    type GiveBack = fn(PooledConnection<AsyncFake>);
+    let ways: [(&str, GiveBack); 6] = [
         ("sound", drop),
         ("dirty", |mut conn| conn.dirty = true),
         ("broken", |mut conn| conn.broken = true),
