@@ -176,8 +176,7 @@ const MANY: usize = 2_000;
 
 /// The most threads there are while as much is under way as ever will be.
 #[cfg(target_os = "linux")]
-fn most_threads(pool: &Pool<Fake>, is_under_way: impl FnMut() -> bool) -> usize {
-    let witness = Witness::new();
+fn most_threads(pool: &Pool<Fake>, witness: &Witness, is_under_way: impl FnMut() -> bool) -> usize {
     soon("something is under way", is_under_way);
     let rounds = (0..3).map(|_| {
         pool.maintain();
@@ -200,12 +199,12 @@ fn two_thousand_returns_that_need_a_reset_take_no_more_than_a_hundred_threads() 
     let test = "two_thousand_returns_that_need_a_reset_take_no_more_than_a_hundred_threads";
     in_child(test, 3 * ENOUGH, || {
         let fake = Fake::new();
-        let pool = many(&fake);
+        let (pool, witness) = (many(&fake), Witness::new());
         let mut guards: Vec<_> = (0..MANY).map(|_| pool.get().unwrap()).collect();
         guards.iter_mut().for_each(|guard| guard.dirty = true);
         fake.on_reset(Mode::Hang);
         drop(guards);
-        let most = most_threads(&pool, || fake.books().resets.load(SeqCst) > 0);
+        let most = most_threads(&pool, &witness, || fake.books().resets.load(SeqCst) > 0);
         fake.open_gate();
         soon("all are reset", || pool.stats().idle == MANY);
         assert!(most <= 100, "{most} threads");
@@ -219,19 +218,42 @@ fn two_thousand_tasks_whose_connections_need_a_ping_take_no_more_than_a_hundred_
         "two_thousand_tasks_whose_connections_need_a_ping_take_no_more_than_a_hundred_threads";
     in_child(test, 3 * ENOUGH, || {
         let fake = Fake::new();
-        let pool = many(&fake);
+        let (pool, witness) = (many(&fake), Witness::new());
         let mut guards: Vec<_> = (0..MANY).map(|_| pool.get().unwrap()).collect();
         guards.iter_mut().for_each(PooledConnection::suspect);
         drop(guards);
         fake.on_ping(Mode::Hang);
         let mut gets: Vec<_> = (0..MANY).map(|_| Box::pin(pool.get_async())).collect();
         gets.iter_mut().for_each(|get| assert!(poll_once(get).is_pending()));
-        let most = most_threads(&pool, || fake.books().pings.load(SeqCst) > 0);
+        let most = most_threads(&pool, &witness, || fake.books().pings.load(SeqCst) > 0);
         fake.open_gate();
         for get in gets {
             assert!(drive(ENOUGH, get).is_some_and(|got| got.is_ok()), "each is served");
         }
         assert!(most <= 100, "{most} threads");
+    });
+}
+
+/// However few threads there are for what hangs, there must be others for what does not.
+#[test]
+fn a_hundred_and_fifty_resets_that_hang_keep_no_pool_from_connecting() {
+    let test = "a_hundred_and_fifty_resets_that_hang_keep_no_pool_from_connecting";
+    in_child(test, 3 * ENOUGH, || {
+        let fake = Fake::new();
+        let pool = Pool::builder(fake.clone()).max_size(200).min_size(150);
+        let pool = pool.reset_timeout(Duration::from_millis(200)).wait_ready(ENOUGH);
+        let pool = pool.build().unwrap();
+        let mut guards: Vec<_> = (0..150).map(|_| pool.get().unwrap()).collect();
+        guards.iter_mut().for_each(|guard| guard.dirty = true);
+        fake.on_reset(Mode::Hang);
+        drop(guards);
+        soon("they hang", || pool.stats().quarantined > 0);
+        let other = Pool::builder(Fake::new()).max_size(1).build().unwrap();
+        for pool in [&other, &pool] {
+            let served = pool.get_timeout(ENOUGH / 2).map(drop);
+            assert!(served.is_ok(), "{}", served.unwrap_err());
+        }
+        fake.open_gate();
     });
 }
 
