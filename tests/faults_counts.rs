@@ -1,5 +1,5 @@
-//! Faults of counting: futures that are polled too often, gauges at the moment of a hand-over, a pool that is closed
-//! and says that it is ready, waits that are counted twice.
+//! Faults of counting: futures that are polled too often, gauges at the moment of a hand-over, a
+//! pool that is closed and says that it is ready, waits that are counted twice.
 
 mod common;
 
@@ -367,7 +367,8 @@ fn a_borrower_that_meets_several_dead_connections_has_waited_once() {
     let fake = Fake::new();
     let (pool, hand) = full_by_hand(&fake, 3, |builder| builder);
     let held = Mutex::new([(); 3].map(|()| pool.try_get().unwrap()).map(Some));
-    // The server restarts. One after the other comes back, is handed over and found dead; then there are fresh ones.
+    // The server restarts. One after the other comes back, is handed over and found dead; then
+    // there are fresh ones.
     fake.kill_all();
     fake.on_connect(Mode::Fail);
     let rounds = rounds_until_served(&pool, &hand, |round| {

@@ -120,8 +120,9 @@ impl HealthStrategy for StandsStill {
     }
 }
 
-/// How late a limit of 3 ms of a task is kept after the user has maintained the pool, for long enough that the
-/// housekeeper has looked in meanwhile, and gone to sleep for as long as it ever does.
+/// How late a limit of 3 ms of a task is kept after the user has maintained the pool, for long
+/// enough that the housekeeper has looked in meanwhile, and gone to sleep for as long as it ever
+/// does.
 fn lateness_after_maintenance() -> Duration {
     let limit = Duration::from_millis(3);
     let ((stands, is_standing), (let_go_on, go_on)) = (channel(), channel());

@@ -1,5 +1,5 @@
-//! Faults of the last return: what is the user's must not be run, or fail, on the thread that gives the last of a
-//! pool back.
+//! Faults of the last return: what is the user's must not be run, or fail, on the thread that gives
+//! the last of a pool back.
 
 mod common;
 
@@ -180,8 +180,8 @@ fn a_destructor_that_panics_is_not_felt_by_whoever_returns_the_last_connection()
 }
 
 #[test]
-fn destructors_that_panic_do_not_abort_the_process_when_a_guard_is_dropped_by_a_panic() {
-    let test = "destructors_that_panic_do_not_abort_the_process_when_a_guard_is_dropped_by_a_panic";
+fn destructors_that_panic_abort_nothing_when_a_guard_is_dropped_by_a_panic() {
+    let test = "destructors_that_panic_abort_nothing_when_a_guard_is_dropped_by_a_panic";
     in_child(test, ENOUGH, || {
         let bombs = &["manager", "strategy", "spawner", "connection"];
         for (_, give_back) in WAYS {
@@ -214,8 +214,8 @@ fn unwind_over(guard: PooledConnection<Owner>, pool: Pool<Owner>, give_back: Giv
 
 /// The last handle of a pool is no guard, but goes as guards go.
 #[test]
-fn destructors_that_panic_do_not_abort_the_process_when_the_last_handle_is_dropped_by_a_panic() {
-    let test = "destructors_that_panic_do_not_abort_the_process_when_the_last_handle_is_dropped_by_a_panic";
+fn destructors_that_panic_abort_nothing_when_the_last_handle_is_dropped_by_a_panic() {
+    let test = "destructors_that_panic_abort_nothing_when_the_last_handle_is_dropped_by_a_panic";
     in_child(test, ENOUGH, || {
         let bombs = &["manager", "strategy", "spawner", "connection"];
         for by_hand in [false, true] {

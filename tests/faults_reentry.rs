@@ -1,7 +1,9 @@
-//! Faults of re-entry: whatever of the user's a pool calls may call the pool, by any of its methods.
+//! Faults of re-entry: whatever of the user's a pool calls may call the pool, by any of its
+//! methods.
 //!
-//! Each test is about one callback, and runs a child process that has it call each method in pools of each kind. A
-//! child that hangs, or is gone, is followed by another that goes on with the next method.
+//! Each test is about one callback, and runs a child process that has it call each method in pools
+//! of each kind. A child that hangs, or is gone, is followed by another that goes on with the next
+//! method.
 
 mod common;
 
@@ -73,7 +75,8 @@ impl Kind {
     }
 }
 
-/// A pool in use, in all ways that make it call what is not its own. It may have been closed meanwhile.
+/// A pool in use, in all ways that make it call what is not its own. It may have been closed
+/// meanwhile.
 struct InUse<'a> {
     busy: &'a Busy,
     pool: Pool<Busy>,
@@ -81,7 +84,8 @@ struct InUse<'a> {
 }
 
 impl InUse<'_> {
-    /// Waits for what must come soon, unless the pool is closed; it comes later if the machine is busy.
+    /// Waits for what must come soon, unless the pool is closed; it comes later if the machine is
+    /// busy.
     fn wait_until(&self, mut is_so: impl FnMut(&Pool<Busy>) -> bool) -> bool {
         is_soon(ENOUGH / 5, || {
             if self.kind.is_by_hand() {
@@ -125,7 +129,8 @@ impl InUse<'_> {
             self.give_back(drop);
         }
         self.wait_in_line();
-        // Connects that fail, as there are too few connections, and one that succeeds, so that the error goes.
+        // Connects that fail, as there are too few connections, and one that succeeds, so that the
+        // error goes.
         fake.on_connect(Mode::Fail);
         let failures = self.pool.stats().connect_failures;
         self.borrow_all().into_iter().for_each(PooledConnection::discard);
@@ -137,7 +142,8 @@ impl InUse<'_> {
         self.wait_until(|_| fake.books().pings.load(SeqCst) > pings);
     }
 
-    /// Three wait: one leaves, one runs out of time, and one is still there when a connection comes back.
+    /// Three wait: one leaves, one runs out of time, and one is still there when a connection comes
+    /// back.
     fn wait_in_line(&self) {
         let mut held = self.borrow_all();
         let waker = waker(&self.busy.0);
@@ -163,7 +169,8 @@ impl InUse<'_> {
         drop(held);
     }
 
-    /// The pool serves, or is closed, and can be closed without a remainder. So does any other pool.
+    /// The pool serves, or is closed, and can be closed without a remainder. So does any other
+    /// pool.
     fn goes_on(self) {
         let Self { busy, pool, .. } = &self;
         assert!(is_soon(ENOUGH / 5, || busy.0.is_called()), "it is called, and returns");

@@ -141,8 +141,8 @@ fn for_each_pool(test: impl Fn(&str, &Pool<TellsOnce>, &Asked)) {
     }
 }
 
-/// Borrows the connection, has `spoil` done to it and gives it back in several situations. The answer to each is
-/// what the next borrower gets.
+/// Borrows the connection, has `spoil` done to it and gives it back in several situations. The
+/// answer to each is what the next borrower gets.
 fn return_spoilt(
     pool: &Pool<TellsOnce>,
     spoil: fn(&mut Session),

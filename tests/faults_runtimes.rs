@@ -1,5 +1,5 @@
-//! Faults of runtimes: a pool whose spawner leads to a runtime that is busy closing, not driven, or gone, or whose
-//! spawner panics.
+//! Faults of runtimes: a pool whose spawner leads to a runtime that is busy closing, not driven, or
+//! gone, or whose spawner panics.
 
 mod common;
 
@@ -72,7 +72,8 @@ impl AsyncManager for Native {
     }
 }
 
-/// Ways to close a pool while its connections are out. What is returned is kept until they are back.
+/// Ways to close a pool while its connections are out. What is returned is kept until they are
+/// back.
 type Closing = fn(Pool<Native>) -> Option<Pool<Native>>;
 
 const CLOSINGS: [(&str, Closing); 3] = [
@@ -344,7 +345,8 @@ fn a_pool_whose_spawner_needs_a_runtime_serves_the_tasks_of_that_runtime() {
     });
 }
 
-/// Each task is offered once and then done by others: what is offered again and again is never done.
+/// Each task is offered once and then done by others: what is offered again and again is never
+/// done.
 #[test]
 fn a_spawner_that_panics_is_not_asked_again_and_again_for_the_same_work() {
     let calls = Arc::new(AtomicUsize::new(0));

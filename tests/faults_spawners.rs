@@ -1,4 +1,5 @@
-//! Faults of spawners: whatever a spawner does with the tasks that it is given, the pool serves and can be closed.
+//! Faults of spawners: whatever a spawner does with the tasks that it is given, the pool serves and
+//! can be closed.
 
 mod common;
 

@@ -18,8 +18,8 @@ pub const ENOUGH: Duration = Duration::from_secs(10);
 
 const CHILD: &str = "CALIBURN_TEST_CHILD";
 
-/// Runs `body` in a process of its own, which is this test binary once more with nothing but the test of this
-/// name, and fails unless it ends well within `limit`.
+/// Runs `body` in a process of its own, which is this test binary once more with nothing but the
+/// test of this name, and fails unless it ends well within `limit`.
 #[track_caller]
 pub fn in_child(test: &str, limit: Duration, body: impl FnOnce()) {
     if std::env::var_os(CHILD).is_some() {
@@ -125,8 +125,8 @@ pub fn expect_panics() {
     });
 }
 
-/// Tells that the housekeeper has been round, from a limit that only the housekeeper keeps, in a pool of its own.
-/// In between it lets the housekeeper sleep.
+/// Tells that the housekeeper has been round, from a limit that only the housekeeper keeps, in a
+/// pool of its own. In between it lets the housekeeper sleep.
 pub struct Witness {
     pool: Pool<Fake>,
     _held: PooledConnection<Fake>,

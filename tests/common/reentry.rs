@@ -1,4 +1,5 @@
-//! A manager of both kinds, a strategy, connections, errors and wakers that call their pool from a callback.
+//! A manager of both kinds, a strategy, connections, errors and wakers that call their pool from a
+//! callback.
 #![allow(dead_code, unreachable_pub, missing_docs, unsafe_code)]
 
 use super::{AsyncFake, Conn, FakeError, yield_once};
