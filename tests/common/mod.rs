@@ -2,14 +2,17 @@
 #![allow(dead_code, unreachable_pub, unused_imports, unused_macros, missing_docs)]
 
 mod fake;
+mod faults;
 #[cfg(unix)]
 pub mod fork;
 pub mod harness;
 #[cfg(all(feature = "postgres", feature = "tokio-postgres"))]
 pub mod pg;
 pub mod proxy;
+pub mod reentry;
 pub mod server;
 pub mod servers;
 pub mod wire;
 
 pub use fake::*;
+pub use faults::*;

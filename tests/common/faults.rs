@@ -1,0 +1,151 @@
+//! For faults that would take the whole process along, or never come to an end.
+#![allow(dead_code, unreachable_pub, missing_docs)]
+
+use super::Fake;
+use caliburn::{Pool, PooledConnection};
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, panic_any, resume_unwind};
+use std::pin::pin;
+use std::process::Command;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Once};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+/// Time enough for what must come; a fault shows itself by not being over then.
+pub const ENOUGH: Duration = Duration::from_secs(10);
+
+const CHILD: &str = "CALIBURN_TEST_CHILD";
+
+/// Runs `body` in a process of its own, which is this test binary once more with nothing but the
+/// test of this name, and fails unless it ends well within `limit`.
+#[track_caller]
+pub fn in_child(test: &str, limit: Duration, body: impl FnOnce()) {
+    if std::env::var_os(CHILD).is_some() {
+        std::thread::spawn(move || {
+            std::thread::park_timeout(limit);
+            eprintln!("not over after {limit:?}");
+            std::process::exit(99);
+        });
+        return body();
+    }
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(CHILD, "1");
+    let output = child.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "the child ended with {}:\n{said}", output.status);
+    assert!(said.contains("1 passed"), "no such test as {test}:\n{said}");
+}
+
+/// What `body` returns, which is run on a thread of its own and must be over within `limit`.
+#[track_caller]
+pub fn in_time<T: Send + 'static>(
+    what: &str,
+    limit: Duration,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    let (send, outcome) = channel();
+    std::thread::spawn(move || send.send(catch_unwind(AssertUnwindSafe(body))));
+    match outcome.recv_timeout(limit) {
+        Ok(Ok(value)) => value,
+        Ok(Err(panic)) => resume_unwind(panic),
+        Err(_) => panic!("not over after {limit:?}: {what}"),
+    }
+}
+
+/// Waits until `is_so`; fails after [`ENOUGH`].
+#[track_caller]
+pub fn soon(what: &str, is_so: impl FnMut() -> bool) {
+    assert!(is_soon(ENOUGH, is_so), "not so after {ENOUGH:?}: {what}");
+}
+
+/// Whether `is_so` at some moment within `limit`.
+pub fn is_soon(limit: Duration, mut is_so: impl FnMut() -> bool) -> bool {
+    let until = Instant::now() + limit;
+    loop {
+        if is_so() {
+            return true;
+        }
+        if Instant::now() > until {
+            return false;
+        }
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Drives a future on this thread, without any runtime; `None` if it is not over within `limit`.
+pub fn drive<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let (mut future, until) = (pin!(future), Instant::now() + limit);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return Some(output);
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return None;
+        }
+        std::thread::park_timeout(left);
+    }
+}
+
+const ON_PURPOSE: &str = "on purpose";
+
+/// Panics, without a word on the terminal.
+pub fn panic_on_purpose() -> ! {
+    expect_panics();
+    panic_any(ON_PURPOSE)
+}
+
+/// Panics that are meant to be, by the test or by tokio where no runtime is, say nothing.
+pub fn expect_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let payload = info.payload();
+            let message = payload.downcast_ref::<&str>().copied();
+            let message = message.or(payload.downcast_ref::<String>().map(String::as_str));
+            let is_expected = message.is_some_and(|message| {
+                message == ON_PURPOSE || message.starts_with("there is no reactor running")
+            });
+            if !is_expected {
+                usual(info);
+            }
+        }));
+    });
+}
+
+/// Tells that the housekeeper has been round, from a limit that only the housekeeper keeps, in a
+/// pool of its own. In between it lets the housekeeper sleep.
+pub struct Witness {
+    pool: Pool<Fake>,
+    _held: PooledConnection<Fake>,
+}
+
+impl Witness {
+    pub fn new() -> Self {
+        let pool = Pool::builder(Fake::new()).max_size(1).build().unwrap();
+        let held = pool.get_timeout(ENOUGH).unwrap();
+        Self { pool, _held: held }
+    }
+
+    /// Waits until the housekeeper has begun and ended a round over all pools.
+    #[track_caller]
+    pub fn wait_for_a_round(&self) {
+        for _ in 0..2 {
+            let limit = self.pool.get_timeout_async(Duration::from_millis(1));
+            let outcome = drive(ENOUGH, limit).expect("the housekeeper keeps limits");
+            assert!(outcome.is_err());
+        }
+    }
+}
