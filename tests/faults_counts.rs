@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::Poll;
 use std::time::Duration;
 
 // A future that is polled again after it was ready.
@@ -130,44 +130,21 @@ impl Glance {
     }
 }
 
-type Borrowing<M> = Pin<Box<dyn Future<Output = PooledConnection<M>> + Send>>;
-
-/// A borrower that runs where it is woken, and has a look round as soon as it has its connection.
-struct Borrower<M: Manager> {
-    pool: Pool<M>,
-    future: Mutex<Option<Borrowing<M>>>,
-    glances: Sender<(Glance, PooledConnection<M>)>,
-}
-
-impl<M: Manager> Borrower<M> {
-    fn start(pool: &Pool<M>, glances: Sender<(Glance, PooledConnection<M>)>) {
-        let own = pool.clone();
-        let future = async move {
-            own.get_timeout_async(ENOUGH).await.unwrap_or_else(|_| panic!("it is served"))
-        };
-        let future = Mutex::new(Some(Box::pin(future) as _));
-        Arc::new(Self { pool: pool.clone(), future, glances }).wake();
-    }
-}
-
-impl<M: Manager> Wake for Borrower<M> {
-    fn wake(self: Arc<Self>) {
-        let Ok(mut future) = self.future.try_lock() else { return };
-        let waker = Waker::from(self.clone());
-        let mut cx = Context::from_waker(&waker);
-        let poll = future.as_mut().map(|future| future.as_mut().poll(&mut cx));
-        if let Some(Poll::Ready(connection)) = poll {
-            *future = None;
-            let _ = self.glances.send((Glance::at(&self.pool), connection));
-        }
-    }
+/// Borrows on whatever thread hands the connection over, and has a look round there and then.
+fn borrow_and_look<M: Manager>(pool: &Pool<M>, glances: Sender<(Glance, PooledConnection<M>)>) {
+    let pool = pool.clone();
+    on_the_spot(async move {
+        let got = pool.get_timeout_async(ENOUGH).await;
+        let connection = got.unwrap_or_else(|error| panic!("{error}"));
+        let _ = glances.send((Glance::at(&pool), connection));
+    });
 }
 
 fn glances_of_borrowers<M: Manager>(pool: Pool<M>, maintain: fn(&Pool<M>)) {
     let (send, glances) = channel();
     let mut held = Vec::new();
     for lent in 1..=pool.capacity() {
-        Borrower::start(&pool, send.clone());
+        borrow_and_look(&pool, send.clone());
         maintain(&pool);
         let (glance, connection) = glances.recv_timeout(ENOUGH).expect("it is served");
         held.push(connection);
@@ -223,7 +200,7 @@ fn a_connection_counts_as_lent_from_the_moment_that_it_is_handed_on() {
         let (pool, _hand) = full_by_hand(&Fake::new(), 1, |builder| builder);
         let (send, glances) = channel();
         let mut held = pool.try_get().unwrap();
-        Borrower::start(&pool, send);
+        borrow_and_look(&pool, send);
         spoil(&mut held);
         drop(held);
         pool.maintain();

@@ -5,12 +5,9 @@ mod common;
 use caliburn::health::{ConnectionInfo, HealthStrategy, PingOnBorrow, Verdict};
 use caliburn::{Fairness, GetError, MockClock, Pool, PooledConnection, Settings};
 use common::*;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 // Foreign code under the housekeeper's locks.
@@ -333,28 +330,6 @@ fn closing_down_sixteen_thousand_idle_connections_keeps_other_pools_limits() {
 
 // Wakers that poll on the spot.
 
-type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-/// A task that is polled wherever it is woken.
-struct OnTheSpot(Mutex<Option<Task>>);
-
-impl OnTheSpot {
-    fn start(task: impl Future<Output = ()> + Send + 'static) {
-        Arc::new(Self(Mutex::new(Some(Box::pin(task))))).wake();
-    }
-}
-
-impl Wake for OnTheSpot {
-    fn wake(self: Arc<Self>) {
-        let Ok(mut task) = self.0.try_lock() else { return };
-        let waker = Waker::from(self.clone());
-        let poll = task.as_mut().map(|task| task.as_mut().poll(&mut Context::from_waker(&waker)));
-        if let Some(Poll::Ready(())) = poll {
-            *task = None;
-        }
-    }
-}
-
 /// What ends the wait of ten thousand such tasks for the one connection.
 type End = fn(PooledConnection<Fake>, &Pool<Fake>, &Fake, &MockClock);
 
@@ -366,7 +341,7 @@ fn ten_thousand_wait(test: &str, fairness: Fairness, end: End) {
         let held = pool.try_get().unwrap();
         for _ in 0..WAITERS {
             let (pool, over) = (pool.clone(), over.clone());
-            OnTheSpot::start(async move {
+            on_the_spot(async move {
                 drop(pool.get_timeout_async(ENOUGH).await);
                 over.fetch_add(1, SeqCst);
             });

@@ -5,10 +5,11 @@ use super::Fake;
 use caliburn::{Pool, PooledConnection};
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any, resume_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc::channel;
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Mutex, Once};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
@@ -96,6 +97,37 @@ pub fn drive<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
         }
         std::thread::park_timeout(left);
     }
+}
+
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A task that is polled wherever it is woken.
+struct OnTheSpot {
+    task: Mutex<Option<Task>>,
+    is_woken: AtomicBool,
+}
+
+impl Wake for OnTheSpot {
+    fn wake(self: Arc<Self>) {
+        self.is_woken.store(true, SeqCst);
+        // Whoever polls it now looks again.
+        while self.is_woken.load(SeqCst)
+            && let Ok(mut task) = self.task.try_lock()
+        {
+            self.is_woken.store(false, SeqCst);
+            let waker = Waker::from(self.clone());
+            let mut cx = Context::from_waker(&waker);
+            if task.as_mut().is_some_and(|task| task.as_mut().poll(&mut cx).is_ready()) {
+                *task = None;
+            }
+        }
+    }
+}
+
+/// Runs a task on whatever thread starts or wakes it, within the call that does.
+pub fn on_the_spot(task: impl Future<Output = ()> + Send + 'static) {
+    let task = Mutex::new(Some(Box::pin(task) as Task));
+    Arc::new(OnTheSpot { task, is_woken: AtomicBool::new(false) }).wake();
 }
 
 const ON_PURPOSE: &str = "on purpose";
