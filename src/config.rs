@@ -58,6 +58,10 @@ pub struct Settings {
     /// Maximum number of connections out of service at once for pings and closes that no borrower
     /// waits for, at least 1. Calls that have outlived their limit do not count. Default: 4.
     pub maintenance_concurrency: usize,
+    /// Maximum number of threads on which a driver that blocks pings and resets for borrowers at once, and on which a
+    /// closed pool closes its connections. Calls that have outlived their limit do not count; connects have
+    /// `connect_concurrency`. Async drivers run as tasks and have no such limit. Default: 32.
+    pub worker_threads: usize,
     /// Which thread pings a connection that a thread is about to borrow, if the driver blocks.
     /// Default: [`PingOn::Borrower`].
     pub ping_on: PingOn,
@@ -114,6 +118,7 @@ impl Default for Settings {
             max_waiters: usize::MAX,
             connect_concurrency: 4,
             maintenance_concurrency: 4,
+            worker_threads: 32,
             ping_on: PingOn::Borrower,
             fairness: Fairness::Fifo,
             fail_fast: false,
@@ -141,6 +146,7 @@ impl Settings {
             ("sweep_interval", self.sweep_interval.is_some_and(|interval| interval.is_zero())),
             ("connect_concurrency", self.connect_concurrency == 0),
             ("maintenance_concurrency", self.maintenance_concurrency == 0),
+            ("worker_threads", self.worker_threads == 0),
         ];
         problems.extend(zero.iter().filter(|(_, is)| *is).map(|(name, _)| Problem::Zero(name)));
         let initial = initial_size.unwrap_or(self.min_size);

@@ -19,6 +19,9 @@ pub enum ManagerError<E> {
     TimedOut,
     /// The manager panicked, with this message.
     Panicked(String),
+    /// The [spawner](crate::Builder::spawner) did not run the call's task: it panicked, dropped the task, or did not
+    /// poll it in time. A thread of the pool's own ran the call, and there the manager panicked with this message.
+    Spawner(String),
     /// The call had not ended when the borrower's time was up.
     Pending,
 }
@@ -31,6 +34,12 @@ impl<E: Error + 'static> fmt::Display for ManagerError<E> {
             Self::Failed(error) => write_chain(error, f),
             Self::TimedOut => f.write_str("no answer within the limit"),
             Self::Panicked(message) => write!(f, "the manager panicked: {message}"),
+            Self::Spawner(message) => {
+                write!(
+                    f,
+                    "the spawner did not run the task, and outside of it the call panicked: {message}"
+                )
+            }
             Self::Pending => f.write_str("no answer yet"),
         }
     }

@@ -45,6 +45,7 @@ pub(crate) struct Counters {
     pub(crate) pings_cancelled: Counter,
     pub(crate) resets: Counter,
     pub(crate) closes: Counter,
+    pub(crate) launch_failures: Counter,
     pub(crate) detached: Counter,
     pub(crate) sweeps: Counter,
     pub(crate) evictions: [Counter; EvictionCause::ALL.len()],
@@ -124,6 +125,9 @@ pub struct Stats {
     pub closes: u64,
     /// Connections taken out of the pool by their borrowers.
     pub detached: u64,
+    /// Tasks that the [spawner](crate::Builder::spawner) did not run: it panicked, dropped the task, or did not poll it
+    /// within 250 ms. Threads of the pool's own did the work.
+    pub launch_failures: u64,
     /// Passes of the housekeeper over the idle connections.
     pub sweeps: u64,
     /// Connections evicted, by cause.

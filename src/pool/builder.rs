@@ -11,7 +11,7 @@ use super::state::supply::Supply;
 use super::state::{Spawner, State};
 use super::upkeep::housekeeper;
 use super::work::worker;
-use crate::clock::Clock;
+use crate::clock::{Clock, Tick};
 use crate::config::{Fairness, PingOn, Settings};
 use crate::error::BuildError;
 use crate::health::HealthStrategy;
@@ -114,6 +114,8 @@ impl<M: Manager> Builder<M> {
         connect_concurrency: usize,
         /// Sets the maximum number of connections in maintenance at once. Default: 4.
         maintenance_concurrency: usize,
+        /// Sets the maximum number of threads that ping and reset at once for a driver that blocks. Default: 32.
+        worker_threads: usize,
         /// Sets which thread pings for a blocking borrower. Default: [`PingOn::Borrower`].
         ping_on: PingOn,
         /// Sets which borrower gets a returned connection. Default: [`Fairness::Fifo`].
@@ -262,11 +264,12 @@ impl<M: Manager> Builder<M> {
             changing: Mutex::new(()),
             counters: Default::default(),
             supply: Supply::new(initial_size),
-            demand: Queue::new(capacity),
-            upkeep: Queue::new(capacity),
+            queues: [1, capacity, capacity].map(Queue::new),
+            starts: Requests::new(),
+            closed_by: Relaxed::<u64>::new(Tick::NEVER.0),
+            assignments: Mutex::default(),
             service: Default::default(),
             watch: Watch::new(),
-            visits_since_close: Relaxed::<usize>::new(0),
             spawner: self.spawner,
             events: Default::default(),
             last_connect_failure: ArcSwapOption::empty(),

@@ -8,8 +8,9 @@ use super::state::pooled::Raw;
 use super::upkeep::housekeeper;
 use super::upkeep::keeper::Household;
 use super::work::worker;
+use crate::clock::Tick;
 use crate::manager::Manager;
-use crate::stats::Holder;
+use crate::stats::{Holder, Overrun};
 use crate::sync::Arc;
 use std::fmt;
 use std::time::Duration;
@@ -26,6 +27,8 @@ pub struct CloseReport {
     pub unfinished: usize,
     /// Which borrowers hold the connections that are still lent.
     pub holders: Vec<Holder>,
+    /// The calls into the manager that had not come back when the time was up.
+    pub overruns: Vec<Overrun>,
 }
 
 impl CloseReport {
@@ -47,6 +50,9 @@ impl fmt::Display for CloseReport {
         )?;
         for holder in &self.holders {
             write!(f, "; held by {holder}")?;
+        }
+        for overrun in &self.overruns {
+            write!(f, "; {overrun}")?;
         }
         Ok(())
     }
@@ -76,8 +82,7 @@ impl<M: Manager> Pool<M> {
     /// [Closes](Self::close) the pool and blocks up to `timeout` until every connection is closed
     /// and its destructor has run. Connections that are still lent then are closed on their return.
     pub fn close_within(&self, timeout: Duration) -> CloseReport {
-        let deadline = self.raw.context().clock.now() + timeout;
-        self.close();
+        let deadline = self.close_by(timeout);
         block_on(self.until_torn_down(), &self.raw.context().clock, deadline);
         self.close_report()
     }
@@ -85,11 +90,19 @@ impl<M: Manager> Pool<M> {
     /// [`close_within`](Self::close_within) for tasks. If the future is dropped half-way, the pool
     /// is closed all the same.
     pub async fn close_within_async(&self, timeout: Duration) -> CloseReport {
+        let deadline = self.close_by(timeout);
         let state = self.raw.context();
-        let deadline = state.clock.now() + timeout;
-        self.close();
         state.timeout(deadline, self.until_torn_down()).await;
         self.close_report()
+    }
+
+    /// Closes, and has each goodbye that is still to be said be late by then.
+    fn close_by(&self, timeout: Duration) -> Tick {
+        let state = self.raw.context();
+        let deadline = state.clock.now() + timeout;
+        state.closed_by.set(deadline.0);
+        self.close();
+        deadline
     }
 
     async fn until_torn_down(&self) {
@@ -106,6 +119,7 @@ impl<M: Manager> Pool<M> {
             still_lent: stats.lent.min(left),
             unfinished: unfinished.min(left),
             holders: self.holders(),
+            overruns: self.overruns(),
         }
     }
 }

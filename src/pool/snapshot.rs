@@ -45,6 +45,7 @@ pub(crate) fn stats<M: Manager>(raw: &Raw<M>) -> Stats {
         pings_cancelled: counters.pings_cancelled.get(),
         resets: counters.resets.get(),
         closes: counters.closes.get(),
+        launch_failures: counters.launch_failures.get(),
         detached: counters.detached.get(),
         sweeps: counters.sweeps.get(),
         evictions: Evictions::of(&counters.evictions),

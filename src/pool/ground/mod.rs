@@ -1,6 +1,7 @@
 //! The ground floor, which knows no pool: timers and wake-ups, the pace of connecting, foreign
 //! futures.
 
+pub(crate) mod assignment;
 pub(crate) mod backoff;
 pub(crate) mod caught;
 pub(crate) mod events;

@@ -4,7 +4,7 @@
 use crate::health::EvictionCause;
 use crate::manager::Manager;
 use crate::no_unwind::no_unwind;
-use crate::pool::state::job::{Held, Job, Order, Reservation};
+use crate::pool::state::job::{Held, Job, Lane, Order, Reservation};
 use crate::pool::state::pooled::{Raw, Slot, Vacant};
 use crate::stats::{Call, Priority};
 
@@ -71,9 +71,15 @@ impl<M: Manager> Job<M> {
     }
 
     fn push(self, raw: &Raw<M>) {
-        // Each job owns one of `capacity` slots, and the queue has as many places.
-        let refused = raw.context().queue(self.priority).jobs.push(self);
-        debug_assert!(refused.is_ok());
+        raw.context().queue(self.lane()).push(self);
+    }
+
+    fn lane(&self) -> Lane {
+        match (self.call, self.priority) {
+            (Call::Connect, _) => Lane::Connect,
+            (_, Priority::Demand) => Lane::Demand,
+            (_, Priority::Upkeep) => Lane::Upkeep,
+        }
     }
 
     /// The connection to work on.

@@ -8,7 +8,7 @@ use crate::manager::Manager;
 use crate::pool::ground::backoff::Permit;
 use crate::raw::waiter::{Waiter, Wakes};
 use crate::stats::{Call, Priority};
-use crate::sync::{Arc, ArrayQueue, AtomicUsize, Ordering, Relaxed};
+use crate::sync::{Arc, ArrayQueue, AtomicUsize, Ordering, Relaxed, SegQueue};
 
 /// A slot out of service, and the call into the manager that is to be made for it.
 ///
@@ -91,10 +91,27 @@ impl Drop for Reservation {
     }
 }
 
-/// Jobs of one priority and the workers that do them. There are two queues, so that hanging closes
-/// never hold up what borrowers wait for (connects, resets, pings of reserved connections).
+/// A kind of jobs that have workers of their own, so that what hangs in one holds up no other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// Connects.
+    Connect,
+    /// Pings and resets that borrowers wait for.
+    Demand,
+    /// Pings and closes that no borrower waits for.
+    Upkeep,
+}
+
+impl Lane {
+    pub(crate) const ALL: [Self; 3] = [Self::Connect, Self::Demand, Self::Upkeep];
+}
+
+/// The jobs of one lane and the workers that do them.
 pub(crate) struct Queue<M: Manager> {
-    pub(crate) jobs: ArrayQueue<Job<M>>,
+    /// Of returning guards, which must not allocate.
+    bounded: ArrayQueue<Job<M>>,
+    /// Of growth.
+    unbounded: SegQueue<Job<M>>,
     /// Workers started and not gone.
     pub(crate) workers: AtomicUsize,
     /// Those of them that have not yet looked for a job.
@@ -102,12 +119,32 @@ pub(crate) struct Queue<M: Manager> {
 }
 
 impl<M: Manager> Queue<M> {
-    pub(crate) fn new(capacity: usize) -> Self {
+    /// With `places` for jobs that must not allocate.
+    pub(crate) fn new(places: usize) -> Self {
         Self {
-            jobs: ArrayQueue::new(capacity),
+            bounded: ArrayQueue::new(places),
+            unbounded: SegQueue::new(),
             workers: AtomicUsize::new(0),
             starting: Relaxed::<usize>::new(0),
         }
+    }
+
+    pub(crate) fn push(&self, job: Job<M>) {
+        if let Err(job) = self.bounded.push(job) {
+            self.unbounded.push(job);
+        }
+    }
+
+    pub(crate) fn pop(&self) -> Option<Job<M>> {
+        self.bounded.pop().or_else(|| self.unbounded.pop())
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.bounded.len() + self.unbounded.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bounded.is_empty() && self.unbounded.is_empty()
     }
 }
 

@@ -6,6 +6,7 @@ pub(crate) mod pass;
 pub(crate) mod pooled;
 pub(crate) mod supply;
 
+use super::ground::assignment::Assignment;
 use super::ground::events::Events;
 use super::ground::ring::Ring;
 use super::ground::timers::Timers;
@@ -16,10 +17,10 @@ use crate::error::ManagerError;
 use crate::health::{EvictionCause, HealthStrategy, Occasions};
 use crate::manager::{BoxFuture, Driver, Manager};
 use crate::raw::requests::Requests;
-use crate::stats::{Counters, Priority};
-use crate::sync::{AtomicUsize, Mutex, Relaxed};
+use crate::stats::Counters;
+use crate::sync::{Arc, AtomicUsize, Mutex, Relaxed};
 use arc_swap::{ArcSwap, ArcSwapOption};
-use job::{Queue, Service};
+use job::{Lane, Queue, Service};
 use pass::Pass;
 use std::future::Future;
 use std::time::Duration;
@@ -45,15 +46,18 @@ pub(crate) struct State<M: Manager> {
     pub(crate) changing: Mutex<()>,
     pub(crate) counters: Counters,
     pub(crate) supply: Supply,
-    /// What borrowers wait for.
-    pub(crate) demand: Queue<M>,
-    /// What no borrower waits for.
-    pub(crate) upkeep: Queue<M>,
+    /// By [`Lane`].
+    pub(crate) queues: [Queue<M>; 3],
+    /// Whoever starts workers and finds no other at it does.
+    pub(crate) starts: Requests,
+    /// When [`close_within`](crate::Pool::close_within) will not wait any longer: closes are late then.
+    pub(crate) closed_by: Relaxed<u64>,
+    /// Work that is with a runtime.
+    pub(crate) assignments: Mutex<Vec<Arc<Assignment>>>,
     /// Slots queued for a call into the manager, or in one.
     pub(crate) service: Service,
     /// When the next running call will have taken long.
     pub(crate) watch: Watch,
-    pub(crate) visits_since_close: Relaxed<usize>,
     pub(crate) spawner: Option<Spawner>,
     pub(crate) timers: Timers,
     pub(crate) events: Events,
@@ -79,16 +83,13 @@ impl<M: Manager> State<M> {
         !self.ring.is_heard()
     }
 
-    pub(crate) fn queue(&self, priority: Priority) -> &Queue<M> {
-        match priority {
-            Priority::Demand => &self.demand,
-            Priority::Upkeep => &self.upkeep,
-        }
+    pub(crate) fn queue(&self, lane: Lane) -> &Queue<M> {
+        &self.queues[lane as usize]
     }
 
-    /// Whether no job waits for a worker.
+    /// No job waits for a worker.
     pub(crate) fn has_no_jobs(&self) -> bool {
-        self.demand.jobs.is_empty() && self.upkeep.jobs.is_empty()
+        self.queues.iter().all(Queue::is_empty)
     }
 
     pub(crate) fn count_eviction(&self, cause: EvictionCause) {

@@ -6,6 +6,7 @@ use crate::clock::Tick;
 use crate::error::ManagerError;
 use crate::manager::{ErrorClass, Manager};
 use crate::no_unwind::no_unwind;
+use crate::pool::ground::assignment::{Reason, taken_back};
 use crate::pool::ground::backoff::Permit;
 use crate::pool::ground::caught::let_go;
 use crate::pool::ground::random;
@@ -64,6 +65,8 @@ pub(crate) fn connect_failed<M: Manager>(
         ManagerError::Failed(error) => {
             no_unwind(|| state.manager.classify(error)) == Some(ErrorClass::Permanent)
         }
+        // It is not run by its runtime, and cannot be run elsewhere.
+        ManagerError::Spawner(_) => taken_back() == Some(Reason::Dropped),
         _ => false,
     };
     replace(&state.last_connect_failure, Some(Arc::new(error)));

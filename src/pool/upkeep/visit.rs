@@ -8,7 +8,7 @@ use crate::pool::ground::ring::Ring;
 use crate::pool::state::pooled::Raw;
 use crate::pool::supply::growth;
 use crate::pool::supply::shortage::Shortage;
-use crate::pool::work::worker;
+use crate::pool::work::{launch, worker};
 use crate::sync::Arc;
 use std::time::Duration;
 
@@ -57,9 +57,7 @@ fn keep_order<M: Manager>(raw: &Arc<Raw<M>>) -> Tick {
     let state = raw.context();
     let now = state.clock.now();
     let mut next = Tick::NEVER;
-    if raw.is_closed() {
-        state.visits_since_close.add(1);
-    } else {
+    if !raw.is_closed() {
         shrink::shed(raw);
         next = sweep::go_on(raw, now);
         growth::lose_patience(raw, now);
@@ -68,7 +66,7 @@ fn keep_order<M: Manager>(raw: &Arc<Raw<M>>) -> Tick {
         }
     }
     worker::grow(raw);
-    next
+    if launch::take_back(raw) { next.min(now + PERIOD) } else { next }
 }
 
 /// Nothing is under way that might go wrong unheard.

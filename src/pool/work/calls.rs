@@ -5,6 +5,7 @@ use crate::clock::{Deadline, Tick};
 use crate::error::ManagerError;
 use crate::health::EvictionCause;
 use crate::manager::{BoxFuture, Kind, Manager};
+use crate::pool::ground::assignment::taken_back;
 use crate::pool::ground::caught::Caught;
 use crate::pool::ground::random;
 use crate::pool::service::enqueue;
@@ -97,7 +98,8 @@ async fn close<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
     let is_broken = job.is_broken;
     let Some(connection) = job.vacate() else { return };
     let Held::Empty(vacant, _) = &job.held else { return };
-    let limit = state.settings.load().close_timeout;
+    let closed_by = Tick(state.closed_by.get()).since(state.clock.now());
+    let limit = state.settings.load().close_timeout.min(closed_by);
     let (_, deadline, _noted) = begin(state, vacant.ledger(), Call::Close, Priority::Upkeep, limit);
     let goodbye = if is_broken {
         // The server would not hear it, and in an outage it would keep the slot from the next
@@ -198,7 +200,11 @@ async fn call<M: Manager, T>(
     future: BoxFuture<'_, T>,
 ) -> Result<T, ManagerError<M::Error>> {
     match state.timeout(deadline.moment(), Caught::new(future)).await {
-        Some(answer) => answer.map_err(ManagerError::Panicked),
+        // The manager is not to blame if it needs its runtime.
+        Some(answer) => answer.map_err(|message| match taken_back() {
+            Some(_) => ManagerError::Spawner(message),
+            None => ManagerError::Panicked(message),
+        }),
         None => Err(ManagerError::TimedOut),
     }
 }

@@ -2,4 +2,5 @@
 //! them.
 
 pub(crate) mod calls;
+pub(crate) mod launch;
 pub(crate) mod worker;

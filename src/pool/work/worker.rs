@@ -6,17 +6,13 @@
 //! the others where they are.
 
 use super::calls::perform;
-use crate::clock::Tick;
+use super::launch::launch;
 use crate::manager::{Kind, Manager};
-use crate::no_unwind::no_unwind;
 use crate::pool::ground::park::block_on;
-use crate::pool::ground::threads;
-use crate::pool::state::State;
-use crate::pool::state::job::{Job, Queue};
+use crate::pool::state::job::{Job, Lane, Queue};
 use crate::pool::state::pooled::Raw;
 use crate::pool::supply::growth;
 use crate::pool::supply::overruns::overdue;
-use crate::stats::Priority;
 use crate::sync::{Arc, Ordering};
 use std::pin::pin;
 use std::time::Duration;
@@ -27,57 +23,46 @@ pub(crate) fn grow<M: Manager>(raw: &Arc<Raw<M>>) {
     start(raw);
 }
 
-/// Starts workers for the jobs that wait, as far as the limits allow.
+/// Starts workers for the jobs that wait, as far as the limits allow. A spawner may run its tasks where it is called:
+/// what they queue is started by the call under way, not by one on top of it.
 pub(crate) fn start<M: Manager>(raw: &Arc<Raw<M>>) {
     let state = raw.context();
-    if state.is_manual() {
-        return;
+    if !state.is_manual() && !state.has_no_jobs() {
+        state.starts.answer(|| Lane::ALL.into_iter().for_each(|lane| start_in(raw, lane)));
     }
-    for priority in [Priority::Demand, Priority::Upkeep] {
-        let queue = state.queue(priority);
-        // A superfluous worker finds nothing to do; the next visit starts a missing one.
-        for _ in queue.starting.get()..queue.jobs.len() {
-            let limit = limit(state, priority);
-            let worker = Worker::begin(raw, priority, limit).or_else(|| {
-                // Workers that a late call keeps do not count.
-                let late = overdue(raw, state.clock.now()).upkeep;
-                Worker::begin(raw, priority, limit.saturating_add(late))
-            });
-            if !worker.is_some_and(launch) {
-                break;
-            }
+}
+
+fn start_in<M: Manager>(raw: &Arc<Raw<M>>, lane: Lane) {
+    let queue = raw.context().queue(lane);
+    // A superfluous worker finds nothing to do; the next visit starts a missing one.
+    for _ in queue.starting.get()..queue.len() {
+        let limit = limit(raw, lane);
+        let worker = Worker::begin(raw, lane, limit).or_else(|| {
+            // Workers that a late call keeps do not count.
+            let late = overdue(raw, raw.context().clock.now());
+            let late = if lane == Lane::Upkeep { late.upkeep } else { late.maintenance };
+            Worker::begin(raw, lane, limit.saturating_add(late))
+        });
+        if !worker.is_some_and(|worker| launch(raw, worker.run())) {
+            break;
         }
     }
 }
 
-/// How many workers there may be at once. The number of borrowers limits what borrowers wait for,
-/// and growth limits connects: with another limit, calls that hang would hold up calls that might
-/// not.
-fn limit<M: Manager>(state: &State<M>, priority: Priority) -> usize {
-    match priority {
-        Priority::Demand => usize::MAX,
-        Priority::Upkeep => state.settings.load().maintenance_concurrency,
-    }
-}
-
-/// Runs the worker on the runtime or on a thread. False: neither is to be had now.
-fn launch<M: Manager>(worker: Worker<M>) -> bool {
-    let raw = Arc::clone(&worker.raw);
+/// How many workers of a lane there may be at once. Growth limits connects: with another limit, connects that hang
+/// would hold up those that might not. Tasks cost little, threads have a limit. A closing pool closes all that it can.
+fn limit<M: Manager>(raw: &Raw<M>, lane: Lane) -> usize {
     let state = raw.context();
-    // A closed pool may have outlived its runtime; then threads must do what is left.
-    let is_orphaned = raw.is_closed() && state.visits_since_close.get() > 1;
-    match &state.spawner {
-        Some(spawn) if state.driver.kind() == Kind::Async && !is_orphaned => {
-            // Foreign code. If it fails, or drops what it was given, a later visit tries again.
-            let run = worker.run();
-            no_unwind(|| spawn(Box::pin(run))).is_some()
-        }
-        _ => {
-            let clock = state.clock.clone();
-            threads::submit(Box::new(move || {
-                block_on(worker.run(), &clock, Tick::NEVER);
-            }))
-        }
+    let settings = state.settings.load();
+    let most = match state.driver.kind() {
+        Kind::Blocking => settings.worker_threads,
+        Kind::Async => usize::MAX,
+    };
+    match lane {
+        Lane::Connect => usize::MAX,
+        Lane::Demand => most,
+        Lane::Upkeep if raw.is_closed() => most,
+        Lane::Upkeep => settings.maintenance_concurrency,
     }
 }
 
@@ -91,7 +76,7 @@ async fn perform_and_grow<M: Manager>(raw: &Arc<Raw<M>>, job: Job<M>) {
 /// Does all jobs on this thread, and fires the timers of their calls.
 pub(crate) fn run_all<M: Manager>(raw: &Arc<Raw<M>>) {
     let state = raw.context();
-    while let Some(job) = state.demand.jobs.pop().or_else(|| state.upkeep.jobs.pop()) {
+    while let Some(job) = state.queues.iter().find_map(Queue::pop) {
         let mut work = pin!(perform_and_grow(raw, job));
         // The first poll may set a timer, so timers are looked at this often at least.
         let soon = || state.timers.next().min(state.clock.now() + Duration::from_millis(25));
@@ -104,24 +89,24 @@ pub(crate) fn run_all<M: Manager>(raw: &Arc<Raw<M>>) {
 /// A worker's place among those that may be at it at once.
 struct Worker<M: Manager> {
     raw: Arc<Raw<M>>,
-    priority: Priority,
+    lane: Lane,
     has_started: bool,
 }
 
 impl<M: Manager> Worker<M> {
-    fn begin(raw: &Arc<Raw<M>>, priority: Priority, limit: usize) -> Option<Self> {
-        let queue = raw.context().queue(priority);
+    fn begin(raw: &Arc<Raw<M>>, lane: Lane, limit: usize) -> Option<Self> {
+        let queue = raw.context().queue(lane);
         queue
             .workers
             // O9; O11 on failure.
             .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |n| (n < limit).then_some(n + 1))
             .ok()?;
         queue.starting.add(1);
-        Some(Self { raw: Arc::clone(raw), priority, has_started: false })
+        Some(Self { raw: Arc::clone(raw), lane, has_started: false })
     }
 
     fn queue(&self) -> &Queue<M> {
-        self.raw.context().queue(self.priority)
+        self.raw.context().queue(self.lane)
     }
 
     fn started(&mut self) {
@@ -132,7 +117,7 @@ impl<M: Manager> Worker<M> {
 
     async fn run(mut self) {
         loop {
-            let job = self.queue().jobs.pop();
+            let job = self.queue().pop();
             self.started();
             match job {
                 Some(job) => {

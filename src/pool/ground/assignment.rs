@@ -1,0 +1,154 @@
+//! A future that a foreign runtime runs, and that can be taken back from it.
+//!
+//! The runtime is given a [`Task`] that polls the future where it lies. If the runtime drops the task, or does not
+//! poll it though it was woken, the pool takes the future out and runs it itself. Whoever holds the lock polls or
+//! takes; a task that finds the future gone is done.
+
+use crate::clock::{Clock, Tick};
+use crate::sync::{Arc, Mutex, PoisonError, Relaxed};
+use std::cell::Cell;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+/// A task that was woken is taken back if it has not been polled for this long.
+pub(crate) const UNPOLLED: Duration = Duration::from_millis(250);
+
+type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Why a future was taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// The spawner panicked, or its runtime dropped the task.
+    Dropped,
+    /// It was woken, and not polled.
+    Unpolled,
+}
+
+/// See the [module](self).
+pub(crate) struct Assignment {
+    clock: Clock,
+    work: Mutex<Option<Work>>,
+    /// The runtime's waker, shared so that none is cloned under the lock.
+    waker: Mutex<Option<Arc<Waker>>>,
+    /// Since when it has been woken and not polled. Zero: it was polled since.
+    woken_at: Relaxed<u64>,
+    is_dropped: Relaxed<bool>,
+}
+
+impl Assignment {
+    /// The pool's end, and the task for the runtime; `on_drop` is called if the runtime drops it.
+    pub(crate) fn new(
+        clock: &Clock,
+        work: impl Future<Output = ()> + Send + 'static,
+        on_drop: impl Fn() + Send + 'static,
+    ) -> (Arc<Self>, impl Future<Output = ()> + Send + 'static) {
+        let assignment = Arc::new(Self {
+            clock: clock.clone(),
+            work: Mutex::new(Some(Box::pin(work))),
+            waker: Mutex::new(None),
+            woken_at: Relaxed::<u64>::new(clock.now().0),
+            is_dropped: Relaxed::<bool>::new(false),
+        });
+        let task = Task { assignment: Arc::clone(&assignment), on_drop };
+        (assignment, task)
+    }
+
+    /// Whether it must be taken back, and why.
+    pub(crate) fn is_stranded(&self, now: Tick) -> Option<Reason> {
+        let woken_at = self.woken_at.get();
+        if self.is_dropped.get() {
+            Some(Reason::Dropped)
+        } else if woken_at != 0 && now.since(Tick(woken_at)) >= UNPOLLED {
+            Some(Reason::Unpolled)
+        } else {
+            None
+        }
+    }
+
+    /// The work is done, or has been taken.
+    pub(crate) fn is_over(&self) -> bool {
+        self.work.try_lock().is_ok_and(|work| work.is_none())
+    }
+
+    /// Takes the work out, unless it is being polled at this moment.
+    pub(crate) fn take_back(&self) -> Option<Work> {
+        self.work.try_lock().ok()?.take()
+    }
+}
+
+impl Wake for Assignment {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if self.woken_at.get() == 0 {
+            self.woken_at.set(self.clock.now().0);
+        }
+        let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(waker) = waker {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+/// What the runtime is given.
+struct Task<F: Fn()> {
+    assignment: Arc<Assignment>,
+    on_drop: F,
+}
+
+impl<F: Fn()> Future for Task<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let assignment = &self.assignment;
+        let waker = Arc::new(cx.waker().clone());
+        let stale = assignment.waker.lock().unwrap_or_else(PoisonError::into_inner).replace(waker);
+        drop(stale);
+        assignment.woken_at.set(0);
+        // Locked by the pool only to take the work out.
+        let Ok(mut work) = assignment.work.try_lock() else { return Poll::Ready(()) };
+        let Some(future) = work.as_mut() else { return Poll::Ready(()) };
+        let waker = Waker::from(Arc::clone(assignment));
+        let poll = future.as_mut().poll(&mut Context::from_waker(&waker));
+        if poll.is_ready() {
+            let done = work.take();
+            drop(work);
+            drop(done);
+        }
+        poll
+    }
+}
+
+impl<F: Fn()> Drop for Task<F> {
+    fn drop(&mut self) {
+        // The runtime's waker is of no more use.
+        let stale = self.assignment.waker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(stale);
+        if !self.assignment.is_over() {
+            self.assignment.is_dropped.set(true);
+            (self.on_drop)();
+        }
+    }
+}
+
+thread_local! {
+    /// This thread runs work that was taken back, for this reason.
+    static TAKEN_BACK: Cell<Option<Reason>> = const { Cell::new(None) };
+}
+
+/// Notes that this thread runs work that was taken back.
+pub(crate) fn run_taken_back<T>(reason: Reason, run: impl FnOnce() -> T) -> T {
+    TAKEN_BACK.set(Some(reason));
+    let output = run();
+    TAKEN_BACK.set(None);
+    output
+}
+
+/// Why this thread, and not the runtime, runs what it runs.
+pub(crate) fn taken_back() -> Option<Reason> {
+    TAKEN_BACK.get()
+}

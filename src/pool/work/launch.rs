@@ -1,0 +1,77 @@
+//! Who runs a worker: a thread of the pool's own or, for an async manager with a spawner, its runtime. What the runtime
+//! does not run is taken back and run by a thread.
+
+use crate::clock::{Clock, Tick};
+use crate::manager::{Kind, Manager};
+use crate::no_unwind::no_unwind;
+use crate::pool::ground::assignment::{Assignment, Reason, run_taken_back};
+use crate::pool::ground::park::block_on;
+use crate::pool::ground::threads;
+use crate::pool::state::pooled::Raw;
+use crate::sync::{Arc, MutexGuard, PoisonError};
+use std::future::Future;
+
+/// Runs `work` on the runtime or on a thread. False: no thread is to be had now.
+pub(crate) fn launch<M: Manager>(
+    raw: &Arc<Raw<M>>,
+    work: impl Future<Output = ()> + Send + 'static,
+) -> bool {
+    let state = raw.context();
+    match &state.spawner {
+        Some(spawn) if state.driver.kind() == Kind::Async => {
+            let weak = Arc::downgrade(raw);
+            let on_drop = move || {
+                // Never the last of the pool: the work, which is taken back later, has another.
+                weak.upgrade().into_iter().for_each(|raw| raw.context().ring.ring());
+            };
+            let (assignment, task) = Assignment::new(&state.clock, work, on_drop);
+            lock(raw).push(Arc::clone(&assignment));
+            // Foreign code: it may panic, which drops the task.
+            no_unwind(|| spawn(Box::pin(task)));
+            assignment.is_stranded(state.clock.now()).is_none_or(|reason| {
+                raw.context().counters.launch_failures.add();
+                run_on_thread(state.clock.clone(), &assignment, reason)
+            })
+        }
+        _ => {
+            let clock = state.clock.clone();
+            threads::submit(Box::new(move || _ = block_on(work, &clock, Tick::NEVER)))
+        }
+    }
+}
+
+fn lock<M: Manager>(raw: &Raw<M>) -> MutexGuard<'_, Vec<Arc<Assignment>>> {
+    raw.context().assignments.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes back what the runtime does not run. True: some work is with the runtime.
+pub(crate) fn take_back<M: Manager>(raw: &Raw<M>) -> bool {
+    let state = raw.context();
+    let now = state.clock.now();
+    let (mut stranded, mut over) = (Vec::new(), Vec::new());
+    let mut assignments = lock(raw);
+    assignments.retain(|assignment| {
+        let is_over = assignment.is_over();
+        if is_over {
+            over.push(Arc::clone(assignment));
+        } else if let Some(reason) = assignment.is_stranded(now) {
+            stranded.push((Arc::clone(assignment), reason));
+        }
+        !is_over
+    });
+    let is_busy = !assignments.is_empty();
+    drop(assignments);
+    for (assignment, reason) in stranded {
+        state.counters.launch_failures.add();
+        run_on_thread(state.clock.clone(), &assignment, reason);
+    }
+    is_busy
+}
+
+/// Runs work that the runtime does not run. False: no thread is to be had, or the runtime runs it after all.
+fn run_on_thread(clock: Clock, assignment: &Assignment, reason: Reason) -> bool {
+    let Some(work) = assignment.take_back() else { return false };
+    threads::submit(Box::new(move || {
+        run_taken_back(reason, || block_on(work, &clock, Tick::NEVER));
+    }))
+}
