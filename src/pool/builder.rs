@@ -1,5 +1,6 @@
 //! From a manager and settings to a pool.
 
+use super::ground::caught::Foreign;
 use super::ground::ring::Ring;
 use super::ground::timers::Timers;
 use super::ground::watch::Watch;
@@ -255,7 +256,7 @@ impl<M: Manager> Builder<M> {
             strategy_interval: self.strategy.sweep_interval(),
             manager: self.manager,
             driver: self.driver,
-            strategy: self.strategy,
+            strategy: Foreign::new(self.strategy),
             timers: Timers::new(self.clock.clone()),
             clock: self.clock,
             generation: Relaxed::<u64>::new(0),
@@ -270,7 +271,7 @@ impl<M: Manager> Builder<M> {
             assignments: Mutex::default(),
             service: Default::default(),
             watch: Watch::new(),
-            spawner: self.spawner,
+            spawner: Foreign::new(self.spawner),
             events: Default::default(),
             last_connect_failure: ArcSwapOption::empty(),
             last_ping_failure: ArcSwapOption::empty(),

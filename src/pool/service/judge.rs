@@ -59,7 +59,7 @@ fn ask<M: Manager>(
     let epoch = raw.epoch();
     let state = raw.context();
     let info = entry.refresh(ledger, state.generation.get(), now);
-    let strategy = &*state.strategy;
+    let strategy = &**state.strategy;
     let is_asked = state.occasions.intersects(occasion);
     let verdict =
         no_unwind(|| if is_asked { judge(strategy, info, occasion) } else { Verdict::Keep });

@@ -98,8 +98,7 @@ async fn close<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
     let is_broken = job.is_broken;
     let Some(connection) = job.vacate() else { return };
     let Held::Empty(vacant, _) = &job.held else { return };
-    let closed_by = Tick(state.closed_by.get()).since(state.clock.now());
-    let limit = state.settings.load().close_timeout.min(closed_by);
+    let limit = state.settings.load().close_timeout;
     let (_, deadline, _noted) = begin(state, vacant.ledger(), Call::Close, Priority::Upkeep, limit);
     let goodbye = if is_broken {
         // The server would not hear it, and in an outage it would keep the slot from the next
@@ -187,7 +186,12 @@ fn begin<'a, M: Manager>(
     limit: Duration,
 ) -> (Tick, Deadline, Noted<'a>) {
     let begun = state.clock.now();
-    let deadline = Deadline::at(&state.clock, begun + limit);
+    // A goodbye that is said while a caller waits for the last of them is late when that caller's time is up.
+    let closed_by = Tick(state.closed_by.get());
+    let is_waited_for = call == Call::Close && begun < closed_by;
+    let limit = begun + limit;
+    let deadline = if is_waited_for { limit.min(closed_by) } else { limit };
+    let deadline = Deadline::at(&state.clock, deadline);
     let noted = ledger.call(call, priority, begun, deadline.moment());
     state.watch.note(taking_long_at(call, begun, deadline.moment()));
     (begun, deadline, noted)
