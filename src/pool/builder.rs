@@ -174,9 +174,15 @@ impl<M: Manager> Builder<M> {
     }
 
     /// Runs the futures of an [`AsyncManager`](crate::AsyncManager) on a runtime: `.spawner(move
-    /// |task| { handle.spawn(task); })`. The housekeeper and borrowers call `spawn` on their
-    /// threads. A task that the runtime drops unfinished costs at most its connection. Default:
-    /// worker threads run the futures.
+    /// |task| { handle.spawn(task); })`. Threads of the pool's own and borrowers call `spawn`, so
+    /// it must bring the runtime along: a `tokio::spawn` finds none there.
+    ///
+    /// If `spawn` panics, or the runtime drops a task or does not poll it within a second after it
+    /// was woken, a thread of the pool's own goes on with the work. Such failures are counted
+    /// ([`Stats::launch_failures`](crate::Stats::launch_failures)), and an error names the spawner
+    /// if the work fails there because it needs its runtime
+    /// ([`ManagerError::Spawner`](crate::ManagerError::Spawner)). Default: worker threads run the
+    /// futures.
     pub fn spawner(
         mut self,
         spawn: impl Fn(BoxFuture<'static, ()>) + Send + Sync + 'static,
