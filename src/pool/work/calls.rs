@@ -88,6 +88,7 @@ fn welcome<M: Manager>(raw: &Raw<M>, vacant: Vacant<M>, connection: M::Connectio
     let (now, generation) = (state.clock.now(), state.generation.get());
     let entry = Entry::newborn(connection, vacant.ledger(), now, generation, random::share());
     let slot = vacant.fill(entry);
+    state.service.open.add(1);
     news::connected(state, begun);
     if raw.take_debt() { enqueue::retire(slot) } else { drop(slot) }
 }
@@ -114,6 +115,8 @@ async fn close<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
 async fn reset<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
     let state = raw.context();
     job.is_begun = true;
+    // Until it is back.
+    let _briefly_out = job.briefly_out.take();
     let Some(slot) = job.slot() else { return };
     let (entry, ledger) = slot.parts();
     let limit = state.settings.load().reset_timeout;
@@ -133,6 +136,8 @@ async fn reset<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
 
 async fn ping<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
     let reservation = job.take_reservation();
+    // Until it is back.
+    let _briefly_out = job.briefly_out.take();
     let Some(slot) = check(raw, job).await else { return };
     let unclaimed = match reservation {
         Some(reservation) => reservation.keep(slot),
