@@ -97,6 +97,12 @@ fn sweep<M: Manager>(raw: &Raw<M>, pass: &mut Pass, now: Tick) -> Tick {
     Tick::NEVER
 }
 
+/// Whether the next borrower would have it evicted.
+fn is_past_lending<M: Manager>(raw: &Raw<M>, slot: &mut Slot<M>, now: Tick) -> bool {
+    let (entry, ledger) = slot.parts();
+    matches!(judge::on_borrow(entry, ledger, raw, now), Verdict::Evict(_))
+}
+
 /// Judges an idle connection.
 fn look_at<M: Manager>(raw: &Raw<M>, mut slot: Slot<M>, now: Tick) {
     let (entry, ledger) = slot.parts();
@@ -104,6 +110,10 @@ fn look_at<M: Manager>(raw: &Raw<M>, mut slot: Slot<M>, now: Tick) {
         Verdict::Keep => drop(slot),
         Verdict::Ping => enqueue::ping(slot, None),
         Verdict::Evict(cause) if !shrink::is_needed(raw) => enqueue::close(slot, cause),
+        // No borrower would get it: it is of no use to anybody, whether there is another or not.
+        Verdict::Evict(cause) if is_past_lending(raw, &mut slot, now) => {
+            enqueue::close(slot, cause)
+        }
         // Its replacement is being opened.
         Verdict::Evict(_) if slot.value().replacement.strong_count() > 0 => drop(slot),
         Verdict::Evict(cause) => {
