@@ -107,6 +107,8 @@ fn is_past_lending<M: Manager>(raw: &Raw<M>, slot: &mut Slot<M>, now: Tick) -> b
 fn look_at<M: Manager>(raw: &Raw<M>, mut slot: Slot<M>, now: Tick) {
     let (entry, ledger) = slot.parts();
     match judge::on_sweep(entry, ledger, raw, now) {
+        // Until it answers quickly again.
+        Verdict::Keep if slot.value().is_slow => enqueue::ping(slot, None),
         Verdict::Keep => drop(slot),
         Verdict::Ping => enqueue::ping(slot, None),
         Verdict::Evict(cause) if !shrink::is_needed(raw) => enqueue::close(slot, cause),

@@ -165,8 +165,9 @@ pub(crate) async fn check<M: Manager>(raw: &Raw<M>, mut job: Job<M>) -> Option<S
     let failure = match result {
         Ok(()) if is_late(state, &deadline) => ManagerError::TimedOut,
         Ok(()) => {
-            let entry = slot.value_mut();
-            entry.has_answered(state.clock.now(), generation);
+            let (entry, now) = (slot.value_mut(), state.clock.now());
+            entry.has_answered(now, generation);
+            entry.is_slow = state.supply.pings.is_slow(now.since(begun));
             news::answered(state, entry.info.born);
             return Some(slot);
         }
