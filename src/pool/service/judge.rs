@@ -65,6 +65,8 @@ fn ask<M: Manager>(
         no_unwind(|| if is_asked { judge(strategy, info, occasion) } else { Verdict::Keep });
     let verdict = verdict.unwrap_or(Verdict::Evict(EvictionCause::Panicked));
     let is_fit = verdict == Verdict::Keep && !entry.ping_due && !raw.is_in_debt();
+    // What answers slowly takes the slow road, where others are preferred to it.
+    let is_fit = is_fit && !entry.is_slow;
     // A validity begins with a Keep, not with silence: before a loan if the strategy is asked then,
     // else after one.
     let is_time = match occasion {

@@ -21,6 +21,8 @@ pub(crate) struct Overdue {
     pub(crate) maintenance: usize,
     pub(crate) upkeep: usize,
     pub(crate) closes: usize,
+    /// Resets, and pings that no borrower waits for, that are late.
+    pub(crate) briefly_out: usize,
     /// Connects that are late or have been under way for long.
     pub(crate) old_connects: usize,
     /// Those of them that other connects need not wait for: they are late, or a connect begun later
@@ -74,6 +76,8 @@ impl Overdue {
             self.maintenance += late;
             self.upkeep += usize::from(call.priority == Priority::Upkeep);
             self.closes += usize::from(call.call == Call::Close);
+            let is_ping = call.call == Call::Ping && call.priority == Priority::Upkeep;
+            self.briefly_out += usize::from(is_ping || call.call == Call::Reset);
         }
     }
 }

@@ -89,6 +89,7 @@ fn welcome<M: Manager>(raw: &Raw<M>, vacant: Vacant<M>, connection: M::Connectio
     let (now, generation) = (state.clock.now(), state.generation.get());
     let entry = Entry::newborn(connection, vacant.ledger(), now, generation, random::share());
     let slot = vacant.fill(entry);
+    state.service.open.add(1);
     news::connected(state, begun);
     if raw.take_debt() { enqueue::retire(slot) } else { drop(slot) }
 }
@@ -115,6 +116,8 @@ async fn close<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
 async fn reset<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
     let state = raw.context();
     job.is_begun = true;
+    // Until it is back.
+    let _briefly_out = job.briefly_out.take();
     let Some(slot) = job.slot() else { return };
     let (entry, ledger) = slot.parts();
     let limit = state.settings.load().reset_timeout;
@@ -134,6 +137,8 @@ async fn reset<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
 
 async fn ping<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
     let reservation = job.take_reservation();
+    // Until it is back.
+    let _briefly_out = job.briefly_out.take();
     let Some(slot) = check(raw, job).await else { return };
     let unclaimed = match reservation {
         Some(reservation) => reservation.keep(slot),
@@ -161,8 +166,9 @@ pub(crate) async fn check<M: Manager>(raw: &Raw<M>, mut job: Job<M>) -> Option<S
     let failure = match result {
         Ok(()) if is_late(state, &deadline) => ManagerError::TimedOut,
         Ok(()) => {
-            let entry = slot.value_mut();
-            entry.has_answered(state.clock.now(), generation);
+            let (entry, now) = (slot.value_mut(), state.clock.now());
+            entry.has_answered(now, generation);
+            entry.is_slow = state.supply.pings.is_slow(now.since(begun));
             news::answered(state, entry.info.born);
             return Some(slot);
         }
