@@ -333,7 +333,7 @@ fn what_is_inherited_of_a_pool_worked_by_hand_says_nothing() {
     let _alone = alone();
     for _ in 0..FORKS {
         let fake = Fake::new();
-        let (pool, _hand) = full_by_hand(&fake, 4, |b| b.health(PeriodicSweep::default()));
+        let (pool, _hand) = full_manual(&fake, 4, |b| b.health(PeriodicSweep::default()));
         let mut held: Vec<_> = (0..3).map(|_| pool.get().unwrap()).collect();
         let (calls, mut pool) = (|| calls(&fake), Some(pool));
         let found = in_a_child(|| {

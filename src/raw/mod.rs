@@ -8,7 +8,7 @@ pub(crate) mod slots;
 pub(crate) mod waiter;
 mod waiters;
 
-use crate::sync::{Arc, AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering, Witness};
+use crate::sync::{Arc, AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering, Witness, forks};
 use bitmap::Bitmap;
 use room::WaitingRoom;
 use slots::{Home, Lodging, Occupied, Slot, Vacant};
@@ -54,6 +54,8 @@ pub(crate) struct RawPool<H: PoolHooks> {
     epoch: AtomicU64,
     closed: AtomicBool,
     torn_down: AtomicUsize,
+    /// The process, by the number of forks before it.
+    born_in: u64,
     witness: Witness,
 }
 
@@ -106,6 +108,10 @@ impl<H: PoolHooks> Home<H> for RawPool<H> {
     fn dispatch(&self) {
         self.dispatch();
     }
+
+    fn is_inherited(&self) -> bool {
+        self.is_inherited()
+    }
 }
 
 impl<H: PoolHooks> RawPool<H> {
@@ -127,6 +133,7 @@ impl<H: PoolHooks> RawPool<H> {
             epoch: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             torn_down: AtomicUsize::new(0),
+            born_in: forks(),
             witness: Witness::new(),
         });
         slots::take_counts::<H>(&pool);
@@ -291,6 +298,18 @@ impl<H: PoolHooks> RawPool<H> {
     pub(crate) fn is_closed(&self) -> bool {
         // O10
         self.closed.load(Ordering::Acquire)
+    }
+
+    /// Whether it was built in a process that this one was forked from, so that all that is in it is another's.
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.born_in != forks()
+    }
+
+    /// In a child, while it has no other thread: no claim succeeds any more, and no connection passes for fit, so that
+    /// each return goes the slow way. Takes no lock and allocates nothing.
+    pub(crate) fn leave_to_parent(&self) {
+        self.idle.close();
+        self.advance_epoch();
     }
 
     /// Whether every slot has been torn down: no connection is left and none will come.
