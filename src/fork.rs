@@ -13,8 +13,12 @@
 
 #![allow(unsafe_code)]
 
+#[cfg(unix)]
+use crate::sync::begin_as_child;
 use crate::sync::{Arc, Mutex, MutexGuard, PoisonError, Relaxed, Weak, forks};
 use arc_swap::{ArcSwapOption, Guard};
+#[cfg(unix)]
+use std::cell::Cell;
 use std::ops::Deref;
 
 /// What a child has from its parent and must leave alone.
@@ -41,7 +45,7 @@ fn lock() -> MutexGuard<'static, Roll> {
     /// Not under the lock: a thread that forks at this moment does not hold it yet. So two threads may set handlers,
     /// which does no harm.
     static HAS_HANDLERS: Relaxed<bool> = Relaxed::<bool>::new(false);
-    if !HAS_HANDLERS.get() && handlers::set() {
+    if !HAS_HANDLERS.get() && set_handlers() {
         HAS_HANDLERS.set(true);
     }
     ROLL.lock().unwrap_or_else(PoisonError::into_inner)
@@ -104,68 +108,63 @@ impl<T> Deref for Own<T> {
     }
 }
 
+// SAFETY: the signature is that of POSIX. Any three functions may be given, at any time; they are static, and the C
+// library forgets them if the code that they are in is unloaded.
 #[cfg(unix)]
-mod handlers {
-    use super::{ROLL, Roll};
-    use crate::sync::{MutexGuard, PoisonError, begin_as_child};
-    use std::cell::Cell;
-    use std::ffi::c_int;
+unsafe extern "C" {
+    safe fn pthread_atfork(
+        prepare: Option<extern "C" fn()>,
+        parent: Option<extern "C" fn()>,
+        child: Option<extern "C" fn()>,
+    ) -> std::ffi::c_int;
+}
 
-    // SAFETY: the signature is that of POSIX. Any three functions may be given, at any time; they are static, and the C
-    // library forgets them if the code that they are in is unloaded.
-    unsafe extern "C" {
-        safe fn pthread_atfork(
-            prepare: Option<extern "C" fn()>,
-            parent: Option<extern "C" fn()>,
-            child: Option<extern "C" fn()>,
-        ) -> c_int;
-    }
-
-    /// Has each fork heard of. False: there is no memory for it.
-    pub(super) fn set() -> bool {
-        pthread_atfork(Some(prepare), Some(go_on_as_parent), Some(go_on_as_child)) == 0
-    }
-
-    thread_local! {
-        /// The roll, while this thread forks.
-        static HELD: Cell<Option<MutexGuard<'static, Roll>>> = const { Cell::new(None) };
-    }
-
-    extern "C" fn prepare() {
-        // It is held already if there are two sets of handlers. A thread that forks in its last destructors does
-        // without.
-        let _ = HELD.try_with(|held| {
-            let lock = || ROLL.lock().unwrap_or_else(PoisonError::into_inner);
-            held.set(Some(held.take().unwrap_or_else(lock)));
-        });
-    }
-
-    extern "C" fn go_on_as_parent() {
-        let _ = HELD.try_with(|held| drop(held.take()));
-    }
-
-    extern "C" fn go_on_as_child() {
-        let held = HELD.try_with(Cell::take).ok().flatten();
-        let roll = held.or_else(|| ROLL.try_lock().ok());
-        begin_as_child();
-        let Some(mut roll) = roll else { return };
-        for pool in &roll.pools {
-            if let Some(pool) = pool.upgrade() {
-                pool.leave_to_parent();
-                // Never the last of it.
-                std::mem::forget(pool);
-            }
-        }
-        std::mem::forget(std::mem::take(&mut roll.pools));
-    }
+/// Has each fork heard of. False: there is no memory for it.
+#[cfg(unix)]
+fn set_handlers() -> bool {
+    pthread_atfork(Some(prepare), Some(go_on_as_parent), Some(go_on_as_child)) == 0
 }
 
 /// There are no forks.
 #[cfg(not(unix))]
-mod handlers {
-    pub(super) fn set() -> bool {
-        true
+fn set_handlers() -> bool {
+    true
+}
+
+#[cfg(unix)]
+thread_local! {
+    /// The roll, while this thread forks.
+    static HELD: Cell<Option<MutexGuard<'static, Roll>>> = const { Cell::new(None) };
+}
+
+#[cfg(unix)]
+extern "C" fn prepare() {
+    // It is held already if there are two sets of handlers. A thread that forks in its last destructors does without.
+    let _ = HELD.try_with(|held| {
+        let lock = || ROLL.lock().unwrap_or_else(PoisonError::into_inner);
+        held.set(Some(held.take().unwrap_or_else(lock)));
+    });
+}
+
+#[cfg(unix)]
+extern "C" fn go_on_as_parent() {
+    let _ = HELD.try_with(|held| drop(held.take()));
+}
+
+#[cfg(unix)]
+extern "C" fn go_on_as_child() {
+    let held = HELD.try_with(Cell::take).ok().flatten();
+    let roll = held.or_else(|| ROLL.try_lock().ok());
+    begin_as_child();
+    let Some(mut roll) = roll else { return };
+    for pool in &roll.pools {
+        if let Some(pool) = pool.upgrade() {
+            pool.leave_to_parent();
+            // Never the last of it.
+            std::mem::forget(pool);
+        }
     }
+    std::mem::forget(std::mem::take(&mut roll.pools));
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 pub(crate) mod bitmap;
 mod debug;
+mod inherited;
 pub(crate) mod requests;
 mod room;
 pub(crate) mod slots;
@@ -12,7 +13,6 @@ use crate::sync::{Arc, AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering, 
 use bitmap::Bitmap;
 use room::WaitingRoom;
 use slots::{Home, Lodging, Occupied, Slot, Vacant};
-use std::fmt;
 use std::task::Waker;
 use waiter::Ticket;
 
@@ -300,18 +300,6 @@ impl<H: PoolHooks> RawPool<H> {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Whether it was built in a process that this one was forked from, so that all that is in it is another's.
-    pub(crate) fn is_inherited(&self) -> bool {
-        self.born_in != forks()
-    }
-
-    /// In a child, while it has no other thread: no claim succeeds any more, and no connection passes for fit, so that
-    /// each return goes the slow way. Takes no lock and allocates nothing.
-    pub(crate) fn leave_to_parent(&self) {
-        self.idle.close();
-        self.advance_epoch();
-    }
-
     /// Whether every slot has been torn down: no connection is left and none will come.
     pub(crate) fn is_torn_down(&self) -> bool {
         self.torn_down() == self.capacity()
@@ -368,12 +356,6 @@ pub(crate) struct Gauges {
     pub(crate) vacant: usize,
     pub(crate) retired: usize,
     pub(crate) waiting: usize,
-}
-
-impl<H: PoolHooks> fmt::Debug for RawPool<H> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RawPool").field("gauges", &self.gauges()).finish_non_exhaustive()
-    }
 }
 
 #[cfg(test)]

@@ -14,9 +14,7 @@ use crate::sync::thread;
 /// What the driver knows of a connection that came back.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Finding {
-    /// The driver was not asked yet.
-    Open,
-    /// Nothing is wrong with it.
+    /// Nothing is wrong with it, or the driver was not asked yet.
     Sound,
     NeedsReset,
     Broken,
@@ -31,7 +29,7 @@ enum Finding {
 /// would not be inlined into its callers.
 #[inline(always)]
 pub(crate) fn come_back<M: Manager>(mut slot: Slot<M>) {
-    let mut finding = Finding::Open;
+    let mut finding = Finding::Sound;
     // Tested first, while there is nothing yet to be kept over the call that it may make.
     if !thread::panicking() {
         let (entry, ledger, raw) = slot.parts_and_pool();
@@ -80,7 +78,7 @@ fn come_back_slowly<M: Manager>(mut slot: Slot<M>, mut finding: Finding) {
         // Only the release is left to do: it met a waiter, a flag or a busy word.
         return drop(slot);
     }
-    if finding == Finding::Open {
+    if finding == Finding::Sound {
         let (entry, _, raw) = slot.parts_and_pool();
         let state = raw.context();
         let is_unwinding = thread::panicking() && state.discard_on_unwind;
@@ -88,7 +86,7 @@ fn come_back_slowly<M: Manager>(mut slot: Slot<M>, mut finding: Finding) {
     }
     end_loan(&slot);
     match finding {
-        Finding::Open | Finding::Sound => put_back(slot),
+        Finding::Sound => put_back(slot),
         Finding::NeedsReset => enqueue::reset(slot),
         Finding::Broken => {
             suspect_generation(slot.pool(), slot.value().info.generation);
