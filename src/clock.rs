@@ -1,7 +1,9 @@
 //! Time: `quanta`, monotonic, with a coarse tick for the hot path, or a clock that a test turns by
 //! hand. Either never goes back.
 
-use crate::sync::{Arc, OnceLock, Relaxed, thread};
+use crate::fork::undisturbed;
+use crate::sync::{Arc, Relaxed, thread};
+use arc_swap::ArcSwapOption;
 use std::fmt;
 use std::ops::Add;
 use std::time::{Duration, Instant};
@@ -49,6 +51,15 @@ const BEGINNING: u64 = 1_000_000_000;
 #[repr(align(128))]
 struct Coarse(Relaxed<u64>);
 
+/// What is behind a clock: one for all real clocks, one for each that is mocked.
+#[derive(Debug, Default)]
+struct Dial {
+    /// A mocked clock shows nothing else.
+    coarse: Coarse,
+    /// `None`: it is turned by hand.
+    real: Option<RealTime>,
+}
+
 /// Where a pool takes its time from.
 ///
 /// ```
@@ -58,28 +69,18 @@ struct Coarse(Relaxed<u64>);
 /// # let _ = clock;
 /// ```
 #[derive(Clone)]
-pub struct Clock {
-    /// One for all real clocks; a mocked clock shows nothing else.
-    coarse: Arc<Coarse>,
-    source: Source,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Source {
-    Real,
-    Mock,
-}
+pub struct Clock(Arc<Dial>);
 
 /// Turns a [mocked clock](Clock::mock).
 #[derive(Clone, Debug)]
-pub struct MockClock(Arc<Coarse>);
+pub struct MockClock(Arc<Dial>);
 
 impl MockClock {
     /// Moves the clock forward. Nothing happens by itself: crank the pool with
     /// [`Pool::maintain`](crate::Pool::maintain) afterwards.
     pub fn advance(&self, by: Duration) {
         let by = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
-        let Coarse(moment) = &*self.0;
+        let Coarse(moment) = &self.0.coarse;
         loop {
             let now = moment.get();
             // Short of where moments end: the highest bits have other uses.
@@ -96,46 +97,54 @@ impl Clock {
     /// It never goes back. Whether it counts the time for which the machine is suspended depends on
     /// the machine; if so, that time counts towards timeouts and ages like any other.
     pub fn real() -> Self {
-        static COARSE: OnceLock<Arc<Coarse>> = OnceLock::new();
-        Self { coarse: Arc::clone(COARSE.get_or_init(Arc::default)), source: Source::Real }
+        static DIAL: ArcSwapOption<Dial> = ArcSwapOption::const_empty();
+        let dial = DIAL.load_full().unwrap_or_else(|| {
+            // No child may find it half made: quanta has a lock for what it measures once.
+            undisturbed(|| {
+                DIAL.load_full().unwrap_or_else(|| {
+                    let real = Some(RealTime::new());
+                    let dial = Arc::new(Dial { coarse: Coarse::default(), real });
+                    DIAL.store(Some(Arc::clone(&dial)));
+                    dial
+                })
+            })
+        });
+        Self(dial)
     }
 
     /// A clock that stands still until the [`MockClock`] moves it.
     pub fn mock() -> (Self, MockClock) {
-        let now = Arc::new(Coarse(Relaxed::<u64>::new(BEGINNING)));
-        (Self { coarse: Arc::clone(&now), source: Source::Mock }, MockClock(now))
+        let coarse = Coarse(Relaxed::<u64>::new(BEGINNING));
+        let dial = Arc::new(Dial { coarse, real: None });
+        (Self(Arc::clone(&dial)), MockClock(dial))
     }
 
     /// A recent moment for the price of one load. Real clocks lag by up to the housekeeper's
     /// period.
     #[inline(always)]
     pub(crate) fn tick(&self) -> Tick {
-        Tick(self.coarse.0.get())
+        Tick(self.0.coarse.0.get())
     }
 
     /// This moment, no earlier than [`tick`](Self::tick). Brings the coarse time up to date on the
     /// way, as far as it matters.
     pub(crate) fn now(&self) -> Tick {
-        match self.source {
-            Source::Real => {
-                let reached = self.tick().0;
-                let now = real_now(reached);
-                if reached.saturating_add(FINE_ENOUGH) < now {
-                    self.coarse.0.raise(now);
-                }
-                Tick(now)
-            }
-            Source::Mock => self.tick(),
+        let Some(real) = &self.0.real else { return self.tick() };
+        let reached = self.tick().0;
+        let now = real.now(reached);
+        if reached.saturating_add(FINE_ENOUGH) < now {
+            self.0.coarse.0.raise(now);
         }
+        Tick(now)
     }
 
     /// How long it is until `moment`, or until a clock that is turned by hand may show it.
     pub(crate) fn until(&self, moment: Tick) -> Duration {
         let left = moment.since(self.now());
-        match self.source {
-            Source::Real => left,
+        match self.0.real {
+            Some(_) => left,
             // Turning the clock by hand wakes no sleeper.
-            Source::Mock => left.min(Duration::from_millis(1)),
+            None => left.min(Duration::from_millis(1)),
         }
     }
 
@@ -143,17 +152,12 @@ impl Clock {
     /// comes so soon that a sleep would end too late.
     pub(crate) fn nap(&self, until: Tick) -> Duration {
         let left = self.until(until);
-        if let Source::Real = self.source { left.saturating_sub(SLACK) } else { left }
+        if self.0.real.is_some() { left.saturating_sub(SLACK) } else { left }
     }
 }
 
-/// The real time, which has `reached` this moment already.
-fn real_now(reached: u64) -> u64 {
-    static TIME: OnceLock<RealTime> = OnceLock::new();
-    TIME.get_or_init(RealTime::new).now(reached)
-}
-
 /// The machine's clocks, and from where they are read.
+#[derive(Debug)]
 struct RealTime {
     /// The processor's counter, if it is believed, and what it showed at the beginning.
     counter: Option<(quanta::Clock, u64)>,
@@ -177,6 +181,7 @@ impl RealTime {
         }
     }
 
+    /// The time, which has `reached` this moment already.
     fn now(&self, reached: u64) -> u64 {
         let system = || BEGINNING + u64::try_from(self.system.elapsed().as_nanos()).unwrap_or(0);
         match &self.counter {
@@ -191,26 +196,24 @@ impl RealTime {
 
 /// Turns from the processor's counter to the system's clock for good, once the counter has gone
 /// back (a suspend may begin it anew, a migration may change it).
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Fallback {
-    /// What the system's clock lacks to go on where time stood; it may be negative and wrap.
-    lead: OnceLock<u64>,
+    /// What the system's clock lacks to go on where time stood; it may be negative and wrap. Zero: none is needed.
+    lead: Relaxed<u64>,
 }
 
 impl Fallback {
     /// The time, no earlier than it has `reached`.
     fn now(&self, reached: u64, counter: impl Fn() -> u64, system: impl Fn() -> u64) -> u64 {
-        let lead = match self.lead.get() {
-            Some(lead) => lead,
-            None => {
-                let now = counter();
-                if now.saturating_add(BLUR) >= reached {
-                    return now.max(reached);
-                }
-                self.lead.get_or_init(|| reached.wrapping_sub(system()))
+        if self.lead.get() == 0 {
+            let now = counter();
+            if now.saturating_add(BLUR) >= reached {
+                return now.max(reached);
             }
-        };
-        system().wrapping_add(*lead).max(reached)
+            // The first thread to notice decides.
+            self.lead.exchange(0, reached.wrapping_sub(system()).max(1));
+        }
+        system().wrapping_add(self.lead.get()).max(reached)
     }
 }
 
@@ -250,7 +253,7 @@ impl Default for Clock {
 
 impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Clock::{:?}", self.source)
+        f.write_str(if self.0.real.is_some() { "Clock::Real" } else { "Clock::Mock" })
     }
 }
 
@@ -348,7 +351,7 @@ mod tests {
         let real = Clock::real();
         // As a thread on a core that is ahead would note it.
         let ahead = real.now() + Duration::from_micros(800);
-        real.coarse.0.raise(ahead.0);
+        real.0.coarse.0.raise(ahead.0);
         assert!(real.now() >= ahead);
     }
 }

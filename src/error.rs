@@ -177,7 +177,13 @@ pub enum GetError<E> {
     },
     /// The pool is closed.
     Closed,
+    /// The process was forked, and the pool is its [parent's](crate::Pool#forks).
+    Forked,
 }
+
+/// What an inherited pool says.
+const FORKED: &str =
+    "this process was forked and the pool is its parent's; build a pool of its own in the child";
 
 impl<E: Error + 'static> fmt::Display for GetError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -205,6 +211,7 @@ impl<E: Error + 'static> fmt::Display for GetError<E> {
                 "the health strategy refused {evicted} connections in a row, fresh ones too ({counts})"
             ),
             Self::Closed => f.write_str("the pool is closed"),
+            Self::Forked => f.write_str(FORKED),
         }
     }
 }
@@ -228,6 +235,8 @@ pub enum TryGetError {
     Empty,
     /// The pool is closed.
     Closed,
+    /// The process was forked, and the pool is its [parent's](crate::Pool#forks).
+    Forked,
 }
 
 impl fmt::Display for TryGetError {
@@ -235,6 +244,7 @@ impl fmt::Display for TryGetError {
         f.write_str(match self {
             Self::Empty => "no connection is idle",
             Self::Closed => "the pool is closed",
+            Self::Forked => FORKED,
         })
     }
 }

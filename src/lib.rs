@@ -4,6 +4,7 @@ pub mod adapters;
 mod clock;
 mod config;
 pub mod error;
+mod fork;
 #[cfg(doc)]
 pub mod guide;
 pub mod health;

@@ -151,6 +151,19 @@ mod switched {
     #[inline(always)]
     pub(crate) fn switch_point() {}
 
+    static FORKS: Relaxed<u64> = Relaxed::<u64>::new(0);
+
+    /// How many forks lie between this process and the one in which it began.
+    #[inline(always)]
+    pub(crate) fn forks() -> u64 {
+        FORKS.get()
+    }
+
+    /// This process is a child, and has no other thread yet.
+    pub(crate) fn begin_as_child() {
+        FORKS.add(1);
+    }
+
     thread_local! {
         /// This thread's number plus one; 0 until it is drawn.
         static NUMBER: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
@@ -235,6 +248,10 @@ mod switched {
 
     pub(crate) fn switch_point() {
         loom::thread::yield_now();
+    }
+
+    pub(crate) fn forks() -> u64 {
+        0
     }
 
     pub(crate) fn thread_number() -> usize {

@@ -1,6 +1,6 @@
 //! Errors in building and configuring a pool.
 
-use super::ManagerError;
+use super::{FORKED, ManagerError};
 use crate::sync::Arc;
 use std::error::Error;
 use std::fmt;
@@ -123,6 +123,9 @@ pub enum Problem {
         /// The bound's value.
         limit: usize,
     },
+    /// The process was forked, and the pool whose settings were to be changed is its
+    /// [parent's](crate::Pool#forks).
+    Forked,
 }
 
 impl fmt::Display for Problem {
@@ -135,6 +138,7 @@ impl fmt::Display for Problem {
             Self::Below { setting, value, bound, limit } => {
                 write!(f, "{setting} ({value}) is below {bound} ({limit})")
             }
+            Self::Forked => f.write_str(FORKED),
         }
     }
 }

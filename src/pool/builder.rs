@@ -15,6 +15,7 @@ use super::work::worker;
 use crate::clock::{Clock, Tick};
 use crate::config::{Fairness, PingOn, Settings};
 use crate::error::BuildError;
+use crate::fork;
 use crate::health::HealthStrategy;
 use crate::manager::{Async, AsyncManager, Blocking, BlockingManager, BoxFuture, Driver, Manager};
 use crate::raw::RawPool;
@@ -246,6 +247,8 @@ impl<M: Manager> Builder<M> {
         let initial_size = self.initial_size.unwrap_or(first);
         let manual_maintenance = self.manual_maintenance;
         let raw = RawPool::build(capacity as u32, stripes, self.into_state(capacity, initial_size));
+        let weak: Weak<Raw<M>> = Arc::downgrade(&raw);
+        fork::enroll(weak);
         raw.adjust(unused);
         if !manual_maintenance && let Err(error) = hire_housekeeper(&raw) {
             raw.close();

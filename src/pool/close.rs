@@ -61,8 +61,11 @@ impl fmt::Display for CloseReport {
 impl<M: Manager> Pool<M> {
     /// Closes the pool, for all its handles. Waiters and newcomers fail at once with `Closed`; idle
     /// connections are closed in the background, lent ones on their return. Does not block. A
-    /// second close does nothing.
+    /// second close does nothing, nor does one in a forked child: the connections are its parent's.
     pub fn close(&self) {
+        if self.raw.is_inherited() {
+            return;
+        }
         self.raw.close();
         let state = self.raw.context();
         if state.is_manual() {
@@ -74,9 +77,9 @@ impl<M: Manager> Pool<M> {
         state.events.post();
     }
 
-    /// Whether the pool is closed.
+    /// Whether the pool is closed, or another [process's](Pool#forks).
     pub fn is_closed(&self) -> bool {
-        self.raw.is_closed()
+        self.raw.is_closed() || self.raw.is_inherited()
     }
 
     /// [Closes](Self::close) the pool and blocks up to `timeout` until every connection is closed
@@ -107,7 +110,8 @@ impl<M: Manager> Pool<M> {
     }
 
     async fn until_torn_down(&self) {
-        self.raw.context().events.wait_until(|| self.raw.is_torn_down().then_some(())).await
+        let is_over = || self.raw.is_torn_down() || self.raw.is_inherited();
+        self.raw.context().events.wait_until(|| is_over().then_some(())).await
     }
 
     fn close_report(&self) -> CloseReport {

@@ -13,7 +13,7 @@ use super::supply::{growth, overruns, shortage};
 use super::upkeep::{shrink, sweep, visit};
 use super::work::worker;
 use crate::config::Settings;
-use crate::error::{ConfigError, GetError, NotReady, TryGetError};
+use crate::error::{ConfigError, GetError, NotReady, Problem, TryGetError};
 use crate::manager::{Kind, Manager};
 use crate::stats::{Holder, Ledger, Overrun, Stats};
 use crate::sync::{Arc, Ordering, PoisonError, Relaxed};
@@ -25,6 +25,19 @@ use std::time::Duration;
 /// A handle to a pool of connections. Clone it freely; dropping the last one closes the pool.
 ///
 /// See the [crate page](crate) for an example.
+///
+/// # Forks
+///
+/// The sessions of a process are not its children's: two processes that speak on one socket garble both their
+/// requests, and a goodbye of either ends the session of both. So in a child of `fork`, an inherited pool lends
+/// nothing: checkouts return [`GetError::Forked`] or [`TryGetError::Forked`] at once. None of its methods blocks or
+/// does anything to a connection; it counts as closed. Inherited guards, futures and handles may be dropped: their
+/// connections are neither reset nor closed nor even dropped in the child, and go on in the parent. Build a pool of
+/// its own in the child, where it works like any other.
+///
+/// A guard that was held over the fork still leads to its parent's connection: do not use it in the child, nor what
+/// [`detach`](PooledConnection::detach) makes of it. A child that was not made by the C library's `fork` (but by a
+/// bare system call, say) is not known for one.
 pub struct Pool<M: Manager> {
     pub(crate) raw: Arc<Raw<M>>,
 }
@@ -96,6 +109,11 @@ impl<M: Manager> Pool<M> {
         borrower: &'static Location<'static>,
         error: &mut GetError<M::Error>,
     ) -> Option<PooledConnection<M>> {
+        if self.raw.is_inherited() {
+            std::mem::forget(taken);
+            *error = GetError::Forked;
+            return None;
+        }
         let step = match judge_or_claim(&self.raw, taken) {
             Step::Lend(slot) => return Some(lend(slot, borrower)),
             step => step,
@@ -177,7 +195,7 @@ impl<M: Manager> Pool<M> {
     /// # Errors
     ///
     /// Returns [`TryGetError`] if no connection is idle, others wait for one, or the pool is
-    /// closed.
+    /// closed or another process's.
     #[inline(always)]
     #[track_caller]
     pub fn try_get(&self) -> Result<PooledConnection<M>, TryGetError> {
@@ -210,7 +228,8 @@ impl<M: Manager> Pool<M> {
     ///
     /// # Errors
     ///
-    /// Returns all problems of the changed settings; the pool keeps its old ones.
+    /// Returns all problems of the changed settings; the pool keeps its old ones. In a forked child
+    /// an inherited pool does not call `change`.
     ///
     /// ```
     /// # fn shift<M: caliburn::Manager>(pool: &caliburn::Pool<M>) -> Result<(), caliburn::ConfigError> {
@@ -221,6 +240,9 @@ impl<M: Manager> Pool<M> {
     /// # }
     /// ```
     pub fn change(&self, change: impl FnOnce(&mut Settings)) -> Result<(), ConfigError> {
+        if self.raw.is_inherited() {
+            return ConfigError::of(vec![Problem::Forked]);
+        }
         let state = self.state();
         let changing = state.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let before = state.settings.load_full();
@@ -276,7 +298,8 @@ impl<M: Manager> Pool<M> {
     /// when nothing is left to do. A connect that hangs keeps it busy until the limit of that
     /// connect.
     pub fn maintain(&self) {
-        loop {
+        // The work is the parent's.
+        while !self.raw.is_inherited() {
             visit::visit(&self.raw);
             if self.state().has_no_jobs() || !self.state().is_manual() {
                 return;
@@ -299,7 +322,7 @@ impl<M: Manager> Pool<M> {
     ///
     /// Returns [`NotReady`] if they were not open in time, or if connecting failed for good.
     pub fn ready(&self, timeout: Duration) -> Result<(), NotReady<M::Error>> {
-        if self.state().is_manual() {
+        if self.state().is_manual() && !self.raw.is_inherited() {
             // No other thread will do anything about it.
             self.maintain();
             return shortage::is_ready(&self.raw)
@@ -336,6 +359,10 @@ impl<M: Manager> Clone for Pool<M> {
 
 impl<M: Manager> Drop for Pool<M> {
     fn drop(&mut self) {
+        if self.raw.is_inherited() {
+            // Never the last of it, so that no destructor of what is in it runs.
+            return std::mem::forget(Arc::clone(&self.raw));
+        }
         // O9: the drop of the last handle comes after all that the others did.
         if self.state().handles.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.close();

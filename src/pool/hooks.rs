@@ -1,10 +1,11 @@
-//! What the mechanism calls back.
+//! What the mechanism calls back, and a fork.
 
 use super::service::enqueue;
 use super::service::release;
 use super::state::State;
 use super::state::entry::Entry;
-use super::state::pooled::{Pooled, Slot};
+use super::state::pooled::{Pooled, Raw, Slot};
+use crate::fork::Inherited;
 use crate::health::EvictionCause;
 use crate::manager::Manager;
 use crate::raw::PoolHooks;
@@ -32,5 +33,11 @@ impl<M: Manager> PoolHooks for Pooled<M> {
         state.events.post();
         // The housekeeper need not keep it any longer.
         state.ring.ring();
+    }
+}
+
+impl<M: Manager> Inherited for Raw<M> {
+    fn leave_to_parent(&self) {
+        self.leave_to_parent();
     }
 }

@@ -1,7 +1,8 @@
-//! How tokens and tickets show themselves.
+//! How a pool, its tokens and tickets show themselves.
 
 use super::slots::{Lodging, Occupied, Vacant};
 use super::waiter::{Outcome, Ticket};
+use super::{PoolHooks, RawPool};
 use std::fmt;
 
 impl<H: Lodging> fmt::Debug for Occupied<H> {
@@ -30,5 +31,11 @@ impl<H: Lodging> fmt::Debug for Outcome<H> {
 impl<H: Lodging> fmt::Debug for Ticket<'_, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ticket").field("in_line", &self.in_line).finish_non_exhaustive()
+    }
+}
+
+impl<H: PoolHooks> fmt::Debug for RawPool<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RawPool").field("gauges", &self.gauges()).finish_non_exhaustive()
     }
 }

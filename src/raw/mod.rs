@@ -3,17 +3,17 @@
 pub(crate) mod bitmap;
 mod debug;
 mod gauges;
+mod inherited;
 pub(crate) mod requests;
 mod room;
 pub(crate) mod slots;
 pub(crate) mod waiter;
 mod waiters;
 
-use crate::sync::{Arc, AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering, Witness};
+use crate::sync::{Arc, AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering, Witness, forks};
 use bitmap::Bitmap;
 use room::WaitingRoom;
 use slots::{Home, Lodging, Occupied, Slot, Vacant};
-use std::fmt;
 use std::task::Waker;
 use waiter::Ticket;
 
@@ -55,6 +55,8 @@ pub(crate) struct RawPool<H: PoolHooks> {
     epoch: AtomicU64,
     closed: AtomicBool,
     torn_down: AtomicUsize,
+    /// The process, by the number of forks before it.
+    born_in: u64,
     witness: Witness,
 }
 
@@ -107,6 +109,10 @@ impl<H: PoolHooks> Home<H> for RawPool<H> {
     fn dispatch(&self) {
         self.dispatch();
     }
+
+    fn is_inherited(&self) -> bool {
+        self.is_inherited()
+    }
 }
 
 impl<H: PoolHooks> RawPool<H> {
@@ -128,6 +134,7 @@ impl<H: PoolHooks> RawPool<H> {
             epoch: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             torn_down: AtomicUsize::new(0),
+            born_in: forks(),
             witness: Witness::new(),
         });
         slots::take_counts::<H>(&pool);
@@ -320,12 +327,6 @@ impl<H: PoolHooks> RawPool<H> {
                 }
             }
         }
-    }
-}
-
-impl<H: PoolHooks> fmt::Debug for RawPool<H> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RawPool").field("gauges", &self.gauges()).finish_non_exhaustive()
     }
 }
 

@@ -48,6 +48,8 @@ pub(crate) trait Home<H: Lodging<Pool = Self>> {
     fn leave_line(&self);
     /// Has the line served.
     fn dispatch(&self);
+    /// It is another process's.
+    fn is_inherited(&self) -> bool;
 }
 
 /// One slot: its value, and the ledger that outlives the values which pass through it.

@@ -296,6 +296,10 @@ impl<H: Lodging> Drop for Ticket<'_, H> {
             // The thread that settled the waiter has taken the waker.
             return;
         }
+        if self.pool.is_inherited() {
+            // A thread that is not in this process may have held the lock of the waker.
+            return std::mem::forget(Arc::clone(&self.waiter));
+        }
         let before = self.waiter.leave_for(CANCELLED);
         // The node may outlive the ticket. The waker must not: its destructor is foreign code,
         // which the dispatcher would run.

@@ -75,6 +75,10 @@ impl<H: PoolHooks> RawPool<H> {
     /// caller must keep the pool alive by something other than the bit that it has just set.
     pub(crate) fn dispatch(&self) {
         self.witness.touch();
+        if self.is_inherited() {
+            // The dispatcher, if there was one, is in another process.
+            return;
+        }
         let mut wakes = Wakes::default();
         if !self.room.requests.answer(|| self.round(&mut wakes)) {
             return;

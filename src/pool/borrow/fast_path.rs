@@ -69,11 +69,11 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let outcome = if this.slow.is_some() {
-            go_on(this.slow, cx)
+            go_on(this.raw, this.slow, cx)
         } else {
             match lend_at_home(this.raw, this.borrower) {
                 Ok(connection) => Ok(connection),
-                Err(taken) => go_slowly(this.slow, this.slowly, taken, cx),
+                Err(taken) => go_slowly(this.raw, this.slow, this.slowly, taken, cx),
             }
         };
         match outcome {
@@ -84,27 +84,35 @@ where
     }
 }
 
+type Lending<M> = Result<PooledConnection<M>, GetError<<M as Manager>::Error>>;
+
 // A `Poll<Result<T, E>>` does not fit into registers; this does, as the error is boxed. `Err(None)`
 // is pending.
 
 #[cold]
 #[inline(never)]
-fn go_slowly<S, T, E, F: Future<Output = Result<T, E>>>(
+fn go_slowly<M: Manager, F: Future<Output = Lending<M>>>(
+    raw: &Raw<M>,
     mut slow: Pin<&mut Option<F>>,
-    slowly: &mut impl FnMut(S) -> F,
-    taken: S,
+    slowly: &mut impl FnMut(Option<Slot<M>>) -> F,
+    taken: Option<Slot<M>>,
     cx: &mut Context<'_>,
-) -> Result<T, Option<Box<E>>> {
+) -> Result<PooledConnection<M>, Option<Box<GetError<M::Error>>>> {
     slow.set(Some(slowly(taken)));
-    go_on(slow, cx)
+    go_on(raw, slow, cx)
 }
 
 #[cold]
 #[inline(never)]
-fn go_on<T, E, F: Future<Output = Result<T, E>>>(
+fn go_on<M: Manager, F: Future<Output = Lending<M>>>(
+    raw: &Raw<M>,
     slow: Pin<&mut Option<F>>,
     cx: &mut Context<'_>,
-) -> Result<T, Option<Box<E>>> {
+) -> Result<PooledConnection<M>, Option<Box<GetError<M::Error>>>> {
+    if raw.is_inherited() {
+        // Also if it was begun before the fork: a ping is not gone on with.
+        return Err(Some(Box::new(GetError::Forked)));
+    }
     match slow.as_pin_mut().map(|slow| slow.poll(cx)) {
         Some(Poll::Ready(result)) => result.map_err(|error| Some(Box::new(error))),
         Some(Poll::Pending) | None => Err(None),

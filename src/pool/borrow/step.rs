@@ -80,6 +80,10 @@ pub(crate) fn lend_now<M: Manager>(
     mut taken: Option<Slot<M>>,
     borrower: &'static Location<'static>,
 ) -> Result<PooledConnection<M>, TryGetError> {
+    if raw.is_inherited() {
+        std::mem::forget(taken);
+        return Err(TryGetError::Forked);
+    }
     for _ in 0..=raw.capacity() {
         match judge_or_claim(raw, taken.take()) {
             Step::Lend(slot) => return Ok(lend(slot, borrower)),

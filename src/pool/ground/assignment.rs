@@ -5,7 +5,7 @@
 //! takes; a task that finds the future gone is done.
 
 use crate::clock::{Clock, Tick};
-use crate::sync::{Arc, Mutex, PoisonError, Relaxed};
+use crate::sync::{Arc, Mutex, PoisonError, Relaxed, forks};
 use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
@@ -35,6 +35,7 @@ pub(crate) struct Assignment {
     /// Since when it has been woken and not polled. Zero: it was polled since.
     woken_at: Relaxed<u64>,
     is_dropped: Relaxed<bool>,
+    born_in: u64,
 }
 
 impl Assignment {
@@ -50,6 +51,7 @@ impl Assignment {
             waker: Mutex::new(None),
             woken_at: Relaxed::<u64>::new(clock.now().0),
             is_dropped: Relaxed::<bool>::new(false),
+            born_in: forks(),
         });
         let task = Task { assignment: Arc::clone(&assignment), on_drop };
         (assignment, task)
@@ -65,6 +67,11 @@ impl Assignment {
         } else {
             None
         }
+    }
+
+    /// It was made in a process that this one was forked from: nobody may go on with it here.
+    fn is_inherited(&self) -> bool {
+        self.born_in != forks()
     }
 
     /// The work is done, or has been taken.
@@ -84,6 +91,9 @@ impl Wake for Assignment {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
+        if self.is_inherited() {
+            return;
+        }
         if self.woken_at.get() == 0 {
             self.woken_at.set(self.clock.now().0);
         }
@@ -105,6 +115,9 @@ impl<F: Fn()> Future for Task<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let assignment = &self.assignment;
+        if assignment.is_inherited() {
+            return Poll::Ready(());
+        }
         let waker = Arc::new(cx.waker().clone());
         let stale = assignment.waker.lock().unwrap_or_else(PoisonError::into_inner).replace(waker);
         drop(stale);
@@ -125,6 +138,9 @@ impl<F: Fn()> Future for Task<F> {
 
 impl<F: Fn()> Drop for Task<F> {
     fn drop(&mut self) {
+        if self.assignment.is_inherited() {
+            return std::mem::forget(Arc::clone(&self.assignment));
+        }
         // The runtime's waker is of no more use.
         let stale = self.assignment.waker.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(stale);

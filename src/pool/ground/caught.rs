@@ -1,6 +1,7 @@
 //! A manager's futures, whose panics become errors.
 
 use crate::no_unwind::no_unwind;
+use crate::sync::forks;
 use std::any::Any;
 use std::future::Future;
 use std::ops::Deref;
@@ -42,18 +43,23 @@ impl<T> Drop for Foreign<T> {
 }
 
 /// A manager's future. If it panics, its output is the message; a panic of its destructor is
-/// ignored.
-pub(crate) struct Caught<F>(Option<Pin<Box<F>>>)
+/// ignored. In a child of the process that began it, it is neither polled nor dropped.
+pub(crate) struct Caught<F>
 where
-    F: Future + ?Sized;
+    F: Future + ?Sized,
+{
+    future: Option<Pin<Box<F>>>,
+    born_in: u64,
+}
 
 impl<F: Future + ?Sized> Caught<F> {
     pub(crate) fn new(future: Pin<Box<F>>) -> Self {
-        Self(Some(future))
+        Self { future: Some(future), born_in: forks() }
     }
 
     fn end(&mut self) {
-        let_go(self.0.take());
+        let future = self.future.take();
+        if self.born_in == forks() { let_go(future) } else { std::mem::forget(future) }
     }
 }
 
@@ -61,7 +67,10 @@ impl<F: Future + ?Sized> Future for Caught<F> {
     type Output = Result<F::Output, String>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(future) = self.0.as_mut() else { return Poll::Pending };
+        if self.born_in != forks() {
+            return Poll::Pending;
+        }
+        let Some(future) = self.future.as_mut() else { return Poll::Pending };
         let output = match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(output)) => Ok(output),

@@ -12,22 +12,38 @@
 
 use super::rung::Rung;
 use crate::clock::Tick;
+use crate::fork::{Own, PerProcess};
 use crate::sync::{Arc, AtomicBool, AtomicU64, OnceLock, Ordering, thread};
 use arc_swap::ArcSwapOption;
 
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Ring {
-    /// The housekeeper's thread, and the pool's number there. Unset: the pool is maintained by its user.
-    housekeeper: OnceLock<(thread::Thread, usize)>,
+    /// Unset: the pool is maintained by its user.
+    housekeeper: OnceLock<Hired>,
     keeper: ArcSwapOption<thread::Thread>,
     rung: AtomicBool,
     /// When the next visit will be; whoever needs it earlier rings.
     next_visit: AtomicU64,
 }
 
+/// The housekeeper's thread, the pool's number there, and where to leave it.
+#[derive(Debug)]
+struct Hired {
+    thread: thread::Thread,
+    number: usize,
+    rung: Arc<Own<Rung>>,
+}
+
+impl Hired {
+    fn call(&self) {
+        self.rung.set(self.number);
+        self.thread.unpark();
+    }
+}
+
 /// The calls of pools without a keeper.
-pub(crate) static RUNG: Rung = Rung::new();
+pub(crate) static RUNG: PerProcess<Rung> = PerProcess::new();
 
 impl Ring {
     pub(crate) fn new() -> Self {
@@ -41,7 +57,8 @@ impl Ring {
 
     /// From now on the housekeeper hears this pool, which has that `number` there.
     pub(crate) fn hire(&self, housekeeper: thread::Thread, number: usize) {
-        let _ = self.housekeeper.set((housekeeper, number));
+        let hired = Hired { thread: housekeeper, number, rung: RUNG.get() };
+        let _ = self.housekeeper.set(hired);
     }
 
     /// Whether a ring is heard.
@@ -51,22 +68,19 @@ impl Ring {
 
     /// The pool's number with the housekeeper.
     pub(crate) fn number(&self) -> Option<usize> {
-        self.housekeeper.get().map(|(_, number)| *number)
+        self.housekeeper.get().map(|hired| hired.number)
     }
 
     /// Calls for a visit. Takes no lock, allocates nothing and does not wait.
     pub(crate) fn ring(&self) {
-        let Some((housekeeper, number)) = self.housekeeper.get() else { return };
+        let Some(housekeeper) = self.housekeeper.get() else { return };
         // O9: what the caller did before is visible to the visit that answers.
         if self.rung.swap(true, Ordering::AcqRel) {
             return;
         }
         match &*self.keeper.load() {
             Some(keeper) => keeper.unpark(),
-            None => {
-                RUNG.set(*number);
-                housekeeper.unpark();
-            }
+            None => housekeeper.call(),
         }
     }
 
@@ -123,9 +137,8 @@ impl Ring {
 /// The pool is gone: the housekeeper need not remember it.
 impl Drop for Ring {
     fn drop(&mut self) {
-        if let Some((housekeeper, number)) = self.housekeeper.get() {
-            RUNG.set(*number);
-            housekeeper.unpark();
+        if let Some(housekeeper) = self.housekeeper.get() {
+            housekeeper.call();
         }
     }
 }

@@ -17,13 +17,6 @@ impl Rung {
     /// How many pools can be told apart.
     pub(crate) const NUMBERS: usize = WORDS * 64;
 
-    pub(crate) const fn new() -> Self {
-        Self {
-            words: [const { AtomicU64::new(0) }; WORDS],
-            summary: [const { AtomicU64::new(0) }; WORDS / 64],
-        }
-    }
-
     /// The pool of that number has called.
     pub(crate) fn set(&self, number: usize) {
         let number = number % Self::NUMBERS;
@@ -47,6 +40,15 @@ impl Rung {
     }
 }
 
+impl Default for Rung {
+    fn default() -> Self {
+        Self {
+            words: [const { AtomicU64::new(0) }; WORDS],
+            summary: [const { AtomicU64::new(0) }; WORDS / 64],
+        }
+    }
+}
+
 /// The positions of the bits that are set.
 fn bits(mut word: u64) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
@@ -62,15 +64,15 @@ mod tests {
 
     #[test]
     fn every_call_is_taken_once_whatever_its_number() {
-        static RUNG: Rung = Rung::new();
+        let rung = Rung::default();
         let taken = || {
             let mut taken = Vec::new();
-            RUNG.take(|number| taken.push(number));
+            rung.take(|number| taken.push(number));
             taken
         };
         let numbers = [0, 63, 64, 4_095, 4_096, Rung::NUMBERS - 1];
-        numbers.into_iter().rev().for_each(|number| RUNG.set(number));
-        RUNG.set(63);
+        numbers.into_iter().rev().for_each(|number| rung.set(number));
+        rung.set(63);
         assert_eq!(taken(), numbers);
         assert_eq!(taken(), [0; 0]);
     }

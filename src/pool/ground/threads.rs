@@ -2,6 +2,7 @@
 //! when idle. Only the housekeeper and borrowers on their slow path submit work, never a returning
 //! guard.
 
+use crate::fork::PerProcess;
 use crate::no_unwind::no_unwind;
 use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError, thread};
 use std::collections::VecDeque;
@@ -10,47 +11,57 @@ use std::time::Duration;
 /// How long a thread waits for more work. Starting another costs some 30 µs.
 const KEEP_ALIVE: Duration = Duration::from_millis(40);
 
+#[derive(Default)]
+struct Crew {
+    threads: Mutex<Threads>,
+    waiters: Condvar,
+}
+
+#[derive(Default)]
 struct Threads {
     tasks: VecDeque<Box<dyn FnOnce() + Send>>,
     idle: usize,
 }
 
-static THREADS: Mutex<Threads> = Mutex::new(Threads { tasks: VecDeque::new(), idle: 0 });
-static WAITERS: Condvar = Condvar::new();
+static CREW: PerProcess<Crew> = PerProcess::new();
 
-fn lock() -> MutexGuard<'static, Threads> {
-    THREADS.lock().unwrap_or_else(PoisonError::into_inner)
+impl Crew {
+    fn lock(&self) -> MutexGuard<'_, Threads> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Runs `task` on a thread. False if the system provides no thread; the task is dropped then.
 pub(crate) fn submit(task: Box<dyn FnOnce() + Send>) -> bool {
-    let mut threads = lock();
+    let crew = CREW.get();
+    let mut threads = crew.lock();
     threads.tasks.push_back(task);
     if threads.idle >= threads.tasks.len() {
         drop(threads);
-        WAITERS.notify_one();
+        crew.waiters.notify_one();
         return true;
     }
     drop(threads);
     let has_thread = thread::Builder::new().name("caliburn-worker".into()).spawn(work).is_ok();
     if !has_thread {
-        let task = lock().tasks.pop_back();
+        let task = crew.lock().tasks.pop_back();
         drop(task);
     }
     has_thread
 }
 
 fn work() {
-    let mut threads = lock();
+    let crew = CREW.get();
+    let mut threads = crew.lock();
     loop {
         while let Some(task) = threads.tasks.pop_front() {
             drop(threads);
             no_unwind(task);
-            threads = lock();
+            threads = crew.lock();
         }
         threads.idle += 1;
         let (guard, timeout) =
-            WAITERS.wait_timeout(threads, KEEP_ALIVE).unwrap_or_else(PoisonError::into_inner);
+            crew.waiters.wait_timeout(threads, KEEP_ALIVE).unwrap_or_else(PoisonError::into_inner);
         threads = guard;
         threads.idle -= 1;
         if timeout.timed_out() && threads.tasks.is_empty() {

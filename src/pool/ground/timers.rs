@@ -6,7 +6,7 @@
 use super::ring::Ring;
 use crate::clock::{Clock, Tick};
 use crate::raw::waiter::wake_all;
-use crate::sync::{Mutex, MutexGuard, PoisonError, Relaxed};
+use crate::sync::{Mutex, MutexGuard, PoisonError, Relaxed, forks};
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -56,7 +56,7 @@ impl Timers {
         future: F,
     ) -> Option<F::Output> {
         let mut future = pin!(future);
-        let mut sleep = Sleep { timers: self, ring, at: until, key: None };
+        let mut sleep = Sleep { timers: self, ring, at: until, key: None, born_in: forks() };
         poll_fn(|cx| {
             if let Poll::Ready(output) = future.as_mut().poll(cx) {
                 return Poll::Ready(Some(output));
@@ -73,13 +73,15 @@ struct Sleep<'a> {
     ring: &'a Ring,
     at: Tick,
     key: Option<u64>,
+    /// In a child, the time of what its parent began is up, and the lock may be held for ever.
+    born_in: u64,
 }
 
 impl Future for Sleep<'_> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if self.timers.clock.now() >= self.at {
+        if self.born_in != forks() || self.timers.clock.now() >= self.at {
             return Poll::Ready(());
         }
         if self.at < Tick::NEVER {
@@ -96,7 +98,9 @@ impl Future for Sleep<'_> {
 
 impl Drop for Sleep<'_> {
     fn drop(&mut self) {
-        if let Some(key) = self.key {
+        if let Some(key) = self.key
+            && self.born_in == forks()
+        {
             let stale = self.timers.lock().remove(&(self.at, key));
             drop(stale);
         }

@@ -86,6 +86,10 @@ impl<M: Manager> Job<M> {
     }
 
     fn push(self, raw: &Raw<M>) {
+        if raw.is_inherited() {
+            // Another thread may have been at the queue when the process was forked: it never ends.
+            return std::mem::forget(self);
+        }
         raw.context().queue(self.lane()).push(self);
     }
 
@@ -136,7 +140,11 @@ impl<M: Manager> Job<M> {
 
 impl<M: Manager> Drop for Job<M> {
     fn drop(&mut self) {
-        match std::mem::replace(&mut self.held, Held::Gone) {
+        let held = std::mem::replace(&mut self.held, Held::Gone);
+        if held.is_inherited() {
+            return std::mem::forget(held);
+        }
+        match held {
             Held::Gone => {}
             Held::Empty(vacant, order) => self.leave_empty(vacant, order),
             Held::Open(slot, reservation) => {

@@ -14,11 +14,11 @@ use crate::sync::thread;
 /// What the driver knows of a connection that came back.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Finding {
-    /// Nothing is wrong with it.
+    /// Nothing is wrong with it, or the driver was not asked yet.
     Sound,
     NeedsReset,
     Broken,
-    /// The driver panicked when asked, or the borrower panicked and the driver was not asked.
+    /// The driver panicked when asked, or the borrower panicked.
     Panicked,
 }
 
@@ -35,12 +35,15 @@ pub(crate) fn come_back<M: Manager>(mut slot: Slot<M>) {
         let (entry, ledger, raw) = slot.parts_and_pool();
         let now = raw.context().clock.tick();
         let transitions = ledger.transitions() + 1;
-        finding = ask(entry, &raw.context().manager);
-        if finding == Finding::Sound && entry.fit.holds(now, transitions, raw.epoch()) {
-            ledger.take_back(transitions, now);
-            match slot.offer() {
-                None => return,
-                Some(kept) => slot = kept,
+        // First, as it holds of no connection that is not this process's, and of those the driver is not asked.
+        if entry.fit.holds(now, transitions, raw.epoch()) {
+            finding = ask(entry, &raw.context().manager);
+            if finding == Finding::Sound {
+                ledger.take_back(transitions, now);
+                match slot.offer() {
+                    None => return,
+                    Some(kept) => slot = kept,
+                }
             }
         }
     }
@@ -67,16 +70,19 @@ fn ask<M: Manager>(entry: &mut Entry<M::Connection>, manager: &M) -> Finding {
 #[cold]
 #[inline(never)]
 fn come_back_slowly<M: Manager>(mut slot: Slot<M>, mut finding: Finding) {
+    if slot.pool().is_inherited() {
+        // Its slot stays lent, and the connection is the parent's to close.
+        return std::mem::forget(slot);
+    }
     if !slot.ledger().is_lent() {
         // Only the release is left to do: it met a waiter, a flag or a busy word.
         return drop(slot);
     }
-    if thread::panicking() {
-        // The driver has not been asked yet.
+    if finding == Finding::Sound {
         let (entry, _, raw) = slot.parts_and_pool();
         let state = raw.context();
-        finding =
-            if state.discard_on_unwind { Finding::Panicked } else { ask(entry, &state.manager) };
+        let is_unwinding = thread::panicking() && state.discard_on_unwind;
+        finding = if is_unwinding { Finding::Panicked } else { ask(entry, &state.manager) };
     }
     end_loan(&slot);
     match finding {

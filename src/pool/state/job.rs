@@ -40,6 +40,17 @@ pub(crate) enum Held<M: Manager> {
     Gone,
 }
 
+impl<M: Manager> Held<M> {
+    /// The slot is another process's.
+    pub(crate) fn is_inherited(&self) -> bool {
+        match self {
+            Self::Open(slot, _) => slot.pool().is_inherited(),
+            Self::Empty(vacant, _) => vacant.pool().is_inherited(),
+            Self::Gone => false,
+        }
+    }
+}
+
 /// A connect that has been asked for.
 pub(crate) struct Order {
     pub(crate) permit: Permit,

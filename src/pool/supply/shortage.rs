@@ -69,7 +69,9 @@ pub(crate) fn is_out<M: Manager>(raw: &Raw<M>) -> bool {
 /// Whether the initial connections are open, or never will be. `None`: not yet.
 pub(crate) fn is_ready<M: Manager>(raw: &Raw<M>) -> Option<Result<(), NotReady<M::Error>>> {
     let Shortage { missing, .. } = Shortage::of(raw);
-    if missing == 0 {
+    if raw.is_inherited() {
+        Some(Err(not_ready(raw)))
+    } else if missing == 0 {
         Some(Ok(()))
     } else if raw.is_closed() || raw.context().supply.is_permanent() {
         Some(Err(not_ready(raw)))

@@ -5,6 +5,7 @@
 
 use super::keeper::{self, Household};
 use crate::clock::{Clock, Tick};
+use crate::fork::PerProcess;
 use crate::no_unwind::no_unwind;
 use crate::pool::ground::ring::RUNG;
 use crate::pool::ground::rung::Rung;
@@ -21,6 +22,7 @@ const PERIOD: Duration = Duration::from_millis(25);
 const LEAD: Duration = Duration::from_micros(200);
 
 /// What is told to the housekeeper.
+#[derive(Default)]
 struct Desk {
     thread: Option<thread::Thread>,
     newcomers: Vec<(usize, Weak<dyn Household>)>,
@@ -33,22 +35,16 @@ struct Desk {
     free: Vec<usize>,
 }
 
-static DESK: Mutex<Desk> = Mutex::new(Desk {
-    thread: None,
-    newcomers: Vec::new(),
-    closed: Vec::new(),
-    left: Vec::new(),
-    numbers: 0,
-    free: Vec::new(),
-});
+static DESK: PerProcess<Mutex<Desk>> = PerProcess::new();
 
-fn lock() -> MutexGuard<'static, Desk> {
-    DESK.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(desk: &Mutex<Desk>) -> MutexGuard<'_, Desk> {
+    desk.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Takes a pool on. The answer is the thread to ring, which lives as long as the pool does, and the pool's number.
 pub(crate) fn take_on(pool: Weak<dyn Household>) -> io::Result<(thread::Thread, usize)> {
-    let mut desk = lock();
+    let desk = DESK.get();
+    let mut desk = lock(&desk);
     let thread = match &desk.thread {
         Some(thread) => thread.clone(),
         None => {
@@ -71,7 +67,7 @@ pub(crate) fn take_on(pool: Weak<dyn Household>) -> io::Result<(thread::Thread, 
 /// Keeps a closed pool of that number until its last connection has gone, and then gives it up on a thread of the
 /// pool's own: what a returning guard gives up is never the last of a pool, whose manager would be dropped with it.
 pub(crate) fn see_out(number: usize, pool: Arc<dyn Household>) {
-    lock().closed.push((number, pool));
+    lock(&DESK.get()).closed.push((number, pool));
 }
 
 /// A pool in the timetable.
@@ -100,7 +96,8 @@ fn keep_house() {
         timetable.hear(clock.now());
         timetable.send_keepers(clock.now());
         if timetable.lodging == 0 {
-            let mut desk = lock();
+            let desk = DESK.get();
+            let mut desk = lock(&desk);
             if desk.newcomers.is_empty() {
                 desk.thread = None;
                 return;
@@ -119,7 +116,8 @@ fn keep_house() {
 impl Timetable {
     /// Takes in what was told and rung.
     fn hear(&mut self, now: Tick) {
-        let mut desk = lock();
+        let desk = DESK.get();
+        let mut desk = lock(&desk);
         for (number, pool) in desk.newcomers.drain(..) {
             if self.lodgers.len() <= number {
                 self.lodgers.resize_with(number + 1, || None);
@@ -146,7 +144,7 @@ impl Timetable {
             }
         }
         drop(desk);
-        RUNG.take(|number| {
+        RUNG.get().take(|number| {
             // Beyond what can be told apart, numbers share a bit.
             for number in (number..self.lodgers.len()).step_by(Rung::NUMBERS) {
                 let Some(lodger) = &mut self.lodgers[number] else { continue };
@@ -185,7 +183,7 @@ impl Timetable {
             let Some(pool) = kept.clone().or_else(|| lodger.pool.upgrade()) else {
                 self.lodgers[number] = None;
                 self.lodging -= 1;
-                lock().free.push(number);
+                lock(&DESK.get()).free.push(number);
                 continue;
             };
             if !send(pool, number, kept) {
@@ -218,7 +216,8 @@ fn send(pool: Arc<dyn Household>, number: usize, kept: Option<Arc<dyn Household>
     threads::submit(Box::new(move || {
         let due = keeper::keep(&pool);
         let kept = kept.filter(|pool| !pool.is_over());
-        let mut desk = lock();
+        let desk = DESK.get();
+        let mut desk = lock(&desk);
         desk.left.push((number, due, kept));
         let housekeeper = desk.thread.clone();
         drop(desk);

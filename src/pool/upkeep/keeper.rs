@@ -3,6 +3,7 @@
 //! So foreign code of one pool (strategies, wakers, spawners), which may block, keeps no other pool waiting.
 
 use crate::clock::{Clock, Tick};
+use crate::fork::PerProcess;
 use crate::no_unwind::no_unwind;
 use crate::pool::ground::ring::Ring;
 use crate::sync::{Arc, Relaxed, thread};
@@ -36,7 +37,8 @@ pub(crate) trait Household: Send + Sync {
     fn is_over(&self) -> bool;
 }
 
-static LINGERING: Relaxed<usize> = Relaxed::<usize>::new(0);
+/// How many keepers there are.
+static LINGERING: PerProcess<Relaxed<usize>> = PerProcess::new();
 
 /// Visits `pool` until it needs no visit for a while; the answer is when it will.
 pub(crate) fn keep(pool: &Arc<dyn Household>) -> Tick {
@@ -44,7 +46,8 @@ pub(crate) fn keep(pool: &Arc<dyn Household>) -> Tick {
     let ring = pool.ring();
     let mut awake = Awake::new(&clock);
     ring.keep();
-    LINGERING.add(1);
+    let lingering = LINGERING.get();
+    lingering.add(1);
     let mut stays_until = clock.now() + LINGER;
     let due = loop {
         if ring.answer() {
@@ -54,14 +57,14 @@ pub(crate) fn keep(pool: &Arc<dyn Household>) -> Tick {
         // A strategy, a spawner or a waker may panic; the pool goes on.
         let wait = no_unwind(|| Arc::clone(pool).visit()).unwrap_or(PERIOD);
         let due = begun + wait;
-        let may_linger = LINGERING.get() <= MOST_LINGERING || due <= stays_until;
+        let may_linger = lingering.get() <= MOST_LINGERING || due <= stays_until;
         let until = if may_linger { due.min(stays_until) } else { clock.now() };
         let was_rung = awake.sleep(&clock, ring, until);
         if !was_rung && until < due && ring.leave() {
             break due;
         }
     };
-    LINGERING.subtract(1);
+    lingering.subtract(1);
     due
 }
 

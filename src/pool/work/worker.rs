@@ -116,7 +116,8 @@ impl<M: Manager> Worker<M> {
     }
 
     async fn run(mut self) {
-        loop {
+        // A manager may fork.
+        while !self.raw.is_inherited() {
             let job = self.queue().pop();
             self.started();
             match job {
