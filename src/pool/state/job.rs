@@ -166,7 +166,8 @@ impl<M: Manager> Queue<M> {
 pub(crate) struct Service {
     calls: [[AtomicUsize; 2]; 4],
     briefly_out: Arc<AtomicUsize>,
-    /// Open connections, wherever they are. A slot is counted off after it has become vacant.
+    /// Open connections, wherever they are. One is counted when a borrower can find it, and counted off after its
+    /// slot has become vacant. See [`open`](Self::open).
     pub(crate) open: Relaxed<usize>,
 }
 
@@ -212,6 +213,11 @@ impl Service {
     fn get(&self, call: Call, priority: Priority) -> usize {
         // O9: the gauges that are read after this show what became of the slots counted off.
         self.calls[call as usize][priority as usize].load(Ordering::Acquire)
+    }
+
+    /// Open connections. For a moment one may have been counted off before it was counted.
+    pub(crate) fn open(&self) -> usize {
+        self.open.get().cast_signed().max(0).cast_unsigned()
     }
 
     /// No slot is out of service.

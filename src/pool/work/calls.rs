@@ -89,9 +89,14 @@ fn welcome<M: Manager>(raw: &Raw<M>, vacant: Vacant<M>, connection: M::Connectio
     let (now, generation) = (state.clock.now(), state.generation.get());
     let entry = Entry::newborn(connection, vacant.ledger(), now, generation, random::share());
     let slot = vacant.fill(entry);
-    state.service.open.add(1);
     news::connected(state, begun);
-    if raw.take_debt() { enqueue::retire(slot) } else { drop(slot) }
+    if raw.take_debt() {
+        enqueue::retire(slot)
+    } else {
+        drop(slot)
+    }
+    // Now that a borrower finds it: who waits for the start must not be told too early.
+    state.service.open.add(1);
 }
 
 async fn close<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
