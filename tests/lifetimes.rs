@@ -387,7 +387,8 @@ fn row_54_after_an_hour_in_one_leap_everything_is_replaced_once_and_then_all_is_
     let fake = Fake::new();
     let (pool, hand) = manual_maintenance(&fake, 22, |b| {
         let sweep = PeriodicSweep::every(30 * SECOND);
-        b.min_size(20).health((AgeEviction::default(), PingOnBorrow::default(), sweep))
+        let age = AgeEviction::default().jitter(0.1);
+        b.min_size(20).health((age, PingOnBorrow::default(), sweep))
     });
     let serve = || {
         let mut future = Box::pin(pool.get_async());

@@ -7,11 +7,12 @@ use std::time::Duration;
 /// Closes connections that are too old, have been idle for too long, or have been lent too often.
 ///
 /// It checks the limits on borrow, on return and on each sweep, so a busy connection does not
-/// outlive its lifetime by more than one loan. The sweep acts earlier than borrowers by a
-/// [`lead`](Self::lead): where the pool's minimum needs it, the pool opens the replacement first
+/// outlive its lifetime by more than one loan. The pool acts earlier by a [`lead`](Self::lead):
+/// where its minimum needs the connection, or all others are lent, it opens the replacement first
 /// and then closes the old connection, so that no borrower meets one that is too old. Each
-/// connection draws its lifetime at birth, up to a tenth shorter ([`jitter`](Self::jitter)), so
-/// connections opened together do not expire together.
+/// connection draws its lifetime at birth, by default between two fifths of the longest and all of it
+/// ([`jitter`](Self::jitter)), so that of connections opened together no more than a few end
+/// together. The pool's draws keep away from each other, so the spread is more even than chance.
 ///
 /// Its `idle_timeout` judges the connection (a firewall may have forgotten it): it applies below
 /// the pool's minimum too, and what it closes there is replaced. To shrink a pool after a peak use
@@ -39,7 +40,7 @@ pub struct AgeEviction {
 }
 
 impl Default for AgeEviction {
-    /// A lifetime of 30 minutes less up to a tenth, and no other limit.
+    /// A lifetime of 12 to 30 minutes, and no other limit.
     fn default() -> Self {
         Self::unlimited().max_lifetime(Duration::from_secs(30 * 60))
     }
@@ -51,7 +52,7 @@ impl AgeEviction {
         let none = u64::MAX;
         Self {
             max_lifetime: none,
-            jitter: 0.1,
+            jitter: 0.6,
             spread: 0,
             lead: 0,
             idle_timeout: none,
@@ -70,7 +71,7 @@ impl AgeEviction {
         self
     }
 
-    /// Sets how long before the end of its life, at most half of it, the sweep may replace a
+    /// Sets how long before the end of its life, at most half of it, the pool may replace a
     /// connection. It should be longer than the time between two sweeps, or borrowers may come
     /// first. Default: a twentieth of the lifetime, at most 60 s.
     pub const fn lead(mut self, lead: Duration) -> Self {
@@ -79,7 +80,8 @@ impl AgeEviction {
     }
 
     /// Sets by which share of its lifetime, from 0 to 1, a connection may live shorter at most.
-    /// Default: 0.1.
+    /// Default: 0.6, with which connections opened together are replaced at no more than twice the
+    /// average rate. Zero: all live equally long.
     pub const fn jitter(mut self, share: f64) -> Self {
         self.jitter = share.clamp(0.0, 1.0);
         self.spread = (self.max_lifetime as f64 * self.jitter) as u64;
@@ -104,9 +106,14 @@ impl AgeEviction {
         self.max_lifetime.saturating_sub(share as u64)
     }
 
-    fn judge(&self, info: &ConnectionInfo, idle: u64, lead: u64) -> Verdict {
+    /// The same, less so much of it as `lead` takes.
+    fn lifetime_before(&self, info: &ConnectionInfo, lead: u64) -> u64 {
         let lifetime = self.lifetime(info);
-        let lifetime = lifetime - lead.min(lifetime / 2);
+        lifetime - lead.min(lifetime / 2)
+    }
+
+    fn judge(&self, info: &ConnectionInfo, idle: u64, lead: u64) -> Verdict {
+        let lifetime = self.lifetime_before(info, lead);
         if self.max_lifetime < u64::MAX && age(info) >= lifetime {
             Verdict::Evict(EvictionCause::MaxLifetime)
         } else if idle > self.idle_timeout {
@@ -147,6 +154,14 @@ impl HealthStrategy for AgeEviction {
             time = time.min(self.lifetime(info).saturating_sub(age(info)));
         }
         Validity { time, uses: self.max_uses.saturating_sub(info.uses) }
+    }
+
+    fn retires_in(&self, info: &ConnectionInfo) -> Option<(Duration, EvictionCause)> {
+        if self.max_lifetime == u64::MAX {
+            return None;
+        }
+        let left = self.lifetime_before(info, self.lead).saturating_sub(age(info));
+        Some((Duration::from_nanos(left), EvictionCause::MaxLifetime))
     }
 
     fn occasions(&self) -> Occasions {

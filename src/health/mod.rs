@@ -205,6 +205,16 @@ pub trait HealthStrategy: Send + Sync + 'static {
         Validity::NONE
     }
 
+    /// In how long the pool should begin to replace this connection, and why, so that its replacement is there
+    /// before it must go, even if it never lies idle. `None`, the default: it need not be.
+    ///
+    /// Once that time has passed, the pool opens another connection beside it, if there is room, and closes it
+    /// when it has come back. Without room it closes a few such connections at a time.
+    fn retires_in(&self, info: &ConnectionInfo) -> Option<(Duration, EvictionCause)> {
+        let _ = info;
+        None
+    }
+
     /// The time between two sweeps, if it matters to this strategy. Read once, when the pool is
     /// built.
     fn sweep_interval(&self) -> Option<Duration> {
@@ -256,6 +266,10 @@ impl HealthStrategy for Box<dyn HealthStrategy> {
         (**self).valid_for(info)
     }
 
+    fn retires_in(&self, info: &ConnectionInfo) -> Option<(Duration, EvictionCause)> {
+        (**self).retires_in(info)
+    }
+
     fn sweep_interval(&self) -> Option<Duration> {
         (**self).sweep_interval()
     }
@@ -288,6 +302,11 @@ macro_rules! tuple {
             fn valid_for(&self, info: &ConnectionInfo) -> Validity {
                 let ($($strategy,)+) = self;
                 Validity::UNLIMITED$(.min(validity_of($strategy, info)))+
+            }
+
+            fn retires_in(&self, info: &ConnectionInfo) -> Option<(Duration, EvictionCause)> {
+                let ($($strategy,)+) = self;
+                [$($strategy.retires_in(info)),+].into_iter().flatten().min()
             }
 
             fn sweep_interval(&self) -> Option<Duration> {

@@ -315,17 +315,26 @@ impl<H: PoolHooks> RawPool<H> {
     /// closed pool's flags and requests a dispatch, and the thread that answers the last request
     /// comes here.
     fn evacuate(&self) {
-        while let Some(index) = self.idle.claim_past_flags(0) {
+        // Each search goes on in the word of the last find: so all words are looked at once.
+        let mut home = 0;
+        while let Some(index) = self.idle.claim_past_flags(home) {
+            home = index as usize;
             H::on_orphan(Occupied::<H>::adopt(self, index));
         }
         for bitmap in [&self.vacant, &self.retired] {
-            while let Some(index) = bitmap.claim_past_flags(0) {
-                Vacant::<H>::adopt(self, index).tear_down();
-                // O10: releases what was done to the slot to a thread that reads the count.
-                if self.torn_down.fetch_add(1, Ordering::AcqRel) + 1 == self.capacity() {
-                    H::on_torn_down(&self.context);
-                }
+            while let Some(index) = bitmap.claim_past_flags(home) {
+                home = index as usize;
+                self.tear_down(Vacant::adopt(self, index));
             }
+        }
+    }
+
+    /// Ends a slot of a closed pool: what giving it back comes to there, without a look at all words.
+    pub(crate) fn tear_down(&self, slot: Vacant<H>) {
+        slot.tear_down();
+        // O10: releases what was done to the slot to a thread that reads the count.
+        if self.torn_down.fetch_add(1, Ordering::AcqRel) + 1 == self.capacity() {
+            H::on_torn_down(&self.context);
         }
     }
 }

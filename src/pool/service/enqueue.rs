@@ -166,7 +166,9 @@ impl<M: Manager> Job<M> {
             let now = state.clock.now();
             state.supply.pace(|pace| pace.backoff.call_off(order.permit, now));
         }
-        if self.retires {
+        if raw.is_closed() {
+            raw.tear_down(vacant);
+        } else if self.retires {
             vacant.retire()
         } else {
             vacant.give_back()

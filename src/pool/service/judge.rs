@@ -35,6 +35,19 @@ pub(crate) fn on_return<M: Manager>(
     ask(entry, ledger, raw, ledger.last_changed(), Occasions::RETURN)
 }
 
+/// Whether a connection that has just been [judged](on_return) should be replaced, and why.
+pub(crate) fn retires<M: Manager>(
+    entry: &Entry<M::Connection>,
+    raw: &Raw<M>,
+) -> Option<EvictionCause> {
+    let state = raw.context();
+    if !state.occasions.intersects(Occasions::BORROW | Occasions::RETURN) {
+        return None;
+    }
+    let (time, cause) = no_unwind(|| state.strategy.retires_in(&entry.info)).flatten()?;
+    time.is_zero().then_some(cause)
+}
+
 /// On a sweep.
 pub(crate) fn on_sweep<M: Manager>(
     entry: &mut Entry<M::Connection>,
@@ -75,7 +88,13 @@ fn ask<M: Manager>(
         _ => false,
     };
     if is_fit && is_time {
-        let validity = no_unwind(|| validity_of(strategy, &entry.info)).unwrap_or(Validity::NONE);
+        let validity = no_unwind(|| {
+            let validity = validity_of(strategy, &entry.info);
+            // When it should be replaced it is looked at again.
+            let retires_in = strategy.retires_in(&entry.info);
+            retires_in.map_or(validity, |(time, _)| validity.min(Validity::time(time)))
+        });
+        let validity = validity.unwrap_or(Validity::NONE);
         entry.fit = Fit::of(&entry.info, validity, ledger.transitions(), epoch);
     }
     verdict

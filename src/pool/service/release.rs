@@ -8,7 +8,8 @@ use crate::health::{EvictionCause, Verdict};
 use crate::manager::Manager;
 use crate::no_unwind::no_unwind;
 use crate::pool::state::entry::Entry;
-use crate::pool::state::pooled::Slot;
+use crate::pool::state::job::Replaces;
+use crate::pool::state::pooled::{Raw, Slot};
 use crate::sync::thread;
 
 /// What the driver knows of a connection that came back.
@@ -106,7 +107,22 @@ pub(crate) fn end_loan<M: Manager>(slot: &Slot<M>) {
 pub(crate) fn put_back<M: Manager>(mut slot: Slot<M>) {
     let (entry, ledger, raw) = slot.parts_and_pool();
     let verdict = judge::on_return(entry, ledger, raw);
+    let cause = if verdict == Verdict::Keep { judge::retires(entry, raw) } else { None };
+    let old = cause.filter(|_| is_wanted(raw)).and_then(|cause| Replaces::begin(&mut slot, cause));
+    let Some(old) = old else { return put_back_as(slot, verdict) };
+    // It may never lie idle when a sweep looks.
+    let raw = slot.keep_alive();
     put_back_as(slot, verdict);
+    raw.context().supply.to_replace.push(old);
+    raw.context().ring.ring();
+}
+
+/// Whether the minimum or the borrowers want a connection that has just come back.
+fn is_wanted<M: Manager>(raw: &Raw<M>) -> bool {
+    let state = raw.context();
+    let settings = state.settings.load();
+    let open = state.service.open.get().saturating_sub(state.service.closing());
+    open <= settings.min_size || raw.count_idle() <= settings.min_idle
 }
 
 /// Makes a connection idle that has been pinged. The strategy was asked when it came back.
@@ -119,6 +135,11 @@ fn put_back_as<M: Manager>(mut slot: Slot<M>, verdict: Verdict) {
         Verdict::Evict(cause) => return enqueue::close(slot, cause),
         Verdict::Ping => slot.value_mut().suspect(),
         Verdict::Keep => {}
+    }
+    let state = slot.pool().context();
+    let few = state.service.upkeep() < state.settings.load().maintenance_concurrency;
+    if let Some(cause) = slot.value().retires(few) {
+        return enqueue::close(slot, cause);
     }
     if slot.pool().take_debt() { enqueue::retire(slot) } else { drop(slot) }
 }

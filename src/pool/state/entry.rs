@@ -1,9 +1,9 @@
 //! A connection and what is known of it.
 
 use crate::clock::Tick;
-use crate::health::{ConnectionInfo, Validity};
+use crate::health::{ConnectionInfo, EvictionCause, Validity};
 use crate::stats::Ledger;
-use crate::sync::Weak;
+use crate::sync::{Arc, Relaxed};
 
 /// Until when a connection need not be judged: the strategy's [`Validity`], as moments.
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,8 +51,44 @@ pub(crate) struct Entry<C> {
     pub(crate) info: ConnectionInfo,
     /// Checkouts of the slot before this connection was opened in it.
     checkouts_before: u64,
-    /// Upgradable as long as a replacement is being opened.
-    pub(crate) replacement: Weak<()>,
+    /// The last attempt to replace it.
+    pub(crate) replacement: Option<Arc<Attempt>>,
+}
+
+/// An attempt to replace a connection ahead of its end, as the connection's entry knows it.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    /// Why it is to be replaced.
+    pub(crate) cause: EvictionCause,
+    stage: Relaxed<u32>,
+}
+
+/// How far an [`Attempt`] has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Stage {
+    UnderWay,
+    /// It came to nothing.
+    Over,
+    /// The replacement is there: the old connection goes when it comes back.
+    Made,
+    /// There is no room for both, so the old connection goes first, when it comes back and few do.
+    NoRoom,
+}
+
+impl Attempt {
+    pub(crate) fn new(cause: EvictionCause) -> Self {
+        Self { cause, stage: Relaxed::<u32>::new(Stage::UnderWay as u32) }
+    }
+
+    pub(crate) fn is_at(&self, stage: Stage) -> bool {
+        self.stage.get() == stage as u32
+    }
+
+    /// Its stage is what comes of it, unless something has.
+    pub(crate) fn end(&self, stage: Stage) {
+        self.stage.exchange(Stage::UnderWay as u32, stage as u32);
+    }
 }
 
 impl<C> Entry<C> {
@@ -74,8 +110,25 @@ impl<C> Entry<C> {
             is_slow: false,
             info: ConnectionInfo::newborn(now, generation, luck),
             checkouts_before: ledger.checkouts(),
-            replacement: Weak::new(),
+            replacement: None,
         }
+    }
+
+    /// Begins to replace it, unless that is done.
+    pub(crate) fn replace(&mut self, cause: EvictionCause) -> Option<Arc<Attempt>> {
+        if self.replacement.as_ref().is_some_and(|attempt| !attempt.is_at(Stage::Over)) {
+            return None;
+        }
+        let attempt = Arc::new(Attempt::new(cause));
+        self.replacement = Some(Arc::clone(&attempt));
+        Some(attempt)
+    }
+
+    /// Why it should go now that it is not lent, if it should; `few` do.
+    pub(crate) fn retires(&self, few: bool) -> Option<EvictionCause> {
+        let attempt = self.replacement.as_ref()?;
+        let retires = attempt.is_at(Stage::Made) || few && attempt.is_at(Stage::NoRoom);
+        retires.then_some(attempt.cause)
     }
 
     /// Has it pinged before its next loan.

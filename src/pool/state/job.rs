@@ -1,6 +1,7 @@
 //! Work on a slot that is out of service, and the queues where it waits for a worker. `enqueue` has
 //! the verbs.
 
+use super::entry::{Attempt, Stage};
 use super::pooled::{Raw, Slot, Vacant};
 use crate::clock::Tick;
 use crate::health::EvictionCause;
@@ -61,12 +62,30 @@ pub(crate) struct Order {
 pub(crate) struct Replaces {
     pub(crate) index: u32,
     pub(crate) born: Tick,
-    pub(crate) cause: EvictionCause,
-    /// Dropped when the attempt is over, which tells the old connection's entry.
-    pub(crate) _attempt: Arc<()>,
+    /// Which the old connection's entry has, too.
+    pub(crate) attempt: Arc<Attempt>,
+}
+
+impl Drop for Replaces {
+    fn drop(&mut self) {
+        self.attempt.end(Stage::Over);
+    }
 }
 
 impl Replaces {
+    /// Begins to replace a connection, unless that is done. It stays in service.
+    pub(crate) fn begin<M: Manager>(slot: &mut Slot<M>, cause: EvictionCause) -> Option<Self> {
+        let index = slot.index();
+        let entry = slot.value_mut();
+        let attempt = entry.replace(cause)?;
+        Some(Self { index, born: entry.info.born, attempt })
+    }
+
+    /// The old connection is no more, and its entry with it.
+    pub(crate) fn is_vain(&self) -> bool {
+        Arc::strong_count(&self.attempt) == 1
+    }
+
     /// The old connection, if it lies idle.
     pub(crate) fn claim<M: Manager>(&self, raw: &Raw<M>) -> Option<Slot<M>> {
         raw.claim_idle_at(self.index).filter(|slot| slot.value().info.born == self.born)

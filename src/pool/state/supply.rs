@@ -4,6 +4,7 @@ use super::job::Replaces;
 use crate::clock::Tick;
 use crate::pool::ground::backoff::Backoff;
 use crate::pool::ground::ramp::Ramp;
+use crate::pool::ground::random::Spread;
 use crate::pool::ground::usual::UsualPing;
 use crate::raw::requests::Requests;
 use crate::sync::{Mutex, PoisonError, Relaxed, SegQueue};
@@ -22,6 +23,8 @@ pub(crate) struct Supply {
     /// Connections to be replaced as soon as a connect is allowed.
     pub(crate) to_replace: SegQueue<Replaces>,
     pub(crate) pings: UsualPing,
+    /// The jitter of connections.
+    pub(crate) jitter: Spread,
 }
 
 /// The two state machines that set the pace of connecting.
@@ -52,6 +55,7 @@ impl Supply {
             skips_ended: Relaxed::<u64>::new(0),
             to_replace: SegQueue::new(),
             pings: UsualPing::new(),
+            jitter: Spread::new(),
         }
     }
 

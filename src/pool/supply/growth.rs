@@ -14,13 +14,14 @@
 //!
 //! [`Requests`]: crate::raw::requests::Requests
 
-use super::overruns::overdue;
+use super::overruns::{has_room, overdue};
 use super::shortage::Shortage;
 use crate::clock::Tick;
 use crate::manager::Manager;
 use crate::pool::ground::backoff::Permit;
 use crate::pool::ground::random;
 use crate::pool::service::enqueue;
+use crate::pool::state::entry::Stage;
 use crate::pool::state::job::{Order, Replaces};
 use crate::pool::state::pooled::{Raw, Vacant};
 use crate::stats::{Call, Priority};
@@ -105,16 +106,16 @@ fn begin<M: Manager>(
 fn replace_one<M: Manager>(raw: &Raw<M>) -> bool {
     let state = raw.context();
     let Some(old) = state.supply.to_replace.pop() else { return false };
-    // If it is gone or lent, the next sweep sees to it.
-    let Some(slot) = old.claim(raw) else { return true };
-    drop(slot);
+    if old.is_vain() {
+        return true;
+    }
     if let Some((slot, permit)) = begin(raw, state.service.connecting(), usize::MAX) {
         enqueue::connect(slot, Order { permit, replaces: Some(old) });
         true
-    } else if !raw.has_vacant() && state.service.connecting() == 0 {
+    } else if !raw.has_vacant() && state.service.connecting() == 0 && has_room(raw) {
         // There is no room for both: the old one is closed first, and growth opens the new one.
         // (While another connect holds a slot, room may yet come back.)
-        close_old(raw, &old);
+        close_old(raw, &old, Stage::NoRoom);
         true
     } else {
         state.supply.to_replace.push(old);
@@ -122,11 +123,12 @@ fn replace_one<M: Manager>(raw: &Raw<M>) -> bool {
     }
 }
 
-/// Closes the connection that was to be replaced. If a borrower holds it, the next sweep sees to
-/// it.
-pub(crate) fn close_old<M: Manager>(raw: &Raw<M>, old: &Replaces) {
-    if let Some(slot) = old.claim(raw) {
-        enqueue::close(slot, old.cause);
+/// Closes the connection that was to be replaced. If a borrower holds it, that is done on its
+/// return, or by the next sweep.
+pub(crate) fn close_old<M: Manager>(raw: &Raw<M>, old: &Replaces, stage: Stage) {
+    match old.claim(raw) {
+        Some(slot) => enqueue::close(slot, old.attempt.cause),
+        None => old.attempt.end(stage),
     }
 }
 

@@ -57,6 +57,14 @@ pub(crate) fn overdue<M: Manager>(raw: &Raw<M>, now: Tick) -> Overdue {
     })
 }
 
+/// Whether another connection may be taken out of service.
+pub(crate) fn has_room<M: Manager>(raw: &Raw<M>) -> bool {
+    let state = raw.context();
+    let limit = state.settings.load().maintenance_concurrency;
+    let busy = state.service.upkeep();
+    busy < limit || busy.saturating_sub(overdue(raw, state.clock.now()).upkeep) < limit
+}
+
 /// When a call into the manager will have taken long.
 pub(crate) fn taking_long_at(call: Call, begun: Tick, limit: Tick) -> Tick {
     if call == Call::Connect { limit.min(begun + TAKING_LONG) } else { limit }

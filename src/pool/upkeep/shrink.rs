@@ -7,7 +7,7 @@ use crate::health::EvictionCause;
 use crate::manager::Manager;
 use crate::pool::service::enqueue;
 use crate::pool::state::pooled::Raw;
-use crate::pool::supply::overruns::overdue;
+use crate::pool::supply::overruns::has_room;
 use crate::pool::supply::shortage::Shortage;
 use std::time::Duration;
 
@@ -31,14 +31,6 @@ fn surplus<M: Manager>(raw: &Raw<M>, settings: &Settings) -> usize {
         return surplus;
     }
     surplus.min(raw.count_idle().saturating_sub(settings.min_idle))
-}
-
-/// Whether another connection may be taken out of service.
-pub(crate) fn has_room<M: Manager>(raw: &Raw<M>) -> bool {
-    let state = raw.context();
-    let limit = state.settings.load().maintenance_concurrency;
-    let busy = state.service.upkeep();
-    busy < limit || busy.saturating_sub(overdue(raw, state.clock.now()).upkeep) < limit
 }
 
 /// Slots not lent and when they last were, longest ago last. Some may be empty.

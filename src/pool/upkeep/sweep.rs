@@ -9,7 +9,8 @@ use crate::pool::service::{enqueue, judge};
 use crate::pool::state::job::Replaces;
 use crate::pool::state::pass::Pass;
 use crate::pool::state::pooled::{Raw, Slot};
-use crate::sync::{Arc, thread_number};
+use crate::pool::supply::overruns::has_room;
+use crate::sync::thread_number;
 use std::time::Duration;
 
 /// How often idle connections are looked at when neither settings nor strategy say.
@@ -77,7 +78,7 @@ fn sweep<M: Manager>(raw: &Raw<M>, pass: &mut Pass, now: Tick) -> Tick {
     // Who maintains a pool by hand is not called again before the next pass.
     let mut slice = if state.is_manual() { usize::MAX } else { SLICE };
     while slice > 0
-        && shrink::has_room(raw)
+        && has_room(raw)
         && let Some(index) = pass.left.pop()
     {
         slice -= 1;
@@ -116,17 +117,16 @@ fn look_at<M: Manager>(raw: &Raw<M>, mut slot: Slot<M>, now: Tick) {
         Verdict::Evict(cause) if is_past_lending(raw, &mut slot, now) => {
             enqueue::close(slot, cause)
         }
-        // Its replacement is being opened.
-        Verdict::Evict(_) if slot.value().replacement.strong_count() > 0 => drop(slot),
         Verdict::Evict(cause) => {
-            let attempt = Arc::new(());
-            let entry = slot.value_mut();
-            entry.replacement = Arc::downgrade(&attempt);
-            let born = entry.info.born;
-            let old = Replaces { index: slot.index(), born, cause, _attempt: attempt };
+            if let Some(cause) = slot.value().retires(true) {
+                return enqueue::close(slot, cause);
+            }
+            let old = Replaces::begin(&mut slot, cause);
             // It stays in service until its replacement is there.
             drop(slot);
-            raw.context().supply.to_replace.push(old);
+            if let Some(old) = old {
+                raw.context().supply.to_replace.push(old);
+            }
         }
     }
 }

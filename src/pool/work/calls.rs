@@ -7,12 +7,11 @@ use crate::health::EvictionCause;
 use crate::manager::{BoxFuture, Kind, Manager};
 use crate::pool::ground::assignment::taken_back;
 use crate::pool::ground::caught::Caught;
-use crate::pool::ground::random;
 use crate::pool::service::enqueue;
 use crate::pool::service::judge::suspect_generation;
 use crate::pool::service::release;
 use crate::pool::state::State;
-use crate::pool::state::entry::Entry;
+use crate::pool::state::entry::{Entry, Stage};
 use crate::pool::state::job::{Held, Job, Order};
 use crate::pool::state::pooled::{Raw, Slot, Vacant};
 use crate::pool::supply::overruns::taking_long_at;
@@ -57,7 +56,7 @@ async fn connect<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
             news::opened(raw);
             if let Some(old) = order.replaces {
                 // Made, so break.
-                growth::close_old(raw, &old);
+                growth::close_old(raw, &old, Stage::Made);
             }
         }
         Err(error) => {
@@ -87,7 +86,8 @@ impl<M: Manager> Job<M> {
 fn welcome<M: Manager>(raw: &Raw<M>, vacant: Vacant<M>, connection: M::Connection, begun: Tick) {
     let state = raw.context();
     let (now, generation) = (state.clock.now(), state.generation.get());
-    let entry = Entry::newborn(connection, vacant.ledger(), now, generation, random::share());
+    let entry =
+        Entry::newborn(connection, vacant.ledger(), now, generation, state.supply.jitter.draw());
     let slot = vacant.fill(entry);
     news::connected(state, begun);
     if raw.take_debt() {
