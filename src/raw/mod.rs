@@ -2,6 +2,7 @@
 
 pub(crate) mod bitmap;
 mod debug;
+mod grants;
 pub(crate) mod requests;
 mod room;
 pub(crate) mod slots;
@@ -13,8 +14,6 @@ use bitmap::Bitmap;
 use room::WaitingRoom;
 use slots::{Home, Lodging, Occupied, Slot, Vacant};
 use std::fmt;
-use std::task::Waker;
-use waiter::Ticket;
 
 /// What the pool above the mechanism keeps in it, and is told by it.
 pub(crate) trait PoolHooks: Sized + 'static {
@@ -34,6 +33,9 @@ pub(crate) trait PoolHooks: Sized + 'static {
 
     /// The time by which waiters' [terms](waiter::Terms) are reckoned.
     fn now(context: &Self::Context) -> u64;
+
+    /// There is something to [expire](RawPool::expire) at that moment.
+    fn on_deadline(context: &Self::Context, at: u64);
 
     /// Called once, when the last slot of a closed pool has been torn down.
     fn on_torn_down(context: &Self::Context);
@@ -193,11 +195,6 @@ impl<H: PoolHooks> RawPool<H> {
         self.vacant.count() > 0
     }
 
-    /// A ticket outside the line, for a caller that will be given a certain slot.
-    pub(crate) fn reservation(&self, waker: &Waker) -> Ticket<'_, H> {
-        Ticket::reservation(self, waker.clone())
-    }
-
     /// Puts `by` more slots out of use (negative: back into use). Vacant slots follow at once,
     /// others as they come free: their owners ask [`take_debt`](Self::take_debt).
     pub(crate) fn adjust(&self, by: i64) {
@@ -336,7 +333,7 @@ impl<H: PoolHooks> RawPool<H> {
         self.room.queued()
     }
 
-    /// A moment no later than the earliest deadline in the line.
+    /// A moment no later than the earliest deadline in the line, and the next lapse of a grant.
     pub(crate) fn next_deadline(&self) -> u64 {
         self.room.next_deadline()
     }
@@ -380,6 +377,8 @@ mod tests {
         fn now((): &()) -> u64 {
             0
         }
+
+        fn on_deadline((): &(), _: u64) {}
 
         fn on_torn_down((): &()) {}
     }
