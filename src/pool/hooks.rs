@@ -5,6 +5,7 @@ use super::service::release;
 use super::state::State;
 use super::state::entry::Entry;
 use super::state::pooled::{Pooled, Raw, Slot};
+use crate::clock::Tick;
 use crate::fork::Inherited;
 use crate::health::EvictionCause;
 use crate::manager::Manager;
@@ -27,6 +28,10 @@ impl<M: Manager> PoolHooks for Pooled<M> {
 
     fn now(state: &State<M>) -> u64 {
         state.clock.now().0
+    }
+
+    fn on_deadline(state: &State<M>, at: u64) {
+        state.ring.ring_before(Tick(at));
     }
 
     fn on_torn_down(state: &State<M>) {

@@ -24,13 +24,14 @@ impl<H: Lodging> fmt::Debug for Outcome<H> {
             Self::Closed => f.write_str("Closed"),
             Self::Failed => f.write_str("Failed"),
             Self::Expired => f.write_str("Expired"),
+            Self::Lapsed => f.write_str("Lapsed"),
         }
     }
 }
 
 impl<H: Lodging> fmt::Debug for Ticket<'_, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ticket").field("in_line", &self.in_line).finish_non_exhaustive()
+        f.debug_struct("Ticket").field("in_line", &self.waiter.in_line).finish_non_exhaustive()
     }
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod bitmap;
 mod debug;
 mod gauges;
+mod grants;
 mod inherited;
 pub(crate) mod requests;
 mod room;
@@ -14,8 +15,6 @@ use crate::sync::{Arc, AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering, 
 use bitmap::Bitmap;
 use room::WaitingRoom;
 use slots::{Home, Lodging, Occupied, Slot, Vacant};
-use std::task::Waker;
-use waiter::Ticket;
 
 /// What the pool above the mechanism keeps in it, and is told by it.
 pub(crate) trait PoolHooks: Sized + 'static {
@@ -35,6 +34,9 @@ pub(crate) trait PoolHooks: Sized + 'static {
 
     /// The time by which waiters' [terms](waiter::Terms) are reckoned.
     fn now(context: &Self::Context) -> u64;
+
+    /// There is something to [expire](RawPool::expire) at that moment.
+    fn on_deadline(context: &Self::Context, at: u64);
 
     /// Called once, when the last slot of a closed pool has been torn down.
     fn on_torn_down(context: &Self::Context);
@@ -201,11 +203,6 @@ impl<H: PoolHooks> RawPool<H> {
         self.vacant.count() > 0
     }
 
-    /// A ticket outside the line, for a caller that will be given a certain slot.
-    pub(crate) fn reservation(&self, waker: &Waker) -> Ticket<'_, H> {
-        Ticket::reservation(self, waker.clone())
-    }
-
     /// Puts `by` more slots out of use (negative: back into use). Vacant slots follow at once,
     /// others as they come free: their owners ask [`take_debt`](Self::take_debt).
     pub(crate) fn adjust(&self, by: i64) {
@@ -362,6 +359,8 @@ mod tests {
         fn now((): &()) -> u64 {
             0
         }
+
+        fn on_deadline((): &(), _: u64) {}
 
         fn on_torn_down((): &()) {}
     }

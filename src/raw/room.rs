@@ -5,9 +5,10 @@ use super::requests::Requests;
 use super::waiter::{NEVER, Waiter};
 use crate::sync::{Arc, AtomicU64, AtomicUsize, Mutex, Ordering, Relaxed, SegQueue};
 use std::collections::VecDeque;
+use std::ops::Deref;
 
 /// The line tolerates this many waiters that have left beyond the number of those that wait.
-const SLACK: usize = 8;
+pub(super) const SLACK: usize = 8;
 
 /// The room itself, on cache lines of its own: waiters write here, and must not disturb threads
 /// that need not wait.
@@ -22,7 +23,7 @@ pub(super) struct WaitingRoom {
     pub(super) live: AtomicUsize,
     /// Waiters in the line, with those that have left, as the dispatcher left it.
     pub(super) queued: Relaxed<usize>,
-    /// No later than the earliest deadline in the line.
+    /// No later than the earliest deadline in the line, and the first moment a grant lapses.
     pub(super) next_deadline: AtomicU64,
     /// Deadlines up to here are to expire; zero: none. O4 orders it: it rides on a request.
     pub(super) expire_to: Relaxed<u64>,
@@ -32,9 +33,54 @@ pub(super) struct WaitingRoom {
 
 /// What the dispatcher owns.
 pub(super) struct Queue {
-    pub(super) line: VecDeque<Arc<Waiter>>,
+    /// In order of their places.
+    pub(super) line: VecDeque<Standing>,
+    /// The last place that was given.
+    pub(super) last_place: u64,
+    /// Waiters whose grant may lapse, and some that have taken it.
+    pub(super) granted: Vec<Standing>,
+    /// The pool above does not know yet that it must come by then.
+    pub(super) due: u64,
     /// The waiters flag is up, and the hand-off flag if newcomers must wait. `None`: both are down.
     pub(super) flags: Option<Newcomers>,
+}
+
+/// A waiter, and what only the dispatcher knows of it.
+pub(super) struct Standing {
+    pub(super) waiter: Arc<Waiter>,
+    /// Its place in the line.
+    pub(super) place: u64,
+    /// When what it was told last lapses.
+    pub(super) due: u64,
+    /// It had let a grant lapse when it was granted another.
+    pub(super) was_late: bool,
+}
+
+impl Standing {
+    pub(super) fn new(waiter: Arc<Waiter>, place: u64) -> Self {
+        Self { waiter, place, due: NEVER, was_late: false }
+    }
+}
+
+impl Deref for Standing {
+    type Target = Waiter;
+
+    fn deref(&self) -> &Waiter {
+        &self.waiter
+    }
+}
+
+impl Queue {
+    fn new() -> Self {
+        let (line, granted) = (VecDeque::new(), Vec::new());
+        Self { line, last_place: 0, granted, due: NEVER, flags: None }
+    }
+
+    /// Puts a waiter where its place is.
+    pub(super) fn stand(&mut self, waiter: Standing) {
+        let at = self.line.partition_point(|other| other.place < waiter.place);
+        self.line.insert(at, waiter);
+    }
 }
 
 impl WaitingRoom {
@@ -42,7 +88,7 @@ impl WaitingRoom {
         Self {
             inbox: SegQueue::new(),
             requests: Requests::new(),
-            queue: Mutex::new(Queue { line: VecDeque::new(), flags: None }),
+            queue: Mutex::new(Queue::new()),
             live: AtomicUsize::new(0),
             queued: Relaxed::default(),
             next_deadline: AtomicU64::new(NEVER),

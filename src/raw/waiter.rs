@@ -1,26 +1,30 @@
 //! A waiter: a state, a waker, and the ticket by which its owner polls it or leaves.
 //!
-//! A waiter is settled once, by a compare-exchange; the thread that wins it acts. See `README.md`
-//! for the races.
+//! A waiter is settled by a compare-exchange; the thread that wins it acts. That is for good, but for
+//! a grant that is not taken. See `README.md` for the races.
 
 use super::slots::{Home, Lodging, Occupied};
 use crate::no_unwind::no_unwind;
 use crate::sync::{Arc, AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError, switch_point};
 use std::task::{Context, Poll, Waker};
 
-// The states of a waiter. `WAITING` and `NOTIFIED` ("retry the claim") alternate, and are left for
-// good once, by a compare-exchange; `FIRST_GRANT + index` says that the slot `index` is the
-// waiter's own.
+// The states of a waiter. In the first three it waits: `NOTIFIED` says "retry the claim", `LATE` that
+// it has let a grant lapse and not been polled since. They are left by a compare-exchange.
+// `FIRST_GRANT + index` says that the slot `index` is the waiter's own; taken back, that becomes
+// `LATE` or `LAPSED`. All others are final.
 const WAITING: usize = 0;
 const NOTIFIED: usize = 1;
-pub(super) const CLOSED: usize = 2;
-pub(super) const FAILED: usize = 3;
-pub(super) const EXPIRED: usize = 4;
-const TAKEN: usize = 5;
-const CANCELLED: usize = 6;
-const FIRST_GRANT: usize = 8;
+pub(super) const LATE: usize = 2;
+pub(super) const CLOSED: usize = 3;
+pub(super) const FAILED: usize = 4;
+pub(super) const EXPIRED: usize = 5;
+pub(super) const LAPSED: usize = 6;
+const TAKEN: usize = 7;
+const CANCELLED: usize = 8;
+const FIRST_GRANT: usize = 16;
 
-/// "No deadline": the ticket's owner keeps it itself, or there is none.
+/// "No deadline": the ticket's owner keeps it itself, or there is none. As a grace: whoever waits is
+/// polled once it is woken.
 pub(crate) const NEVER: u64 = u64::MAX;
 
 /// What became of a waiter.
@@ -33,6 +37,8 @@ pub(crate) enum Outcome<H: Lodging> {
     Failed,
     /// The waiter's deadline has passed.
     Expired,
+    /// What was granted was not taken in time, and went to another: look again.
+    Lapsed,
 }
 
 /// The terms on which a waiter stands in line.
@@ -42,8 +48,13 @@ pub(crate) struct Terms {
     pub(crate) deadline: u64,
     /// Until when newcomers may claim before it. Zero: they never may.
     pub(crate) patience: u64,
-    /// Goes to the head of the line, however long that is: it has waited before, and the slot that
-    /// it was granted turned out to be of no use.
+    /// How long a grant or a notification may lie unheeded, or [`NEVER`]: then the slot goes to
+    /// another.
+    pub(crate) grace: u64,
+    /// Since when it has wanted a slot.
+    pub(crate) since: u64,
+    /// Goes before all who have wanted one since then, however long the line is: it has waited
+    /// before, and nothing came of it.
     pub(crate) ahead: bool,
 }
 
@@ -51,18 +62,33 @@ pub(crate) struct Terms {
 pub(crate) struct Waiter {
     state: AtomicUsize,
     pub(super) terms: Terms,
+    /// It stands in the line, as opposed to a reservation.
+    pub(super) in_line: bool,
     /// Locked for a moment by the waiter itself while it replaces the waker; others only ever try.
     waker: Mutex<Option<Waker>>,
 }
 
 impl Waiter {
-    pub(super) fn new(waker: Waker, terms: Terms) -> Arc<Self> {
-        Arc::new(Self { state: AtomicUsize::new(WAITING), terms, waker: Mutex::new(Some(waker)) })
+    pub(super) fn new(waker: Waker, terms: Terms, in_line: bool) -> Arc<Self> {
+        let (state, waker) = (AtomicUsize::new(WAITING), Mutex::new(Some(waker)));
+        Arc::new(Self { state, terms, in_line, waker })
     }
 
     pub(super) fn is_waiting(&self) -> bool {
         // O6
-        self.state.load(Ordering::Acquire) <= NOTIFIED
+        self.state.load(Ordering::Acquire) <= LATE
+    }
+
+    /// It waits, and has let nothing lapse since it was polled.
+    pub(super) fn is_prompt(&self) -> bool {
+        // O11: a guess.
+        self.state.load(Ordering::Relaxed) < LATE
+    }
+
+    /// A slot was granted, and was not taken yet.
+    pub(super) fn is_granted(&self) -> bool {
+        // O11: a guess.
+        self.state.load(Ordering::Relaxed) >= FIRST_GRANT
     }
 
     /// Changes `from` into `to`; `false` if the state is another.
@@ -73,17 +99,16 @@ impl Waiter {
         self.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
-    /// Changes `WAITING` or `NOTIFIED` into `to` and returns which it was; `None` if another thread
-    /// has settled the waiter. The winner must wake the waiter.
+    /// Changes the state of one that waits into `to` and returns which it was; `None` if another
+    /// thread has settled the waiter. The winner must wake the waiter.
     fn leave_for(&self, to: usize) -> Option<usize> {
+        let mut from = WAITING;
         loop {
-            for from in [WAITING, NOTIFIED] {
-                if self.exchange(from, to) {
-                    return Some(from);
-                }
-            }
-            if !self.is_waiting() {
-                return None;
+            // O5; O11 on failure: another guess.
+            match self.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return Some(from),
+                Err(state) if state <= LATE => from = state,
+                Err(_) => return None,
             }
         }
     }
@@ -93,21 +118,12 @@ impl Waiter {
         self.leave_for(to).is_some()
     }
 
-    /// Changes `WAITING` into `NOTIFIED` and returns the wake-up for it. A waiter that is notified
-    /// already is notified again, by a read-modify-write: so it sees every slot that was idle
-    /// before (README, race 7). `None`: it has left.
-    pub(super) fn notify(&self) -> Option<Wakes> {
-        loop {
-            if self.exchange(WAITING, NOTIFIED) {
-                return Some(Wakes::of(self.take_waker()));
-            }
-            if self.exchange(NOTIFIED, NOTIFIED) {
-                return Some(Wakes::default());
-            }
-            if !self.is_waiting() {
-                return None;
-            }
-        }
+    /// Notifies one that waits, and returns the wake-up for it if that is news. A waiter that is
+    /// notified already is notified again, by a read-modify-write: so it sees every slot that was
+    /// idle before (README, race 7). `None`: it has left.
+    pub(super) fn notify(&self) -> Option<Option<Wakes>> {
+        let before = self.leave_for(NOTIFIED)?;
+        Some((before != NOTIFIED).then(|| Wakes::of(self.take_waker())))
     }
 
     /// The waker to fire after a won [`settle`](Self::settle). `None` if the waiter is replacing it
@@ -120,15 +136,28 @@ impl Waiter {
         self.waker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands `slot` to the waiter, or back to the caller if the waiter has left.
-    pub(crate) fn grant<H: Lodging>(&self, slot: Occupied<H>) -> Result<Wakes, Occupied<H>> {
+    /// Hands `slot` to the waiter, or back to the caller if the waiter has left. Returns whether it
+    /// was late, too.
+    pub(super) fn grant<H: Lodging>(
+        &self,
+        slot: Occupied<H>,
+    ) -> Result<(bool, Wakes), Occupied<H>> {
         let index = slot.index() as usize;
-        if self.settle(FIRST_GRANT + index) {
-            slot.into_grant();
-            Ok(Wakes::of(self.take_waker()))
-        } else {
-            Err(slot)
-        }
+        let Some(before) = self.leave_for(FIRST_GRANT + index) else { return Err(slot) };
+        slot.into_grant();
+        Ok((before == LATE, Wakes::of(self.take_waker())))
+    }
+
+    /// Changes "granted" into `to`; the caller then owns the slot. `None`: nothing is granted, or
+    /// another thread was faster, the owner of the ticket or the dispatcher.
+    pub(super) fn withdraw<H: Lodging>(&self, pool: &H::Pool, to: usize) -> Option<Occupied<H>> {
+        // O11: a guess.
+        let state = self.state.load(Ordering::Relaxed);
+        let index = state.checked_sub(FIRST_GRANT)?;
+        // O6: acquires the slot (O5), of whichever grant; releases what the next state needs. O11 on
+        // failure.
+        self.state.compare_exchange(state, to, Ordering::AcqRel, Ordering::Relaxed).ok()?;
+        Some(Occupied::adopt(pool, index as u32))
     }
 
     /// Settles the waiter as failed.
@@ -186,9 +215,7 @@ pub(crate) fn wake_all(wakers: impl IntoIterator<Item = Waker>) {
 #[must_use]
 pub(crate) struct Ticket<'a, H: Lodging> {
     pool: &'a H::Pool,
-    waiter: Arc<Waiter>,
-    /// It stands in the line, as opposed to a reservation.
-    pub(super) in_line: bool,
+    pub(super) waiter: Arc<Waiter>,
     /// It may have held the waker's lock when another thread tried it, so the waker may still be
     /// there.
     has_locked: bool,
@@ -197,14 +224,13 @@ pub(crate) struct Ticket<'a, H: Lodging> {
 impl<'a, H: Lodging> Ticket<'a, H> {
     /// The ticket of a waiter in the line.
     pub(super) fn in_line(pool: &'a H::Pool, waiter: Arc<Waiter>) -> Self {
-        Self { pool, waiter, in_line: true, has_locked: false }
+        Self { pool, waiter, has_locked: false }
     }
 
     /// The ticket of a waiter outside the line; the caller gives the [other end](Self::waiter)
     /// away.
-    pub(super) fn reservation(pool: &'a H::Pool, waker: Waker) -> Self {
-        let terms = Terms { deadline: NEVER, patience: 0, ahead: false };
-        Self { pool, waiter: Waiter::new(waker, terms), in_line: false, has_locked: false }
+    pub(super) fn reservation(pool: &'a H::Pool, waker: Waker, terms: Terms) -> Self {
+        Self { pool, waiter: Waiter::new(waker, terms, false), has_locked: false }
     }
 
     /// The other end of a reservation, by which the waiter is settled.
@@ -219,8 +245,7 @@ impl<'a, H: Lodging> Ticket<'a, H> {
 
     /// Ready once the waiter has been settled; else `cx` is woken when it is.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome<H>> {
-        // O6: acquires the granted slot (O5).
-        if let Some(outcome) = self.read(self.waiter.state.load(Ordering::Acquire)) {
+        if let Some(outcome) = self.look() {
             return Poll::Ready(outcome);
         }
         self.has_locked = true;
@@ -235,7 +260,12 @@ impl<'a, H: Lodging> Ticket<'a, H> {
         // and sees it, or it comes before, and then the settling thread sees the lock free and the
         // fresh waker.
         let state = self.waiter.state.fetch_add(0, Ordering::AcqRel);
-        let outcome = if state == NOTIFIED { self.retry_claim() } else { self.read(state) };
+        let outcome = match state {
+            WAITING => None,
+            NOTIFIED => self.retry_claim(),
+            LATE if self.waiter.exchange(LATE, WAITING) => None,
+            _ => self.look(),
+        };
         outcome.map_or(Poll::Pending, Poll::Ready)
     }
 
@@ -244,16 +274,14 @@ impl<'a, H: Lodging> Ticket<'a, H> {
     fn retry_claim(&self) -> Option<Outcome<H>> {
         // O5: sees all slots that were idle at the notification. Later ones come with another.
         if !self.waiter.exchange(NOTIFIED, WAITING) {
-            // O6
-            return self.read(self.waiter.state.load(Ordering::Acquire));
+            return self.look();
         }
         let slot = self.pool.claim()?;
         match self.waiter.leave_for(TAKEN) {
             None => {
                 // The waiter has been granted another slot, or needs none.
                 drop(slot);
-                // O6
-                self.read(self.waiter.state.load(Ordering::Acquire))
+                self.look()
             }
             Some(before) => {
                 self.pool.leave_line();
@@ -272,19 +300,45 @@ impl<'a, H: Lodging> Ticket<'a, H> {
         known.as_ref().is_some_and(|known| known.will_wake(waker))
     }
 
-    fn read(&self, state: usize) -> Option<Outcome<H>> {
-        Some(match state {
-            WAITING | NOTIFIED => return None,
-            CLOSED => Outcome::Closed,
-            FAILED => Outcome::Failed,
-            EXPIRED => Outcome::Expired,
-            granted => {
-                debug_assert!(granted >= FIRST_GRANT, "a settled ticket was polled again");
-                // O11: only the ticket's owner changes a settled state.
-                self.waiter.state.store(TAKEN, Ordering::Relaxed);
-                Outcome::Granted(Occupied::adopt(self.pool, (granted - FIRST_GRANT) as u32))
+    /// What has become of the waiter. Takes what is granted, or looks again if that was taken back.
+    fn look(&self) -> Option<Outcome<H>> {
+        loop {
+            // O6
+            return Some(match self.waiter.state.load(Ordering::Acquire) {
+                WAITING | NOTIFIED | LATE => return None,
+                CLOSED => Outcome::Closed,
+                FAILED => Outcome::Failed,
+                EXPIRED => Outcome::Expired,
+                LAPSED => Outcome::Lapsed,
+                granted => {
+                    debug_assert!(granted >= FIRST_GRANT, "a settled ticket was polled again");
+                    match self.waiter.withdraw(self.pool, TAKEN) {
+                        Some(slot) => Outcome::Granted(slot),
+                        None => continue,
+                    }
+                }
+            });
+        }
+    }
+
+    /// Leaves for good, and says what the state was if the waiter waited, or takes what was granted.
+    fn leave(&self) -> (Option<usize>, Option<Occupied<H>>) {
+        loop {
+            // O11: a guess. A grant may be taken back just now, or come anew.
+            match self.waiter.state.load(Ordering::Relaxed) {
+                WAITING | NOTIFIED | LATE => {
+                    if let Some(before) = self.waiter.leave_for(CANCELLED) {
+                        return (Some(before), None);
+                    }
+                }
+                FIRST_GRANT.. => {
+                    if let Some(slot) = self.waiter.withdraw(self.pool, CANCELLED) {
+                        return (None, Some(slot));
+                    }
+                }
+                _ => return (None, None),
             }
-        })
+        }
     }
 }
 
@@ -300,25 +354,19 @@ impl<H: Lodging> Drop for Ticket<'_, H> {
             // A thread that is not in this process may have held the lock of the waker.
             return std::mem::forget(Arc::clone(&self.waiter));
         }
-        let before = self.waiter.leave_for(CANCELLED);
+        let (before, granted) = self.leave();
         // The node may outlive the ticket. The waker must not: its destructor is foreign code,
         // which the dispatcher would run.
         let stale = self.waiter.lock_waker().take();
         match before {
-            Some(_) if !self.in_line => {}
+            Some(_) if !self.waiter.in_line => {}
             Some(WAITING) => self.pool.leave_line(),
             Some(_) => {
                 // The next in line may have the slot of which this one was notified.
                 self.pool.leave_line();
                 self.pool.dispatch();
             }
-            None => {
-                // O6: acquires the granted slot.
-                let state = self.waiter.state.load(Ordering::Acquire);
-                if state >= FIRST_GRANT {
-                    drop(self.read(state));
-                }
-            }
+            None => drop(granted),
         }
         no_unwind(|| drop(stale));
     }

@@ -5,7 +5,7 @@
 //! it. It alone owns the ordered line. See `README.md` for the states and the races.
 
 use super::bitmap::Newcomers;
-use super::room::Queue;
+use super::room::{Queue, Standing};
 use super::slots::Occupied;
 use super::waiter::{CLOSED, EXPIRED, FAILED, NEVER, Terms, Ticket, Waiter, Wakes};
 use super::{PoolHooks, RawPool};
@@ -39,7 +39,7 @@ impl<H: PoolHooks> RawPool<H> {
             self.leave_line();
             return Err(TooMany);
         }
-        let waiter = Waiter::new(waker, terms);
+        let waiter = Waiter::new(waker, terms, true);
         let ticket = Ticket::in_line(self, Arc::clone(&waiter));
         room.inbox.push(waiter);
         if terms.deadline != NEVER {
@@ -59,7 +59,7 @@ impl<H: PoolHooks> RawPool<H> {
         }
     }
 
-    /// Expires deadlines up to `now`.
+    /// Expires deadlines up to `now`, and takes back what was granted and not taken.
     pub(crate) fn expire(&self, now: u64) {
         self.room.expire_to.raise(now);
         self.dispatch();
@@ -79,18 +79,22 @@ impl<H: PoolHooks> RawPool<H> {
             // The dispatcher, if there was one, is in another process.
             return;
         }
-        let mut wakes = Wakes::default();
-        if !self.room.requests.answer(|| self.round(&mut wakes)) {
+        let (mut wakes, mut due) = (Wakes::default(), NEVER);
+        if !self.room.requests.answer(|| due = due.min(self.round(&mut wakes))) {
             return;
         }
         wakes.fire();
+        if due != NEVER {
+            H::on_deadline(&self.context, due);
+        }
         if self.is_closed() {
             self.evacuate();
         }
     }
 
-    /// One round of the dispatcher.
-    fn round(&self, wakes: &mut Wakes) {
+    /// One round of the dispatcher. The pool above must be told that it has to come by the moment
+    /// returned.
+    fn round(&self, wakes: &mut Wakes) -> u64 {
         let room = &self.room;
         let mut queue = room.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let queue = &mut *queue;
@@ -100,6 +104,7 @@ impl<H: PoolHooks> RawPool<H> {
         self.drain_inbox(queue);
         if self.is_closed() {
             self.settle_line(queue, CLOSED, wakes);
+            self.take_back(queue, NEVER, wakes);
         } else if fail_all {
             self.settle_line(queue, FAILED, wakes);
         }
@@ -115,17 +120,22 @@ impl<H: PoolHooks> RawPool<H> {
             queue.line = VecDeque::new();
         }
         room.queued.set(queue.line.len());
+        std::mem::replace(&mut queue.due, NEVER)
     }
 
-    /// Moves arrivals into the line, to its head those whose terms say so.
+    /// Moves arrivals to the end of the line, or to where they stood before.
     fn drain_inbox(&self, queue: &mut Queue) {
-        let mut ahead = 0;
         while let Some(waiter) = self.room.inbox.pop() {
-            if waiter.terms.ahead {
-                queue.line.insert(ahead, waiter);
-                ahead += 1;
+            let (since, last) = (waiter.terms.since, queue.last_place);
+            if !waiter.in_line {
+                // It has its slot; but that may lapse.
+                self.watch(queue, Standing::new(waiter, 0));
+            } else if waiter.terms.ahead {
+                queue.last_place = last.max(since);
+                queue.stand(Standing::new(waiter, since));
             } else {
-                queue.line.push_back(waiter);
+                queue.last_place = since.max(last + 1);
+                queue.line.push_back(Standing::new(waiter, queue.last_place));
             }
         }
     }
@@ -140,9 +150,12 @@ impl<H: PoolHooks> RawPool<H> {
                 return self.lower_flags(queue);
             };
             let patience = oldest.terms.patience;
-            if patience > 0 && patience > H::now(&self.context) {
-                self.raise_flags(queue, Newcomers::MayClaim);
-                return self.notify_line(queue, wakes);
+            if patience > 0 {
+                let now = H::now(&self.context);
+                if patience > now {
+                    self.raise_flags(queue, Newcomers::MayClaim);
+                    return self.notify_line(queue, now, wakes);
+                }
             }
             self.raise_flags(queue, Newcomers::MustWait);
             let Some(index) = self.idle.claim_past_flags(crate::sync::thread_number()) else {
@@ -154,23 +167,45 @@ impl<H: PoolHooks> RawPool<H> {
                     slot.put_without_dispatch();
                     break;
                 };
-                match waiter.grant(slot) {
-                    Ok(wake) => {
-                        self.room.left();
-                        wakes.append(wake);
-                        break;
-                    }
+                match self.grant_in_line(queue, waiter, slot, wakes) {
+                    Ok(()) => break,
                     Err(refused) => slot = refused,
                 }
             }
         }
     }
 
+    /// Hands `slot` to a waiter that stood in line, or back if that has left.
+    pub(super) fn grant_in_line(
+        &self,
+        queue: &mut Queue,
+        mut waiter: Standing,
+        slot: Occupied<H>,
+        wakes: &mut Wakes,
+    ) -> Result<(), Occupied<H>> {
+        let (was_late, wake) = waiter.grant(slot)?;
+        self.room.left();
+        wakes.append(wake);
+        waiter.was_late = was_late;
+        self.watch(queue, waiter);
+        Ok(())
+    }
+
     /// Notifies as many waiters as there are idle slots, the oldest first: they may retry the
-    /// claim.
-    fn notify_line(&self, queue: &Queue, wakes: &mut Wakes) {
-        let notified = queue.line.iter().filter_map(|waiter| waiter.notify());
-        notified.take(self.idle.count()).for_each(|wake| wakes.append(wake));
+    /// claim. Those that have not heeded it for long do not count.
+    fn notify_line(&self, queue: &mut Queue, now: u64, wakes: &mut Wakes) {
+        let mut idle = self.idle.count();
+        for waiter in &mut queue.line {
+            if idle == 0 {
+                return;
+            }
+            let Some(news) = waiter.notify() else { continue };
+            if let Some(wake) = news {
+                wakes.append(wake);
+                self.begin_grace(&mut queue.due, waiter, now);
+            }
+            idle -= usize::from(waiter.due > now);
+        }
     }
 
     fn settle_line(&self, queue: &mut Queue, to: usize, wakes: &mut Wakes) {
@@ -199,6 +234,10 @@ impl<H: PoolHooks> RawPool<H> {
         queue.line.retain(|waiter| {
             if waiter.terms.deadline > now {
                 earliest = earliest.min(waiter.terms.deadline);
+                if waiter.due > now {
+                    // It may have been heeded meanwhile: then this look was needless.
+                    earliest = earliest.min(waiter.due);
+                }
                 return true;
             }
             if waiter.settle(EXPIRED) {
@@ -207,8 +246,10 @@ impl<H: PoolHooks> RawPool<H> {
             }
             false
         });
+        earliest = earliest.min(self.take_back(queue, now, wakes));
         // O8
         self.room.next_deadline.fetch_min(earliest, Ordering::AcqRel);
+        queue.due = queue.due.min(earliest);
     }
 
     fn raise_flags(&self, queue: &mut Queue, newcomers: Newcomers) {

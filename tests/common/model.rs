@@ -20,6 +20,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection lies with a task that is not polled.
+const GRACE: Duration = Duration::from_millis(25);
 /// Longer than the pool ever waits before it tries to connect again.
 const BACK_OFF: Duration = Duration::from_secs(1);
 
@@ -179,6 +181,7 @@ struct Waiter<'p> {
     bell: Arc<Bell>,
     deadline: Duration,
     told: Told,
+    told_at: Duration,
 }
 
 struct Model<'p> {
@@ -430,8 +433,8 @@ impl<'p> Model<'p> {
     fn enroll(&mut self, timeout: Duration, is_there_one: bool) {
         let deadline = self.now.saturating_add(timeout);
         let future = Box::pin(self.pool.get_timeout_async(timeout));
-        let mut waiter =
-            Waiter { future, bell: Arc::new(Bell::default()), deadline, told: Told::Nothing };
+        let (bell, told_at) = (Arc::new(Bell::default()), self.now);
+        let mut waiter = Waiter { future, bell, deadline, told: Told::Nothing, told_at };
         let waker = Waker::from(Arc::clone(&waiter.bell));
         let is_full = self.living() >= self.max_waiters;
         match waiter.future.as_mut().poll(&mut Context::from_waker(&waker)) {
@@ -474,7 +477,19 @@ impl<'p> Model<'p> {
         }
     }
 
+    /// Whoever was granted a connection takes it in time: what becomes of it otherwise is a story
+    /// of its own, told in `faults_futurelock`.
+    fn take_in_time(&mut self) {
+        let has_to = |waiter: &Waiter<'_>, now| {
+            waiter.told == Told::Granted && now >= waiter.deadline.min(waiter.told_at + GRACE)
+        };
+        while let Some(n) = self.line.iter().position(|waiter| has_to(waiter, self.now)) {
+            self.poll(n);
+        }
+    }
+
     fn maintain(&mut self, before: &Stats, sweep: bool) {
+        self.take_in_time();
         for waiter in self.line.iter_mut().filter(|waiter| waiter.told == Told::Nothing) {
             if waiter.deadline <= self.now {
                 waiter.told = Told::Expired;
@@ -555,6 +570,7 @@ impl<'p> Model<'p> {
             if waiter.bell.0.swap(false, SeqCst) {
                 assert!(!is_passed_over, "somebody in line was passed over");
                 waiter.told = Told::Granted;
+                waiter.told_at = self.now;
             } else {
                 is_passed_over = true;
             }

@@ -1,9 +1,9 @@
 //! The worked example of `src/raw/README.md`, "Hand-off with patience", step by step. Not a race: one
 //! thread plays all parts.
 
-use super::{Bare, Sleeper, bury, claim, granted, model, pool, touch};
+use super::{Bare, STRICT, Sleeper, bury, claim, granted, model, pool, touch};
 use crate::raw::RawPool;
-use crate::raw::waiter::{NEVER, Outcome, Terms, Ticket};
+use crate::raw::waiter::{Outcome, Terms, Ticket};
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Waker};
 
@@ -16,7 +16,7 @@ struct Waiting<'p> {
 impl<'p> Waiting<'p> {
     fn arrive(pool: &'p RawPool<Bare>, patience: u64) -> Self {
         let sleeper = Sleeper::new();
-        let terms = Terms { deadline: NEVER, patience, ahead: false };
+        let terms = Terms { patience, ..STRICT };
         let ticket = pool.enroll(&Waker::from(sleeper.clone()), terms, usize::MAX).unwrap();
         Self { ticket, sleeper }
     }

@@ -4,6 +4,7 @@ mod bitmap;
 mod canary;
 mod close;
 mod example;
+mod lapse;
 mod line;
 mod resize;
 
@@ -50,15 +51,22 @@ impl PoolHooks for Bare {
         clock.load(Relaxed)
     }
 
+    fn on_deadline(_: &AtomicU64, _: u64) {}
+
     fn on_torn_down(_: &AtomicU64) {}
 }
 
 /// What the clock shows at first.
 const NOW: u64 = 5;
 /// First in, first out, for as long as it takes.
-pub(crate) const STRICT: Terms = Terms { deadline: NEVER, patience: 0, ahead: false };
+pub(crate) const STRICT: Terms =
+    Terms { deadline: NEVER, patience: 0, grace: NEVER, since: 0, ahead: false };
 /// Newcomers may claim before it.
 pub(crate) const PATIENT: Terms = Terms { patience: NOW + 1, ..STRICT };
+/// What it is granted may lapse.
+pub(crate) const FLEETING: Terms = Terms { grace: 3, ..STRICT };
+/// When it does, as long as the clock stands still.
+pub(crate) const LAPSE: u64 = NOW + 3;
 /// They could, for long enough.
 pub(crate) const OVERDUE: Terms = Terms { patience: NOW, ..STRICT };
 

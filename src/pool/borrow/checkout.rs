@@ -20,6 +20,9 @@ use std::panic::Location;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+/// A task keeps what it is handed for this long without being polled.
+const GRACE: Duration = Duration::from_millis(25);
+
 /// See the [module](self).
 pub(crate) struct Checkout<'a, M: Manager> {
     raw: &'a Arc<Raw<M>>,
@@ -149,6 +152,7 @@ impl<'a, M: Manager> Checkout<'a, M> {
             // If no cause is known, a connect has succeeded meanwhile.
             Outcome::Failed => failure::cannot_connect(self.raw).map_or(Ok(Step::Again), Err),
             Outcome::Expired => Err(self.timed_out()),
+            Outcome::Lapsed => Ok(Step::Again),
         }
     }
 
@@ -158,13 +162,17 @@ impl<'a, M: Manager> Checkout<'a, M> {
     }
 
     fn terms(&self, ahead: bool, now: Tick) -> Terms {
-        // A thread looks at the clock itself; a task is woken by the housekeeper.
-        let deadline = if self.face == Kind::Blocking { NEVER } else { self.deadline.0 };
+        // A thread looks at the clock itself, and is there once it is woken; a task is woken by the
+        // housekeeper, and may be kept from running by whoever should poll it.
+        let (deadline, grace) = match self.face {
+            Kind::Blocking => (NEVER, NEVER),
+            Kind::Async => (self.deadline.0, GRACE.as_nanos() as u64),
+        };
         let patience = match self.fairness {
             Fairness::BoundedBarging(limit) if !ahead => (now + limit).0,
             _ => 0,
         };
-        Terms { deadline, patience, ahead }
+        Terms { deadline, patience, grace, since: self.begun.0, ahead }
     }
 
     async fn stand_in_line(
@@ -215,7 +223,7 @@ impl<'a, M: Manager> Checkout<'a, M> {
             match self.reserve(slot).await? {
                 Outcome::Granted(slot) => Some(slot),
                 Outcome::Closed => return Err(GetError::Closed),
-                Outcome::Failed | Outcome::Expired => None,
+                Outcome::Failed | Outcome::Expired | Outcome::Lapsed => None,
             }
         };
         match checked {
@@ -238,10 +246,12 @@ impl<'a, M: Manager> Checkout<'a, M> {
     async fn reserve(&self, slot: Slot<M>) -> Result<Outcome<Pooled<M>>, GetError<M::Error>> {
         let (raw, state) = (self.raw, self.raw.context());
         // A call that blocks may go on for longer; this borrower does not wait for that.
-        let limit = state.clock.now() + state.settings.load().ping_timeout;
+        let now = state.clock.now();
+        let limit = now + state.settings.load().ping_timeout;
         let (mut slot, mut ticket) = (Some(slot), None);
         let kept = poll_fn(|cx: &mut Context<'_>| {
-            let ticket = ticket.get_or_insert_with(|| raw.reservation(cx.waker()));
+            let ticket =
+                ticket.get_or_insert_with(|| raw.reservation(cx.waker(), self.terms(true, now)));
             if let Some(slot) = slot.take() {
                 enqueue::ping(slot, Some(Reservation::with(ticket.waiter())));
                 worker::start(raw);

@@ -7,7 +7,7 @@ use crate::clock::Tick;
 use crate::health::EvictionCause;
 use crate::manager::Manager;
 use crate::pool::ground::backoff::Permit;
-use crate::raw::waiter::{Waiter, Wakes};
+use crate::raw::waiter::Waiter;
 use crate::stats::{Call, Priority};
 use crate::sync::{Arc, ArrayQueue, AtomicUsize, Ordering, Relaxed, SegQueue};
 
@@ -109,7 +109,10 @@ impl Reservation {
                 waiter.close().fire();
                 Ok(())
             }
-            Some(waiter) => waiter.grant(slot).map(Wakes::fire),
+            Some(waiter) => {
+                let raw = slot.keep_alive();
+                raw.grant(waiter, slot)
+            }
             None => Err(slot),
         }
     }

@@ -1,0 +1,119 @@
+//! What was granted and is not taken: it lapses after a while, and goes to another.
+//!
+//! A task that was woken need not be polled soon: whoever holds its future may be waiting for
+//! something else, perhaps for the very slot that lies there. See `README.md`, "A grant that is not
+//! taken".
+
+use super::room::{Queue, SLACK, Standing};
+use super::slots::Occupied;
+use super::waiter::{CLOSED, EXPIRED, LAPSED, LATE, NEVER, Terms, Ticket, Waiter, Wakes};
+use super::{PoolHooks, RawPool};
+use crate::sync::{Arc, Ordering};
+use std::task::Waker;
+
+impl<H: PoolHooks> RawPool<H> {
+    /// A ticket outside the line, for a caller that will be [given](Self::grant) a certain slot.
+    pub(crate) fn reservation(&self, waker: &Waker, terms: Terms) -> Ticket<'_, H> {
+        Ticket::reservation(self, waker.clone(), terms)
+    }
+
+    /// Hands `slot` to a waiter that has reserved it, or back if that has left.
+    pub(crate) fn grant(&self, waiter: Arc<Waiter>, slot: Occupied<H>) -> Result<(), Occupied<H>> {
+        let (_, wakes) = waiter.grant(slot)?;
+        if waiter.terms.grace != NEVER {
+            // The dispatcher alone takes grants back.
+            self.room.inbox.push(waiter);
+            self.dispatch();
+        }
+        wakes.fire();
+        Ok(())
+    }
+
+    /// Remembers a waiter that was granted a slot, if that may lapse.
+    pub(super) fn watch(&self, queue: &mut Queue, mut waiter: Standing) {
+        if waiter.terms.grace == NEVER {
+            return;
+        }
+        self.begin_grace(&mut queue.due, &mut waiter, H::now(&self.context));
+        // No more than `capacity` grants are there at once; the others have been taken.
+        if queue.granted.len() > 2 * self.capacity() + SLACK {
+            queue.granted.retain(|waiter| waiter.is_granted());
+        }
+        queue.granted.push(waiter);
+    }
+
+    /// What the waiter is told `now` lapses after its grace, and the pool above has to come then.
+    pub(super) fn begin_grace(&self, untold: &mut u64, waiter: &mut Standing, now: u64) {
+        let Terms { grace, deadline, .. } = waiter.terms;
+        if grace == NEVER {
+            return;
+        }
+        waiter.due = now.saturating_add(grace).min(deadline);
+        // Only the dispatcher forgets what was noted, so a look will do, mostly.
+        if waiter.due < self.room.next_deadline() {
+            // O8
+            self.room.next_deadline.fetch_min(waiter.due, Ordering::AcqRel);
+            *untold = waiter.due.min(*untold);
+        }
+    }
+
+    /// Takes back what has lapsed by `now`, in a closed pool everything. Returns when the next grant
+    /// lapses.
+    pub(super) fn take_back(&self, queue: &mut Queue, now: u64, wakes: &mut Wakes) -> u64 {
+        let mut earliest = NEVER;
+        let mut slots = Vec::new();
+        for waiter in std::mem::take(&mut queue.granted) {
+            if !waiter.is_granted() {
+                continue;
+            }
+            if waiter.due <= now {
+                slots.extend(self.recall(queue, waiter, now));
+            } else {
+                earliest = earliest.min(waiter.due);
+                queue.granted.push(waiter);
+            }
+        }
+        // Now that all stand in line again from whom something was taken.
+        for slot in slots {
+            self.pass_on(queue, slot, wakes);
+        }
+        earliest
+    }
+
+    /// Takes a grant back, unless it has been taken meanwhile. No wake-up is due: the one for the
+    /// grant is still under way, or it was needless (O7).
+    fn recall(&self, queue: &mut Queue, waiter: Standing, now: u64) -> Option<Occupied<H>> {
+        if self.is_closed() {
+            return waiter.withdraw(self, CLOSED);
+        }
+        if waiter.terms.deadline <= now {
+            return waiter.withdraw(self, EXPIRED);
+        }
+        if waiter.was_late || !waiter.in_line {
+            return waiter.withdraw(self, LAPSED);
+        }
+        // O14: before it may leave again. What is undone below is seen by this round.
+        self.room.live.fetch_add(1, Ordering::Relaxed);
+        let slot = waiter.withdraw(self, LATE);
+        if slot.is_some() {
+            queue.stand(waiter);
+        } else {
+            self.room.left();
+        }
+        slot
+    }
+
+    /// Hands a slot that was taken back to the first in line who has let nothing lapse, or else
+    /// leaves it idle.
+    fn pass_on(&self, queue: &mut Queue, mut slot: Occupied<H>, wakes: &mut Wakes) {
+        while let Some(at) = queue.line.iter().position(|waiter| waiter.is_prompt())
+            && let Some(waiter) = queue.line.remove(at)
+        {
+            match self.grant_in_line(queue, waiter, slot, wakes) {
+                Ok(()) => return,
+                Err(refused) => slot = refused,
+            }
+        }
+        slot.put_without_dispatch();
+    }
+}
