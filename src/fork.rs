@@ -12,7 +12,7 @@
 //! - what the process keeps in statics is [anew in the child](PerProcess), and what was there is
 //!   leaked;
 //! - what is done once in a process, and may not be half done in a child, is
-//!   [undisturbed](undisturbed) by forks.
+//!   [`undisturbed`] by forks.
 //!
 //! A child that `vfork`, `posix_spawn` or a bare system call makes is not heard of, as the C library
 //! tells nobody.
