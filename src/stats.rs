@@ -126,7 +126,7 @@ pub struct Stats {
     /// Connections taken out of the pool by their borrowers.
     pub detached: u64,
     /// Tasks that the [spawner](crate::Builder::spawner) did not run: it panicked, dropped the task, or did not poll it
-    /// within 250 ms. Threads of the pool's own did the work.
+    /// within a second. Threads of the pool's own did the work.
     pub launch_failures: u64,
     /// Passes of the housekeeper over the idle connections.
     pub sweeps: u64,

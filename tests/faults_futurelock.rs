@@ -24,7 +24,7 @@ type Get<'a> = Pin<Box<dyn Future<Output = Result<Lent, GetError<FakeError>>> + 
 // Polled by hand, under a clock that the test turns
 
 fn of_one(more: impl FnOnce(Builder<Fake>) -> Builder<Fake>) -> (Pool<Fake>, MockClock) {
-    full_by_hand(&Fake::new(), 1, more)
+    full_manual(&Fake::new(), 1, more)
 }
 
 fn get(pool: &Pool<Fake>) -> Get<'_> {
@@ -185,14 +185,14 @@ fn goes_to_the_next(
 #[test]
 fn a_connection_that_was_opened_for_a_sleeper_goes_to_the_next() {
     let fake = Fake::new();
-    let case = full_by_hand(&fake, 1, |b| b.min_size(0));
+    let case = full_manual(&fake, 1, |b| b.min_size(0));
     goes_to_the_next(&fake, &case, || None);
 }
 
 #[test]
 fn a_connection_that_was_reset_for_a_sleeper_goes_to_the_next() {
     let fake = Fake::new();
-    let case = full_by_hand(&fake, 1, |b| b);
+    let case = full_manual(&fake, 1, |b| b);
     goes_to_the_next(&fake, &case, || {
         let mut held = case.0.get().unwrap();
         held.dirty = true;
@@ -204,7 +204,7 @@ fn a_connection_that_was_reset_for_a_sleeper_goes_to_the_next() {
 #[test]
 fn a_connection_that_was_pinged_for_a_sleeper_goes_to_the_next() {
     let fake = Fake::new();
-    let case = full_by_hand(&fake, 1, |b| b.health(PingOnBorrow::default()));
+    let case = full_manual(&fake, 1, |b| b.health(PingOnBorrow::default()));
     goes_to_the_next(&fake, &case, || {
         case.1.advance(SECOND);
         None

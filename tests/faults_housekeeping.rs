@@ -337,7 +337,7 @@ fn ten_thousand_wait(test: &str, fairness: Fairness, end: End) {
     const WAITERS: usize = 10_000;
     in_child(test, 3 * ENOUGH, || {
         let (fake, over) = (Fake::new(), Arc::<AtomicUsize>::default());
-        let (pool, hand) = full_by_hand(&fake, 1, |builder| builder.fairness(fairness));
+        let (pool, hand) = full_manual(&fake, 1, |builder| builder.fairness(fairness));
         let held = pool.try_get().unwrap();
         for _ in 0..WAITERS {
             let (pool, over) = (pool.clone(), over.clone());

@@ -1,5 +1,6 @@
 //! From a manager and settings to a pool.
 
+use super::ground::caught::Foreign;
 use super::ground::ring::Ring;
 use super::ground::timers::Timers;
 use super::ground::watch::Watch;
@@ -174,9 +175,15 @@ impl<M: Manager> Builder<M> {
     }
 
     /// Runs the futures of an [`AsyncManager`](crate::AsyncManager) on a runtime: `.spawner(move
-    /// |task| { handle.spawn(task); })`. The housekeeper and borrowers call `spawn` on their
-    /// threads. A task that the runtime drops unfinished costs at most its connection. Default:
-    /// worker threads run the futures.
+    /// |task| { handle.spawn(task); })`. Threads of the pool's own and borrowers call `spawn`, so
+    /// it must bring the runtime along: a `tokio::spawn` finds none there.
+    ///
+    /// If `spawn` panics, or the runtime drops a task or does not poll it within a second after it
+    /// was woken, a thread of the pool's own goes on with the work. Such failures are counted
+    /// ([`Stats::launch_failures`](crate::Stats::launch_failures)), and an error names the spawner
+    /// if the work fails there because it needs its runtime
+    /// ([`ManagerError::Spawner`](crate::ManagerError::Spawner)). Default: worker threads run the
+    /// futures.
     pub fn spawner(
         mut self,
         spawn: impl Fn(BoxFuture<'static, ()>) + Send + Sync + 'static,
@@ -258,7 +265,7 @@ impl<M: Manager> Builder<M> {
             strategy_interval: self.strategy.sweep_interval(),
             manager: self.manager,
             driver: self.driver,
-            strategy: self.strategy,
+            strategy: Foreign::new(self.strategy),
             timers: Timers::new(self.clock.clone()),
             clock: self.clock,
             generation: Relaxed::<u64>::new(0),
@@ -273,7 +280,7 @@ impl<M: Manager> Builder<M> {
             assignments: Mutex::default(),
             service: Default::default(),
             watch: Watch::new(),
-            spawner: self.spawner,
+            spawner: Foreign::new(self.spawner),
             events: Default::default(),
             last_connect_failure: ArcSwapOption::empty(),
             last_ping_failure: ArcSwapOption::empty(),

@@ -11,7 +11,7 @@ use super::work::worker;
 use crate::clock::Tick;
 use crate::manager::Manager;
 use crate::stats::{Holder, Overrun};
-use crate::sync::Arc;
+use crate::sync::{Arc, thread};
 use std::fmt;
 use std::time::Duration;
 
@@ -104,6 +104,7 @@ impl<M: Manager> Pool<M> {
         let state = self.raw.context();
         let deadline = state.clock.now() + timeout;
         state.closed_by.set(deadline.0);
+        state.watch.note(deadline);
         self.close();
         deadline
     }
@@ -132,7 +133,9 @@ impl<M: Manager> Pool<M> {
 /// no caller may ever do so again.
 fn see_out<M: Manager>(raw: &Arc<Raw<M>>) {
     let ring = &raw.context().ring;
-    if raw.is_torn_down() || !ring.is_heard() && hire_housekeeper(raw).is_err() {
+    // A thread that unwinds must not drop a manager, whose destructor might panic, too.
+    let is_needed = !raw.is_torn_down() || thread::panicking();
+    if !is_needed || !ring.is_heard() && hire_housekeeper(raw).is_err() {
         return;
     }
     if let Some(number) = ring.number() {

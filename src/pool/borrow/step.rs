@@ -9,6 +9,9 @@ use crate::pool::service::{enqueue, judge};
 use crate::pool::state::pooled::{Raw, Slot};
 use std::panic::Location;
 
+/// A borrower holds no more slow connections than this while it looks for another.
+const MOST_SLOW: usize = 3;
+
 /// See the [module](self).
 pub(crate) enum Step<M: Manager> {
     /// This connection is fit: lend it.
@@ -25,7 +28,21 @@ pub(crate) enum Step<M: Manager> {
 
 /// Judges the connection `taken` or, if there is none, an idle connection from any stripe.
 pub(crate) fn judge_or_claim<M: Manager>(raw: &Raw<M>, taken: Option<Slot<M>>) -> Step<M> {
-    taken.or_else(|| raw.claim()).map_or(Step::Wait, |slot| judge(raw, slot))
+    match taken.or_else(|| raw.claim()) {
+        Some(slot) if slot.value().is_slow => judge(raw, rather_another(raw, slot, MOST_SLOW)),
+        Some(slot) => judge(raw, slot),
+        None => Step::Wait,
+    }
+}
+
+/// Another idle connection, if there is one, instead of one that answers slowly. The slow ones that are met are
+/// held until then, at most `more` besides this, or they would be met again.
+fn rather_another<M: Manager>(raw: &Raw<M>, slow: Slot<M>, more: usize) -> Slot<M> {
+    match raw.claim() {
+        Some(other) if more > 0 && other.value().is_slow => rather_another(raw, other, more - 1),
+        Some(other) => other,
+        None => slow,
+    }
 }
 
 /// Asks the strategy about a connection.

@@ -13,7 +13,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 /// A task that was woken is taken back if it has not been polled for this long.
-pub(crate) const UNPOLLED: Duration = Duration::from_millis(250);
+pub(crate) const UNPOLLED: Duration = Duration::from_secs(1);
 
 type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 

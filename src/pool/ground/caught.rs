@@ -4,6 +4,7 @@ use crate::no_unwind::no_unwind;
 use crate::sync::forks;
 use std::any::Any;
 use std::future::Future;
+use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -11,6 +12,34 @@ use std::task::{Context, Poll};
 /// Drops a foreign value, whose destructor may panic.
 pub(crate) fn let_go<T>(foreign: T) {
     no_unwind(|| drop(foreign));
+}
+
+/// A value of the user's, whose destructor may panic: that must not leave the pool's own.
+#[derive(Debug)]
+pub(crate) struct Foreign<T>(Option<T>);
+
+impl<T> Foreign<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(Some(value))
+    }
+}
+
+impl<T> Deref for Foreign<T> {
+    type Target = T;
+
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        match &self.0 {
+            Some(value) => value,
+            None => unreachable!("its destructor alone takes it out"),
+        }
+    }
+}
+
+impl<T> Drop for Foreign<T> {
+    fn drop(&mut self) {
+        let_go(self.0.take());
+    }
 }
 
 /// A manager's future. If it panics, its output is the message; a panic of its destructor is

@@ -12,4 +12,5 @@ pub(crate) mod ring;
 pub(crate) mod rung;
 pub(crate) mod threads;
 pub(crate) mod timers;
+pub(crate) mod usual;
 pub(crate) mod watch;

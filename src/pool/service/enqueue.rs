@@ -37,14 +37,21 @@ fn close_or_retire<M: Manager>(slot: Slot<M>, cause: EvictionCause, retires: boo
 /// Has the connection reset, then put back.
 pub(crate) fn reset<M: Manager>(slot: Slot<M>) {
     let raw = slot.keep_alive();
-    Job::new(&raw, Held::Open(slot, None), Call::Reset, Priority::Demand).put(&raw);
+    let briefly_out = raw.context().service.take_briefly();
+    let mut job = Job::new(&raw, Held::Open(slot, None), Call::Reset, Priority::Demand);
+    job.briefly_out = Some(briefly_out);
+    job.put(&raw);
 }
 
 /// Has the connection pinged, then put back or, if a borrower has reserved it, handed over.
 pub(crate) fn ping<M: Manager>(slot: Slot<M>, reservation: Option<Reservation>) {
     let raw = slot.keep_alive();
-    let priority = if reservation.is_some() { Priority::Demand } else { Priority::Upkeep };
-    Job::new(&raw, Held::Open(slot, reservation), Call::Ping, priority).put(&raw);
+    let is_reserved = reservation.is_some();
+    let briefly_out = (!is_reserved).then(|| raw.context().service.take_briefly());
+    let priority = if is_reserved { Priority::Demand } else { Priority::Upkeep };
+    let mut job = Job::new(&raw, Held::Open(slot, reservation), Call::Ping, priority);
+    job.briefly_out = briefly_out;
+    job.put(&raw);
 }
 
 impl<M: Manager> Job<M> {
@@ -55,7 +62,15 @@ impl<M: Manager> Job<M> {
 
     /// A job that has been counted.
     fn of(held: Held<M>, call: Call, priority: Priority) -> Self {
-        Self { held, call, priority, retires: false, is_broken: false, is_begun: false }
+        Self {
+            held,
+            call,
+            priority,
+            retires: false,
+            is_broken: false,
+            is_begun: false,
+            briefly_out: None,
+        }
     }
 
     /// A ping that its borrower makes itself.
@@ -145,6 +160,7 @@ impl<M: Manager> Job<M> {
     fn leave_empty(&self, vacant: Vacant<M>, order: Option<Box<Order>>) {
         let raw = vacant.keep_alive();
         let state = raw.context();
+        let was_open = order.is_none();
         if let Some(order) = order {
             // This says nothing about the server.
             let now = state.clock.now();
@@ -154,6 +170,9 @@ impl<M: Manager> Job<M> {
             vacant.retire()
         } else {
             vacant.give_back()
+        }
+        if was_open {
+            state.service.open.subtract(1);
         }
         state.service.end(self.call, self.priority);
     }

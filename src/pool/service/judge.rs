@@ -59,12 +59,14 @@ fn ask<M: Manager>(
     let epoch = raw.epoch();
     let state = raw.context();
     let info = entry.refresh(ledger, state.generation.get(), now);
-    let strategy = &*state.strategy;
+    let strategy = &**state.strategy;
     let is_asked = state.occasions.intersects(occasion);
     let verdict =
         no_unwind(|| if is_asked { judge(strategy, info, occasion) } else { Verdict::Keep });
     let verdict = verdict.unwrap_or(Verdict::Evict(EvictionCause::Panicked));
     let is_fit = verdict == Verdict::Keep && !entry.ping_due && !raw.is_in_debt();
+    // What answers slowly takes the slow road, where others are preferred to it.
+    let is_fit = is_fit && !entry.is_slow;
     // A validity begins with a Keep, not with silence: before a loan if the strategy is asked then,
     // else after one.
     let is_time = match occasion {

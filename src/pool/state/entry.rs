@@ -45,6 +45,8 @@ pub(crate) struct Entry<C> {
     pub(crate) fit: Fit,
     /// It must be pinged before its next loan, whatever the strategy says then.
     pub(crate) ping_due: bool,
+    /// Its last ping took unusually long: it is lent after all others.
+    pub(crate) is_slow: bool,
     /// Up to date only once [refreshed](Self::refresh).
     pub(crate) info: ConnectionInfo,
     /// Checkouts of the slot before this connection was opened in it.
@@ -69,6 +71,7 @@ impl<C> Entry<C> {
             connection,
             fit: Fit::default(),
             ping_due: false,
+            is_slow: false,
             info: ConnectionInfo::newborn(now, generation, luck),
             checkouts_before: ledger.checkouts(),
             replacement: Weak::new(),

@@ -25,6 +25,8 @@ pub(crate) struct Job<M: Manager> {
     pub(crate) is_broken: bool,
     /// The call has begun: if the job is dropped now, the call was cancelled half-way.
     pub(crate) is_begun: bool,
+    /// The connection will be free again soon. Given up once it is.
+    pub(crate) briefly_out: Option<BrieflyOut>,
 }
 
 /// The slot of a [`Job`].
@@ -161,23 +163,61 @@ impl<M: Manager> Queue<M> {
 
 /// How many slots are out of service, by call and priority.
 #[derive(Debug, Default)]
-pub(crate) struct Service([[AtomicUsize; 2]; 4]);
+pub(crate) struct Service {
+    calls: [[AtomicUsize; 2]; 4],
+    briefly_out: Arc<AtomicUsize>,
+    /// Open connections, wherever they are. One is counted when a borrower can find it, and counted off after its
+    /// slot has become vacant. See [`open`](Self::open).
+    pub(crate) open: Relaxed<usize>,
+}
+
+/// Stands for a connection that upkeep has taken and will soon have put back.
+///
+/// It is made before the connection stops being idle and dropped after it is idle again, so that at no moment
+/// the connection seems to be missing: for a moment it is counted twice instead.
+#[derive(Debug)]
+pub(crate) struct BrieflyOut(Arc<AtomicUsize>);
+
+impl Drop for BrieflyOut {
+    fn drop(&mut self) {
+        // O9: what became of the connection can be seen.
+        self.0.fetch_sub(1, Ordering::Release);
+    }
+}
 
 impl Service {
+    /// A connection is about to be taken for a moment.
+    pub(crate) fn take_briefly(&self) -> BrieflyOut {
+        // O9: nothing is read or left to be seen here.
+        self.briefly_out.fetch_add(1, Ordering::Relaxed);
+        BrieflyOut(Arc::clone(&self.briefly_out))
+    }
+
+    /// Connections that will soon be free again.
+    pub(crate) fn briefly_out(&self) -> usize {
+        // O9: as in `get`.
+        self.briefly_out.load(Ordering::Acquire)
+    }
+
     pub(crate) fn begin(&self, call: Call, priority: Priority) {
         // O9: nothing is read or left to be seen here.
-        self.0[call as usize][priority as usize].fetch_add(1, Ordering::Relaxed);
+        self.calls[call as usize][priority as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// The job is over, and what became of its slot can be seen.
     pub(crate) fn end(&self, call: Call, priority: Priority) {
         // O9
-        self.0[call as usize][priority as usize].fetch_sub(1, Ordering::Release);
+        self.calls[call as usize][priority as usize].fetch_sub(1, Ordering::Release);
     }
 
     fn get(&self, call: Call, priority: Priority) -> usize {
         // O9: the gauges that are read after this show what became of the slots counted off.
-        self.0[call as usize][priority as usize].load(Ordering::Acquire)
+        self.calls[call as usize][priority as usize].load(Ordering::Acquire)
+    }
+
+    /// Open connections. For a moment one may have been counted off before it was counted.
+    pub(crate) fn open(&self) -> usize {
+        self.open.get().cast_signed().max(0).cast_unsigned()
     }
 
     /// No slot is out of service.

@@ -7,6 +7,7 @@ pub(crate) mod pooled;
 pub(crate) mod supply;
 
 use super::ground::assignment::Assignment;
+use super::ground::caught::{Foreign, let_go};
 use super::ground::events::Events;
 use super::ground::ring::Ring;
 use super::ground::timers::Timers;
@@ -33,7 +34,7 @@ pub(crate) type Spawner = Box<dyn Fn(BoxFuture<'static, ()>) + Send + Sync>;
 pub(crate) struct State<M: Manager> {
     pub(crate) manager: M,
     pub(crate) driver: &'static dyn Driver<M>,
-    pub(crate) strategy: Box<dyn HealthStrategy>,
+    pub(crate) strategy: Foreign<Box<dyn HealthStrategy>>,
     pub(crate) occasions: Occasions,
     pub(crate) strategy_interval: Option<Duration>,
     pub(crate) clock: Clock,
@@ -58,7 +59,7 @@ pub(crate) struct State<M: Manager> {
     pub(crate) service: Service,
     /// When the next running call will have taken long.
     pub(crate) watch: Watch,
-    pub(crate) spawner: Option<Spawner>,
+    pub(crate) spawner: Foreign<Option<Spawner>>,
     pub(crate) timers: Timers,
     pub(crate) events: Events,
     /// Why the last connect failed, if it did.
@@ -103,5 +104,13 @@ impl<M: Manager> State<M> {
         future: F,
     ) -> impl Future<Output = Option<F::Output>> + 'a {
         self.timers.timeout(&self.ring, until, future)
+    }
+}
+
+/// Each destructor of the user's is guarded but the manager's: two that panic at once would abort the process.
+impl<M: Manager> Drop for State<M> {
+    fn drop(&mut self) {
+        let_go(self.last_connect_failure.swap(None));
+        let_go(self.last_ping_failure.swap(None));
     }
 }

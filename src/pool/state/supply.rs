@@ -4,6 +4,7 @@ use super::job::Replaces;
 use crate::clock::Tick;
 use crate::pool::ground::backoff::Backoff;
 use crate::pool::ground::ramp::Ramp;
+use crate::pool::ground::usual::UsualPing;
 use crate::raw::requests::Requests;
 use crate::sync::{Mutex, PoisonError, Relaxed, SegQueue};
 
@@ -20,6 +21,7 @@ pub(crate) struct Supply {
     pub(crate) skips_ended: Relaxed<u64>,
     /// Connections to be replaced as soon as a connect is allowed.
     pub(crate) to_replace: SegQueue<Replaces>,
+    pub(crate) pings: UsualPing,
 }
 
 /// The two state machines that set the pace of connecting.
@@ -49,6 +51,7 @@ impl Supply {
             skips_begun: Relaxed::<u64>::new(0),
             skips_ended: Relaxed::<u64>::new(0),
             to_replace: SegQueue::new(),
+            pings: UsualPing::new(),
         }
     }
 

@@ -42,7 +42,7 @@ pub(crate) fn forget_start<M: Manager>(raw: &Raw<M>) {
 pub(crate) fn lose_patience<M: Manager>(raw: &Raw<M>, now: Tick) {
     let state = raw.context();
     let connecting = state.service.connecting();
-    if connecting > 0 && raw.gauges().waiting > 0 {
+    if connecting > 0 && raw.waiting() > 0 {
         let limit = state.settings.load().connect_concurrency;
         state.supply.pace(|pace| {
             pace.ramp.waited(connecting, pace.backoff.since_begun(now), limit);

@@ -27,7 +27,7 @@ pub(crate) fn connected<M: Manager>(state: &State<M>, begun: Tick) {
 /// Borrowers can find the connection now, and its connect is no longer counted.
 pub(crate) fn opened<M: Manager>(raw: &Raw<M>) {
     let state = raw.context();
-    let (is_short, limit) = (raw.gauges().waiting > 0, state.settings.load().connect_concurrency);
+    let (is_short, limit) = (raw.waiting() > 0, state.settings.load().connect_concurrency);
     state.supply.pace(|pace| pace.ramp.succeeded(is_short, limit));
 }
 

@@ -21,6 +21,8 @@ pub(crate) struct Overdue {
     pub(crate) maintenance: usize,
     pub(crate) upkeep: usize,
     pub(crate) closes: usize,
+    /// Resets, and pings that no borrower waits for, that are late.
+    pub(crate) briefly_out: usize,
     /// Connects that are late or have been under way for long.
     pub(crate) old_connects: usize,
     /// Those of them that other connects need not wait for: they are late, or a connect begun later
@@ -28,9 +30,16 @@ pub(crate) struct Overdue {
     pub(crate) lost_connects: usize,
 }
 
-/// All calls under way. Looks at each slot once.
+/// All calls under way: one look at each slot. A goodbye that is being said while a caller waits for the last of them
+/// is late when that caller's time is up.
 fn running<M: Manager>(raw: &Raw<M>) -> impl Iterator<Item = Running> {
-    raw.ledgers().filter_map(Ledger::running)
+    let closed_by = Tick(raw.context().closed_by.get());
+    raw.ledgers().filter_map(Ledger::running).map(move |mut call| {
+        if call.call == Call::Close && call.begun < closed_by {
+            call.limit = call.limit.min(closed_by);
+        }
+        call
+    })
 }
 
 /// Counts late and long calls. Looks at the slots only if the watch says that there may be some.
@@ -67,6 +76,8 @@ impl Overdue {
             self.maintenance += late;
             self.upkeep += usize::from(call.priority == Priority::Upkeep);
             self.closes += usize::from(call.call == Call::Close);
+            let is_ping = call.call == Call::Ping && call.priority == Priority::Upkeep;
+            self.briefly_out += usize::from(is_ping || call.call == Call::Reset);
         }
     }
 }

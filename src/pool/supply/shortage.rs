@@ -12,6 +12,9 @@ pub(crate) struct Shortage {
     pub(crate) connecting: usize,
     /// Open connections: idle, lent or in maintenance.
     pub(crate) open: usize,
+    /// Free connections, and those that are out for a ping or a reset and will soon be free. Counted
+    /// only if the minimum or a waiter asks for some.
+    pub(crate) free: usize,
     /// How many more the minimum asks for.
     pub(crate) missing: usize,
     /// Waiters that idle connections will not serve.
@@ -21,25 +24,30 @@ pub(crate) struct Shortage {
 impl Shortage {
     pub(crate) fn of<M: Manager>(raw: &Raw<M>) -> Self {
         let state = raw.context();
-        let settings = state.settings.load();
-        // Before, or a connection that has just been opened would be seen nowhere; and after, or a
-        // slot that has just been claimed would pass for a connection.
-        let connecting = state.service.connecting();
-        let gauges = raw.gauges();
-        let connecting = connecting.max(state.service.connecting());
-        let occupied =
-            raw.capacity().saturating_sub(gauges.vacant + gauges.retired + raw.torn_down());
-        let open = occupied.saturating_sub(connecting);
+        let (settings, service) = (state.settings.load(), &state.service);
+        // Before, or a connection that has just been opened or put back would be seen nowhere; and
+        // after, or one that has just been taken would be.
+        let (connecting, soon) = (service.connecting(), service.briefly_out());
+        let (open, waiting) = (service.open(), raw.waiting());
+        // All words are looked at only for somebody.
+        let idle = if settings.min_idle > 0 || waiting > 0 { raw.count_idle() } else { 0 };
+        let connecting = connecting.max(service.connecting());
+        let soon = soon.max(service.briefly_out());
+        // Those that are late may never come.
+        let late = if soon > 0 { overdue(raw, state.clock.now()).briefly_out } else { 0 };
+        let soon = soon.saturating_sub(late);
         let warm_up = state.supply.warm_up.get();
         let floor = settings.min_size.max(warm_up.min(settings.max_size));
-        let missing_idle = settings.min_idle.saturating_sub(gauges.idle);
+        let free = idle + soon;
+        let missing_idle = settings.min_idle.saturating_sub(free);
         let room = settings.max_size.saturating_sub(open);
         Self {
             connecting,
             open,
+            free,
             missing: floor.saturating_sub(open).max(missing_idle).min(room),
             // Idle connections serve waiters that are just enrolling or have not been polled yet.
-            waiting: gauges.waiting.saturating_sub(gauges.idle),
+            waiting: waiting.saturating_sub(idle),
         }
     }
 
@@ -55,7 +63,7 @@ pub(crate) fn is_out<M: Manager>(raw: &Raw<M>) -> bool {
     let late = overdue(raw, state.clock.now());
     let lost = state.service.closing() + (late.maintenance - late.closes);
     // The count may be one too low for a moment, so it is not the only witness.
-    Shortage::of(raw).open <= lost && raw.gauges().idle == 0 && !raw.ledgers().any(Ledger::is_lent)
+    Shortage::of(raw).open <= lost && raw.count_idle() == 0 && !raw.ledgers().any(Ledger::is_lent)
 }
 
 /// Whether the initial connections are open, or never will be. `None`: not yet.

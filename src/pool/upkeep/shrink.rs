@@ -2,22 +2,35 @@
 //! a lowered limit.
 
 use crate::clock::Tick;
+use crate::config::Settings;
 use crate::health::EvictionCause;
 use crate::manager::Manager;
 use crate::pool::service::enqueue;
 use crate::pool::state::pooled::Raw;
 use crate::pool::supply::overruns::overdue;
 use crate::pool::supply::shortage::Shortage;
+use std::time::Duration;
 
 /// Connections open and not about to be closed.
 fn open<M: Manager>(raw: &Raw<M>) -> usize {
-    Shortage::of(raw).open.saturating_sub(raw.context().service.closing())
+    let service = &raw.context().service;
+    service.open().saturating_sub(service.closing())
 }
 
-/// Whether the minimum needs every idle connection.
+/// Whether the minimum needs a connection that is out [briefly](crate::pool::state::job::BrieflyOut).
 pub(crate) fn is_needed<M: Manager>(raw: &Raw<M>) -> bool {
     let settings = raw.context().settings.load();
-    open(raw) <= settings.min_size || raw.gauges().idle < settings.min_idle
+    open(raw) <= settings.min_size
+        || settings.min_idle > 0 && Shortage::of(raw).free <= settings.min_idle
+}
+
+/// How many idle connections the minimum does not need.
+fn surplus<M: Manager>(raw: &Raw<M>, settings: &Settings) -> usize {
+    let surplus = open(raw).saturating_sub(settings.min_size);
+    if surplus == 0 || settings.min_idle == 0 {
+        return surplus;
+    }
+    surplus.min(raw.count_idle().saturating_sub(settings.min_idle))
 }
 
 /// Whether another connection may be taken out of service.
@@ -28,58 +41,65 @@ pub(crate) fn has_room<M: Manager>(raw: &Raw<M>) -> bool {
     busy < limit || busy.saturating_sub(overdue(raw, state.clock.now()).upkeep) < limit
 }
 
-/// Idle connections and when they were last used, longest idle first.
-fn longest_idle<M: Manager>(raw: &Raw<M>) -> Vec<(Tick, u32)> {
-    let mut idle: Vec<_> = (0..raw.capacity() as u32)
-        .filter_map(|index| {
-            let slot = raw.claim_idle_at(index)?;
-            Some((slot.ledger().last_changed(), index))
-        })
+/// Slots not lent and when they last were, longest ago last. Some may be empty.
+fn longest_idle<M: Manager>(raw: &Raw<M>, before: Tick) -> Vec<(Tick, u32)> {
+    let slots = (0..).zip(raw.ledgers()).filter(|(_, ledger)| !ledger.is_lent());
+    let mut idle: Vec<_> = slots
+        .map(|(index, ledger)| (ledger.last_changed(), index))
+        .filter(|(last_used, _)| *last_used < before)
         .collect();
-    idle.sort_unstable();
+    idle.sort_unstable_by(|a, b| b.cmp(a));
     idle
 }
 
-/// Closes connections that have been idle for too long, down to the minimum. True if there is more
-/// to do.
-pub(crate) fn shrink<M: Manager>(raw: &Raw<M>, now: Tick) -> bool {
+/// Those that a pass that begins `now` may close as they have been idle for too long, the next to
+/// be closed last.
+pub(crate) fn candidates<M: Manager>(raw: &Raw<M>, now: Tick) -> Vec<(Tick, u32)> {
     let settings = raw.context().settings.load();
-    let Some(timeout) = settings.idle_timeout else { return false };
-    let surplus = |raw: &Raw<M>| {
-        let idle = raw.gauges().idle;
-        open(raw).saturating_sub(settings.min_size).min(idle.saturating_sub(settings.min_idle))
-    };
-    if surplus(raw) == 0 {
-        return false;
+    match settings.idle_timeout {
+        Some(timeout) if surplus(raw, &settings) > 0 => {
+            let too_long = now.0.saturating_sub(timeout.as_nanos().try_into().unwrap_or(u64::MAX));
+            longest_idle(raw, Tick(too_long))
+        }
+        _ => Vec::new(),
     }
-    for (last_used, index) in longest_idle(raw) {
-        if now.since(last_used) <= timeout || surplus(raw) == 0 {
-            return false;
+}
+
+/// Closes what is left of the `candidates`, down to the minimum and as far as there is room.
+pub(crate) fn shrink<M: Manager>(raw: &Raw<M>, candidates: &mut Vec<(Tick, u32)>, now: Tick) {
+    if candidates.is_empty() {
+        return;
+    }
+    let settings = raw.context().settings.load();
+    let timeout = settings.idle_timeout.unwrap_or(Duration::MAX);
+    let mut surplus = surplus(raw, &settings);
+    while let Some(&(last_used, index)) = candidates.last() {
+        if surplus == 0 || now.since(last_used) <= timeout {
+            return candidates.clear();
         }
         if !has_room(raw) {
-            return true;
+            return;
         }
+        candidates.pop();
         if let Some(slot) = raw.claim_idle_at(index)
             && slot.ledger().last_changed() == last_used
         {
             enqueue::close(slot, EvictionCause::IdleTimeout);
+            surplus -= 1;
         }
     }
-    false
 }
 
 /// Closes idle connections above a lowered limit, longest idle first.
 pub(crate) fn shed<M: Manager>(raw: &Raw<M>) {
-    if !raw.is_in_debt() {
+    if !raw.is_in_debt() || raw.count_idle() == 0 {
         return;
     }
-    for (_, index) in longest_idle(raw) {
+    for (_, index) in longest_idle(raw, Tick::NEVER).into_iter().rev() {
+        let Some(slot) = raw.claim_idle_at(index) else { continue };
         if !raw.take_debt() {
             return;
         }
-        match raw.claim_idle_at(index) {
-            Some(slot) => enqueue::retire(slot),
-            None => raw.return_debt(),
-        }
+        enqueue::retire(slot);
     }
 }

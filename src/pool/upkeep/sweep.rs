@@ -18,6 +18,9 @@ const DEFAULT_INTERVAL: Duration = Duration::from_secs(30);
 /// Passes begin no more often than this: the housekeeper has other pools to visit.
 const MIN_INTERVAL: Duration = Duration::from_millis(1);
 
+/// No more slots are looked at in one visit: other chores of the pool are not kept waiting.
+const SLICE: usize = 4096;
+
 /// The least time between passes that were begun because a connection was found dead.
 const AFTER_BAD_NEWS: Duration = Duration::from_secs(1);
 
@@ -41,7 +44,7 @@ fn begin_pass<M: Manager>(raw: &Raw<M>, pass: &mut Pass, now: Tick) {
         begun: now,
         generation: state.generation.get(),
         left: (0..raw.capacity() as u32).rev().collect(),
-        may_shrink: true,
+        too_long_idle: shrink::candidates(raw, now),
     };
     state.counters.sweeps.add();
 }
@@ -70,27 +73,49 @@ fn sweep<M: Manager>(raw: &Raw<M>, pass: &mut Pass, now: Tick) -> Tick {
     if state.sweep_asked.replace(false) || is_due {
         begin_pass(raw, pass, now);
     }
-    if pass.may_shrink {
-        pass.may_shrink = shrink::shrink(raw, now);
-    }
-    while shrink::has_room(raw)
+    shrink::shrink(raw, &mut pass.too_long_idle, now);
+    // Who maintains a pool by hand is not called again before the next pass.
+    let mut slice = if state.is_manual() { usize::MAX } else { SLICE };
+    while slice > 0
+        && shrink::has_room(raw)
         && let Some(index) = pass.left.pop()
     {
+        slice -= 1;
+        // Taken before the connection stops being idle, so that it is never missing.
+        let _briefly_out = state.service.take_briefly();
         if let Some(slot) = raw.claim_idle_at(index) {
             look_at(raw, slot, now);
         }
     }
+    if pass.left.is_empty() {
+        return pass.begun + interval;
+    }
+    if slice == 0 {
+        state.ring.ring();
+    }
     // A pass that is not over goes on as soon as there is room, of which a ring tells.
-    if pass.left.is_empty() { pass.begun + interval } else { Tick::NEVER }
+    Tick::NEVER
+}
+
+/// Whether the next borrower would have it evicted.
+fn is_past_lending<M: Manager>(raw: &Raw<M>, slot: &mut Slot<M>, now: Tick) -> bool {
+    let (entry, ledger) = slot.parts();
+    matches!(judge::on_borrow(entry, ledger, raw, now), Verdict::Evict(_))
 }
 
 /// Judges an idle connection.
 fn look_at<M: Manager>(raw: &Raw<M>, mut slot: Slot<M>, now: Tick) {
     let (entry, ledger) = slot.parts();
     match judge::on_sweep(entry, ledger, raw, now) {
+        // Until it answers quickly again.
+        Verdict::Keep if slot.value().is_slow => enqueue::ping(slot, None),
         Verdict::Keep => drop(slot),
         Verdict::Ping => enqueue::ping(slot, None),
         Verdict::Evict(cause) if !shrink::is_needed(raw) => enqueue::close(slot, cause),
+        // No borrower would get it: it is of no use to anybody, whether there is another or not.
+        Verdict::Evict(cause) if is_past_lending(raw, &mut slot, now) => {
+            enqueue::close(slot, cause)
+        }
         // Its replacement is being opened.
         Verdict::Evict(_) if slot.value().replacement.strong_count() > 0 => drop(slot),
         Verdict::Evict(cause) => {

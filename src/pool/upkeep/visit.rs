@@ -74,7 +74,7 @@ fn is_at_rest<M: Manager>(raw: &Raw<M>) -> bool {
     let state = raw.context();
     state.has_no_jobs()
         && state.service.is_empty()
-        && raw.gauges().waiting == 0
+        && raw.waiting() == 0
         && (!raw.is_closed() || raw.is_torn_down())
 }
 

@@ -90,7 +90,13 @@ fn welcome<M: Manager>(raw: &Raw<M>, vacant: Vacant<M>, connection: M::Connectio
     let entry = Entry::newborn(connection, vacant.ledger(), now, generation, random::share());
     let slot = vacant.fill(entry);
     news::connected(state, begun);
-    if raw.take_debt() { enqueue::retire(slot) } else { drop(slot) }
+    if raw.take_debt() {
+        enqueue::retire(slot)
+    } else {
+        drop(slot)
+    }
+    // Now that a borrower finds it: who waits for the start must not be told too early.
+    state.service.open.add(1);
 }
 
 async fn close<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
@@ -98,8 +104,7 @@ async fn close<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
     let is_broken = job.is_broken;
     let Some(connection) = job.vacate() else { return };
     let Held::Empty(vacant, _) = &job.held else { return };
-    let closed_by = Tick(state.closed_by.get()).since(state.clock.now());
-    let limit = state.settings.load().close_timeout.min(closed_by);
+    let limit = state.settings.load().close_timeout;
     let (_, deadline, _noted) = begin(state, vacant.ledger(), Call::Close, Priority::Upkeep, limit);
     let goodbye = if is_broken {
         // The server would not hear it, and in an outage it would keep the slot from the next
@@ -116,6 +121,8 @@ async fn close<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
 async fn reset<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
     let state = raw.context();
     job.is_begun = true;
+    // Until it is back.
+    let _briefly_out = job.briefly_out.take();
     let Some(slot) = job.slot() else { return };
     let (entry, ledger) = slot.parts();
     let limit = state.settings.load().reset_timeout;
@@ -135,6 +142,8 @@ async fn reset<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
 
 async fn ping<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
     let reservation = job.take_reservation();
+    // Until it is back.
+    let _briefly_out = job.briefly_out.take();
     let Some(slot) = check(raw, job).await else { return };
     let unclaimed = match reservation {
         Some(reservation) => reservation.keep(slot),
@@ -162,8 +171,9 @@ pub(crate) async fn check<M: Manager>(raw: &Raw<M>, mut job: Job<M>) -> Option<S
     let failure = match result {
         Ok(()) if is_late(state, &deadline) => ManagerError::TimedOut,
         Ok(()) => {
-            let entry = slot.value_mut();
-            entry.has_answered(state.clock.now(), generation);
+            let (entry, now) = (slot.value_mut(), state.clock.now());
+            entry.has_answered(now, generation);
+            entry.is_slow = state.supply.pings.is_slow(now.since(begun));
             news::answered(state, entry.info.born);
             return Some(slot);
         }
@@ -187,7 +197,12 @@ fn begin<'a, M: Manager>(
     limit: Duration,
 ) -> (Tick, Deadline, Noted<'a>) {
     let begun = state.clock.now();
-    let deadline = Deadline::at(&state.clock, begun + limit);
+    // A goodbye that is said while a caller waits for the last of them is late when that caller's time is up.
+    let closed_by = Tick(state.closed_by.get());
+    let is_waited_for = call == Call::Close && begun < closed_by;
+    let limit = begun + limit;
+    let deadline = if is_waited_for { limit.min(closed_by) } else { limit };
+    let deadline = Deadline::at(&state.clock, deadline);
     let noted = ledger.call(call, priority, begun, deadline.moment());
     state.watch.note(taking_long_at(call, begun, deadline.moment()));
     (begun, deadline, noted)

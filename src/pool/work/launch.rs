@@ -17,7 +17,7 @@ pub(crate) fn launch<M: Manager>(
     work: impl Future<Output = ()> + Send + 'static,
 ) -> bool {
     let state = raw.context();
-    match &state.spawner {
+    match &*state.spawner {
         Some(spawn) if state.driver.kind() == Kind::Async => {
             let weak = Arc::downgrade(raw);
             let on_drop = move || {
