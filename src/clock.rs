@@ -198,7 +198,8 @@ impl RealTime {
 /// back (a suspend may begin it anew, a migration may change it).
 #[derive(Debug, Default)]
 struct Fallback {
-    /// What the system's clock lacks to go on where time stood; it may be negative and wrap. Zero: none is needed.
+    /// What the system's clock lacks to go on where time stood; it may be negative and wrap. Zero:
+    /// none is needed.
     lead: Relaxed<u64>,
 }
 

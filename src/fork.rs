@@ -1,15 +1,21 @@
-//! Forks of the process. Beside `raw/slots.rs` the one file with `unsafe`: nothing in `std` tells of a fork.
+//! Forks of the process. Beside `raw/slots.rs` the one file with `unsafe`: nothing in `std` tells
+//! of a fork.
 //!
-//! A child of `fork` has a copy of the memory, but only the thread that forked: what the other threads were in the
-//! middle of never ends, and a lock that one of them held is held for ever. Its sockets are its parent's as well. So
+//! A child of `fork` has a copy of the memory, but only the thread that forked: what the other
+//! threads were in the middle of never ends, and a lock that one of them held is held for ever. Its
+//! sockets are its parent's as well. So
 //!
-//! - a pool that was built before the fork is [left to the parent](Inherited): its idle words are closed in the child
-//!   before any other code runs there, so that the first step of a checkout fails as it does in any closed pool, and
-//!   the second finds out why. Nothing is looked at on the hot path;
-//! - what the process keeps in statics is [anew in the child](PerProcess), and what was there is leaked;
-//! - what is done once in a process, and may not be half done in a child, is [undisturbed](undisturbed) by forks.
+//! - a pool that was built before the fork is [left to the parent](Inherited): its idle words are
+//!   closed in the child before any other code runs there, so that the first step of a checkout
+//!   fails as it does in any closed pool, and the second finds out why. Nothing is looked at on the
+//!   hot path;
+//! - what the process keeps in statics is [anew in the child](PerProcess), and what was there is
+//!   leaked;
+//! - what is done once in a process, and may not be half done in a child, is
+//!   [`undisturbed`] by forks.
 //!
-//! A `fork` within a `vfork`, `posix_spawn` or bare system call is not heard of, as the C library tells nobody.
+//! A child that `vfork`, `posix_spawn` or a bare system call makes is not heard of, as the C library
+//! tells nobody.
 
 #![allow(unsafe_code)]
 
@@ -23,8 +29,8 @@ use std::ops::Deref;
 
 /// What a child has from its parent and must leave alone.
 pub(crate) trait Inherited: Send + Sync {
-    /// Called in a child while it has no other thread. Takes no lock and allocates nothing: other code that forks
-    /// means to do no more than to execute a program.
+    /// Called in a child while it has no other thread. Takes no lock and allocates nothing: other
+    /// code that forks means to do no more than to execute a program.
     fn leave_to_parent(&self);
 }
 
@@ -42,8 +48,8 @@ static ROLL: Mutex<Roll> = Mutex::new(Roll { pools: Vec::new(), most: FEW });
 const FEW: usize = 16;
 
 fn lock() -> MutexGuard<'static, Roll> {
-    /// Not under the lock: a thread that forks at this moment does not hold it yet. So two threads may set handlers,
-    /// which does no harm.
+    /// Not under the lock: a thread that forks at this moment does not hold it yet. So two threads
+    /// may set handlers, which does no harm.
     static HAS_HANDLERS: Relaxed<bool> = Relaxed::<bool>::new(false);
     if !HAS_HANDLERS.get() && set_handlers() {
         HAS_HANDLERS.set(true);
@@ -108,8 +114,8 @@ impl<T> Deref for Own<T> {
     }
 }
 
-// SAFETY: the signature is that of POSIX. Any three functions may be given, at any time; they are static, and the C
-// library forgets them if the code that they are in is unloaded.
+// SAFETY: the signature is that of POSIX. Any three functions may be given, at any time; they are
+// static, and the C library forgets them if the code that they are in is unloaded.
 #[cfg(unix)]
 unsafe extern "C" {
     safe fn pthread_atfork(
@@ -139,7 +145,8 @@ thread_local! {
 
 #[cfg(unix)]
 extern "C" fn prepare() {
-    // It is held already if there are two sets of handlers. A thread that forks in its last destructors does without.
+    // It is held already if there are two sets of handlers. A thread that forks in its last
+    // destructors does without.
     let _ = HELD.try_with(|held| {
         let lock = || ROLL.lock().unwrap_or_else(PoisonError::into_inner);
         held.set(Some(held.take().unwrap_or_else(lock)));

@@ -6,13 +6,15 @@
 
 mod common;
 
-use caliburn::health::{ConnectionInfo, HealthStrategy, PeriodicSweep, Verdict};
-use caliburn::{Pool, PooledConnection};
+use caliburn::error::Problem;
+use caliburn::health::{ConnectionInfo, HealthStrategy, PeriodicSweep, PingOnBorrow, Verdict};
+use caliburn::{BlockingManager, Deadline, GetError, Manager, Pool, PooledConnection, TryGetError};
 use common::fork::{Finding, LIMIT, in_a_child, require};
 use common::*;
 use std::fmt::Display;
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
@@ -40,11 +42,20 @@ enum Moment {
     Sweeping,
     /// All are lent, and threads stand in line.
     Waiting,
+    /// Threads build and drop pools all the time.
+    Building,
 }
 
 impl Moment {
-    const ALL: [Self; 6] =
-        [Self::Idle, Self::Connecting, Self::Closing, Self::Busy, Self::Sweeping, Self::Waiting];
+    const ALL: [Self; 7] = [
+        Self::Idle,
+        Self::Connecting,
+        Self::Closing,
+        Self::Busy,
+        Self::Sweeping,
+        Self::Waiting,
+        Self::Building,
+    ];
 }
 
 /// A strategy that stops the sweep for as long as it is shut.
@@ -141,6 +152,17 @@ impl Scene {
                         .push(std::thread::spawn(move || drop(pool.get_timeout(PLENTY).unwrap())));
                 }
                 eventually("they wait", || self.pool().stats().waiting == 2);
+            }
+            Moment::Building => {
+                for _ in 0..2 {
+                    let is_over = self.is_over.clone();
+                    self.threads.push(std::thread::spawn(move || {
+                        while !is_over.load(SeqCst) {
+                            let pool = Pool::builder(Fake::new()).max_size(1).build().unwrap();
+                            drop(pool.get_timeout(PLENTY).unwrap());
+                        }
+                    }));
+                }
             }
         }
     }
@@ -388,6 +410,202 @@ fn a_pool_that_was_closed_before_the_fork_says_so_or_that_it_is_inherited() {
         has_a_pool_that_works()
     });
     scene.end();
+    found.unwrap();
+}
+
+/// Counts what it is asked.
+#[derive(Clone, Default)]
+struct Asked(Arc<AtomicUsize>);
+
+impl Asked {
+    fn note(&self) {
+        self.0.fetch_add(1, SeqCst);
+    }
+}
+
+impl Manager for Asked {
+    type Connection = Self;
+    type Error = FakeError;
+
+    fn has_broken(&self, _: &mut Self) -> bool {
+        self.note();
+        false
+    }
+
+    fn needs_reset(&self, _: &mut Self) -> bool {
+        self.note();
+        false
+    }
+}
+
+impl BlockingManager for Asked {
+    fn connect(&self, _: &Deadline) -> Result<Self, FakeError> {
+        Ok(self.clone())
+    }
+
+    fn ping(&self, _: &mut Self, _: &Deadline) -> Result<(), FakeError> {
+        self.note();
+        Ok(())
+    }
+
+    fn reset(&self, _: &mut Self, _: &Deadline) -> Result<(), FakeError> {
+        self.note();
+        Ok(())
+    }
+
+    fn close(&self, _: Self, _: &Deadline) {
+        self.note();
+    }
+}
+
+impl HealthStrategy for Asked {
+    fn on_return(&self, _: &ConnectionInfo) -> Verdict {
+        self.note();
+        Verdict::Keep
+    }
+}
+
+/// Neither the driver nor the strategy, of a connection that is fit and one that is not.
+#[test]
+fn nobody_is_asked_about_inherited_guards_that_are_dropped() {
+    let _alone = alone();
+    let asked = Asked::default();
+    let builder = Pool::builder(asked.clone()).max_size(2).min_size(2).wait_ready(PLENTY);
+    let plain = builder.build().unwrap();
+    let builder = Pool::builder(asked.clone()).max_size(1).health(asked.clone());
+    let judged = builder.build().unwrap();
+    drop(plain.get().unwrap());
+    let mut held = vec![plain.get().unwrap(), plain.get().unwrap(), judged.get().unwrap()];
+    PooledConnection::suspect(&mut held[1]);
+    let before = asked.0.load(SeqCst);
+    let found = in_a_child(|| {
+        held.clear();
+        require(asked.0.load(SeqCst) == before, "somebody was asked")
+    });
+    found.unwrap();
+    assert!(asked.0.load(SeqCst) == before);
+    held.clear();
+    assert!(asked.0.load(SeqCst) > before);
+}
+
+#[test]
+fn an_inherited_pool_says_in_its_own_words_what_to_do() {
+    let _alone = alone();
+    let (pool, _hand) = full_manual(&Fake::new(), 2, |builder| builder);
+    let found = in_a_child(|| {
+        require(matches!(pool.try_get(), Err(TryGetError::Forked)), "try_get")?;
+        let error = pool.get().map(drop).unwrap_err();
+        require(matches!(error, GetError::Forked), "get")?;
+        require(error.to_string().contains("in the child"), &error)?;
+        let error = pool.change(|_| panic!("it is not called")).unwrap_err();
+        require(error.problems() == [Problem::Forked], &error)?;
+        require(pool.is_closed(), "it does not count as closed")?;
+        require(pool.ready(LIMIT).is_err(), "ready")
+    });
+    found.unwrap();
+    assert!(!pool.is_closed() && pool.get().is_ok());
+}
+
+/// What was pending when it forked is not in the child, whether it is polled or dropped there.
+#[test]
+fn futures_that_were_begun_before_the_fork_end_in_the_child() {
+    let _alone = alone();
+    let fake = Fake::new();
+    let full = |health| {
+        let builder = Pool::builder_async(AsyncFake(fake.clone())).max_size(1).min_size(1);
+        let builder = builder.idle_timeout(None).wait_ready(PLENTY);
+        if health { builder.health(PingOnBorrow::always()) } else { builder }.build().unwrap()
+    };
+    let (lent, pinging, closing) = (full(false), full(true), full(false));
+    let held = [lent.get_timeout(PLENTY).unwrap(), closing.get_timeout(PLENTY).unwrap()];
+    fake.on_ping(Mode::Hang);
+    let slow = Fake::new();
+    slow.on_connect(Mode::Hang);
+    let starting = Pool::builder(slow.clone()).max_size(1).min_size(1).build().unwrap();
+    let mut wait = Some(Box::pin(lent.get_timeout_async(PLENTY)));
+    let mut ping = Some(Box::pin(pinging.get_timeout_async(PLENTY)));
+    let mut close = Some(Box::pin(closing.close_within_async(PLENTY)));
+    let mut ready = Some(Box::pin(starting.ready_async(PLENTY)));
+    assert!(poll_once(wait.as_mut().unwrap()).is_pending());
+    assert!(poll_once(ping.as_mut().unwrap()).is_pending());
+    assert!(poll_once(close.as_mut().unwrap()).is_pending());
+    assert!(poll_once(ready.as_mut().unwrap()).is_pending());
+    for is_polled in [true, false] {
+        let found = in_a_child(|| {
+            let before = calls(&fake);
+            if is_polled {
+                for get in [&mut wait, &mut ping] {
+                    let get: Option<Pin<&mut dyn Future<Output = _>>> =
+                        get.as_mut().map(|get| get.as_mut() as _);
+                    let Poll::Ready(got) = poll_once(&mut get.unwrap()) else {
+                        return Err("it waits".into());
+                    };
+                    says_forked("a checkout", got)?;
+                }
+                require(poll_once(close.as_mut().unwrap()).is_ready(), "closing")?;
+                require(poll_once(ready.as_mut().unwrap()).is_ready(), "readiness")?;
+            }
+            (wait, ping, close, ready) = (None, None, None, None);
+            let after = calls(&fake);
+            require(after == before, format!("before and after: {before:?}, {after:?}"))?;
+            has_a_pool_that_works()
+        });
+        found.unwrap();
+    }
+    fake.on_ping(Mode::Ok);
+    slow.open_gate();
+    drop(held);
+    eventually("it waits no longer", || poll_once(wait.as_mut().unwrap()).is_ready());
+    eventually("it is closed", || poll_once(close.as_mut().unwrap()).is_ready());
+    eventually("it is ready", || poll_once(ready.as_mut().unwrap()).is_ready());
+}
+
+/// The tasks that a spawner was given are the parent's too.
+#[test]
+fn tasks_of_an_inherited_pool_do_nothing_in_the_child() {
+    let _alone = alone();
+    let fake = Fake::new();
+    let tasks = Arc::<Mutex<Vec<Pin<Box<dyn Future<Output = ()> + Send>>>>>::default();
+    let given = tasks.clone();
+    let builder = Pool::builder_async(AsyncFake(fake.clone())).max_size(2).min_size(2);
+    let builder = builder.spawner(move |task| given.lock().unwrap().push(task));
+    let pool = builder.build().unwrap();
+    let opened = || fake.books().alive();
+    let drive = || tasks.lock().unwrap().retain_mut(|task| poll_once(task).is_pending());
+    eventually("it connects", || {
+        tasks.lock().unwrap().iter_mut().for_each(|task| _ = poll_once(task));
+        fake.books().attempts.load(SeqCst) > 0
+    });
+    let before = opened();
+    for is_polled in [true, false] {
+        let found = in_a_child(|| {
+            if is_polled {
+                (0..10).for_each(|_| drive());
+            }
+            tasks.lock().unwrap().clear();
+            require(opened() == before, "a task of its parent's has opened a connection")?;
+            has_a_pool_that_works()
+        });
+        found.unwrap();
+    }
+    eventually("it is ready", || {
+        drive();
+        pool.ready(Duration::ZERO).is_ok()
+    });
+}
+
+#[test]
+fn a_builder_from_before_the_fork_builds_a_pool_of_the_childs_own() {
+    let _alone = alone();
+    let _parents = Scene::new(Moment::Idle);
+    let fake = Fake::new();
+    let builder = Pool::builder(fake.clone()).max_size(1).wait_ready(LIMIT).min_size(1);
+    let found = in_a_child(move || {
+        let pool = builder.build().map_err(|error| error.to_string())?;
+        pool.get_timeout(LIMIT).map(drop).map_err(|error| error.to_string())?;
+        let report = pool.close_within(LIMIT);
+        require(report.is_complete() && fake.books().alive() == 0, report)
+    });
     found.unwrap();
 }
 

@@ -28,16 +28,17 @@ use std::time::Duration;
 ///
 /// # Forks
 ///
-/// The sessions of a process are not its children's: two processes that speak on one socket garble both their
-/// requests, and a goodbye of either ends the session of both. So in a child of `fork`, an inherited pool lends
-/// nothing: checkouts return [`GetError::Forked`] or [`TryGetError::Forked`] at once. None of its methods blocks or
-/// does anything to a connection; it counts as closed. Inherited guards, futures and handles may be dropped: their
-/// connections are neither reset nor closed nor even dropped in the child, and go on in the parent. Build a pool of
+/// The sessions of a process are not its children's: two processes that speak on one socket garble
+/// both their requests, and a goodbye of either ends the session of both. So in a child of `fork`,
+/// an inherited pool lends nothing: checkouts return [`GetError::Forked`] or
+/// [`TryGetError::Forked`] at once. None of its methods blocks or does anything to a connection; it
+/// counts as closed. Inherited guards, futures and handles may be dropped: their connections are
+/// neither reset nor closed nor even dropped in the child, and go on in the parent. Build a pool of
 /// its own in the child, where it works like any other.
 ///
-/// A guard that was held over the fork still leads to its parent's connection: do not use it in the child, nor what
-/// [`detach`](PooledConnection::detach) makes of it. A child that was not made by the C library's `fork` (but by a
-/// bare system call, say) is not known for one.
+/// A guard that was held over the fork still leads to its parent's connection: do not use it in the
+/// child, nor what [`detach`](PooledConnection::detach) makes of it. A child that was not made by
+/// the C library's `fork` (but by a bare system call, say) is not known for one.
 pub struct Pool<M: Manager> {
     pub(crate) raw: Arc<Raw<M>>,
 }

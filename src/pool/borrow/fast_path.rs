@@ -84,7 +84,11 @@ where
     }
 }
 
+/// What comes of a checkout.
 type Lending<M> = Result<PooledConnection<M>, GetError<<M as Manager>::Error>>;
+
+/// `None`: not yet, it is pending.
+type Failing<M> = Option<Box<GetError<<M as Manager>::Error>>>;
 
 // A `Poll<Result<T, E>>` does not fit into registers; this does, as the error is boxed. `Err(None)`
 // is pending.
@@ -97,7 +101,7 @@ fn go_slowly<M: Manager, F: Future<Output = Lending<M>>>(
     slowly: &mut impl FnMut(Option<Slot<M>>) -> F,
     taken: Option<Slot<M>>,
     cx: &mut Context<'_>,
-) -> Result<PooledConnection<M>, Option<Box<GetError<M::Error>>>> {
+) -> Result<PooledConnection<M>, Failing<M>> {
     slow.set(Some(slowly(taken)));
     go_on(raw, slow, cx)
 }
@@ -108,7 +112,7 @@ fn go_on<M: Manager, F: Future<Output = Lending<M>>>(
     raw: &Raw<M>,
     slow: Pin<&mut Option<F>>,
     cx: &mut Context<'_>,
-) -> Result<PooledConnection<M>, Option<Box<GetError<M::Error>>>> {
+) -> Result<PooledConnection<M>, Failing<M>> {
     if raw.is_inherited() {
         // Also if it was begun before the fork: a ping is not gone on with.
         return Err(Some(Box::new(GetError::Forked)));

@@ -36,7 +36,8 @@ pub(crate) fn come_back<M: Manager>(mut slot: Slot<M>) {
         let (entry, ledger, raw) = slot.parts_and_pool();
         let now = raw.context().clock.tick();
         let transitions = ledger.transitions() + 1;
-        // First, as it holds of no connection that is not this process's, and of those the driver is not asked.
+        // First, as it holds of no connection that is not this process's, and of those the driver
+        // is not asked.
         if entry.fit.holds(now, transitions, raw.epoch()) {
             finding = ask(entry, &raw.context().manager);
             if finding == Finding::Sound {

@@ -21,6 +21,9 @@ const PERIOD: Duration = Duration::from_millis(25);
 /// A keeper is sent this much ahead of time.
 const LEAD: Duration = Duration::from_micros(200);
 
+/// A closed pool, which must live on.
+type Kept = Option<Arc<dyn Household>>;
+
 /// What is told to the housekeeper.
 #[derive(Default)]
 struct Desk {
@@ -29,7 +32,7 @@ struct Desk {
     /// Closed pools, which must live on until their last connection has gone.
     closed: Vec<(usize, Arc<dyn Household>)>,
     /// Keepers have left these pools: when the next visit is due, and what they were given of a closed one.
-    left: Vec<(usize, Tick, Option<Arc<dyn Household>>)>,
+    left: Vec<(usize, Tick, Kept)>,
     /// Numbers in use, and those that are free again.
     numbers: usize,
     free: Vec<usize>,
@@ -74,7 +77,7 @@ pub(crate) fn see_out(number: usize, pool: Arc<dyn Household>) {
 struct Lodger {
     pool: Weak<dyn Household>,
     /// A closed pool is kept.
-    kept: Option<Arc<dyn Household>>,
+    kept: Kept,
     /// When the next visit is due. `None`: a keeper is there.
     due: Option<Tick>,
     /// It has rung since a keeper was last sent.
@@ -188,7 +191,7 @@ impl Timetable {
             };
             if !send(pool, number, kept) {
                 // No thread is to be had: a visit is made here.
-                let wait = lodger.pool.upgrade().map(|pool| visit(pool));
+                let wait = lodger.pool.upgrade().map(visit);
                 self.plan(number, now + wait.unwrap_or(PERIOD), now);
             }
         }
@@ -212,7 +215,7 @@ fn visit(pool: Arc<dyn Household>) -> Duration {
 }
 
 /// Sends a keeper. False: the system gives no thread.
-fn send(pool: Arc<dyn Household>, number: usize, kept: Option<Arc<dyn Household>>) -> bool {
+fn send(pool: Arc<dyn Household>, number: usize, kept: Kept) -> bool {
     threads::submit(Box::new(move || {
         let due = keeper::keep(&pool);
         let kept = kept.filter(|pool| !pool.is_over());
