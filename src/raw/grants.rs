@@ -6,7 +6,8 @@
 
 use super::room::{Queue, SLACK, Standing};
 use super::slots::Occupied;
-use super::waiter::{CLOSED, EXPIRED, LAPSED, LATE, NEVER, Terms, Ticket, Waiter, Wakes};
+use super::waiter::{CLOSED, EXPIRED, LAPSED, LATE, NEVER, Terms, Ticket, Waiter};
+use super::wakes::Wakes;
 use super::{PoolHooks, RawPool};
 use crate::sync::{Arc, Ordering};
 use std::task::Waker;

@@ -10,6 +10,7 @@ mod room;
 pub(crate) mod slots;
 pub(crate) mod waiter;
 mod waiters;
+pub(crate) mod wakes;
 
 use crate::sync::{Arc, AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering, Witness, forks};
 use bitmap::Bitmap;

@@ -4,6 +4,7 @@
 //! a grant that is not taken. See `README.md` for the races.
 
 use super::slots::{Home, Lodging, Occupied};
+use super::wakes::Wakes;
 use crate::no_unwind::no_unwind;
 use crate::sync::{Arc, AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError, switch_point};
 use std::task::{Context, Poll, Waker};
@@ -168,46 +169,6 @@ impl Waiter {
     /// Settles the waiter as closed: the pool is.
     pub(crate) fn close(&self) -> Wakes {
         Wakes::of(if self.settle(CLOSED) { self.take_waker() } else { None })
-    }
-}
-
-/// Wake-ups to fire once the dispatcher has left: they are foreign code, may panic and may
-/// re-enter.
-#[derive(Default)]
-#[must_use]
-pub(crate) struct Wakes {
-    /// Mostly there is one, and then nothing is allocated.
-    first: Option<Waker>,
-    rest: Vec<Waker>,
-}
-
-impl Wakes {
-    fn of(first: Option<Waker>) -> Self {
-        Self { first, rest: Vec::new() }
-    }
-
-    pub(super) fn add(&mut self, waker: Option<Waker>) {
-        match waker {
-            Some(waker) if self.first.is_none() => self.first = Some(waker),
-            Some(waker) => self.rest.push(waker),
-            None => {}
-        }
-    }
-
-    pub(super) fn append(&mut self, more: Self) {
-        more.first.into_iter().chain(more.rest).for_each(|waker| self.add(Some(waker)));
-    }
-
-    pub(crate) fn fire(self) {
-        wake_all(self.first.into_iter().chain(self.rest));
-    }
-}
-
-/// Fires wakers. A panic of one reaches neither the caller, perhaps a guard's `Drop`, nor the
-/// others.
-pub(crate) fn wake_all(wakers: impl IntoIterator<Item = Waker>) {
-    for waker in wakers {
-        no_unwind(|| waker.wake());
     }
 }
 

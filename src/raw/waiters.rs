@@ -7,7 +7,8 @@
 use super::bitmap::Newcomers;
 use super::room::{Queue, Standing};
 use super::slots::Occupied;
-use super::waiter::{CLOSED, EXPIRED, FAILED, NEVER, Terms, Ticket, Waiter, Wakes};
+use super::waiter::{CLOSED, EXPIRED, FAILED, NEVER, Terms, Ticket, Waiter};
+use super::wakes::Wakes;
 use super::{PoolHooks, RawPool};
 use crate::sync::{Arc, Ordering, PoisonError};
 use std::collections::VecDeque;

@@ -1,6 +1,6 @@
 //! Wakes waiters at rare events: a connect ended, the last slot was torn down.
 
-use crate::raw::waiter::wake_all;
+use crate::raw::wakes::wake_all;
 use crate::sync::{Mutex, MutexGuard, PoisonError};
 use std::future::poll_fn;
 use std::task::{Poll, Waker};

@@ -5,7 +5,7 @@
 
 use super::ring::Ring;
 use crate::clock::{Clock, Tick};
-use crate::raw::waiter::wake_all;
+use crate::raw::wakes::wake_all;
 use crate::sync::{Mutex, MutexGuard, PoisonError, Relaxed, forks};
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
