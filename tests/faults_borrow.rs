@@ -115,7 +115,7 @@ fn pings(fake: &Fake) -> usize {
 }
 
 fn always(fake: &Fake, min_size: usize) -> (Pool<Fake>, MockClock) {
-    full_by_hand(fake, 2, |b| b.min_size(min_size).health(PingOnBorrow::always()))
+    full_manual(fake, 2, |b| b.min_size(min_size).health(PingOnBorrow::always()))
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn a_connection_opened_for_its_borrower_a_moment_ago_is_not_pinged() {
 #[test]
 fn a_connection_that_was_reset_a_moment_ago_is_not_pinged() {
     let fake = Fake::new();
-    let (pool, hand) = full_by_hand(&fake, 1, |b| b.health(PingOnBorrow::always()));
+    let (pool, hand) = full_manual(&fake, 1, |b| b.health(PingOnBorrow::always()));
     let mut held = pool.get().unwrap();
     hand.advance(SECOND);
     let before = pings(&fake);

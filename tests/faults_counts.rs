@@ -32,7 +32,7 @@ fn poll_again(future: &mut Checkout<'_>) -> Option<Got> {
 
 #[test]
 fn a_checkout_that_is_polled_again_after_it_was_ready_borrows_no_second_connection() {
-    let (pool, _hand) = full_by_hand(&Fake::new(), 3, |builder| builder);
+    let (pool, _hand) = full_manual(&Fake::new(), 3, |builder| builder);
     // From the second loan on there is nothing to be asked, and a checkout is done in one step.
     drop([(); 3].map(|()| pool.try_get().unwrap()));
     let checkouts: [(&str, Checkout<'_>); 2] = [
@@ -55,7 +55,7 @@ fn a_checkout_that_is_polled_again_after_it_was_ready_borrows_no_second_connecti
 
 #[test]
 fn a_checkout_that_had_to_wait_or_failed_and_is_polled_again_changes_nothing() {
-    let (pool, hand) = full_by_hand(&Fake::new(), 1, |builder| builder);
+    let (pool, hand) = full_manual(&Fake::new(), 1, |builder| builder);
     let held = pool.try_get().unwrap();
     let checkout = || -> Checkout<'_> { Box::pin(pool.get_timeout_async(ENOUGH)) };
     let mut served = checkout();
@@ -84,7 +84,7 @@ fn a_checkout_that_had_to_wait_or_failed_and_is_polled_again_changes_nothing() {
 
 #[test]
 fn futures_of_ready_and_close_that_are_polled_again_do_not_begin_anew() {
-    let (pool, _hand) = full_by_hand(&Fake::new(), 1, |builder| builder);
+    let (pool, _hand) = full_manual(&Fake::new(), 1, |builder| builder);
     expect_panics();
     let mut ready = Box::pin(pool.ready_async(ENOUGH));
     assert!(matches!(poll_once(&mut ready), Poll::Ready(Ok(()))));
@@ -197,7 +197,7 @@ fn a_connection_counts_as_lent_from_the_moment_that_it_is_handed_on() {
         ("after a ping", PooledConnection::suspect),
     ];
     for (way, spoil) in ways {
-        let (pool, _hand) = full_by_hand(&Fake::new(), 1, |builder| builder);
+        let (pool, _hand) = full_manual(&Fake::new(), 1, |builder| builder);
         let (send, glances) = channel();
         let mut held = pool.try_get().unwrap();
         borrow_and_look(&pool, send);
@@ -241,7 +241,7 @@ impl HealthStrategy for LooksRound {
 #[test]
 fn counts_and_holders_agree_while_a_connection_is_judged() {
     let strategy = LooksRound::default();
-    let (pool, _hand) = full_by_hand(&Fake::new(), 1, |builder| builder.health(strategy.clone()));
+    let (pool, _hand) = full_manual(&Fake::new(), 1, |builder| builder.health(strategy.clone()));
     assert!(strategy.0.set(pool.clone()).is_ok());
     drop(pool.try_get().unwrap());
     pool.try_get().unwrap().dirty = true;
@@ -342,7 +342,7 @@ fn assert_one_wait(pool: &Pool<Fake>, rounds: usize) {
 #[test]
 fn a_borrower_that_meets_several_dead_connections_has_waited_once() {
     let fake = Fake::new();
-    let (pool, hand) = full_by_hand(&fake, 3, |builder| builder);
+    let (pool, hand) = full_manual(&fake, 3, |builder| builder);
     let held = Mutex::new([(); 3].map(|()| pool.try_get().unwrap()).map(Some));
     // The server restarts. One after the other comes back, is handed over and found dead; then
     // there are fresh ones.

@@ -27,7 +27,7 @@ fn pools_and_guards_may_be_taken_along_where_a_panic_is_caught() {
 #[test]
 fn a_panic_caught_around_a_loan_leaves_the_pool_as_good_as_before() {
     let fake = Fake::new();
-    let (pool, _hand) = full_by_hand(&fake, 2, |b| b);
+    let (pool, _hand) = full_manual(&fake, 2, |b| b);
     let panic = catch_unwind(|| {
         let _conn = pool.get().unwrap();
         std::panic::resume_unwind(Box::new("on purpose"));
