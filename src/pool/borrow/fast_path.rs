@@ -2,6 +2,7 @@
 //! step succeeds.
 
 use super::guard::PooledConnection;
+use super::last_look;
 use crate::error::GetError;
 use crate::manager::Manager;
 use crate::pool::state::pooled::{Raw, Slot};
@@ -11,8 +12,8 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// Lends an idle connection of the home stripe that need not be judged; else returns what was taken
-/// instead, if anything. Wait-free.
+/// Lends an idle connection of the home stripe that need not be judged and that the manager does
+/// not know to be dead; else returns what was taken instead, if anything. Wait-free.
 ///
 /// What every checkout pays for stands here. All else is out of line, in one function that the
 /// caller chooses: what a call site must hold ready for several ways out costs stores and stack
@@ -26,12 +27,15 @@ pub(crate) fn lend_at_home<M: Manager>(
     let now = raw.context().clock.tick();
     let (entry, ledger) = slot.parts();
     let transitions = ledger.transitions();
-    if entry.fit.holds(now, transitions, raw.epoch()) {
-        ledger.lend(transitions, borrower, now);
-        Ok(PooledConnection::new(slot.into()))
-    } else {
-        Err(Some(slot))
+    if !entry.fit.holds(now, transitions, raw.epoch()) {
+        return Err(Some(slot));
     }
+    if let Some(cause) = last_look::flaw(entry, &raw.context().manager) {
+        last_look::evict(slot, cause);
+        return Err(None);
+    }
+    ledger.lend(transitions, borrower, now);
+    Ok(PooledConnection::new(slot.into()))
 }
 
 pin_project! {
@@ -42,7 +46,19 @@ pin_project! {
         borrower: &'static Location<'static>,
         slowly: S,
         #[pin]
-        slow: Option<F>,
+        stage: Stage<F>,
+    }
+}
+
+pin_project! {
+    #[project = StageProjection]
+    enum Stage<F> {
+        /// Not polled yet.
+        First,
+        /// The first step did not suffice.
+        Slow { #[pin] future: F },
+        /// It was ready.
+        Over,
     }
 }
 
@@ -54,7 +70,7 @@ where
     /// `slowly` makes the future that goes on if the first step does not suffice.
     #[inline(always)]
     pub(crate) fn new(raw: &'a Raw<M>, borrower: &'static Location<'static>, slowly: S) -> Self {
-        Self { raw, borrower, slowly, slow: None }
+        Self { raw, borrower, slowly, stage: Stage::First }
     }
 }
 
@@ -67,13 +83,16 @@ where
 
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let outcome = if this.slow.is_some() {
-            go_on(this.slow, cx)
+        let mut this = self.project();
+        let outcome = if !matches!(*this.stage, Stage::First) {
+            go_on(this.stage, cx)
         } else {
             match lend_at_home(this.raw, this.borrower) {
-                Ok(connection) => Ok(connection),
-                Err(taken) => go_slowly(this.slow, this.slowly, taken, cx),
+                Ok(connection) => {
+                    this.stage.set(Stage::Over);
+                    Ok(connection)
+                }
+                Err(taken) => go_slowly(this.stage, this.slowly, taken, cx),
             }
         };
         match outcome {
@@ -90,23 +109,29 @@ where
 #[cold]
 #[inline(never)]
 fn go_slowly<S, T, E, F: Future<Output = Result<T, E>>>(
-    mut slow: Pin<&mut Option<F>>,
+    mut stage: Pin<&mut Stage<F>>,
     slowly: &mut impl FnMut(S) -> F,
     taken: S,
     cx: &mut Context<'_>,
 ) -> Result<T, Option<Box<E>>> {
-    slow.set(Some(slowly(taken)));
-    go_on(slow, cx)
+    stage.set(Stage::Slow { future: slowly(taken) });
+    go_on(stage, cx)
 }
 
 #[cold]
 #[inline(never)]
 fn go_on<T, E, F: Future<Output = Result<T, E>>>(
-    slow: Pin<&mut Option<F>>,
+    mut stage: Pin<&mut Stage<F>>,
     cx: &mut Context<'_>,
 ) -> Result<T, Option<Box<E>>> {
-    match slow.as_pin_mut().map(|slow| slow.poll(cx)) {
-        Some(Poll::Ready(result)) => result.map_err(|error| Some(Box::new(error))),
-        Some(Poll::Pending) | None => Err(None),
+    let StageProjection::Slow { future } = stage.as_mut().project() else {
+        panic!("a checkout was polled again after it was ready")
+    };
+    match future.poll(cx) {
+        Poll::Ready(result) => {
+            stage.set(Stage::Over);
+            result.map_err(|error| Some(Box::new(error)))
+        }
+        Poll::Pending => Err(None),
     }
 }

@@ -38,7 +38,8 @@ async fn connect<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
     if raw.is_closed() {
         return;
     }
-    if order.replaces.is_none() && growth::skip(raw) {
+    let is_optional = order.replaces.is_none() && !order.is_for_try;
+    if is_optional && growth::skip(raw) {
         state.counters.connects_skipped.add();
         drop(job);
         return growth::end_skip(raw);
@@ -50,10 +51,10 @@ async fn connect<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
     let result = fallible_call(state, &deadline, future).await;
     drop(noted);
     let Some((vacant, order)) = job.take_order() else { return };
+    state.supply.end_order(&order);
     match result {
         Ok(connection) => {
             welcome(raw, vacant, connection, begun);
-            state.service.end(Call::Connect, Priority::Demand);
             news::opened(raw);
             if let Some(old) = order.replaces {
                 // Made, so break.
@@ -87,10 +88,21 @@ impl<M: Manager> Job<M> {
 fn welcome<M: Manager>(raw: &Raw<M>, vacant: Vacant<M>, connection: M::Connection, begun: Tick) {
     let state = raw.context();
     let (now, generation) = (state.clock.now(), state.generation.get());
-    let entry = Entry::newborn(connection, vacant.ledger(), now, generation, random::share());
+    let mut entry = Entry::newborn(connection, vacant.ledger(), now, generation, random::share());
+    if state.last_ping_failure.load().is_some() {
+        // Connects may succeed though what they open is dead.
+        entry.info.distrust();
+    }
     let slot = vacant.fill(entry);
     news::connected(state, begun);
-    if raw.take_debt() { enqueue::retire(slot) } else { drop(slot) }
+    // The borrower that it is handed to may look at the counts at once.
+    state.service.arrives();
+    if raw.take_debt() {
+        enqueue::retire(slot)
+    } else {
+        drop(slot)
+    }
+    state.service.has_arrived();
 }
 
 async fn close<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
@@ -124,8 +136,10 @@ async fn reset<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
     let result = fallible_call(state, &deadline, future).await;
     drop(noted);
     state.counters.resets.add();
-    let Some(slot) = job.end() else { return };
+    let Some(mut slot) = job.end() else { return };
     if result.is_ok() && !is_late(state, &deadline) {
+        let (entry, ledger) = slot.parts();
+        entry.was_reset(ledger, state.clock.now());
         release::put_back(slot);
     } else {
         suspect_generation(raw, slot.value().info.generation);
@@ -162,8 +176,8 @@ pub(crate) async fn check<M: Manager>(raw: &Raw<M>, mut job: Job<M>) -> Option<S
     let failure = match result {
         Ok(()) if is_late(state, &deadline) => ManagerError::TimedOut,
         Ok(()) => {
-            let entry = slot.value_mut();
-            entry.has_answered(state.clock.now(), generation);
+            let (entry, ledger) = slot.parts();
+            entry.has_answered(ledger, state.clock.now(), generation);
             news::answered(state, entry.info.born);
             return Some(slot);
         }
