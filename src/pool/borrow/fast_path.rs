@@ -42,23 +42,12 @@ pin_project! {
     /// A future of its own rather than an `async fn`, so that the first step is inlined into its
     /// caller and the rest, with all its state, is not touched until it is needed.
     pub(crate) struct FastPath<'a, M: Manager, S, F> {
-        raw: &'a Raw<M>,
+        // Taken by the first poll.
+        raw: Option<&'a Raw<M>>,
         borrower: &'static Location<'static>,
         slowly: S,
         #[pin]
-        stage: Stage<F>,
-    }
-}
-
-pin_project! {
-    #[project = StageProjection]
-    enum Stage<F> {
-        /// Not polled yet.
-        First,
-        /// The first step did not suffice.
-        Slow { #[pin] future: F },
-        /// It was ready.
-        Over,
+        slow: Option<F>,
     }
 }
 
@@ -70,7 +59,7 @@ where
     /// `slowly` makes the future that goes on if the first step does not suffice.
     #[inline(always)]
     pub(crate) fn new(raw: &'a Raw<M>, borrower: &'static Location<'static>, slowly: S) -> Self {
-        Self { raw, borrower, slowly, stage: Stage::First }
+        Self { raw: Some(raw), borrower, slowly, slow: None }
     }
 }
 
@@ -83,17 +72,13 @@ where
 
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        let outcome = if !matches!(*this.stage, Stage::First) {
-            go_on(this.stage, cx)
-        } else {
-            match lend_at_home(this.raw, this.borrower) {
-                Ok(connection) => {
-                    this.stage.set(Stage::Over);
-                    Ok(connection)
-                }
-                Err(taken) => go_slowly(this.stage, this.slowly, taken, cx),
-            }
+        let this = self.project();
+        let outcome = match this.raw.take() {
+            None => go_on(this.slow, cx),
+            Some(raw) => match lend_at_home(raw, this.borrower) {
+                Ok(connection) => Ok(connection),
+                Err(taken) => go_slowly(this.slow, this.slowly, taken, cx),
+            },
         };
         match outcome {
             Ok(connection) => Poll::Ready(Ok(connection)),
@@ -109,29 +94,27 @@ where
 #[cold]
 #[inline(never)]
 fn go_slowly<S, T, E, F: Future<Output = Result<T, E>>>(
-    mut stage: Pin<&mut Stage<F>>,
+    mut slow: Pin<&mut Option<F>>,
     slowly: &mut impl FnMut(S) -> F,
     taken: S,
     cx: &mut Context<'_>,
 ) -> Result<T, Option<Box<E>>> {
-    stage.set(Stage::Slow { future: slowly(taken) });
-    go_on(stage, cx)
+    slow.set(Some(slowly(taken)));
+    go_on(slow, cx)
 }
 
+/// A slow future that was ready panics itself.
 #[cold]
 #[inline(never)]
 fn go_on<T, E, F: Future<Output = Result<T, E>>>(
-    mut stage: Pin<&mut Stage<F>>,
+    slow: Pin<&mut Option<F>>,
     cx: &mut Context<'_>,
 ) -> Result<T, Option<Box<E>>> {
-    let StageProjection::Slow { future } = stage.as_mut().project() else {
+    let Some(slow) = slow.as_pin_mut() else {
         panic!("a checkout was polled again after it was ready")
     };
-    match future.poll(cx) {
-        Poll::Ready(result) => {
-            stage.set(Stage::Over);
-            result.map_err(|error| Some(Box::new(error)))
-        }
+    match slow.poll(cx) {
+        Poll::Ready(result) => result.map_err(|error| Some(Box::new(error))),
         Poll::Pending => Err(None),
     }
 }
