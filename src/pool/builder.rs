@@ -24,6 +24,7 @@ use crate::raw::requests::Requests;
 use crate::sync::{Arc, AtomicUsize, Mutex, Relaxed, Weak, thread};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::Duration;
 
 impl<M: BlockingManager> Pool<M> {
@@ -71,6 +72,12 @@ macro_rules! settings {
         )+
     };
 }
+
+/// A builder is only a list of settings: a panic leaves none half set.
+impl<M: Manager> UnwindSafe for Builder<M> {}
+
+/// As for [`UnwindSafe`].
+impl<M: Manager> RefUnwindSafe for Builder<M> {}
 
 impl<M: Manager> Builder<M> {
     pub(crate) fn new(manager: M, driver: &'static dyn Driver<M>) -> Self {
@@ -289,6 +296,7 @@ impl<M: Manager> Builder<M> {
             sweep_asked: Relaxed::<bool>::new(false),
             sweeper: Relaxed::<usize>::new(0),
             ring: Ring::new(),
+            awaiting: Relaxed::<usize>::new(0),
             handles: AtomicUsize::new(0),
         }
     }

@@ -19,7 +19,7 @@ use crate::stats::{Holder, Ledger, Overrun, Stats};
 use crate::sync::{Arc, Ordering, PoisonError, Relaxed};
 use std::fmt;
 use std::future::Future;
-use std::panic::Location;
+use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::time::Duration;
 
 /// A handle to a pool of connections. Clone it freely; dropping the last one closes the pool.
@@ -79,7 +79,8 @@ impl<M: Manager> Pool<M> {
     }
 
     /// [`get`](Self::get) that waits up to `timeout`. Zero lends an idle connection or fails at
-    /// once; [`Duration::MAX`] waits without a limit.
+    /// once, and then is demand as a failed [`try_get`](Self::try_get) is; [`Duration::MAX`] waits
+    /// without a limit.
     ///
     /// # Errors
     ///
@@ -145,6 +146,10 @@ impl<M: Manager> Pool<M> {
     /// handed to it, the next waiter gets that. If it was in the middle of a ping, the connection
     /// is replaced, unless [`Manager::ping_is_cancel_safe`] returns true.
     ///
+    /// # Panics
+    ///
+    /// The future panics if it is polled again after it was ready.
+    ///
     /// # Errors
     ///
     /// Returns [`GetError`], as [`get`](Self::get) does.
@@ -161,6 +166,10 @@ impl<M: Manager> Pool<M> {
 
     /// [`get_async`](Self::get_async) that waits up to `timeout`, as
     /// [`get_timeout`](Self::get_timeout) does.
+    ///
+    /// # Panics
+    ///
+    /// The future panics if it is polled again after it was ready.
     ///
     /// # Errors
     ///
@@ -194,9 +203,14 @@ impl<M: Manager> Pool<M> {
     /// [`Fairness`](crate::Fairness) lets newcomers go first).
     ///
     /// Wait-free: at most `capacity` + 1 atomic read-modify-writes; no allocation, no lock, and no
-    /// system call unless the strategy wants a connection pinged or closed. It asks the strategy
-    /// but never pings: it hands a connection that must be pinged to a worker, and a later attempt
-    /// may borrow it.
+    /// system call unless a connection must be pinged or closed. It asks the strategy but never
+    /// pings: it hands a connection that must be pinged to a worker, and a later attempt may borrow
+    /// it.
+    ///
+    /// An attempt that finds nothing in a pool with room is demand: within 25 ms the pool begins to
+    /// open a connection, one at a time for all such attempts, which a later attempt may borrow. In
+    /// a pool with [`manual_maintenance`](crate::Builder::manual_maintenance) the next
+    /// [`maintain`](Self::maintain) does so.
     ///
     /// # Errors
     ///
@@ -326,7 +340,9 @@ impl<M: Manager> Pool<M> {
     ///
     /// # Errors
     ///
-    /// Returns [`NotReady`] if they were not open in time, or if connecting failed for good.
+    /// Returns [`NotReady`] if they were not open in time; at once if connecting failed with a
+    /// permanent error or, with [`fail_fast`](Settings::fail_fast), with any; and if the pool is
+    /// closed.
     pub fn ready(&self, timeout: Duration) -> Result<(), NotReady<M::Error>> {
         if self.state().is_manual() && !self.raw.is_inherited() {
             // No other thread will do anything about it.
@@ -356,6 +372,15 @@ impl<M: Manager> Pool<M> {
         self.state().events.wait_until(|| shortage::is_ready(&self.raw)).await
     }
 }
+
+/// A panic leaves no invariant of the pool broken, wherever it comes from: foreign code is called
+/// while nothing is half done, and its panics are caught; locks that a panic has poisoned hold
+/// whole values. A connection whose borrower panics is closed, unless
+/// [`keep_on_unwind`](crate::Builder::keep_on_unwind) says otherwise.
+impl<M: Manager> UnwindSafe for Pool<M> {}
+
+/// As for [`UnwindSafe`]: whoever looks at a pool after a panic finds it sound.
+impl<M: Manager> RefUnwindSafe for Pool<M> {}
 
 impl<M: Manager> Clone for Pool<M> {
     fn clone(&self) -> Self {

@@ -3,14 +3,17 @@
 
 use super::failure::{self, phase};
 use super::guard::PooledConnection;
+use super::last_look::look;
 use super::step::{Step, judge, judge_or_claim, lend};
 use crate::clock::Tick;
 use crate::config::{Fairness, PingOn, Settings};
 use crate::error::GetError;
 use crate::manager::{Kind, Manager};
+use crate::no_unwind::no_unwind;
 use crate::pool::service::enqueue;
 use crate::pool::state::job::{Job, Reservation};
 use crate::pool::state::pooled::{Pooled, Raw, Slot};
+use crate::pool::supply::tries;
 use crate::pool::work::calls::check;
 use crate::pool::work::worker;
 use crate::raw::waiter::{NEVER, Outcome, Terms, Ticket};
@@ -36,15 +39,21 @@ pub(crate) struct Checkout<'a, M: Manager> {
     fail_fast: bool,
     /// Whether it waits for a ping rather than in line; the error tells when time runs out.
     is_pinging: &'a Relaxed<bool>,
-    /// Since when it has stood in line.
+    /// When it first stood in line.
     waiting_since: Option<Tick>,
+    is_served: bool,
 }
 
-/// A wait is counted and timed however it ends: a thread whose time is up drops its checkout
-/// half-way.
+/// A borrower's wait is counted and timed once, however often it stands in line and however it
+/// ends: a thread whose time is up drops its checkout half-way.
 impl<M: Manager> Drop for Checkout<'_, M> {
     fn drop(&mut self) {
-        self.end_wait();
+        let Some(since) = self.waiting_since else { return };
+        let state = self.raw.context();
+        state.counters.wait_time.record(state.clock.now().since(since));
+        if !self.is_served {
+            state.counters.waits_in_vain.add();
+        }
     }
 }
 
@@ -72,18 +81,15 @@ impl<'a, M: Manager> Checkout<'a, M> {
             fail_fast,
             is_pinging,
             waiting_since: None,
+            is_served: false,
         }
     }
 
-    fn begin_wait(&mut self, now: Tick) {
-        self.raw.context().counters.waits.add();
-        self.waiting_since = Some(now);
-    }
-
-    fn end_wait(&mut self) {
-        if let Some(since) = self.waiting_since.take() {
-            let state = self.raw.context();
-            state.counters.wait_time.record(state.clock.now().since(since));
+    /// It stands in line.
+    fn note_wait(&mut self, now: Tick) {
+        if self.waiting_since.is_none() {
+            self.raw.context().counters.waits.add();
+            self.waiting_since = Some(now);
         }
     }
 
@@ -100,29 +106,38 @@ impl<'a, M: Manager> Checkout<'a, M> {
         mut self,
         mut step: Step<M>,
     ) -> Result<PooledConnection<M>, GetError<M::Error>> {
-        let mut evicted = 0;
+        let (mut evicted, mut dead) = (0, 0);
+        let capacity = self.raw.capacity();
         loop {
             step = match step {
-                Step::Lend(slot) => return Ok(lend(slot, self.borrower)),
+                Step::Lend(slot) => {
+                    self.is_served = true;
+                    return Ok(lend(slot, self.borrower));
+                }
                 Step::Ping(slot) => self.ping(slot).await?,
                 Step::Wait => self.wait(self.begun, false).await?,
-                Step::Again => self.retry().await?,
+                Step::Again => self.retry(false).await?,
+                Step::Dead => {
+                    dead += 1;
+                    self.retry(dead <= capacity).await?
+                }
                 Step::Evicted(born) => {
                     evicted += 1;
                     let max_size = self.raw.context().settings.load().max_size;
                     if evicted > max_size && born >= self.begun {
                         return Err(failure::all_evicted(self.raw, evicted));
                     }
-                    self.retry().await?
+                    self.retry(evicted <= capacity).await?
                 }
             };
         }
     }
 
-    /// Looks again, ahead of borrowers that came later.
-    async fn retry(&mut self) -> Result<Step<M>, GetError<M::Error>> {
+    /// Looks again, ahead of borrowers that came later. `at_any_time`: also if its time is up, as
+    /// another connection may be idle.
+    async fn retry(&mut self, at_any_time: bool) -> Result<Step<M>, GetError<M::Error>> {
         let now = self.raw.context().clock.now();
-        if now >= self.deadline {
+        if now >= self.deadline && !at_any_time {
             return Err(self.timed_out());
         }
         worker::grow(self.raw);
@@ -141,12 +156,12 @@ impl<'a, M: Manager> Checkout<'a, M> {
         failure::look_for_hope(self.raw, now, self.fail_fast)?;
         if self.deadline <= now {
             worker::grow(self.raw);
+            if self.deadline <= self.begun {
+                tries::note(self.raw);
+            }
             return Err(self.timed_out());
         }
-        self.begin_wait(now);
-        let outcome = self.stand_in_line(ahead, now).await;
-        self.end_wait();
-        match outcome? {
+        match self.stand_in_line(ahead, now).await? {
             Outcome::Granted(slot) => Ok(judge(self.raw, self.unless_closed(slot)?)),
             Outcome::Closed => Err(GetError::Closed),
             // If no cause is known, a connect has succeeded meanwhile.
@@ -176,12 +191,13 @@ impl<'a, M: Manager> Checkout<'a, M> {
     }
 
     async fn stand_in_line(
-        &self,
+        &mut self,
         ahead: bool,
         now: Tick,
     ) -> Result<Outcome<Pooled<M>>, GetError<M::Error>> {
         let raw = self.raw;
         let terms = self.terms(ahead, now);
+        let _awaiting = Awaiting::begin(&raw.context().awaiting);
         let mut ticket: Option<Ticket<'_, Pooled<M>>> = None;
         poll_fn(|cx| {
             if let Some(ticket) = &mut ticket {
@@ -190,6 +206,7 @@ impl<'a, M: Manager> Checkout<'a, M> {
             let Ok(new) = raw.enroll(cx.waker(), terms, self.max_waiters) else {
                 return Poll::Ready(Err(failure::refused(raw)));
             };
+            self.note_wait(now);
             let ticket = ticket.insert(new);
             if ticket.is_settled() {
                 return ticket.poll(cx).map(Ok);
@@ -227,12 +244,13 @@ impl<'a, M: Manager> Checkout<'a, M> {
             }
         };
         match checked {
-            Some(slot) => Ok(Step::Lend(self.unless_closed(slot)?)),
+            Some(slot) => Ok(look(self.unless_closed(slot)?).map_or(Step::Dead, Step::Lend)),
             None => Ok(Step::Again),
         }
     }
 
-    /// Whether the driver is of this face's kind and trusted, and there is time for a whole ping.
+    /// Whether the driver is of this face's kind, trusted, and at ease on this thread, and there is
+    /// time for a whole ping.
     fn may_ping_itself(&self, now: Tick) -> bool {
         let state = self.raw.context();
         let settings = state.settings.load();
@@ -240,6 +258,7 @@ impl<'a, M: Manager> Checkout<'a, M> {
         state.driver.kind() == self.face
             && is_trusted
             && now + settings.ping_timeout <= self.deadline
+            && no_unwind(|| state.manager.may_ping_here()).unwrap_or(false)
     }
 
     /// Waits for a worker to ping `slot` and hand it over.
@@ -248,6 +267,7 @@ impl<'a, M: Manager> Checkout<'a, M> {
         // A call that blocks may go on for longer; this borrower does not wait for that.
         let now = state.clock.now();
         let limit = now + state.settings.load().ping_timeout;
+        let _awaiting = Awaiting::begin(&state.awaiting);
         let (mut slot, mut ticket) = (Some(slot), None);
         let kept = poll_fn(|cx: &mut Context<'_>| {
             let ticket =
@@ -268,5 +288,21 @@ impl<'a, M: Manager> Checkout<'a, M> {
     fn timed_out(&self) -> GetError<M::Error> {
         let waited = self.raw.context().clock.now().since(self.begun);
         failure::timed_out(self.raw, phase(self.is_pinging), waited)
+    }
+}
+
+/// Stands for a borrower that waits to be given a slot, or has yet to hear that it was.
+struct Awaiting<'a>(&'a Relaxed<usize>);
+
+impl<'a> Awaiting<'a> {
+    fn begin(count: &'a Relaxed<usize>) -> Self {
+        count.add(1);
+        Self(count)
+    }
+}
+
+impl Drop for Awaiting<'_> {
+    fn drop(&mut self) {
+        self.0.subtract(1);
     }
 }

@@ -2,6 +2,7 @@
 //! step succeeds.
 
 use super::guard::PooledConnection;
+use super::last_look;
 use crate::error::GetError;
 use crate::manager::Manager;
 use crate::pool::state::pooled::{Raw, Slot};
@@ -11,8 +12,8 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// Lends an idle connection of the home stripe that need not be judged; else returns what was taken
-/// instead, if anything. Wait-free.
+/// Lends an idle connection of the home stripe that need not be judged and that the manager does
+/// not know to be dead; else returns what was taken instead, if anything. Wait-free.
 ///
 /// What every checkout pays for stands here. All else is out of line, in one function that the
 /// caller chooses: what a call site must hold ready for several ways out costs stores and stack
@@ -26,12 +27,15 @@ pub(crate) fn lend_at_home<M: Manager>(
     let now = raw.context().clock.tick();
     let (entry, ledger) = slot.parts();
     let transitions = ledger.transitions();
-    if entry.fit.holds(now, transitions, raw.epoch()) {
-        ledger.lend(transitions, borrower, now);
-        Ok(PooledConnection::new(slot.into()))
-    } else {
-        Err(Some(slot))
+    if !entry.fit.holds(now, transitions, raw.epoch()) {
+        return Err(Some(slot));
     }
+    if let Some(cause) = last_look::flaw(entry, &raw.context().manager) {
+        last_look::evict(slot, cause);
+        return Err(None);
+    }
+    ledger.lend(transitions, borrower, now);
+    Ok(PooledConnection::new(slot.into()))
 }
 
 pin_project! {
@@ -39,6 +43,8 @@ pin_project! {
     /// caller and the rest, with all its state, is not touched until it is needed.
     pub(crate) struct FastPath<'a, M: Manager, S, F> {
         raw: &'a Raw<M>,
+        // It has been polled.
+        is_begun: bool,
         borrower: &'static Location<'static>,
         slowly: S,
         #[pin]
@@ -54,7 +60,7 @@ where
     /// `slowly` makes the future that goes on if the first step does not suffice.
     #[inline(always)]
     pub(crate) fn new(raw: &'a Raw<M>, borrower: &'static Location<'static>, slowly: S) -> Self {
-        Self { raw, borrower, slowly, slow: None }
+        Self { raw, is_begun: false, borrower, slowly, slow: None }
     }
 }
 
@@ -68,7 +74,7 @@ where
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let outcome = if this.slow.is_some() {
+        let outcome = if std::mem::replace(this.is_begun, true) {
             go_on(this.raw, this.slow, cx)
         } else {
             match lend_at_home(this.raw, this.borrower) {
@@ -106,6 +112,7 @@ fn go_slowly<M: Manager, F: Future<Output = Lending<M>>>(
     go_on(raw, slow, cx)
 }
 
+/// A slow future that was ready panics itself.
 #[cold]
 #[inline(never)]
 fn go_on<M: Manager, F: Future<Output = Lending<M>>>(
@@ -117,8 +124,11 @@ fn go_on<M: Manager, F: Future<Output = Lending<M>>>(
         // Also if it was begun before the fork: a ping is not gone on with.
         return Err(Some(Box::new(GetError::Forked)));
     }
-    match slow.as_pin_mut().map(|slow| slow.poll(cx)) {
-        Some(Poll::Ready(result)) => result.map_err(|error| Some(Box::new(error))),
-        Some(Poll::Pending) | None => Err(None),
+    let Some(slow) = slow.as_pin_mut() else {
+        panic!("a checkout was polled again after it was ready")
+    };
+    match slow.poll(cx) {
+        Poll::Ready(result) => result.map_err(|error| Some(Box::new(error))),
+        Poll::Pending => Err(None),
     }
 }

@@ -1,12 +1,14 @@
 //! One step of a checkout: what came of it, and so what to do next.
 
 use super::guard::PooledConnection;
+use super::last_look::look;
 use crate::clock::Tick;
 use crate::error::TryGetError;
 use crate::health::Verdict;
 use crate::manager::Manager;
 use crate::pool::service::{enqueue, judge};
 use crate::pool::state::pooled::{Raw, Slot};
+use crate::pool::supply::tries;
 use std::panic::Location;
 
 /// A borrower holds no more slow connections than this while it looks for another.
@@ -14,12 +16,14 @@ const MOST_SLOW: usize = 3;
 
 /// See the [module](self).
 pub(crate) enum Step<M: Manager> {
-    /// This connection is fit: lend it.
+    /// This connection is fit, and the [last look](super::last_look) says so too: lend it.
     Lend(Slot<M>),
     /// Have this one pinged first.
     Ping(Slot<M>),
-    /// A connection born at that moment was evicted: there may be others.
+    /// The strategy evicted a connection born at that moment: there may be others.
     Evicted(Tick),
+    /// The manager knew a connection to be dead: there may be others.
+    Dead,
     /// What was waited for came to nothing: look again.
     Again,
     /// No connection is idle, or others wait for one: stand in line.
@@ -45,12 +49,12 @@ fn rather_another<M: Manager>(raw: &Raw<M>, slow: Slot<M>, more: usize) -> Slot<
     }
 }
 
-/// Asks the strategy about a connection.
+/// Asks the strategy about a connection, then the manager.
 pub(crate) fn judge<M: Manager>(raw: &Raw<M>, mut slot: Slot<M>) -> Step<M> {
     let now = raw.context().clock.tick();
     let (entry, ledger) = slot.parts();
     match judge::on_borrow(entry, ledger, raw, now) {
-        Verdict::Keep => Step::Lend(slot),
+        Verdict::Keep => look(slot).map_or(Step::Dead, Step::Lend),
         Verdict::Ping => Step::Ping(slot),
         Verdict::Evict(cause) => {
             let born = slot.value().info.born;
@@ -87,12 +91,15 @@ pub(crate) fn lend_now<M: Manager>(
     for _ in 0..=raw.capacity() {
         match judge_or_claim(raw, taken.take()) {
             Step::Lend(slot) => return Ok(lend(slot, borrower)),
-            Step::Evicted(_) | Step::Again => {}
+            Step::Evicted(_) | Step::Dead | Step::Again => {}
             Step::Ping(slot) => {
                 enqueue::ping(slot, None);
                 break;
             }
-            Step::Wait => break,
+            Step::Wait => {
+                tries::note(raw);
+                break;
+            }
         }
     }
     Err(if raw.is_closed() { TryGetError::Closed } else { TryGetError::Empty })

@@ -56,6 +56,8 @@ impl<M: Manager> Held<M> {
 pub(crate) struct Order {
     pub(crate) permit: Permit,
     pub(crate) replaces: Option<Replaces>,
+    /// For callers that do not wait: it is made in any case.
+    pub(crate) is_for_try: bool,
 }
 
 /// The connection that a fresh one replaces.
@@ -191,6 +193,8 @@ pub(crate) struct Service {
     /// Open connections, wherever they are. One is counted when a borrower can find it, and counted off after its
     /// slot has become vacant. See [`open`](Self::open).
     pub(crate) open: Relaxed<usize>,
+    /// Connects that are over, whose connections are about to be found by borrowers.
+    arriving: AtomicUsize,
 }
 
 /// Stands for a connection that upkeep has taken and will soon have put back.
@@ -251,9 +255,31 @@ impl Service {
         self.get(call, Priority::Demand) + self.get(call, Priority::Upkeep)
     }
 
-    /// Connects asked for and not over.
+    /// Connects asked for, until borrowers can find their connections.
     pub(crate) fn connecting(&self) -> usize {
+        // The calls first: one that is over then has arrived before.
+        let opening = self.opening();
+        // O9
+        opening + self.arriving.load(Ordering::Acquire)
+    }
+
+    /// Connects asked for and not over.
+    pub(crate) fn opening(&self) -> usize {
         self.count(Call::Connect)
+    }
+
+    /// A connect is over: its connection no longer counts as being opened, though growth reckons
+    /// with it until it [has arrived](Self::has_arrived).
+    pub(crate) fn arrives(&self) {
+        // O9: before the connect is counted off, which releases it.
+        self.arriving.fetch_add(1, Ordering::Relaxed);
+        self.end(Call::Connect, Priority::Demand);
+    }
+
+    /// Borrowers can find the connection.
+    pub(crate) fn has_arrived(&self) {
+        // O9
+        self.arriving.fetch_sub(1, Ordering::Release);
     }
 
     pub(crate) fn closing(&self) -> usize {

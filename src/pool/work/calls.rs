@@ -37,7 +37,8 @@ async fn connect<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
     if raw.is_closed() {
         return;
     }
-    if order.replaces.is_none() && growth::skip(raw) {
+    let is_optional = order.replaces.is_none() && !order.is_for_try;
+    if is_optional && growth::skip(raw) {
         state.counters.connects_skipped.add();
         drop(job);
         return growth::end_skip(raw);
@@ -49,10 +50,10 @@ async fn connect<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
     let result = fallible_call(state, &deadline, future).await;
     drop(noted);
     let Some((vacant, order)) = job.take_order() else { return };
+    state.supply.end_order(&order);
     match result {
         Ok(connection) => {
             welcome(raw, vacant, connection, begun);
-            state.service.end(Call::Connect, Priority::Demand);
             news::opened(raw);
             if let Some(old) = order.replaces {
                 // Made, so break.
@@ -86,10 +87,16 @@ impl<M: Manager> Job<M> {
 fn welcome<M: Manager>(raw: &Raw<M>, vacant: Vacant<M>, connection: M::Connection, begun: Tick) {
     let state = raw.context();
     let (now, generation) = (state.clock.now(), state.generation.get());
-    let entry =
-        Entry::newborn(connection, vacant.ledger(), now, generation, state.supply.jitter.draw());
+    let jitter = state.supply.jitter.draw();
+    let mut entry = Entry::newborn(connection, vacant.ledger(), now, generation, jitter);
+    if state.last_ping_failure.load().is_some() {
+        // Connects may succeed though what they open is dead.
+        entry.info.distrust();
+    }
     let slot = vacant.fill(entry);
     news::connected(state, begun);
+    // The borrower that it is handed to may look at the counts at once.
+    state.service.arrives();
     if raw.take_debt() {
         enqueue::retire(slot)
     } else {
@@ -97,6 +104,7 @@ fn welcome<M: Manager>(raw: &Raw<M>, vacant: Vacant<M>, connection: M::Connectio
     }
     // Now that a borrower finds it: who waits for the start must not be told too early.
     state.service.open.add(1);
+    state.service.has_arrived();
 }
 
 async fn close<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
@@ -131,8 +139,10 @@ async fn reset<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
     let result = fallible_call(state, &deadline, future).await;
     drop(noted);
     state.counters.resets.add();
-    let Some(slot) = job.end() else { return };
+    let Some(mut slot) = job.end() else { return };
     if result.is_ok() && !is_late(state, &deadline) {
+        let (entry, ledger) = slot.parts();
+        entry.was_reset(ledger, state.clock.now());
         release::put_back(slot);
     } else {
         suspect_generation(raw, slot.value().info.generation);
@@ -171,8 +181,9 @@ pub(crate) async fn check<M: Manager>(raw: &Raw<M>, mut job: Job<M>) -> Option<S
     let failure = match result {
         Ok(()) if is_late(state, &deadline) => ManagerError::TimedOut,
         Ok(()) => {
-            let (entry, now) = (slot.value_mut(), state.clock.now());
-            entry.has_answered(now, generation);
+            let now = state.clock.now();
+            let (entry, ledger) = slot.parts();
+            entry.has_answered(ledger, now, generation);
             entry.is_slow = state.supply.pings.is_slow(now.since(begun));
             news::answered(state, entry.info.born);
             return Some(slot);
