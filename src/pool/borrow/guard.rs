@@ -44,7 +44,7 @@ impl<M: Manager> PooledConnection<M> {
         let (vacant, entry) = slot.vacate();
         raw.context().counters.detached.add();
         vacant.give_back();
-        raw.context().service.open.subtract(1);
+        raw.context().service.occupied.subtract(1);
         raw.context().ring.ring();
         entry.connection
     }

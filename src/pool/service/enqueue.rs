@@ -146,7 +146,6 @@ impl<M: Manager> Job<M> {
     fn leave_empty(&self, vacant: Vacant<M>, order: Option<Box<Order>>) {
         let raw = vacant.keep_alive();
         let state = raw.context();
-        let was_open = order.is_none();
         if let Some(order) = order {
             // This says nothing about the server.
             let now = state.clock.now();
@@ -159,9 +158,7 @@ impl<M: Manager> Job<M> {
         } else {
             vacant.give_back()
         }
-        if was_open {
-            state.service.open.subtract(1);
-        }
+        state.service.occupied.subtract(1);
         state.service.end(self.call, self.priority);
     }
 

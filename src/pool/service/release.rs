@@ -115,7 +115,7 @@ pub(crate) fn put_back<M: Manager>(mut slot: Slot<M>) {
 fn is_wanted<M: Manager>(raw: &Raw<M>) -> bool {
     let state = raw.context();
     let settings = state.settings.load();
-    let open = state.service.open.get().saturating_sub(state.service.closing());
+    let open = state.service.open().saturating_sub(state.service.closing());
     open <= settings.min_size || raw.count_idle() <= settings.min_idle
 }
 

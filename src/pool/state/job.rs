@@ -137,8 +137,9 @@ impl<M: Manager> Queue<M> {
 pub(crate) struct Service {
     calls: [[AtomicUsize; 2]; 4],
     briefly_out: Arc<AtomicUsize>,
-    /// Open connections, wherever they are. A slot is counted off after it has become vacant.
-    pub(crate) open: Relaxed<usize>,
+    /// Slots with a connection, or in which one is being opened or closed. A slot is counted after the
+    /// connect in it, and counted off before that is, but after it has become vacant.
+    pub(crate) occupied: Relaxed<usize>,
 }
 
 /// Stands for a connection that upkeep has taken and will soon have put back.
@@ -197,6 +198,15 @@ impl Service {
     /// Connects asked for and not over.
     pub(crate) fn connecting(&self) -> usize {
         self.count(Call::Connect)
+    }
+
+    /// Open connections, wherever they are.
+    pub(crate) fn open(&self) -> usize {
+        // Before, or a connection that has just been opened would be seen nowhere; and after, or a
+        // slot that has just been claimed would pass for a connection.
+        let connecting = self.connecting();
+        let occupied = self.occupied.get();
+        occupied.saturating_sub(connecting.max(self.connecting()))
     }
 
     pub(crate) fn closing(&self) -> usize {

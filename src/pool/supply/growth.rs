@@ -92,8 +92,9 @@ fn begin<M: Manager>(
     // Counted first, or a slot that has just been claimed would pass for a connection.
     state.service.begin(Call::Connect, Priority::Demand);
     let slot = raw.claim_vacant();
-    if slot.is_none() {
-        state.service.end(Call::Connect, Priority::Demand);
+    match slot {
+        Some(_) => _ = state.service.occupied.add(1),
+        None => state.service.end(Call::Connect, Priority::Demand),
     }
     state.supply.pace(|pace| match slot {
         Some(_) => pace.backoff.begun(permit, now),

@@ -28,10 +28,11 @@ impl Shortage {
         // Before, or a connection that has just been opened or put back would be seen nowhere; and
         // after, or one that has just been taken would be.
         let (connecting, soon) = (service.connecting(), service.briefly_out());
-        let (open, waiting) = (service.open.get(), raw.waiting());
+        let (occupied, waiting) = (service.occupied.get(), raw.waiting());
         // All words are looked at only for somebody.
         let idle = if settings.min_idle > 0 || waiting > 0 { raw.count_idle() } else { 0 };
         let connecting = connecting.max(service.connecting());
+        let open = occupied.saturating_sub(connecting);
         let soon = soon.max(service.briefly_out());
         // Those that are late may never come.
         let late = if soon > 0 { overdue(raw, state.clock.now()).briefly_out } else { 0 };

@@ -14,7 +14,7 @@ use std::time::Duration;
 /// Connections open and not about to be closed.
 fn open<M: Manager>(raw: &Raw<M>) -> usize {
     let service = &raw.context().service;
-    service.open.get().saturating_sub(service.closing())
+    service.open().saturating_sub(service.closing())
 }
 
 /// Whether the minimum needs a connection that is out [briefly](crate::pool::state::job::BrieflyOut).

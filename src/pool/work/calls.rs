@@ -61,6 +61,7 @@ async fn connect<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
         Err(error) => {
             let affected = news::connect_failed(raw, error, begun, order.permit);
             vacant.give_back();
+            state.service.occupied.subtract(1);
             state.service.end(Call::Connect, Priority::Demand);
             news::tell(raw, &affected);
         }
@@ -88,7 +89,6 @@ fn welcome<M: Manager>(raw: &Raw<M>, vacant: Vacant<M>, connection: M::Connectio
     let entry =
         Entry::newborn(connection, vacant.ledger(), now, generation, state.supply.jitter.draw());
     let slot = vacant.fill(entry);
-    state.service.open.add(1);
     news::connected(state, begun);
     if raw.take_debt() { enqueue::retire(slot) } else { drop(slot) }
 }
