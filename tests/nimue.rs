@@ -345,6 +345,7 @@ fn a_get_with_a_limit_ends_when_every_new_connection_fails_its_check() {
     drop(get(&pool));
     fake.on_ping(Mode::Fail);
     assert_eq!(pool.try_get().unwrap_err(), TryGetError::Empty);
+    pool.maintain();
     let error = get_in_vain(&pool, &hand);
     assert!(matches!(error, GetError::TimedOut { .. }), "{error}");
     pool.maintain();

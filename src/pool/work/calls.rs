@@ -139,10 +139,12 @@ async fn reset<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
     let result = fallible_call(state, &deadline, future).await;
     drop(noted);
     state.counters.resets.add();
-    let Some(mut slot) = job.end() else { return };
-    if result.is_ok() && !is_late(state, &deadline) {
-        let (entry, ledger) = slot.parts();
+    let is_reset = result.is_ok() && !is_late(state, &deadline);
+    if is_reset {
         entry.was_reset(ledger, state.clock.now());
+    }
+    let Some(slot) = job.end() else { return };
+    if is_reset {
         release::put_back(slot);
     } else {
         suspect_generation(raw, slot.value().info.generation);
