@@ -22,6 +22,7 @@ use crate::raw::requests::Requests;
 use crate::sync::{Arc, AtomicUsize, Mutex, Relaxed, Weak, thread};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::Duration;
 
 impl<M: BlockingManager> Pool<M> {
@@ -69,6 +70,12 @@ macro_rules! settings {
         )+
     };
 }
+
+/// A builder is only a list of settings: a panic leaves none half set.
+impl<M: Manager> UnwindSafe for Builder<M> {}
+
+/// As for [`UnwindSafe`].
+impl<M: Manager> RefUnwindSafe for Builder<M> {}
 
 impl<M: Manager> Builder<M> {
     pub(crate) fn new(manager: M, driver: &'static dyn Driver<M>) -> Self {

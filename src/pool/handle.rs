@@ -19,7 +19,7 @@ use crate::stats::{Holder, Ledger, Overrun, Stats};
 use crate::sync::{Arc, Ordering, PoisonError, Relaxed};
 use std::fmt;
 use std::future::Future;
-use std::panic::Location;
+use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::time::Duration;
 
 /// A handle to a pool of connections. Clone it freely; dropping the last one closes the pool.
@@ -327,6 +327,15 @@ impl<M: Manager> Pool<M> {
         self.state().events.wait_until(|| shortage::is_ready(&self.raw)).await
     }
 }
+
+/// A panic leaves no invariant of the pool broken, wherever it comes from: foreign code is called
+/// while nothing is half done, and its panics are caught; locks that a panic has poisoned hold
+/// whole values. A connection whose borrower panics is closed, unless
+/// [`keep_on_unwind`](crate::Builder::keep_on_unwind) says otherwise.
+impl<M: Manager> UnwindSafe for Pool<M> {}
+
+/// As for [`UnwindSafe`]: whoever looks at a pool after a panic finds it sound.
+impl<M: Manager> RefUnwindSafe for Pool<M> {}
 
 impl<M: Manager> Clone for Pool<M> {
     fn clone(&self) -> Self {

@@ -8,6 +8,7 @@ use crate::pool::state::pooled::{Pooled, Slot};
 use crate::raw::slots::Lent;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 
 /// A connection on loan. Dropping it returns the connection to its pool, on any thread and whether
 /// the pool still has handles or not.
@@ -77,6 +78,15 @@ impl<M: Manager> PooledConnection<M> {
         entry.info_at(this.0.ledger(), state.generation.get(), state.clock.tick())
     }
 }
+
+/// A guard that goes down with a panic has its connection closed by default. A connection that is
+/// used on after a panic was caught may be in the middle of something, as after any error: its
+/// manager is asked about it when it comes back, and [`discard`](PooledConnection::discard) closes
+/// it.
+impl<M: Manager> UnwindSafe for PooledConnection<M> {}
+
+/// As for [`UnwindSafe`].
+impl<M: Manager> RefUnwindSafe for PooledConnection<M> {}
 
 fn end_of_loan<M: Manager>(connection: PooledConnection<M>) -> Slot<M> {
     let slot = connection.0.into_occupied();
