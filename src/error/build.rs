@@ -37,7 +37,9 @@ impl<E: Error + 'static> Error for BuildError<E> {
     }
 }
 
-/// The first connections were not open in time, or a permanent error says that they never will be.
+/// The first connections were not open in time, or never will be: connecting has failed with a
+/// permanent error or, with [`fail_fast`](crate::Settings::fail_fast), with any; or the pool is
+/// closed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct NotReady<E> {
@@ -47,10 +49,15 @@ pub struct NotReady<E> {
     pub wanted: usize,
     /// The error of the last attempt to connect, if that failed; this is the `source()`.
     pub cause: Option<Arc<ManagerError<E>>>,
+    /// Whether the pool is closed.
+    pub is_closed: bool,
 }
 
 impl<E: Error + 'static> fmt::Display for NotReady<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_closed {
+            return f.write_str("the pool is not ready: it is closed");
+        }
         write!(f, "the pool is not ready: {} of {} connections are open", self.open, self.wanted)?;
         match &self.cause {
             Some(cause) => write!(f, "; the last connect failed: {cause}"),

@@ -297,7 +297,9 @@ impl<M: Manager> Pool<M> {
     ///
     /// # Errors
     ///
-    /// Returns [`NotReady`] if they were not open in time, or if connecting failed for good.
+    /// Returns [`NotReady`] if they were not open in time; at once if connecting failed with a
+    /// permanent error or, with [`fail_fast`](Settings::fail_fast), with any; and if the pool is
+    /// closed.
     pub fn ready(&self, timeout: Duration) -> Result<(), NotReady<M::Error>> {
         if self.state().is_manual() {
             // No other thread will do anything about it.

@@ -60,18 +60,24 @@ pub(crate) fn is_out<M: Manager>(raw: &Raw<M>) -> bool {
 
 /// Whether the initial connections are open, or never will be. `None`: not yet.
 pub(crate) fn is_ready<M: Manager>(raw: &Raw<M>) -> Option<Result<(), NotReady<M::Error>>> {
+    let state = raw.context();
+    if raw.is_closed() {
+        return Some(Err(not_ready(raw)));
+    }
     let Shortage { missing, .. } = Shortage::of(raw);
     if missing == 0 {
-        Some(Ok(()))
-    } else if raw.is_closed() || raw.context().supply.is_permanent() {
-        Some(Err(not_ready(raw)))
-    } else {
-        None
+        return Some(Ok(()));
     }
+    let is_over =
+        state.supply.is_permanent() || state.supply.is_failing() && state.settings.load().fail_fast;
+    let not_ready = is_over.then(|| not_ready(raw))?;
+    // If no cause is known, a connect has succeeded meanwhile.
+    not_ready.cause.is_some().then_some(Err(not_ready))
 }
 
 /// How far the start has come.
 pub(crate) fn not_ready<M: Manager>(raw: &Raw<M>) -> NotReady<M::Error> {
     let Shortage { open, missing, .. } = Shortage::of(raw);
-    NotReady { open, wanted: open + missing, cause: raw.context().last_connect_failure.load_full() }
+    let cause = raw.context().last_connect_failure.load_full();
+    NotReady { open, wanted: open + missing, cause, is_closed: raw.is_closed() }
 }
