@@ -41,6 +41,15 @@ pub trait Manager: Send + Sync + 'static {
     fn ping_is_cancel_safe(&self) -> bool {
         false
     }
+
+    /// Whether a borrower on the calling thread may make a ping itself. If not, a worker makes it.
+    /// Default: yes.
+    ///
+    /// Asked before each such ping. A driver that blocks and brings a runtime of its own, and so
+    /// panics on a thread that drives another runtime, says no there.
+    fn may_ping_here(&self) -> bool {
+        true
+    }
 }
 
 /// See [`Manager::classify`].

@@ -337,6 +337,11 @@ struct OwnRuntime {
 impl Manager for OwnRuntime {
     type Connection = Conn;
     type Error = FakeError;
+
+    // The driver panics on a thread that drives another runtime.
+    fn may_ping_here(&self) -> bool {
+        tokio::runtime::Handle::try_current().is_err()
+    }
 }
 
 impl BlockingManager for OwnRuntime {
@@ -351,11 +356,6 @@ impl BlockingManager for OwnRuntime {
             BlockingManager::ping(&self.fake, conn, deadline)
         })
     }
-
-    // What is missing: a way to say "not on this thread". Under whatever name the trait has it:
-    // fn may_ping_here(&self) -> bool {
-    //     tokio::runtime::Handle::try_current().is_err()
-    // }
 }
 
 /// Twenty loans in a row on a thread that drives a runtime, or within one of its tasks, with a ping each; the

@@ -240,6 +240,11 @@ impl Manager for PostgresManager {
         self.on_return.is_some() || !client.line.0.is_clean()
     }
 
+    /// The driver brings a runtime of its own, which panics on a thread that drives another.
+    fn may_ping_here(&self) -> bool {
+        tokio::runtime::Handle::try_current().is_err()
+    }
+
     fn classify(&self, error: &Error) -> ErrorClass {
         classify(error, self.config.host_count())
     }

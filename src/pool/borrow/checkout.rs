@@ -8,6 +8,7 @@ use crate::clock::Tick;
 use crate::config::{Fairness, PingOn, Settings};
 use crate::error::GetError;
 use crate::manager::{Kind, Manager};
+use crate::no_unwind::no_unwind;
 use crate::pool::service::enqueue;
 use crate::pool::state::job::{Job, Reservation};
 use crate::pool::state::pooled::{Pooled, Raw, Slot};
@@ -224,7 +225,8 @@ impl<'a, M: Manager> Checkout<'a, M> {
         }
     }
 
-    /// Whether the driver is of this face's kind and trusted, and there is time for a whole ping.
+    /// Whether the driver is of this face's kind, trusted, and at ease on this thread, and there is
+    /// time for a whole ping.
     fn may_ping_itself(&self, now: Tick) -> bool {
         let state = self.raw.context();
         let settings = state.settings.load();
@@ -232,6 +234,7 @@ impl<'a, M: Manager> Checkout<'a, M> {
         state.driver.kind() == self.face
             && is_trusted
             && now + settings.ping_timeout <= self.deadline
+            && no_unwind(|| state.manager.may_ping_here()).unwrap_or(false)
     }
 
     /// Waits for a worker to ping `slot` and hand it over.
