@@ -49,6 +49,7 @@ fn pinging_always(fake: &AsyncFake) -> Pool<AsyncFake> {
         .max_size(1)
         .min_size(1)
         .health(PingOnBorrow::always())
+        .clock(Clock::mock().0)
         .wait_ready(PLENTY)
         .build()
         .unwrap()
@@ -61,6 +62,7 @@ fn row_4_pings_cancelled_time_and_again_destroy_no_connection_if_they_are_cancel
     let fake = AsyncFake::default();
     fake.0.pings_are_cancel_safe();
     let pool = pinging_always(&fake);
+    use_each(&pool, 1);
     for _ in 0..MANY {
         let mut future = pin!(pool.get_async());
         assert!(poll_once(&mut future).is_pending(), "the ping is under way");
@@ -80,6 +82,7 @@ fn row_4_a_cancelled_ping_that_is_not_cancel_safe_costs_exactly_one_connection_e
     let fake = AsyncFake::default();
     let pool = pinging_always(&fake);
     for cancelled in 0..MANY / 10 {
+        use_each(&pool, 1);
         {
             let mut future = pin!(pool.get_async());
             assert!(poll_once(&mut future).is_pending(), "the ping is under way");
@@ -104,10 +107,13 @@ fn row_4_a_ping_that_a_worker_makes_is_not_cancelled_with_its_borrower() {
         .max_size(1)
         .min_size(1)
         .health(PingOnBorrow::always())
+        .clock(Clock::mock().0)
         .wait_ready(PLENTY)
         .build()
         .unwrap();
     for pings in 1..=MANY / 10 {
+        // It has just answered.
+        use_each(&pool, 1);
         {
             let mut future = pin!(pool.get_async());
             assert!(poll_once(&mut future).is_pending());

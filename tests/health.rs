@@ -294,6 +294,7 @@ fn nimues_own_behaviour_is_one_call() {
         .wait_ready(PLENTY)
         .build()
         .unwrap();
+    hand.advance(SECOND);
     drop(pool.get().unwrap());
     assert_eq!(fake.books().pings.load(SeqCst), 1, "pinged at every checkout");
     hand.advance(60 * SECOND);

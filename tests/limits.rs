@@ -272,6 +272,7 @@ fn row_60a_ten_dead_connections_whose_pings_take_long_do_not_keep_a_borrower_bey
             .wait_ready(PLENTY)
             .build()
             .unwrap();
+        use_each(&pool, 10);
         sick.fake.on_ping(Mode::Fail);
         sick.fake.on_connect(Mode::Fail);
         let begun = Instant::now();
@@ -492,9 +493,11 @@ fn an_error_tells_that_the_connections_were_there_and_why_they_were_refused() {
     assert_eq!(told(&pool, &hand), (refused.into(), vec![]));
 
     let fake = Fake::new();
-    let (pool, hand) = of_two(&fake, |b| b.health(PingOnBorrow::always()));
+    let (pool, hand) = of_two(&fake, |b| b.initial_size(1).health(PingOnBorrow::always()));
+    pool.maintain();
+    use_each(&pool, 1);
     fake.on_ping(Mode::Fail);
     let refused = "timed out after 1.0s waiting for the ping of a connection (of 2: 0 idle, 0 lent, \
-                 0 opening; 0 waiting); the last ping failed: refused";
+                 0 opening, 1 in maintenance; 0 waiting); the last ping failed: refused";
     assert_eq!(told(&pool, &hand), (refused.into(), vec!["refused".into(), "refused".into()]));
 }

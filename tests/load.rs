@@ -512,9 +512,10 @@ fn row_59_a_ping_that_hangs_holds_nobody_up_but_its_own_borrower() {
         } else {
             builder.health(PingOnBorrow::always())
         };
+        let pool = builder.build().unwrap();
+        use_each(&pool, 4);
         let hurdle = server.hurdle.lock().unwrap();
         server.has_hurdle.store(true, SeqCst);
-        let pool = builder.build().unwrap();
         std::thread::scope(|scope| {
             let unlucky = (!by_sweep).then(|| scope.spawn(|| pool.get_timeout(PLENTY).map(drop)));
             eventually("a ping hangs", || !server.has_hurdle.load(SeqCst));

@@ -194,7 +194,7 @@ fn lent_connections_above_a_lowered_maximum_are_left_alone_until_they_return() {
 #[test]
 fn one_call_sets_all_of_nimues_defaults() {
     let fake = Fake::new();
-    let (builder, _hand) = manual_maintenance(&fake);
+    let (builder, hand) = manual_maintenance(&fake);
     let pool = builder.like_nimue().build().unwrap();
     let settings = pool.settings();
     assert_eq!((settings.min_size, settings.max_size), (10, 20));
@@ -202,6 +202,7 @@ fn one_call_sets_all_of_nimues_defaults() {
     assert_eq!(settings.checkout_timeout, Duration::MAX);
     assert_eq!(PeriodicSweep::default().sweep_interval(), Some(60 * SECOND));
     assert_eq!(counts(&pool), (10, 0, 10), "the minimum is what it starts with");
+    hand.advance(SECOND);
     drop(get(&pool));
     assert_eq!(pool.stats().pings, 1, "a ping before every loan");
     assert_settled(&pool, fake.books());
@@ -287,10 +288,7 @@ fn a_get_with_a_limit_gets_a_new_one_and_a_try_does_not_ask_for_one() {
     let first = pool.try_get().unwrap();
     assert_eq!(counts(&pool), (1, 1, 0));
     assert_eq!(pool.try_get().unwrap_err(), TryGetError::Empty);
-    pool.maintain();
     assert_eq!(counts(&pool), (1, 1, 0));
-    let mut second = pin!(pool.get_timeout_async(SECOND));
-    assert!(poll_once(&mut second).is_pending());
     pool.maintain();
     let Poll::Ready(second) = poll_once(&mut second) else { panic!("not served: {pool:?}") };
     assert_eq!(counts(&pool), (2, 2, 0));
@@ -309,6 +307,7 @@ fn new_connections_that_fail_their_check_are_replaced_until_the_limit_and_none_l
         .wait_ready(PLENTY)
         .build()
         .unwrap();
+    use_each(&pool, 2);
     let first = pool.get_timeout(PLENTY).unwrap();
     fake.on_ping(Mode::Fail);
     let error = pool.get_timeout(Duration::from_millis(50)).unwrap_err();
@@ -338,8 +337,10 @@ fn a_get_with_a_limit_ends_when_every_new_connection_fails_its_check() {
     let (builder, hand) = manual_maintenance(&fake);
     let pool = builder.min_size(1).max_size(5).health(PingOnBorrow::always()).build().unwrap();
     let first = get(&pool);
+    drop(get(&pool));
     fake.on_ping(Mode::Fail);
     assert_eq!(pool.try_get().unwrap_err(), TryGetError::Empty);
+    pool.maintain();
     let error = get_in_vain(&pool, &hand);
     assert!(matches!(error, GetError::TimedOut { .. }), "{error}");
     pool.maintain();
@@ -583,6 +584,7 @@ fn a_check_leaves_no_transaction_open_and_a_return_rolls_back_the_borrowers() {
         .build()
         .unwrap();
     let rollbacks = || pool.manager().rollbacks.load(SeqCst);
+    use_each(&pool, 1);
     let mut session = pool.get().unwrap();
     assert!(!session.in_transaction);
     assert_eq!(rollbacks(), 1, "the check's own");

@@ -456,6 +456,7 @@ fn all_of_64_callers_leave_in_time_when_the_server_is_mute_in_pings() {
         .wait_ready(PLENTY)
         .build()
         .unwrap();
+    use_each(&pool, 8);
     fake.on_ping(Mode::Hang);
     let ends = get_at_once(&pool);
     assert_in_time(&ends);

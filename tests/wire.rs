@@ -179,6 +179,8 @@ fn black_hole<F: Face>(outage: Duration) {
         let builder = builder.checkout_timeout(limit).connect_timeout(ms(300));
         builder.ping_timeout(ms(50)).close_timeout(ms(50)).health(PingOnBorrow::always())
     });
+    // Used, and so pinged before their next loan.
+    drop([(); 4].map(|()| F::get(&pool).unwrap()));
     proxy.set(Mode::Drop);
     let (down, before) = (Instant::now(), proxy.accepted());
     while down.elapsed() < outage {

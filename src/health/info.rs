@@ -24,6 +24,8 @@ pub struct ConnectionInfo {
     pub(crate) last_checked: Tick,
     pub(crate) last_error: Option<Tick>,
     pub(crate) uses: u64,
+    /// Its uses when it last answered; `u64::MAX` if that is not to be relied upon.
+    pub(crate) uses_when_checked: u64,
     pub(crate) generation: u64,
     pub(crate) pool_generation: u64,
     pub(crate) luck: u32,
@@ -38,10 +40,16 @@ impl ConnectionInfo {
             last_checked: now,
             last_error: None,
             uses: 0,
+            uses_when_checked: 0,
             generation,
             pool_generation: generation,
             luck,
         }
+    }
+
+    /// That it could be opened does not tell that it works.
+    pub(crate) fn distrust(&mut self) {
+        self.uses_when_checked = u64::MAX;
     }
 
     /// Makes up a connection of `age`, never lent or pinged since it was opened.
@@ -89,9 +97,15 @@ impl ConnectionInfo {
         self.now.since(self.last_used)
     }
 
-    /// Time since a ping last succeeded, or since it was opened.
+    /// Time since a ping or a reset last succeeded, or since it was opened.
     pub fn since_check(&self) -> Duration {
         self.now.since(self.last_checked)
+    }
+
+    /// Whether it has been lent since a ping or a reset last succeeded, or since it was opened.
+    /// While connections fail their pings, also true of a fresh one that has not answered a ping.
+    pub fn is_used_since_check(&self) -> bool {
+        self.uses != self.uses_when_checked
     }
 
     /// How often it has been lent.

@@ -4,7 +4,10 @@ use super::info::nanos;
 use super::{ConnectionInfo, HealthStrategy, Occasions, Validity, Verdict};
 use std::time::Duration;
 
-/// Pings a connection before it is lent, unless it was used or pinged a moment ago.
+/// What has answered within this time, and was not lent since, is not pinged again.
+const JUST: Duration = Duration::from_millis(100);
+
+/// Pings a connection before it is lent, unless it was used or has answered a moment ago.
 ///
 /// The borrower's thread or task pings if the manager is of its kind and there is time for a whole
 /// ping (see also [`Settings::ping_on`](crate::Settings::ping_on)); else a worker does. A
@@ -25,13 +28,14 @@ pub struct PingOnBorrow {
 }
 
 impl PingOnBorrow {
-    /// Pings before every loan. As [`try_get`](crate::Pool::try_get) never pings, it then never
-    /// succeeds.
+    /// Pings before every loan, unless the connection has just answered: it was opened, reset or
+    /// pinged within the last 100 ms and has not been lent since. As
+    /// [`try_get`](crate::Pool::try_get) never pings, it succeeds only within that time.
     pub const fn always() -> Self {
         Self { window: 0 }
     }
 
-    /// Skips the ping for a connection used or pinged less than `window` ago.
+    /// Skips the ping for a connection used, or pinged, reset or opened, less than `window` ago.
     pub const fn skip_if_used_within(window: Duration) -> Self {
         Self { window: nanos(window) }
     }
@@ -51,11 +55,17 @@ impl PingOnBorrow {
         let silent = info.now.0.saturating_sub(last_sign_of_life.0);
         self.window.saturating_sub(silent)
     }
+
+    /// Whether it has answered for its next borrower.
+    fn has_just_answered(info: &ConnectionInfo) -> bool {
+        !info.is_used_since_check() && info.since_check() < JUST
+    }
 }
 
 impl HealthStrategy for PingOnBorrow {
     fn on_borrow(&self, info: &ConnectionInfo) -> Verdict {
-        if self.left(info) > 0 { Verdict::Keep } else { Verdict::Ping }
+        let is_alive = self.left(info) > 0 || Self::has_just_answered(info);
+        if is_alive { Verdict::Keep } else { Verdict::Ping }
     }
 
     fn valid_for(&self, info: &ConnectionInfo) -> Validity {

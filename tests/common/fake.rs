@@ -379,6 +379,14 @@ pub fn full_manual(
     (more(builder).build().unwrap(), hand)
 }
 
+/// Borrows `count` connections at once and gives them back: what has been lent must answer before
+/// its next loan, also if it was opened a moment ago.
+#[track_caller]
+pub fn use_each<M: Manager>(pool: &Pool<M>, count: usize) {
+    let used: Vec<_> = (0..count).map(|_| pool.get_timeout(PLENTY).unwrap()).collect();
+    drop(used);
+}
+
 /// Polls once with a waker that does nothing.
 pub fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     std::pin::Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))

@@ -82,16 +82,26 @@ impl<C> Entry<C> {
     }
 
     /// A ping, sent in a pool of that `generation`, has been answered.
-    pub(crate) fn has_answered(&mut self, now: Tick, generation: u64) {
-        self.info.last_checked = now;
+    pub(crate) fn has_answered(&mut self, ledger: &Ledger, now: Tick, generation: u64) {
+        self.was_reset(ledger, now);
         self.info.generation = generation;
         self.ping_due = false;
         self.fit = Fit::default();
     }
 
+    /// A reset has succeeded.
+    pub(crate) fn was_reset(&mut self, ledger: &Ledger, now: Tick) {
+        self.info.last_checked = now;
+        self.info.uses_when_checked = self.uses(ledger);
+    }
+
+    fn uses(&self, ledger: &Ledger) -> u64 {
+        ledger.checkouts() - self.checkouts_before
+    }
+
     /// Whether it has never been lent.
     pub(crate) fn is_unused(&self, ledger: &Ledger) -> bool {
-        ledger.checkouts() == self.checkouts_before
+        self.uses(ledger) == 0
     }
 
     /// Brings what is known up to date, in place.

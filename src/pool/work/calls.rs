@@ -124,8 +124,12 @@ async fn reset<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
     let result = fallible_call(state, &deadline, future).await;
     drop(noted);
     state.counters.resets.add();
+    let is_reset = result.is_ok() && !is_late(state, &deadline);
+    if is_reset {
+        entry.was_reset(ledger, state.clock.now());
+    }
     let Some(slot) = job.end() else { return };
-    if result.is_ok() && !is_late(state, &deadline) {
+    if is_reset {
         release::put_back(slot);
     } else {
         suspect_generation(raw, slot.value().info.generation);
@@ -162,8 +166,8 @@ pub(crate) async fn check<M: Manager>(raw: &Raw<M>, mut job: Job<M>) -> Option<S
     let failure = match result {
         Ok(()) if is_late(state, &deadline) => ManagerError::TimedOut,
         Ok(()) => {
-            let entry = slot.value_mut();
-            entry.has_answered(state.clock.now(), generation);
+            let (entry, ledger) = slot.parts();
+            entry.has_answered(ledger, state.clock.now(), generation);
             news::answered(state, entry.info.born);
             return Some(slot);
         }
