@@ -280,7 +280,7 @@ fn a_thread_that_finds_none_free_gets_a_new_one_while_there_is_room() {
 
 /// `testGetAtFreeZeroNonBlocking`: there is a limit instead, as callers do not connect themselves.
 #[test]
-fn a_get_with_a_limit_gets_a_new_one_and_a_try_does_not_ask_for_one() {
+fn a_get_with_a_limit_gets_a_new_one_and_a_try_leaves_one_for_the_next() {
     let fake = Fake::new();
     let (builder, _hand) = manual_maintenance(&fake);
     let pool = builder.min_size(1).max_size(5).build().unwrap();
@@ -290,9 +290,14 @@ fn a_get_with_a_limit_gets_a_new_one_and_a_try_does_not_ask_for_one() {
     assert_eq!(pool.try_get().unwrap_err(), TryGetError::Empty);
     assert_eq!(counts(&pool), (1, 1, 0));
     pool.maintain();
-    let Poll::Ready(second) = poll_once(&mut second) else { panic!("not served: {pool:?}") };
-    assert_eq!(counts(&pool), (2, 2, 0));
-    drop((first, second));
+    assert_eq!(counts(&pool), (2, 1, 1));
+    let second = pool.try_get().unwrap();
+    let mut third = pin!(pool.get_timeout_async(SECOND));
+    assert!(poll_once(&mut third).is_pending());
+    pool.maintain();
+    let Poll::Ready(third) = poll_once(&mut third) else { panic!("not served: {pool:?}") };
+    assert_eq!(counts(&pool), (3, 3, 0));
+    drop((first, second, third));
     assert_settled(&pool, fake.books());
 }
 

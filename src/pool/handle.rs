@@ -65,7 +65,8 @@ impl<M: Manager> Pool<M> {
     }
 
     /// [`get`](Self::get) that waits up to `timeout`. Zero lends an idle connection or fails at
-    /// once; [`Duration::MAX`] waits without a limit.
+    /// once, and then is demand as a failed [`try_get`](Self::try_get) is; [`Duration::MAX`] waits
+    /// without a limit.
     ///
     /// # Errors
     ///
@@ -170,9 +171,14 @@ impl<M: Manager> Pool<M> {
     /// [`Fairness`](crate::Fairness) lets newcomers go first).
     ///
     /// Wait-free: at most `capacity` + 1 atomic read-modify-writes; no allocation, no lock, and no
-    /// system call unless the strategy wants a connection pinged or closed. It asks the strategy
-    /// but never pings: it hands a connection that must be pinged to a worker, and a later attempt
-    /// may borrow it.
+    /// system call unless a connection must be pinged or closed. It asks the strategy but never
+    /// pings: it hands a connection that must be pinged to a worker, and a later attempt may borrow
+    /// it.
+    ///
+    /// An attempt that finds nothing in a pool with room is demand: within 25 ms the pool begins to
+    /// open a connection, one at a time for all such attempts, which a later attempt may borrow. In
+    /// a pool with [`manual_maintenance`](crate::Builder::manual_maintenance) the next
+    /// [`maintain`](Self::maintain) does so.
     ///
     /// # Errors
     ///

@@ -199,6 +199,8 @@ struct Model<'p> {
     line: Vec<Waiter<'p>>,
     /// Numbers of connections that must not be lent again.
     gone: HashSet<u64>,
+    /// An attempt that does not wait has found nothing, and nothing was opened for it yet.
+    tried: bool,
     /// When a connection was last opened, lent or returned.
     touched: HashMap<u64, Duration>,
     /// Connections with a lower number are dead.
@@ -229,6 +231,7 @@ pub fn run(setup: Setup, ops: &[Op]) {
         detached: Vec::new(),
         line: Vec::new(),
         gone: HashSet::new(),
+        tried: false,
         touched: HashMap::new(),
         dead_below: 0,
         refuses: false,
@@ -300,7 +303,10 @@ impl<'p> Model<'p> {
                 match result {
                     Ok(guard) => self.receive(guard),
                     Err(TryGetError::Closed) => assert!(self.is_closed),
-                    Err(error) => assert!(!self.is_closed, "{error}"),
+                    Err(error) => {
+                        assert!(!self.is_closed, "{error}");
+                        self.tried = true;
+                    }
                 }
             }
             Op::GetNow => {
@@ -311,7 +317,10 @@ impl<'p> Model<'p> {
                 match result {
                     Ok(guard) => self.receive(guard),
                     Err(GetError::Closed) => assert!(self.is_closed),
-                    Err(GetError::TimedOut { .. }) => assert!(!self.is_closed),
+                    Err(GetError::TimedOut { .. }) => {
+                        assert!(!self.is_closed);
+                        self.tried = true;
+                    }
                     Err(error) => panic!("{error}"),
                 }
             }
@@ -512,8 +521,9 @@ impl<'p> Model<'p> {
         // One that is closed at once, because of a lowered limit, may be made up for.
         let surplus = self.surplus_done - before.evictions.by(EvictionCause::Surplus);
         let opened_now = self.opened() - opened;
-        let allowed = wanted + self.floor() as u64 + surplus;
+        let allowed = wanted + self.floor() as u64 + surplus + u64::from(self.tried);
         assert!(opened_now <= allowed, "opened {opened_now}, {allowed} at most");
+        self.tried &= opened_now == 0;
         self.hear();
         let may_grow = !self.refuses && self.refused_at.is_none_or(|at| self.now > at + BACK_OFF);
         if may_grow {

@@ -12,6 +12,7 @@ use crate::no_unwind::no_unwind;
 use crate::pool::service::enqueue;
 use crate::pool::state::job::{Job, Reservation};
 use crate::pool::state::pooled::{Pooled, Raw, Slot};
+use crate::pool::supply::tries;
 use crate::pool::work::calls::check;
 use crate::pool::work::worker;
 use crate::raw::waiter::{NEVER, Outcome, Terms, Ticket};
@@ -139,6 +140,9 @@ impl<'a, M: Manager> Checkout<'a, M> {
         failure::look_for_hope(self.raw, now, self.fail_fast)?;
         if self.deadline <= now {
             worker::grow(self.raw);
+            if self.deadline <= self.begun {
+                tries::note(self.raw);
+            }
             return Err(self.timed_out());
         }
         self.begin_wait(now);

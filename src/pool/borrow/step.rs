@@ -7,6 +7,7 @@ use crate::health::Verdict;
 use crate::manager::Manager;
 use crate::pool::service::{enqueue, judge};
 use crate::pool::state::pooled::{Raw, Slot};
+use crate::pool::supply::tries;
 use std::panic::Location;
 
 /// See the [module](self).
@@ -71,7 +72,10 @@ pub(crate) fn lend_now<M: Manager>(
                 enqueue::ping(slot, None);
                 break;
             }
-            Step::Wait => break,
+            Step::Wait => {
+                tries::note(raw);
+                break;
+            }
         }
     }
     Err(if raw.is_closed() { TryGetError::Closed } else { TryGetError::Empty })

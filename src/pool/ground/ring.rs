@@ -70,6 +70,13 @@ impl Ring {
         }
     }
 
+    /// Asks for a visit without waking a thread: it comes when the housekeeper next looks round.
+    pub(crate) fn mark(&self) {
+        if let Some((_, number)) = self.housekeeper.get() {
+            RUNG.set(*number);
+        }
+    }
+
     /// Makes sure that there is a visit no later than `at`.
     pub(crate) fn ring_before(&self, at: Tick) {
         // O8: a read-modify-write, so that it comes either after the announcement of the next visit and sees it, or

@@ -141,6 +141,7 @@ impl<M: Manager> Job<M> {
             // This says nothing about the server.
             let now = state.clock.now();
             state.supply.pace(|pace| pace.backoff.call_off(order.permit, now));
+            state.supply.end_order(&order);
         }
         if self.retires {
             vacant.retire()

@@ -42,6 +42,8 @@ pub(crate) enum Held<M: Manager> {
 pub(crate) struct Order {
     pub(crate) permit: Permit,
     pub(crate) replaces: Option<Replaces>,
+    /// For callers that do not wait: it is made in any case.
+    pub(crate) is_for_try: bool,
 }
 
 /// The connection that a fresh one replaces.

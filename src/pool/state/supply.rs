@@ -1,6 +1,6 @@
 //! What is known of the server and of the demand for connections. `supply` has the verbs.
 
-use super::job::Replaces;
+use super::job::{Order, Replaces};
 use crate::clock::Tick;
 use crate::pool::ground::backoff::Backoff;
 use crate::pool::ground::ramp::Ramp;
@@ -18,6 +18,12 @@ pub(crate) struct Supply {
     /// Connects found superfluous, and those of them already given up.
     pub(crate) skips_begun: Relaxed<u64>,
     pub(crate) skips_ended: Relaxed<u64>,
+    /// Attempts to borrow without waiting found nothing.
+    pub(crate) tried: Relaxed<bool>,
+    /// A visit has heard of it.
+    pub(crate) try_due: Relaxed<bool>,
+    /// A connect for such attempts is under way.
+    pub(crate) try_connects: Relaxed<bool>,
     /// Connections to be replaced as soon as a connect is allowed.
     pub(crate) to_replace: SegQueue<Replaces>,
 }
@@ -48,6 +54,9 @@ impl Supply {
             warm_up: Relaxed::<usize>::new(initial_size),
             skips_begun: Relaxed::<u64>::new(0),
             skips_ended: Relaxed::<u64>::new(0),
+            tried: Relaxed::<bool>::new(false),
+            try_due: Relaxed::<bool>::new(false),
+            try_connects: Relaxed::<bool>::new(false),
             to_replace: SegQueue::new(),
         }
     }
@@ -63,6 +72,15 @@ impl Supply {
         outlook.is_permanent.set(backoff.is_permanent());
         outlook.is_in_doubt.set(backoff.is_in_doubt());
         answer
+    }
+
+    /// The connect of `order` is over, whatever came of it.
+    pub(crate) fn end_order(&self, order: &Order) {
+        if order.is_for_try {
+            // Attempts from now on see what came of it.
+            self.tried.set(false);
+            self.try_connects.set(false);
+        }
     }
 
     /// When the next connect may be begun.

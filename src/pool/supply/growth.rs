@@ -29,6 +29,9 @@ use crate::stats::{Call, Priority};
 pub(crate) fn ask<M: Manager>(raw: &Raw<M>) {
     raw.context().supply.requests.answer(|| {
         while !raw.is_closed() && grow_by_one(raw) {}
+        if !raw.is_closed() {
+            meet_tries(raw);
+        }
         while !raw.is_closed() && replace_one(raw) {}
     });
 }
@@ -65,7 +68,7 @@ fn grow_by_one<M: Manager>(raw: &Raw<M>) -> bool {
         return false;
     }
     begin(raw, shortage.connecting, wanted).is_some_and(|(slot, permit)| {
-        enqueue::connect(slot, Order { permit, replaces: None });
+        enqueue::connect(slot, Order { permit, replaces: None, is_for_try: false });
         true
     })
 }
@@ -101,6 +104,25 @@ fn begin<M: Manager>(
     slot.map(|slot| (slot, permit))
 }
 
+/// Opens a connection for callers that [do not wait](super::tries), if a visit says so and nothing
+/// is idle. It is not skipped, and as long as it lasts there is no second one for them.
+fn meet_tries<M: Manager>(raw: &Raw<M>) {
+    let (state, supply) = (raw.context(), &raw.context().supply);
+    let is_due = supply.try_due.get() && supply.try_due.replace(false);
+    if !is_due || raw.gauges().idle > 0 || supply.try_connects.get() {
+        return;
+    }
+    match begin(raw, state.service.connecting(), usize::MAX) {
+        Some((slot, permit)) => {
+            supply.try_connects.set(true);
+            enqueue::connect(slot, Order { permit, replaces: None, is_for_try: true });
+        }
+        // It is too early, or enough connects are in flight: the next visit sees to it.
+        None if raw.has_vacant() => supply.tried.set(true),
+        None => {}
+    }
+}
+
 /// Begins the next replacement. False: none is wanted, or none is allowed now.
 fn replace_one<M: Manager>(raw: &Raw<M>) -> bool {
     let state = raw.context();
@@ -109,7 +131,7 @@ fn replace_one<M: Manager>(raw: &Raw<M>) -> bool {
     let Some(slot) = old.claim(raw) else { return true };
     drop(slot);
     if let Some((slot, permit)) = begin(raw, state.service.connecting(), usize::MAX) {
-        enqueue::connect(slot, Order { permit, replaces: Some(old) });
+        enqueue::connect(slot, Order { permit, replaces: Some(old), is_for_try: false });
         true
     } else if !raw.has_vacant() && state.service.connecting() == 0 {
         // There is no room for both: the old one is closed first, and growth opens the new one.

@@ -5,3 +5,4 @@ pub(crate) mod growth;
 pub(crate) mod news;
 pub(crate) mod overruns;
 pub(crate) mod shortage;
+pub(crate) mod tries;

@@ -8,6 +8,7 @@ use crate::pool::ground::ring::Ring;
 use crate::pool::state::pooled::Raw;
 use crate::pool::supply::growth;
 use crate::pool::supply::shortage::Shortage;
+use crate::pool::supply::tries;
 use crate::pool::work::{launch, worker};
 use crate::sync::Arc;
 use std::time::Duration;
@@ -65,6 +66,7 @@ fn keep_order<M: Manager>(raw: &Arc<Raw<M>>) -> Tick {
             next = next.min(state.supply.retry_at());
         }
     }
+    tries::hear(raw);
     worker::grow(raw);
     if launch::take_back(raw) { next.min(now + PERIOD) } else { next }
 }

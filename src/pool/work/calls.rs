@@ -38,7 +38,8 @@ async fn connect<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
     if raw.is_closed() {
         return;
     }
-    if order.replaces.is_none() && growth::skip(raw) {
+    let is_optional = order.replaces.is_none() && !order.is_for_try;
+    if is_optional && growth::skip(raw) {
         state.counters.connects_skipped.add();
         drop(job);
         return growth::end_skip(raw);
@@ -50,6 +51,7 @@ async fn connect<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
     let result = fallible_call(state, &deadline, future).await;
     drop(noted);
     let Some((vacant, order)) = job.take_order() else { return };
+    state.supply.end_order(&order);
     match result {
         Ok(connection) => {
             welcome(raw, vacant, connection, begun);
