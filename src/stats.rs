@@ -35,6 +35,7 @@ impl Counter {
 #[repr(align(128))]
 pub(crate) struct Counters {
     pub(crate) waits: Counter,
+    pub(crate) waits_in_vain: Counter,
     pub(crate) timeouts: Counter,
     pub(crate) refusals: Counter,
     pub(crate) connects: Counter,
@@ -55,9 +56,13 @@ pub(crate) struct Counters {
 /// A snapshot of a pool.
 ///
 /// At rest everything agrees: `idle + lent + opening + maintenance + quarantined + vacant + retired
-/// = capacity`, and `checkouts = returns + lent`. While connections move, each figure is true of
-/// some moment within the call, but not all of the same moment: `lent` is what the other gauges
-/// leave of the capacity, so it absorbs the difference.
+/// = capacity`; and `checkouts = returns + lent`, but for connections that were handed to tasks
+/// which have not been polled since. While connections move, each figure is true of some moment
+/// within the call, but not all of the same moment. A connection that is being judged, or is on its
+/// way from one state to the next, counts nowhere.
+///
+/// A connection counts as lent before its borrower has it, and no longer as being opened; so a
+/// borrower that looks at the moment when it is served finds itself counted.
 ///
 /// ```
 /// # fn show<M: caliburn::Manager>(pool: &caliburn::Pool<M>) {
@@ -78,7 +83,9 @@ pub struct Stats {
     pub size: usize,
     /// Open connections that are free to be lent.
     pub idle: usize,
-    /// Connections held by borrowers. A connection whose guard was forgotten counts here for good.
+    /// Connections held by borrowers, whom [`Pool::holders`](crate::Pool::holders) names, or handed
+    /// to a task that has not been polled since. A connection whose guard was forgotten counts here
+    /// for good.
     pub lent: usize,
     /// Connections being opened.
     pub opening: usize,
@@ -101,8 +108,11 @@ pub struct Stats {
     pub checkouts: u64,
     /// Connections returned.
     pub returns: u64,
-    /// Borrowers that had to wait.
+    /// Borrowers that had to stand in line, each counted once however often.
     pub waits: u64,
+    /// Those of them that left without a connection: their timeout had passed, they were cancelled,
+    /// or they were told an error.
+    pub waits_in_vain: u64,
     /// Borrowers that left because their timeout had passed.
     pub timeouts: u64,
     /// Borrowers refused because too many were waiting already.
@@ -132,7 +142,8 @@ pub struct Stats {
     pub sweeps: u64,
     /// Connections evicted, by cause.
     pub evictions: Evictions,
-    /// How long borrowers waited.
+    /// How long borrowers waited that had to stand in line: for each, the time from then on until it
+    /// had its connection or left. It is noted when the borrower leaves.
     pub wait_time: Histogram,
 }
 
@@ -185,11 +196,11 @@ impl fmt::Display for Stats {
             "connections  {size} of {max_size}: {idle} idle, {lent} lent, {maintenance} in \
              maintenance; {opening} opening; {quarantined} quarantined; {waiting} waiting"
         )?;
-        let Self { checkouts, returns, waits, timeouts, refusals, .. } = self;
+        let Self { checkouts, returns, waits, waits_in_vain, timeouts, refusals, .. } = self;
         writeln!(
             f,
-            "checkouts    {checkouts} ({returns} returned, {waits} waited, {timeouts} timed out, \
-             {refusals} refused)"
+            "checkouts    {checkouts} ({returns} returned, {waits} waited, {waits_in_vain} of them \
+             in vain, {timeouts} timed out, {refusals} refused)"
         )?;
         let Self { connects, connect_failures, connects_skipped, closes, detached, .. } = self;
         writeln!(

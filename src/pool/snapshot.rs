@@ -13,12 +13,19 @@ pub(crate) fn stats<M: Manager>(raw: &Raw<M>) -> Stats {
     let gauges = raw.gauges();
     let capacity = raw.capacity();
     let late = overdue(raw, state.clock.now());
-    let opening = state.service.connecting().saturating_sub(late.connects);
+    let opening = state.service.opening().saturating_sub(late.connects);
     let maintenance = state.service.maintenance().saturating_sub(late.maintenance);
     let quarantined = late.connects + late.maintenance;
     let retired = gauges.retired + raw.torn_down();
-    let out = gauges.idle + gauges.vacant + retired + opening + maintenance + quarantined;
-    let lent = capacity.saturating_sub(out);
+    // The returns first: what comes back meanwhile still counts as lent.
+    let returns: u64 = raw.ledgers().map(Ledger::returns).sum();
+    let checkouts: u64 = raw.ledgers().map(Ledger::checkouts).sum();
+    let held = checkouts.saturating_sub(returns) as usize;
+    // Handed over and not yet taken: of borrowers that are owed a slot, those that no longer wait;
+    // and no more than there are slots of which no account is given.
+    let settled = state.awaiting.get().saturating_sub(gauges.waiting);
+    let out = gauges.idle + gauges.vacant + retired + opening + maintenance + quarantined + held;
+    let lent = held + settled.min(capacity.saturating_sub(out));
     Stats {
         capacity,
         max_size: state.settings.load().max_size,
@@ -32,9 +39,10 @@ pub(crate) fn stats<M: Manager>(raw: &Raw<M>) -> Stats {
         retired,
         waiting: gauges.waiting,
         waiter_nodes: raw.queued(),
-        checkouts: raw.ledgers().map(Ledger::checkouts).sum(),
-        returns: raw.ledgers().map(Ledger::returns).sum(),
+        checkouts,
+        returns,
         waits: counters.waits.get(),
+        waits_in_vain: counters.waits_in_vain.get(),
         timeouts: counters.timeouts.get(),
         refusals: counters.refusals.get(),
         connects: counters.connects.get(),

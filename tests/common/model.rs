@@ -575,8 +575,9 @@ impl<'p> Model<'p> {
     fn settle(&self) {
         let deadline = std::time::Instant::now() + Duration::from_secs(30);
         let is_at_rest = || {
-            let Stats { idle, opening, maintenance, vacant, .. } = self.pool.stats();
-            idle + opening + maintenance + vacant == 0
+            let Stats { capacity, lent, retired, opening, maintenance, .. } = self.pool.stats();
+            // What is between two states counts nowhere.
+            lent + retired == capacity && opening + maintenance == 0
         };
         while self.is_closed && !is_at_rest() {
             assert!(std::time::Instant::now() < deadline, "a closed pool does not come to rest");

@@ -35,15 +35,21 @@ pub(crate) struct Checkout<'a, M: Manager> {
     fail_fast: bool,
     /// Whether it waits for a ping rather than in line; the error tells when time runs out.
     is_pinging: &'a Relaxed<bool>,
-    /// Since when it has stood in line.
+    /// When it first stood in line.
     waiting_since: Option<Tick>,
+    is_served: bool,
 }
 
-/// A wait is counted and timed however it ends: a thread whose time is up drops its checkout
-/// half-way.
+/// A borrower's wait is counted and timed once, however often it stands in line and however it
+/// ends: a thread whose time is up drops its checkout half-way.
 impl<M: Manager> Drop for Checkout<'_, M> {
     fn drop(&mut self) {
-        self.end_wait();
+        let Some(since) = self.waiting_since else { return };
+        let state = self.raw.context();
+        state.counters.wait_time.record(state.clock.now().since(since));
+        if !self.is_served {
+            state.counters.waits_in_vain.add();
+        }
     }
 }
 
@@ -71,18 +77,15 @@ impl<'a, M: Manager> Checkout<'a, M> {
             fail_fast,
             is_pinging,
             waiting_since: None,
+            is_served: false,
         }
     }
 
-    fn begin_wait(&mut self, now: Tick) {
-        self.raw.context().counters.waits.add();
-        self.waiting_since = Some(now);
-    }
-
-    fn end_wait(&mut self) {
-        if let Some(since) = self.waiting_since.take() {
-            let state = self.raw.context();
-            state.counters.wait_time.record(state.clock.now().since(since));
+    /// It stands in line.
+    fn note_wait(&mut self, now: Tick) {
+        if self.waiting_since.is_none() {
+            self.raw.context().counters.waits.add();
+            self.waiting_since = Some(now);
         }
     }
 
@@ -102,7 +105,10 @@ impl<'a, M: Manager> Checkout<'a, M> {
         let mut evicted = 0;
         loop {
             step = match step {
-                Step::Lend(slot) => return Ok(lend(slot, self.borrower)),
+                Step::Lend(slot) => {
+                    self.is_served = true;
+                    return Ok(lend(slot, self.borrower));
+                }
                 Step::Ping(slot) => self.ping(slot).await?,
                 Step::Wait => self.wait(self.begun, false).await?,
                 Step::Again => self.retry().await?,
@@ -145,10 +151,7 @@ impl<'a, M: Manager> Checkout<'a, M> {
             }
             return Err(self.timed_out());
         }
-        self.begin_wait(now);
-        let outcome = self.stand_in_line(ahead, now).await;
-        self.end_wait();
-        match outcome? {
+        match self.stand_in_line(ahead, now).await? {
             Outcome::Granted(slot) => Ok(judge(self.raw, self.unless_closed(slot)?)),
             Outcome::Closed => Err(GetError::Closed),
             // If no cause is known, a connect has succeeded meanwhile.
@@ -173,12 +176,13 @@ impl<'a, M: Manager> Checkout<'a, M> {
     }
 
     async fn stand_in_line(
-        &self,
+        &mut self,
         ahead: bool,
         now: Tick,
     ) -> Result<Outcome<Pooled<M>>, GetError<M::Error>> {
         let raw = self.raw;
         let terms = self.terms(ahead, now);
+        let _awaiting = Awaiting::begin(&raw.context().awaiting);
         let mut ticket: Option<Ticket<'_, Pooled<M>>> = None;
         poll_fn(|cx| {
             if let Some(ticket) = &mut ticket {
@@ -187,6 +191,7 @@ impl<'a, M: Manager> Checkout<'a, M> {
             let Ok(new) = raw.enroll(cx.waker(), terms, self.max_waiters) else {
                 return Poll::Ready(Err(failure::refused(raw)));
             };
+            self.note_wait(now);
             let ticket = ticket.insert(new);
             if ticket.is_settled() {
                 return ticket.poll(cx).map(Ok);
@@ -246,6 +251,7 @@ impl<'a, M: Manager> Checkout<'a, M> {
         let (raw, state) = (self.raw, self.raw.context());
         // A call that blocks may go on for longer; this borrower does not wait for that.
         let limit = state.clock.now() + state.settings.load().ping_timeout;
+        let _awaiting = Awaiting::begin(&state.awaiting);
         let (mut slot, mut ticket) = (Some(slot), None);
         let kept = poll_fn(|cx: &mut Context<'_>| {
             let ticket = ticket.get_or_insert_with(|| raw.reservation(cx.waker()));
@@ -265,5 +271,21 @@ impl<'a, M: Manager> Checkout<'a, M> {
     fn timed_out(&self) -> GetError<M::Error> {
         let waited = self.raw.context().clock.now().since(self.begun);
         failure::timed_out(self.raw, phase(self.is_pinging), waited)
+    }
+}
+
+/// Stands for a borrower that waits to be given a slot, or has yet to hear that it was.
+struct Awaiting<'a>(&'a Relaxed<usize>);
+
+impl<'a> Awaiting<'a> {
+    fn begin(count: &'a Relaxed<usize>) -> Self {
+        count.add(1);
+        Self(count)
+    }
+}
+
+impl Drop for Awaiting<'_> {
+    fn drop(&mut self) {
+        self.0.subtract(1);
     }
 }

@@ -152,23 +152,27 @@ impl<M: Manager> Queue<M> {
 
 /// How many slots are out of service, by call and priority.
 #[derive(Debug, Default)]
-pub(crate) struct Service([[AtomicUsize; 2]; 4]);
+pub(crate) struct Service {
+    calls: [[AtomicUsize; 2]; 4],
+    /// Connects that are over, whose connections are about to be found by borrowers.
+    arriving: AtomicUsize,
+}
 
 impl Service {
     pub(crate) fn begin(&self, call: Call, priority: Priority) {
         // O9: nothing is read or left to be seen here.
-        self.0[call as usize][priority as usize].fetch_add(1, Ordering::Relaxed);
+        self.calls[call as usize][priority as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// The job is over, and what became of its slot can be seen.
     pub(crate) fn end(&self, call: Call, priority: Priority) {
         // O9
-        self.0[call as usize][priority as usize].fetch_sub(1, Ordering::Release);
+        self.calls[call as usize][priority as usize].fetch_sub(1, Ordering::Release);
     }
 
     fn get(&self, call: Call, priority: Priority) -> usize {
         // O9: the gauges that are read after this show what became of the slots counted off.
-        self.0[call as usize][priority as usize].load(Ordering::Acquire)
+        self.calls[call as usize][priority as usize].load(Ordering::Acquire)
     }
 
     /// No slot is out of service.
@@ -180,9 +184,31 @@ impl Service {
         self.get(call, Priority::Demand) + self.get(call, Priority::Upkeep)
     }
 
-    /// Connects asked for and not over.
+    /// Connects asked for, until borrowers can find their connections.
     pub(crate) fn connecting(&self) -> usize {
+        // The calls first: one that is over then has arrived before.
+        let opening = self.opening();
+        // O9
+        opening + self.arriving.load(Ordering::Acquire)
+    }
+
+    /// Connects asked for and not over.
+    pub(crate) fn opening(&self) -> usize {
         self.count(Call::Connect)
+    }
+
+    /// A connect is over: its connection no longer counts as being opened, though growth reckons
+    /// with it until it [has arrived](Self::has_arrived).
+    pub(crate) fn arrives(&self) {
+        // O9: before the connect is counted off, which releases it.
+        self.arriving.fetch_add(1, Ordering::Relaxed);
+        self.end(Call::Connect, Priority::Demand);
+    }
+
+    /// Borrowers can find the connection.
+    pub(crate) fn has_arrived(&self) {
+        // O9
+        self.arriving.fetch_sub(1, Ordering::Release);
     }
 
     pub(crate) fn closing(&self) -> usize {

@@ -55,7 +55,6 @@ async fn connect<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
     match result {
         Ok(connection) => {
             welcome(raw, vacant, connection, begun);
-            state.service.end(Call::Connect, Priority::Demand);
             news::opened(raw);
             if let Some(old) = order.replaces {
                 // Made, so break.
@@ -89,10 +88,21 @@ impl<M: Manager> Job<M> {
 fn welcome<M: Manager>(raw: &Raw<M>, vacant: Vacant<M>, connection: M::Connection, begun: Tick) {
     let state = raw.context();
     let (now, generation) = (state.clock.now(), state.generation.get());
-    let entry = Entry::newborn(connection, vacant.ledger(), now, generation, random::share());
+    let mut entry = Entry::newborn(connection, vacant.ledger(), now, generation, random::share());
+    if state.last_ping_failure.load().is_some() {
+        // Connects may succeed though what they open is dead.
+        entry.info.distrust();
+    }
     let slot = vacant.fill(entry);
     news::connected(state, begun);
-    if raw.take_debt() { enqueue::retire(slot) } else { drop(slot) }
+    // The borrower that it is handed to may look at the counts at once.
+    state.service.arrives();
+    if raw.take_debt() {
+        enqueue::retire(slot)
+    } else {
+        drop(slot)
+    }
+    state.service.has_arrived();
 }
 
 async fn close<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
