@@ -8,16 +8,30 @@ use std::pin::Pin;
 /// What a pool needs to know of connections of one kind. Implement it together with
 /// [`BlockingManager`] or [`AsyncManager`].
 ///
-/// [`has_broken`](Self::has_broken) and [`needs_reset`](Self::needs_reset) are called whenever a
-/// connection is returned, on the returning thread: they must be quick and must not block. A panic
-/// in any method costs the connection, nothing else.
+/// | method | is called | on |
+/// |---|---|---|
+/// | [`has_broken`](Self::has_broken) | once before each loan and once after it | the borrower's thread |
+/// | [`needs_reset`](Self::needs_reset) | once after each loan, unless the connection has broken | the returning thread |
+/// | [`may_ping_here`](Self::may_ping_here) | before each ping that a borrower could make itself | the borrower's thread |
+/// | [`classify`](Self::classify) | once for each connect that fails with an error | a worker |
+/// | [`ping_is_cancel_safe`](Self::ping_is_cancel_safe) | once for each ping that was dropped half-way | the thread that dropped it |
+///
+/// All of them must be quick and must not block. No answer is asked for twice, so one that can be
+/// given only once, such as [`TcpStream::take_error`](std::net::TcpStream::take_error), is not
+/// lost: the pool acts upon it. A panic in any method costs the connection, nothing else.
 pub trait Manager: Send + Sync + 'static {
     /// The connection type that is pooled.
     type Connection: Send + 'static;
     /// The driver's error type.
     type Error: std::error::Error + Send + Sync + 'static;
 
-    /// Whether the driver knows that the connection is unusable. Default: no.
+    /// Whether the driver knows, without I/O that waits, that the connection is unusable. Default:
+    /// no.
+    ///
+    /// Asked once before each loan, last of all: after the strategy, and after a ping if there was
+    /// one. A connection that is found dead is closed, the borrower goes on to the next, and older
+    /// connections become [suspect](crate::health::PingAfterFailure). Asked once more after the
+    /// loan.
     fn has_broken(&self, connection: &mut Self::Connection) -> bool {
         let _ = connection;
         false
@@ -25,6 +39,9 @@ pub trait Manager: Send + Sync + 'static {
 
     /// Whether the connection must be [reset](BlockingManager::reset) before its next loan, for
     /// example because a transaction is open on it. Default: no.
+    ///
+    /// Asked once after each loan, on the thread that returns the connection, and not of a
+    /// connection that [has broken](Self::has_broken).
     fn needs_reset(&self, connection: &mut Self::Connection) -> bool {
         let _ = connection;
         false
@@ -66,7 +83,10 @@ pub enum ErrorClass {
 /// A driver whose calls block the thread.
 ///
 /// Each call gets a [`Deadline`] and is trusted to honour it. `connect`, `reset` and `close` run on
-/// the pool's worker threads; `ping` too, or on the thread that is about to borrow the connection.
+/// the pool's worker threads; `ping` too, or on the thread that is about to borrow the connection,
+/// if it [may](Manager::may_ping_here). For each connection `connect` is called once and `close` at
+/// most once; `ping` as often as the strategy says, and `reset` after each loan that
+/// [needs it](Manager::needs_reset).
 ///
 /// ```
 /// use caliburn::{BlockingManager, Deadline, Manager};

@@ -762,6 +762,7 @@ fn a_close_that_panics_still_frees_the_slot() {
 fn has_broken_that_panics_costs_the_connection_and_never_reaches_the_borrower() {
     for_both_kinds(|builder, server| {
         let pool = builder.min_size(1).max_size(3).wait_ready(PLENTY).build().unwrap();
+        let held = pool.get().unwrap();
         server.fake().has_broken_panics(true);
         drop(held);
         assert_balanced(&pool, server.books(), 0);
@@ -1151,6 +1152,7 @@ fn a_guard_dropped_by_a_panic_is_kept_if_the_pool_was_told_so() {
         broken.broken = true;
         drop_by_panic(broken);
         assert_ne!(pool.get_timeout(PLENTY).unwrap().id, id, "but not a broken one");
+        let held = pool.get().unwrap();
         server.fake().has_broken_panics(true);
         drop_by_panic(held);
         server.recover();

@@ -122,6 +122,10 @@ impl<M: Manager> Pool<M> {
     /// handed to it, the next waiter gets that. If it was in the middle of a ping, the connection
     /// is replaced, unless [`Manager::ping_is_cancel_safe`] returns true.
     ///
+    /// # Panics
+    ///
+    /// The future panics if it is polled again after it was ready.
+    ///
     /// # Errors
     ///
     /// Returns [`GetError`], as [`get`](Self::get) does.
@@ -138,6 +142,10 @@ impl<M: Manager> Pool<M> {
 
     /// [`get_async`](Self::get_async) that waits up to `timeout`, as
     /// [`get_timeout`](Self::get_timeout) does.
+    ///
+    /// # Panics
+    ///
+    /// The future panics if it is polled again after it was ready.
     ///
     /// # Errors
     ///

@@ -3,6 +3,7 @@
 
 use super::failure::{self, phase};
 use super::guard::PooledConnection;
+use super::last_look::look;
 use super::step::{Step, judge, judge_or_claim, lend};
 use crate::clock::Tick;
 use crate::config::{Fairness, PingOn, Settings};
@@ -102,7 +103,8 @@ impl<'a, M: Manager> Checkout<'a, M> {
         mut self,
         mut step: Step<M>,
     ) -> Result<PooledConnection<M>, GetError<M::Error>> {
-        let mut evicted = 0;
+        let (mut evicted, mut dead) = (0, 0);
+        let capacity = self.raw.capacity();
         loop {
             step = match step {
                 Step::Lend(slot) => {
@@ -111,23 +113,28 @@ impl<'a, M: Manager> Checkout<'a, M> {
                 }
                 Step::Ping(slot) => self.ping(slot).await?,
                 Step::Wait => self.wait(self.begun, false).await?,
-                Step::Again => self.retry().await?,
+                Step::Again => self.retry(false).await?,
+                Step::Dead => {
+                    dead += 1;
+                    self.retry(dead <= capacity).await?
+                }
                 Step::Evicted(born) => {
                     evicted += 1;
                     let max_size = self.raw.context().settings.load().max_size;
                     if evicted > max_size && born >= self.begun {
                         return Err(failure::all_evicted(self.raw, evicted));
                     }
-                    self.retry().await?
+                    self.retry(evicted <= capacity).await?
                 }
             };
         }
     }
 
-    /// Looks again, ahead of borrowers that came later.
-    async fn retry(&mut self) -> Result<Step<M>, GetError<M::Error>> {
+    /// Looks again, ahead of borrowers that came later. `at_any_time`: also if its time is up, as
+    /// another connection may be idle.
+    async fn retry(&mut self, at_any_time: bool) -> Result<Step<M>, GetError<M::Error>> {
         let now = self.raw.context().clock.now();
-        if now >= self.deadline {
+        if now >= self.deadline && !at_any_time {
             return Err(self.timed_out());
         }
         worker::grow(self.raw);
@@ -229,7 +236,7 @@ impl<'a, M: Manager> Checkout<'a, M> {
             }
         };
         match checked {
-            Some(slot) => Ok(Step::Lend(self.unless_closed(slot)?)),
+            Some(slot) => Ok(look(self.unless_closed(slot)?).map_or(Step::Dead, Step::Lend)),
             None => Ok(Step::Again),
         }
     }

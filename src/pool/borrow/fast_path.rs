@@ -2,6 +2,7 @@
 //! step succeeds.
 
 use super::guard::PooledConnection;
+use super::last_look;
 use crate::error::GetError;
 use crate::manager::Manager;
 use crate::pool::state::pooled::{Raw, Slot};
@@ -11,8 +12,8 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// Lends an idle connection of the home stripe that need not be judged; else returns what was taken
-/// instead, if anything. Wait-free.
+/// Lends an idle connection of the home stripe that need not be judged and that the manager does
+/// not know to be dead; else returns what was taken instead, if anything. Wait-free.
 ///
 /// What every checkout pays for stands here. All else is out of line, in one function that the
 /// caller chooses: what a call site must hold ready for several ways out costs stores and stack
@@ -26,19 +27,23 @@ pub(crate) fn lend_at_home<M: Manager>(
     let now = raw.context().clock.tick();
     let (entry, ledger) = slot.parts();
     let transitions = ledger.transitions();
-    if entry.fit.holds(now, transitions, raw.epoch()) {
-        ledger.lend(transitions, borrower, now);
-        Ok(PooledConnection::new(slot.into()))
-    } else {
-        Err(Some(slot))
+    if !entry.fit.holds(now, transitions, raw.epoch()) {
+        return Err(Some(slot));
     }
+    if let Some(cause) = last_look::flaw(entry, &raw.context().manager) {
+        last_look::evict(slot, cause);
+        return Err(None);
+    }
+    ledger.lend(transitions, borrower, now);
+    Ok(PooledConnection::new(slot.into()))
 }
 
 pin_project! {
     /// A future of its own rather than an `async fn`, so that the first step is inlined into its
     /// caller and the rest, with all its state, is not touched until it is needed.
     pub(crate) struct FastPath<'a, M: Manager, S, F> {
-        raw: &'a Raw<M>,
+        // Taken by the first poll.
+        raw: Option<&'a Raw<M>>,
         borrower: &'static Location<'static>,
         slowly: S,
         #[pin]
@@ -54,7 +59,7 @@ where
     /// `slowly` makes the future that goes on if the first step does not suffice.
     #[inline(always)]
     pub(crate) fn new(raw: &'a Raw<M>, borrower: &'static Location<'static>, slowly: S) -> Self {
-        Self { raw, borrower, slowly, slow: None }
+        Self { raw: Some(raw), borrower, slowly, slow: None }
     }
 }
 
@@ -68,13 +73,12 @@ where
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let outcome = if this.slow.is_some() {
-            go_on(this.slow, cx)
-        } else {
-            match lend_at_home(this.raw, this.borrower) {
+        let outcome = match this.raw.take() {
+            None => go_on(this.slow, cx),
+            Some(raw) => match lend_at_home(raw, this.borrower) {
                 Ok(connection) => Ok(connection),
                 Err(taken) => go_slowly(this.slow, this.slowly, taken, cx),
-            }
+            },
         };
         match outcome {
             Ok(connection) => Poll::Ready(Ok(connection)),
@@ -99,14 +103,18 @@ fn go_slowly<S, T, E, F: Future<Output = Result<T, E>>>(
     go_on(slow, cx)
 }
 
+/// A slow future that was ready panics itself.
 #[cold]
 #[inline(never)]
 fn go_on<T, E, F: Future<Output = Result<T, E>>>(
     slow: Pin<&mut Option<F>>,
     cx: &mut Context<'_>,
 ) -> Result<T, Option<Box<E>>> {
-    match slow.as_pin_mut().map(|slow| slow.poll(cx)) {
-        Some(Poll::Ready(result)) => result.map_err(|error| Some(Box::new(error))),
-        Some(Poll::Pending) | None => Err(None),
+    let Some(slow) = slow.as_pin_mut() else {
+        panic!("a checkout was polled again after it was ready")
+    };
+    match slow.poll(cx) {
+        Poll::Ready(result) => result.map_err(|error| Some(Box::new(error))),
+        Poll::Pending => Err(None),
     }
 }

@@ -4,4 +4,5 @@ pub(crate) mod checkout;
 pub(crate) mod failure;
 pub(crate) mod fast_path;
 pub(crate) mod guard;
+pub(crate) mod last_look;
 pub(crate) mod step;

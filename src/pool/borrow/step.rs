@@ -1,6 +1,7 @@
 //! One step of a checkout: what came of it, and so what to do next.
 
 use super::guard::PooledConnection;
+use super::last_look::look;
 use crate::clock::Tick;
 use crate::error::TryGetError;
 use crate::health::Verdict;
@@ -12,12 +13,14 @@ use std::panic::Location;
 
 /// See the [module](self).
 pub(crate) enum Step<M: Manager> {
-    /// This connection is fit: lend it.
+    /// This connection is fit, and the [last look](super::last_look) says so too: lend it.
     Lend(Slot<M>),
     /// Have this one pinged first.
     Ping(Slot<M>),
-    /// A connection born at that moment was evicted: there may be others.
+    /// The strategy evicted a connection born at that moment: there may be others.
     Evicted(Tick),
+    /// The manager knew a connection to be dead: there may be others.
+    Dead,
     /// What was waited for came to nothing: look again.
     Again,
     /// No connection is idle, or others wait for one: stand in line.
@@ -29,12 +32,12 @@ pub(crate) fn judge_or_claim<M: Manager>(raw: &Raw<M>, taken: Option<Slot<M>>) -
     taken.or_else(|| raw.claim()).map_or(Step::Wait, |slot| judge(raw, slot))
 }
 
-/// Asks the strategy about a connection.
+/// Asks the strategy about a connection, then the manager.
 pub(crate) fn judge<M: Manager>(raw: &Raw<M>, mut slot: Slot<M>) -> Step<M> {
     let now = raw.context().clock.tick();
     let (entry, ledger) = slot.parts();
     match judge::on_borrow(entry, ledger, raw, now) {
-        Verdict::Keep => Step::Lend(slot),
+        Verdict::Keep => look(slot).map_or(Step::Dead, Step::Lend),
         Verdict::Ping => Step::Ping(slot),
         Verdict::Evict(cause) => {
             let born = slot.value().info.born;
@@ -67,7 +70,7 @@ pub(crate) fn lend_now<M: Manager>(
     for _ in 0..=raw.capacity() {
         match judge_or_claim(raw, taken.take()) {
             Step::Lend(slot) => return Ok(lend(slot, borrower)),
-            Step::Evicted(_) | Step::Again => {}
+            Step::Evicted(_) | Step::Dead | Step::Again => {}
             Step::Ping(slot) => {
                 enqueue::ping(slot, None);
                 break;

@@ -98,6 +98,16 @@ pub(crate) fn answered<M: Manager>(state: &State<M>, born: Tick) {
     forget(&state.last_ping_failure);
 }
 
+/// The manager knew a connection born at `born` to be dead before it was ever lent.
+pub(crate) fn found_dead<M: Manager>(state: &State<M>, born: Tick) {
+    let now = state.clock.now();
+    state.supply.pace(|pace| {
+        if pace.backoff.rejected(born, now, now, random::share()) {
+            pace.ramp.failed();
+        }
+    });
+}
+
 /// A connection born at `born`, which `was_lent` before or not, has failed the ping begun at
 /// `begun`.
 pub(crate) fn ping_failed<M: Manager>(
