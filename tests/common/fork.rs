@@ -22,8 +22,8 @@ mod c {
 }
 
 /// Nothing that works takes nearly as long, and a child is given more than what it may find out to be too long.
-pub const LIMIT: Duration = Duration::from_secs(2);
-const CHILD_LIMIT: Duration = Duration::from_secs(10);
+pub const LIMIT: Duration = Duration::from_secs(5);
+const CHILD_LIMIT: Duration = Duration::from_secs(30);
 
 /// What a child found wrong.
 pub type Finding = Result<(), String>;
