@@ -160,6 +160,8 @@ impl PoolHooks for Bare {
         0
     }
 
+    fn on_deadline(_: &AtomicUsize, _: u64) {}
+
     fn on_torn_down(context: &AtomicUsize) {
         context.fetch_add(1, Ordering::Relaxed);
     }
@@ -273,7 +275,8 @@ impl Model<'_> {
             PoolOp::Enroll | PoolOp::EnrollAhead => {
                 let deadline = if n & 1 == 0 { u64::MAX } else { self.now + n as u64 };
                 let ahead = matches!(op, PoolOp::EnrollAhead);
-                let terms = Terms { deadline, patience: 0, ahead };
+                // What is not taken in time is left to the models.
+                let terms = Terms { deadline, patience: 0, grace: u64::MAX, since: 0, ahead };
                 match self.pool.enroll(Waker::noop(), terms, 3) {
                     Ok(ticket) => {
                         assert!(before.waiting < 3 || ahead);
@@ -302,6 +305,7 @@ impl Model<'_> {
                     Outcome::Closed => assert!(told == Told::Closed),
                     Outcome::Failed => assert!(told == Told::Failed),
                     Outcome::Expired => assert!(told == Told::Expired),
+                    Outcome::Lapsed => panic!("nothing lapses"),
                 }
             }
             PoolOp::Leave => drop(pick(&mut self.line, n)),

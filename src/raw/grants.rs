@@ -36,6 +36,13 @@ impl<H: PoolHooks> RawPool<H> {
             return;
         }
         self.begin_grace(&mut queue.due, &mut waiter, H::now(&self.context));
+        // Mostly the last one has taken its grant by now.
+        if let Some(last) = queue.granted.last_mut()
+            && !last.is_granted()
+        {
+            *last = waiter;
+            return;
+        }
         // No more than `capacity` grants are there at once; the others have been taken.
         if queue.granted.len() > 2 * self.capacity() + SLACK {
             queue.granted.retain(|waiter| waiter.is_granted());
