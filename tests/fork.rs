@@ -97,8 +97,8 @@ impl Scene {
     fn new(moment: Moment) -> Self {
         let (fake, barrier) = (Fake::new(), Arc::<Barrier>::default());
         let builder = Pool::builder(fake.clone()).max_size(8).min_size(4).idle_timeout(None);
-        let builder = builder.close_timeout(LIMIT / 1_000).wait_ready(PLENTY);
-        let builder = builder.sweep_interval(Some(LIMIT / 1_000)).health(Stops(barrier.clone()));
+        let builder = builder.close_timeout(MOMENT / 10).wait_ready(PLENTY);
+        let builder = builder.sweep_interval(Some(MOMENT / 10)).health(Stops(barrier.clone()));
         let pool = builder.build().unwrap();
         let (is_over, threads) = (Arc::<AtomicBool>::default(), Vec::new());
         let mut scene =
@@ -234,7 +234,7 @@ fn lends_nothing(scene: &mut Scene) -> Finding {
     for _ in 0..2 {
         let begun = Instant::now();
         says_forked("try_get", pool.try_get())?;
-        says_forked("get_timeout(100 ms)", pool.get_timeout(LIMIT / 20))?;
+        says_forked("get_timeout(100 ms)", pool.get_timeout(5 * MOMENT))?;
         says_forked("get_timeout(0)", pool.get_timeout(Duration::ZERO))?;
         let Poll::Ready(got) = poll_once(&mut Box::pin(pool.get_async())) else {
             return Err("get_async: it waits".into());
@@ -269,7 +269,7 @@ fn comes_to_be(what: &str, mut is_so: impl FnMut() -> bool) -> Finding {
 fn has_a_pool_that_works() -> Finding {
     let fake = Fake::new();
     let builder = Pool::builder(fake.clone()).max_size(4).min_size(2);
-    let builder = builder.sweep_interval(Some(LIMIT / 1_000));
+    let builder = builder.sweep_interval(Some(MOMENT / 10));
     let pool = builder.health(Stops(Arc::default())).build().map_err(|e| e.to_string())?;
     pool.ready(LIMIT).map_err(|error| format!("its own pool: {error}"))?;
     let mut all = Vec::new();
@@ -278,7 +278,7 @@ fn has_a_pool_that_works() -> Finding {
     }
     let (ring, rung) = channel();
     let waker = Waker::from(Arc::new(Bell(Mutex::new(ring))));
-    let mut get = Box::pin(pool.get_timeout_async(LIMIT / 100));
+    let mut get = Box::pin(pool.get_timeout_async(MOMENT));
     let _ = get.as_mut().poll(&mut Context::from_waker(&waker)).is_pending();
     require(rung.recv_timeout(LIMIT).is_ok(), "its own pool does not keep a task's limit")?;
     require(matches!(poll_once(&mut get), Poll::Ready(Err(_))), "its limit is not over")?;
@@ -313,15 +313,18 @@ fn may_call_anything(scene: &mut Scene) -> Finding {
     let pool = scene.pool();
     let _ = (pool.stats(), pool.holders(), pool.overruns(), pool.settings(), format!("{pool:?}"));
     let _ = pool.change(|settings| settings.max_size = 2);
-    let _ = pool.ready(LIMIT / 20);
+    let _ = pool.ready(5 * MOMENT);
     pool.maintain();
     pool.sweep();
     pool.close();
-    let _ = pool.close_within(LIMIT / 20);
+    let _ = pool.close_within(5 * MOMENT);
     require(pool.try_get().is_err(), "try_get: it was lent one of its parent's")?;
     require(begun.elapsed() < LIMIT, "it takes long")?;
     scene.is_left_alone(before)
 }
+
+/// A short wait, as there are many.
+const MOMENT: Duration = Duration::from_millis(20);
 
 const FORKS: usize = 20;
 
