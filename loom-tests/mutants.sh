@@ -125,7 +125,7 @@ plant 'who takes does not look again at a grant that was taken back' waiter.rs '
 plant 'a close takes no grant back' waiters.rs 's/self.take_back\(queue, NEVER, wakes\);//'
 plant 'the end of a grace is not noted' grants.rs 's/self.room.next_deadline.fetch_min\(waiter.due, Ordering::AcqRel\);//'
 plant 'a reserved slot is never taken back' grants.rs 's/self.room.inbox.push\(waiter\);//'
-plant 'a grant outlives the waiter.s own deadline' grants.rs 's/\.min\(deadline\)//'
+plant 'a grant outlives its waiter' grants.rs 's/\.min\(deadline\)//'
 plant 'a notification never lapses' waiters.rs 's/usize::from\(waiter.due > now\)/1/'
 
 # Steps: close and resize.

@@ -267,6 +267,23 @@ fn a_waker_that_is_replaced_while_the_grant_lapses_is_not_lost() {
     });
 }
 
+/// Not a race: however long its grace is.
+#[test]
+fn a_grant_does_not_outlive_the_waiters_own_deadline() {
+    model(|| {
+        let pool = pool(1, 1);
+        let slot = claim(&pool).unwrap();
+        let (mut ticket, _) = asleep(&pool, Terms { deadline: NOW + 1, ..FLEETING });
+        drop(slot);
+        pool.expire(NOW + 1);
+        drop(claim(&pool).expect("its time is up"));
+        assert!(matches!(poll(&mut ticket), Poll::Ready(Outcome::Expired)));
+        drop(ticket);
+        assert_at_rest(&pool);
+        bury(pool);
+    });
+}
+
 #[test]
 fn at_its_own_deadline_a_waiter_loses_what_it_has_not_taken() {
     model(|| {
