@@ -188,8 +188,7 @@ mod tests {
     fn the_roll_does_not_grow_with_pools_that_are_gone() {
         let kept: Vec<Arc<dyn Inherited>> = (0..3 * FEW).map(|_| Arc::new(Pool) as _).collect();
         kept.iter().for_each(|pool| enroll(Arc::downgrade(pool)));
-        let gone: Arc<dyn Inherited> = Arc::new(Pool);
-        let gone = Arc::downgrade(&gone);
+        let gone: Weak<dyn Inherited> = Weak::<Pool>::new();
         (0..1_000).for_each(|_| enroll(gone.clone()));
         let roll = lock();
         let is_on = |kept: &Arc<_>| roll.pools.iter().any(|on| Arc::downgrade(kept).ptr_eq(on));

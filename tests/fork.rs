@@ -521,6 +521,8 @@ fn futures_that_were_begun_before_the_fork_end_in_the_child() {
     };
     let (lent, pinging, closing) = (full(false), full(true), full(false));
     let held = [lent.get_timeout(PLENTY).unwrap(), closing.get_timeout(PLENTY).unwrap()];
+    // What has just been opened is not pinged; what was lent is.
+    drop(pinging.get_timeout(PLENTY).unwrap());
     fake.on_ping(Mode::Hang);
     let slow = Fake::new();
     slow.on_connect(Mode::Hang);

@@ -1,5 +1,8 @@
 //! A forked child and its parent, with real drivers: the parent's sessions live on, and the child has its own.
-#![cfg(unix)]
+#![cfg(all(
+    unix,
+    any(feature = "rusqlite", all(feature = "postgres", feature = "tokio-postgres"))
+))]
 
 mod common;
 

@@ -17,9 +17,8 @@ use crate::error::{ConfigError, GetError, NotReady, Problem, TryGetError};
 use crate::manager::{Kind, Manager};
 use crate::stats::{Holder, Ledger, Overrun, Stats};
 use crate::sync::{Arc, Ordering, PoisonError, Relaxed};
-use std::fmt;
 use std::future::Future;
-use std::panic::{Location, RefUnwindSafe, UnwindSafe};
+use std::panic::Location;
 use std::time::Duration;
 
 /// A handle to a pool of connections. Clone it freely; dropping the last one closes the pool.
@@ -50,7 +49,7 @@ impl<M: Manager> Pool<M> {
         Self { raw }
     }
 
-    fn state(&self) -> &State<M> {
+    pub(crate) fn state(&self) -> &State<M> {
         self.raw.context()
     }
 
@@ -373,15 +372,6 @@ impl<M: Manager> Pool<M> {
     }
 }
 
-/// A panic leaves no invariant of the pool broken, wherever it comes from: foreign code is called
-/// while nothing is half done, and its panics are caught; locks that a panic has poisoned hold
-/// whole values. A connection whose borrower panics is closed, unless
-/// [`keep_on_unwind`](crate::Builder::keep_on_unwind) says otherwise.
-impl<M: Manager> UnwindSafe for Pool<M> {}
-
-/// As for [`UnwindSafe`]: whoever looks at a pool after a panic finds it sound.
-impl<M: Manager> RefUnwindSafe for Pool<M> {}
-
 impl<M: Manager> Clone for Pool<M> {
     fn clone(&self) -> Self {
         Self::adopt(Arc::clone(&self.raw))
@@ -398,14 +388,5 @@ impl<M: Manager> Drop for Pool<M> {
         if self.state().handles.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.close();
         }
-    }
-}
-
-impl<M: Manager> fmt::Debug for Pool<M> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool")
-            .field("settings", &self.state().settings.load())
-            .field("counts", &self.stats().counts())
-            .finish_non_exhaustive()
     }
 }

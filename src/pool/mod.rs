@@ -13,6 +13,7 @@ mod service;
 mod snapshot;
 mod state;
 mod supply;
+mod traits;
 mod upkeep;
 mod work;
 

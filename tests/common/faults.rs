@@ -75,19 +75,28 @@ pub fn is_soon(limit: Duration, mut is_so: impl FnMut() -> bool) -> bool {
     }
 }
 
-struct Unpark(Thread);
+/// Wakes a thread. There is a flag, as what the thread drives may park as well, and so take an
+/// unpark that was not meant for it.
+struct Unpark {
+    thread: Thread,
+    is_woken: AtomicBool,
+}
 
 impl Wake for Unpark {
     fn wake(self: Arc<Self>) {
-        self.0.unpark();
+        self.is_woken.store(true, SeqCst);
+        self.thread.unpark();
     }
 }
 
 /// Drives a future on this thread, without any runtime; `None` if it is not over within `limit`.
 pub fn drive<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let unpark =
+        Arc::new(Unpark { thread: std::thread::current(), is_woken: AtomicBool::new(false) });
+    let waker = Waker::from(Arc::clone(&unpark));
     let (mut future, until) = (pin!(future), Instant::now() + limit);
     loop {
+        unpark.is_woken.store(false, SeqCst);
         if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
             return Some(output);
         }
@@ -95,7 +104,9 @@ pub fn drive<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
         if left.is_zero() {
             return None;
         }
-        std::thread::park_timeout(left);
+        if !unpark.is_woken.load(SeqCst) {
+            std::thread::park_timeout(left);
+        }
     }
 }
 

@@ -13,15 +13,15 @@
 use super::rung::Rung;
 use crate::clock::Tick;
 use crate::fork::{Own, PerProcess};
-use crate::sync::{Arc, AtomicBool, AtomicU64, OnceLock, Ordering, thread};
-use arc_swap::ArcSwapOption;
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, OnceLock, Ordering, PoisonError, thread};
 
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Ring {
     /// Unset: the pool is maintained by its user.
     housekeeper: OnceLock<Hired>,
-    keeper: ArcSwapOption<thread::Thread>,
+    /// The keeper. Locked for a moment by the keeper itself; others only ever try.
+    keeper: Mutex<Option<thread::Thread>>,
     rung: AtomicBool,
     /// When the next visit will be; whoever needs it earlier rings.
     next_visit: AtomicU64,
@@ -49,7 +49,7 @@ impl Ring {
     pub(crate) fn new() -> Self {
         Self {
             housekeeper: OnceLock::new(),
-            keeper: ArcSwapOption::empty(),
+            keeper: Mutex::new(None),
             rung: AtomicBool::new(false),
             next_visit: AtomicU64::new(Tick::NEVER.0),
         }
@@ -78,9 +78,10 @@ impl Ring {
         if self.rung.swap(true, Ordering::AcqRel) {
             return;
         }
-        match &*self.keeper.load() {
-            Some(keeper) => keeper.unpark(),
-            None => housekeeper.call(),
+        match self.keeper.try_lock().ok().as_deref() {
+            Some(Some(keeper)) => keeper.unpark(),
+            // If the keeper has the lock, it comes or leaves, and looks at `rung` afterwards.
+            Some(None) | None => housekeeper.call(),
         }
     }
 
@@ -114,7 +115,7 @@ impl Ring {
 
     /// The caller is the keeper from now on.
     pub(crate) fn keep(&self) {
-        self.keeper.store(Some(Arc::new(thread::current())));
+        self.set_keeper(Some(thread::current()));
     }
 
     /// Whether there was a ring since the last answer.
@@ -129,9 +130,13 @@ impl Ring {
         self.rung.swap(false, Ordering::AcqRel)
     }
 
+    fn set_keeper(&self, keeper: Option<thread::Thread>) {
+        *self.keeper.lock().unwrap_or_else(PoisonError::into_inner) = keeper;
+    }
+
     /// The keeper leaves. False: there was a ring, and it must go on.
     pub(crate) fn leave(&self) -> bool {
-        self.keeper.store(None);
+        self.set_keeper(None);
         // O9: a read-modify-write; see the module.
         if self.rung.fetch_or(false, Ordering::AcqRel) {
             self.keep();

@@ -59,13 +59,29 @@ pub(crate) fn keep(pool: &Arc<dyn Household>) -> Tick {
         let due = begun + wait;
         let may_linger = lingering.get() <= MOST_LINGERING || due <= stays_until;
         let until = if may_linger { due.min(stays_until) } else { clock.now() };
-        let was_rung = awake.sleep(&clock, ring, until);
+        let was_rung = if until == due && wait < PERIOD {
+            awake.sleep(&clock, ring, until)
+        } else {
+            // The end of the stay and the safety net need not be met on time.
+            sleep_roughly(&clock, ring, until)
+        };
         if !was_rung && until < due && ring.leave() {
             break due;
         }
     };
     lingering.subtract(1);
     due
+}
+
+/// Sleeps until about `until`, or until a ring: true.
+fn sleep_roughly(clock: &Clock, ring: &Ring, until: Tick) -> bool {
+    loop {
+        let now = clock.now();
+        if ring.is_rung() || now >= until {
+            return ring.is_rung();
+        }
+        thread::park_timeout(until.since(now));
+    }
 }
 
 /// Sleeps that end on time.
