@@ -332,10 +332,12 @@ mod tests {
         // A suspend: the counter begins anew. Time neither goes back nor waits for it.
         counter.set(0);
         assert_eq!(now(), 9_000_000_500);
-        (counter.set(100), system.set(107));
+        counter.set(100);
+        system.set(107);
         assert_eq!(now(), 9_000_000_600);
         // Nor does it jump should the counter be set right.
-        (counter.set(20_000_000_000), system.set(207));
+        counter.set(20_000_000_000);
+        system.set(207);
         assert_eq!(now(), 9_000_000_700);
         system.set(8);
         assert_eq!(now(), 9_000_000_700);
