@@ -17,8 +17,10 @@ use crate::error::{ConfigError, GetError, NotReady, Problem, TryGetError};
 use crate::manager::{Kind, Manager};
 use crate::stats::{Holder, Ledger, Overrun, Stats};
 use crate::sync::{Arc, Ordering, PoisonError, Relaxed};
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::panic::Location;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 /// A handle to a pool of connections. Clone it freely; dropping the last one closes the pool.
@@ -195,7 +197,16 @@ impl<M: Manager> Pool<M> {
             step => step,
         };
         let is_pinging = Relaxed::default();
-        Checkout::begin(&self.raw, Kind::Async, timeout, borrower, &is_pinging).run(step).await
+        let checkout = Checkout::begin(&self.raw, Kind::Async, timeout, borrower, &is_pinging);
+        let mut checkout = pin!(checkout.run(step));
+        poll_fn(|cx| {
+            // Also if it was begun before the fork: a ping is not gone on with.
+            if self.raw.is_inherited() {
+                return Poll::Ready(Err(GetError::Forked));
+            }
+            checkout.as_mut().poll(cx)
+        })
+        .await
     }
 
     /// Borrows an idle connection, if there is one and no other borrower waits for it (or
@@ -369,12 +380,6 @@ impl<M: Manager> Pool<M> {
 
     async fn until_ready(&self) -> Result<(), NotReady<M::Error>> {
         self.state().events.wait_until(|| shortage::is_ready(&self.raw)).await
-    }
-}
-
-impl<M: Manager> Clone for Pool<M> {
-    fn clone(&self) -> Self {
-        Self::adopt(Arc::clone(&self.raw))
     }
 }
 

@@ -1,7 +1,8 @@
-//! What a pool is besides: shown, and of use after a panic.
+//! What a pool is besides: cloned, shown, and of use after a panic.
 
 use super::handle::Pool;
 use crate::manager::Manager;
+use crate::sync::Arc;
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
@@ -20,5 +21,11 @@ impl<M: Manager> fmt::Debug for Pool<M> {
             .field("settings", &self.state().settings.load())
             .field("counts", &self.stats().counts())
             .finish_non_exhaustive()
+    }
+}
+
+impl<M: Manager> Clone for Pool<M> {
+    fn clone(&self) -> Self {
+        Self::adopt(Arc::clone(&self.raw))
     }
 }

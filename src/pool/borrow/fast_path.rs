@@ -42,9 +42,8 @@ pin_project! {
     /// A future of its own rather than an `async fn`, so that the first step is inlined into its
     /// caller and the rest, with all its state, is not touched until it is needed.
     pub(crate) struct FastPath<'a, M: Manager, S, F> {
-        raw: &'a Raw<M>,
-        // It has been polled.
-        is_begun: bool,
+        // Taken by the first poll.
+        raw: Option<&'a Raw<M>>,
         borrower: &'static Location<'static>,
         slowly: S,
         #[pin]
@@ -60,7 +59,7 @@ where
     /// `slowly` makes the future that goes on if the first step does not suffice.
     #[inline(always)]
     pub(crate) fn new(raw: &'a Raw<M>, borrower: &'static Location<'static>, slowly: S) -> Self {
-        Self { raw, is_begun: false, borrower, slowly, slow: None }
+        Self { raw: Some(raw), borrower, slowly, slow: None }
     }
 }
 
@@ -74,13 +73,12 @@ where
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let outcome = if std::mem::replace(this.is_begun, true) {
-            go_on(this.raw, this.slow, cx)
-        } else {
-            match lend_at_home(this.raw, this.borrower) {
+        let outcome = match this.raw.take() {
+            None => go_on::<M, F>(this.slow, cx),
+            Some(raw) => match lend_at_home(raw, this.borrower) {
                 Ok(connection) => Ok(connection),
-                Err(taken) => go_slowly(this.raw, this.slow, this.slowly, taken, cx),
-            }
+                Err(taken) => go_slowly(this.slow, this.slowly, taken, cx),
+            },
         };
         match outcome {
             Ok(connection) => Poll::Ready(Ok(connection)),
@@ -102,28 +100,22 @@ type Failing<M> = Option<Box<GetError<<M as Manager>::Error>>>;
 #[cold]
 #[inline(never)]
 fn go_slowly<M: Manager, F: Future<Output = Lending<M>>>(
-    raw: &Raw<M>,
     mut slow: Pin<&mut Option<F>>,
     slowly: &mut impl FnMut(Option<Slot<M>>) -> F,
     taken: Option<Slot<M>>,
     cx: &mut Context<'_>,
 ) -> Result<PooledConnection<M>, Failing<M>> {
     slow.set(Some(slowly(taken)));
-    go_on(raw, slow, cx)
+    go_on::<M, F>(slow, cx)
 }
 
 /// A slow future that was ready panics itself.
 #[cold]
 #[inline(never)]
 fn go_on<M: Manager, F: Future<Output = Lending<M>>>(
-    raw: &Raw<M>,
     slow: Pin<&mut Option<F>>,
     cx: &mut Context<'_>,
 ) -> Result<PooledConnection<M>, Failing<M>> {
-    if raw.is_inherited() {
-        // Also if it was begun before the fork: a ping is not gone on with.
-        return Err(Some(Box::new(GetError::Forked)));
-    }
     let Some(slow) = slow.as_pin_mut() else {
         panic!("a checkout was polled again after it was ready")
     };
