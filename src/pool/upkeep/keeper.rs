@@ -57,7 +57,9 @@ pub(crate) fn keep(pool: &Arc<dyn Household>) -> Tick {
         // A strategy, a spawner or a waker may panic; the pool goes on.
         let wait = no_unwind(|| Arc::clone(pool).visit()).unwrap_or(PERIOD);
         let due = begun + wait;
-        let may_linger = lingering.get() <= MOST_LINGERING || due <= stays_until;
+        // What is over is given up at once, and the manager with it.
+        let is_wanted = lingering.get() <= MOST_LINGERING || due <= stays_until;
+        let may_linger = is_wanted && !pool.is_over();
         let until = if may_linger { due.min(stays_until) } else { clock.now() };
         let was_rung = if until == due && wait < PERIOD {
             awake.sleep(&clock, ring, until)

@@ -25,12 +25,20 @@ impl<M: Manager> Household for Raw<M> {
         let wait = clock.until(next);
         // Who takes an idle connection rings for nobody.
         let may_fall_short = self.context().settings.load().min_idle > 0 && !self.is_closed();
-        if may_fall_short || !is_at_rest(&self) { wait.min(PERIOD) } else { wait }
+        if may_fall_short || !is_at_rest(&self) {
+            wait.min(PERIOD)
+        } else if self.waiting() > 0 {
+            // Whatever they wait for rings.
+            wait.min(PERIOD * 10)
+        } else {
+            wait
+        }
     }
 
     fn is_due(&self) -> bool {
         let (ring, clock) = (&self.context().ring, &self.context().clock);
-        ring.is_rung() || ring.next_visit() <= clock.now() || !is_at_rest(self) || is_short(self)
+        let is_asked = ring.is_rung() || ring.next_visit() <= clock.now();
+        is_asked || !is_at_rest(self) || self.waiting() > 0 || is_short(self)
     }
 
     fn is_over(&self) -> bool {
@@ -74,10 +82,7 @@ fn keep_order<M: Manager>(raw: &Arc<Raw<M>>) -> Tick {
 /// Nothing is under way that might go wrong unheard.
 fn is_at_rest<M: Manager>(raw: &Raw<M>) -> bool {
     let state = raw.context();
-    state.has_no_jobs()
-        && state.service.is_empty()
-        && raw.waiting() == 0
-        && (!raw.is_closed() || raw.is_torn_down())
+    state.has_no_jobs() && state.service.is_empty() && (!raw.is_closed() || raw.is_torn_down())
 }
 
 /// Connections are missing, and one might be opened now.
