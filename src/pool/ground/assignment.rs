@@ -5,7 +5,7 @@
 //! takes; a task that finds the future gone is done.
 
 use crate::clock::{Clock, Tick};
-use crate::sync::{Arc, Mutex, PoisonError, Relaxed, forks};
+use crate::sync::{Arc, Mutex, PoisonError, Relaxed, TryLockError, forks};
 use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
@@ -122,8 +122,15 @@ impl<F: Fn()> Future for Task<F> {
         let stale = assignment.waker.lock().unwrap_or_else(PoisonError::into_inner).replace(waker);
         drop(stale);
         assignment.woken_at.set(0);
-        // Locked by the pool only to take the work out.
-        let Ok(mut work) = assignment.work.try_lock() else { return Poll::Ready(()) };
+        let mut work = match assignment.work.try_lock() {
+            Ok(work) => work,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                // The pool looks whether the work is over, or takes it, at this moment.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        };
         let Some(future) = work.as_mut() else { return Poll::Ready(()) };
         let waker = Waker::from(Arc::clone(assignment));
         let poll = future.as_mut().poll(&mut Context::from_waker(&waker));
@@ -144,7 +151,11 @@ impl<F: Fn()> Drop for Task<F> {
         // The runtime's waker is of no more use.
         let stale = self.assignment.waker.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(stale);
-        if !self.assignment.is_over() {
+        // Only the pool may have the lock now, for a moment.
+        let work = self.assignment.work.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_over = work.is_none();
+        drop(work);
+        if !is_over {
             self.assignment.is_dropped.set(true);
             (self.on_drop)();
         }
