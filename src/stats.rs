@@ -1,6 +1,6 @@
 //! Counting without contention.
 //!
-//! The owner of a slot is the only writer of its [`Ledger`], so a checkout costs plain loads and
+//! The owner of a slot is the only writer of its ledger, so a checkout costs plain loads and
 //! stores on a line that the borrower owns anyway. Slow paths use shared relaxed counters.
 
 mod histogram;

@@ -181,7 +181,7 @@ impl<M: Manager> Builder<M> {
         self
     }
 
-    /// Runs the futures of an [`AsyncManager`](crate::AsyncManager) on a runtime: `.spawner(move
+    /// Runs the futures of an [`AsyncManager`] on a runtime: `.spawner(move
     /// |task| { handle.spawn(task); })`. Threads of the pool's own and borrowers call `spawn`, so
     /// it must bring the runtime along: a `tokio::spawn` finds none there.
     ///

@@ -408,7 +408,7 @@ impl<H: Lodging> Vacant<H> {
         Occupied { key }
     }
 
-    /// Takes the slot out of use until [`RawPool::adjust`] wants it back.
+    /// Takes the slot out of use until `RawPool::adjust` wants it back.
     pub(crate) fn retire(self) {
         let key = ManuallyDrop::new(self).key;
         let pool = key.keep_alive();
