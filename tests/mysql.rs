@@ -328,6 +328,11 @@ async fn a_server_killed_and_restarted_under_64_callers_costs_one_query_for_each
     soon("no session is left", || server.sessions().is_empty()).await;
 }
 
+/// A connection that has answered within a tenth of a second is not pinged again.
+async fn no_longer_fresh() {
+    tokio::time::sleep(Duration::from_millis(150)).await;
+}
+
 async fn a_frozen_server_keeps_nobody_beyond_the_limit_and_serves_within_a_second_after<
     A: Adapter,
 >() {
@@ -341,6 +346,7 @@ async fn a_frozen_server_keeps_nobody_beyond_the_limit_and_serves_within_a_secon
         .wait_ready(PLENTY)
         .build()
         .unwrap();
+    no_longer_fresh().await;
     server.freeze();
     let waits = all::<A, _, _>(16, |_| {
         let pool = pool.clone();
@@ -377,6 +383,7 @@ async fn sessions_killed_by_the_server_are_noticed_by_a_ping_before_they_are_len
         .unwrap();
     for round in 1..=3 {
         soon("eight sessions", || server.sessions().len() == 8).await;
+        no_longer_fresh().await;
         server.kill_sessions();
         let failures = all::<A, _, _>(32, |caller| {
             let pool = pool.clone();
