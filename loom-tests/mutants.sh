@@ -114,6 +114,8 @@ plant 'a waiter that claims while it is notified requests no dispatch' waiter.rs
 # Steps: a grant that is not taken.
 plant 'a taken-back slot is not acquired by who takes it next' waiter.rs 's/compare_exchange\(state, to, Ordering::AcqRel/compare_exchange(state, to, Ordering::Relaxed/'
 plant 'a grant is taken back though it was taken' waiter.rs 's/self.state.compare_exchange\(state, to.*?ok\(\)\?;/self.state.store(to, Ordering::Release);/s'
+plant 'a grant that is taken stays counted' waiter.rs 's/\n\s*pool\.granted\(\)\.subtract\(1\);//'
+plant 'a grant that is refused stays counted' waiter.rs 's/slot\.pool\(\)\.granted\(\)\.subtract\(1\);//'
 plant 'one that is late is not counted' grants.rs 's/self.room.live.fetch_add\(1, Ordering::Relaxed\);//'
 plant 'one that has taken its grant is counted as late' grants.rs 's/(queue.stand\(waiter\);\s*\} else \{\s*)self.room.left\(\);/$1/'
 plant 'one that is late goes to the end of the line' grants.rs 's/queue.stand\(waiter\)/queue.line.push_back(waiter)/'

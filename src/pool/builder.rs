@@ -296,7 +296,6 @@ impl<M: Manager> Builder<M> {
             sweep_asked: Relaxed::<bool>::new(false),
             sweeper: Relaxed::<usize>::new(0),
             ring: Ring::new(),
-            awaiting: Relaxed::<usize>::new(0),
             handles: AtomicUsize::new(0),
         }
     }

@@ -115,16 +115,22 @@ impl<M: Manager> Pool<M> {
     }
 
     fn close_report(&self) -> CloseReport {
+        // Names before figures: a call that comes back meanwhile was unfinished when time was up.
+        let (overruns, holders) = (self.overruns(), self.holders());
         let stats = stats(&self.raw);
         // Slots go before the gauges.
-        let left = if self.raw.is_torn_down() { 0 } else { usize::MAX };
+        if self.raw.is_torn_down() {
+            let (holders, overruns) = Default::default();
+            let closes = stats.closes;
+            return CloseReport { closes, still_lent: 0, unfinished: 0, holders, overruns };
+        }
         let unfinished = stats.opening + stats.maintenance + stats.quarantined;
         CloseReport {
             closes: stats.closes,
-            still_lent: stats.lent.min(left),
-            unfinished: unfinished.min(left),
-            holders: self.holders(),
-            overruns: self.overruns(),
+            still_lent: stats.lent.max(holders.len()),
+            unfinished: unfinished.max(overruns.len()),
+            holders,
+            overruns,
         }
     }
 }

@@ -21,11 +21,10 @@ pub(crate) fn stats<M: Manager>(raw: &Raw<M>) -> Stats {
     let returns: u64 = raw.ledgers().map(Ledger::returns).sum();
     let checkouts: u64 = raw.ledgers().map(Ledger::checkouts).sum();
     let held = checkouts.saturating_sub(returns) as usize;
-    // Handed over and not yet taken: of borrowers that are owed a slot, those that no longer wait;
-    // and no more than there are slots of which no account is given.
-    let settled = state.awaiting.get().saturating_sub(gauges.waiting);
+    // What is handed over counts as lent; but one slot may have been counted twice on its way, so
+    // there are no more than of which no account is given.
     let out = gauges.idle + gauges.vacant + retired + opening + maintenance + quarantined + held;
-    let lent = held + settled.min(capacity.saturating_sub(out));
+    let lent = held + gauges.granted.min(capacity.saturating_sub(out));
     Stats {
         capacity,
         max_size: state.settings.load().max_size,

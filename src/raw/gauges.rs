@@ -9,16 +9,19 @@ pub(crate) struct Gauges {
     pub(crate) vacant: usize,
     pub(crate) retired: usize,
     pub(crate) waiting: usize,
+    /// Handed to a waiter, and not yet taken.
+    pub(crate) granted: usize,
 }
 
 impl<H: PoolHooks> RawPool<H> {
-    /// Idle, vacant and retired slots: exact at rest.
+    /// Where slots are that no token owns, and how many wait for one: exact at rest.
     pub(crate) fn gauges(&self) -> Gauges {
         Gauges {
             idle: self.idle.count(),
             vacant: self.vacant.count(),
             retired: self.retired.count(),
             waiting: self.room.live(),
+            granted: self.room.granted.get(),
         }
     }
 

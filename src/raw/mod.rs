@@ -12,7 +12,7 @@ pub(crate) mod waiter;
 mod waiters;
 pub(crate) mod wakes;
 
-use crate::sync::{Arc, AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering, Witness, forks};
+use crate::sync::{Arc, AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering, Relaxed, Witness, forks};
 use bitmap::Bitmap;
 use room::WaitingRoom;
 use slots::{Home, Lodging, Occupied, Slot, Vacant};
@@ -107,6 +107,10 @@ impl<H: PoolHooks> Home<H> for RawPool<H> {
 
     fn leave_line(&self) {
         self.leave_line();
+    }
+
+    fn granted(&self) -> &Relaxed<usize> {
+        &self.room.granted
     }
 
     fn dispatch(&self) {

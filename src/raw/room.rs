@@ -21,6 +21,8 @@ pub(super) struct WaitingRoom {
     pub(super) queue: Mutex<Queue>,
     /// Waiters in the line that still wait.
     pub(super) live: AtomicUsize,
+    /// Slots that were granted and not taken.
+    pub(super) granted: Relaxed<usize>,
     /// Waiters in the line, with those that have left, as the dispatcher left it.
     pub(super) queued: Relaxed<usize>,
     /// No later than the earliest deadline in the line, and the first moment a grant lapses.
@@ -90,6 +92,7 @@ impl WaitingRoom {
             requests: Requests::new(),
             queue: Mutex::new(Queue::new()),
             live: AtomicUsize::new(0),
+            granted: Relaxed::default(),
             queued: Relaxed::default(),
             next_deadline: AtomicU64::new(NEVER),
             expire_to: Relaxed::default(),

@@ -14,7 +14,7 @@
 #![allow(unsafe_code)]
 
 use super::bitmap::{self, Bitmap, Place};
-use crate::sync::{Arc, AtomicPtr, AtomicU64, Ordering, UnsafeCell};
+use crate::sync::{Arc, AtomicPtr, AtomicU64, Ordering, Relaxed, UnsafeCell};
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
@@ -46,6 +46,8 @@ pub(crate) trait Home<H: Lodging<Pool = Self>> {
     fn settle_debt(&self);
     /// Counts off a waiter that has left the line.
     fn leave_line(&self);
+    /// How many slots are granted and not taken.
+    fn granted(&self) -> &Relaxed<usize>;
     /// Has the line served.
     fn dispatch(&self);
     /// It is another process's.

@@ -144,7 +144,12 @@ impl Waiter {
         slot: Occupied<H>,
     ) -> Result<(bool, Wakes), Occupied<H>> {
         let index = slot.index() as usize;
-        let Some(before) = self.leave_for(FIRST_GRANT + index) else { return Err(slot) };
+        // First, as its owner may take it at once.
+        slot.pool().granted().add(1);
+        let Some(before) = self.leave_for(FIRST_GRANT + index) else {
+            slot.pool().granted().subtract(1);
+            return Err(slot);
+        };
         slot.into_grant();
         Ok((before == LATE, Wakes::of(self.take_waker())))
     }
@@ -158,6 +163,7 @@ impl Waiter {
         // O6: acquires the slot (O5), of whichever grant; releases what the next state needs. O11 on
         // failure.
         self.state.compare_exchange(state, to, Ordering::AcqRel, Ordering::Relaxed).ok()?;
+        pool.granted().subtract(1);
         Some(Occupied::adopt(pool, index as u32))
     }
 

@@ -93,6 +93,7 @@ pub(crate) fn bury(pool: Arc<RawPool<Bare>>) {
     }
     assert!(pool.is_torn_down(), "a slot was lost: {pool:?}");
     assert_eq!(pool.queued(), 0, "a waiter node was left behind");
+    assert_eq!(pool.gauges().granted, 0, "a grant is counted that was taken or refused");
 }
 
 /// A waker that a model can sleep on. Not a park: loom takes an unpark that comes late, when the

@@ -197,7 +197,6 @@ impl<'a, M: Manager> Checkout<'a, M> {
     ) -> Result<Outcome<Pooled<M>>, GetError<M::Error>> {
         let raw = self.raw;
         let terms = self.terms(ahead, now);
-        let _awaiting = Awaiting::begin(&raw.context().awaiting);
         let mut ticket: Option<Ticket<'_, Pooled<M>>> = None;
         poll_fn(|cx| {
             if let Some(ticket) = &mut ticket {
@@ -267,7 +266,6 @@ impl<'a, M: Manager> Checkout<'a, M> {
         // A call that blocks may go on for longer; this borrower does not wait for that.
         let now = state.clock.now();
         let limit = now + state.settings.load().ping_timeout;
-        let _awaiting = Awaiting::begin(&state.awaiting);
         let (mut slot, mut ticket) = (Some(slot), None);
         let kept = poll_fn(|cx: &mut Context<'_>| {
             let ticket =
@@ -288,21 +286,5 @@ impl<'a, M: Manager> Checkout<'a, M> {
     fn timed_out(&self) -> GetError<M::Error> {
         let waited = self.raw.context().clock.now().since(self.begun);
         failure::timed_out(self.raw, phase(self.is_pinging), waited)
-    }
-}
-
-/// Stands for a borrower that waits to be given a slot, or has yet to hear that it was.
-struct Awaiting<'a>(&'a Relaxed<usize>);
-
-impl<'a> Awaiting<'a> {
-    fn begin(count: &'a Relaxed<usize>) -> Self {
-        count.add(1);
-        Self(count)
-    }
-}
-
-impl Drop for Awaiting<'_> {
-    fn drop(&mut self) {
-        self.0.subtract(1);
     }
 }

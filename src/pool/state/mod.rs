@@ -74,8 +74,6 @@ pub(crate) struct State<M: Manager> {
     /// The thread that sweeps, by number plus one.
     pub(crate) sweeper: Relaxed<usize>,
     pub(crate) ring: Ring,
-    /// Borrowers that wait for a slot, or have yet to hear that they were given one.
-    pub(crate) awaiting: Relaxed<usize>,
     /// `Pool` handles alive.
     pub(crate) handles: AtomicUsize,
 }
