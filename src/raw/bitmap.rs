@@ -266,11 +266,18 @@ impl Bitmap {
 
     /// How many bits are set: exact at rest, a mixture of moments while bits move.
     pub(crate) fn count(&self) -> usize {
+        self.words().map(|word| word.count_ones() as usize).sum()
+    }
+
+    /// No bit was found set: exact at rest.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.words().all(|word| word == 0)
+    }
+
+    /// The slots' bits of each word.
+    fn words(&self) -> impl Iterator<Item = u64> {
         // O3: a gauge.
-        self.stripes
-            .iter()
-            .map(|stripe| (stripe.0.load(Ordering::Relaxed) & SLOTS).count_ones() as usize)
-            .sum()
+        self.stripes.iter().map(|stripe| stripe.0.load(Ordering::Relaxed) & SLOTS)
     }
 }
 

@@ -49,6 +49,8 @@ pub(crate) struct RawPool<H: PoolHooks> {
     slots: Box<[Slot<H>]>,
     context: H::Context,
     vacant: Bitmap,
+    /// The word of `vacant` at which the next claim begins.
+    vacant_turn: Relaxed<usize>,
     retired: Bitmap,
     room: WaitingRoom,
     /// Slots to retire (positive) or to bring back (negative).
@@ -135,6 +137,7 @@ impl<H: PoolHooks> RawPool<H> {
             slots,
             context,
             vacant: Bitmap::new(needed),
+            vacant_turn: Relaxed::default(),
             retired: Bitmap::new(needed),
             room: WaitingRoom::new(),
             debt: AtomicI64::new(0),
@@ -192,8 +195,11 @@ impl<H: PoolHooks> RawPool<H> {
         }
         loop {
             // Round the words, the lowest bit of each: so the next slot lies in another stripe of
-            // the idle bitmap, and each thread finds connections at home.
-            let slot = Vacant::adopt(self, self.vacant.claim_past_flags(self.vacant.count())?);
+            // the idle bitmap, and each thread finds connections at home. Two that claim at once
+            // may begin at the same word.
+            let turn = self.vacant_turn.get();
+            self.vacant_turn.set(turn.wrapping_add(1));
+            let slot = Vacant::adopt(self, self.vacant.claim_past_flags(turn)?);
             if !self.take_debt() {
                 return Some(slot);
             }
@@ -205,7 +211,7 @@ impl<H: PoolHooks> RawPool<H> {
     /// finds none, the next thread to vacate a slot sees the waiter: both have requested a dispatch
     /// (O4) in between.
     pub(crate) fn has_vacant(&self) -> bool {
-        self.vacant.count() > 0
+        !self.vacant.is_empty()
     }
 
     /// Puts `by` more slots out of use (negative: back into use). Vacant slots follow at once,
