@@ -1,10 +1,12 @@
-//! Fifty callers at once on a pool of five: `cargo bench --bench burst`, 10 s; `-- --quick` for less.
+//! Fifty callers at once on a pool of five: `cargo bench --bench burst`, 10 s; `-- --quick` for
+//! less.
 //!
-//! Five connections are open and 20 allowed, a connect takes 20 ms and each caller's work 2 ms: the five alone
-//! can serve all of them in little more than 20 ms, before a single connect is through, and whoever connects for
-//! each caller ends with 20. Measured is the time from the first caller's arrival to the last one's return,
-//! and how many connections were opened for it, those included that were ready only afterwards. Threads and tasks
-//! in turn, with a new pool for each run, beside the ideal: five threads that share out the work with no pool.
+//! Five connections are open and 20 allowed, a connect takes 20 ms and each caller's work 2 ms: the
+//! five alone can serve all of them in little more than 20 ms, before a single connect is through,
+//! and whoever connects for each caller ends with 20. Measured is the time from the first caller's
+//! arrival to the last one's return, and how many connections were opened for it, those included
+//! that were ready only afterwards. Threads and tasks in turn, with a new pool for each run, beside
+//! the ideal: five threads that share out the work with no pool.
 
 mod harness;
 

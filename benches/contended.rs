@@ -1,14 +1,16 @@
-//! What a checkout and return cost when others do the same: `cargo bench --bench contended`, a minute; `--
-//! --quick` for less. Criterion's report, with plots over the slots, is `target/criterion/report/index.html`.
+//! What a checkout and return cost when others do the same: `cargo bench --bench contended`, a
+//! minute; `-- --quick` for less. Criterion's report, with plots over the slots, is
+//! `target/criterion/report/index.html`.
 //!
-//! From one thread to one for each core, twice as many, and 16; 4 to 512 slots, but never fewer than threads, so
-//! that nobody waits. The number of words that the bitmap is striped over follows from slots and cores. Measured
-//! is CPU time per round trip, so what else the machine does counts little, in slices in which the threads really
-//! ran side by side, as far as there are cores for all. Beside it stands the floor, each thread on a cache line of
-//! its own.
+//! From one thread to one for each core, twice as many, and 16; 4 to 512 slots, but never fewer
+//! than threads, so that nobody waits. The number of words that the bitmap is striped over follows
+//! from slots and cores. Measured is CPU time per round trip, so what else the machine does counts
+//! little, in slices in which the threads really ran side by side, as far as there are cores for
+//! all. Beside it stands the floor, each thread on a cache line of its own.
 //!
-//! All depends on how far apart the cores are, which on a virtual machine may change while it runs: so the time
-//! that a line takes to cross is printed with each group. Compare only figures with the same distance.
+//! All depends on how far apart the cores are, which on a virtual machine may change while it runs:
+//! so the time that a line takes to cross is printed with each group. Compare only figures with the
+//! same distance.
 #![allow(missing_docs)]
 
 mod harness;
@@ -39,7 +41,8 @@ fn contended(c: &mut Criterion) {
             println!("a cache line takes {:.0} ns from core to core", crossing());
         }
         let mut group = c.benchmark_group(format!("contended by {threads}"));
-        // A sample takes as long as its threads; more of them than there are cores take longer still.
+        // A sample takes as long as its threads; more of them than there are cores take longer
+        // still.
         group.sampling_mode(SamplingMode::Flat);
         group.bench_function("floor", |b| {
             b.iter_custom(|trips| cpu_time(threads, trips, own_trip));
@@ -58,8 +61,8 @@ fn contended(c: &mut Criterion) {
     }
 }
 
-/// How long a line takes from one core to the other, in nanoseconds: two threads hand it to and fro. The best of
-/// many short looks, as one that loses its core spoils a look.
+/// How long a line takes from one core to the other, in nanoseconds: two threads hand it to and
+/// fro. The best of many short looks, as one that loses its core spoils a look.
 fn crossing() -> f64 {
     const TRIPS: u64 = 1000;
     const LOOKS: u64 = 50;

@@ -1,9 +1,9 @@
 //! What the pool does when things go wrong, in figures: `cargo bench --bench faults`.
 //!
-//! Each scenario injures something (the server, the network, the driver), measures, and adds its rows to one
-//! table. A figure that is missed is marked `!` and counted, and that is all: what a busy machine makes of a
-//! millisecond is for the reader to judge. `-- <part of a name>` runs some of the scenarios, and `-- --long`
-//! lets outages and overload last for 30 s.
+//! Each scenario injures something (the server, the network, the driver), measures, and adds its
+//! rows to one table. A figure that is missed is marked `!` and counted, and that is all: what a
+//! busy machine makes of a millisecond is for the reader to judge. `-- <part of a name>` runs some
+//! of the scenarios, and `-- --long` lets outages and overload last for 30 s.
 
 #[path = "../tests/common/mod.rs"]
 mod common;

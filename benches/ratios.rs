@@ -1,9 +1,9 @@
 //! What a round trip costs, as a multiple of the physical floor: `cargo bench --bench ratios`.
 //!
-//! The floor is two uncontended read-modify-writes (`fetch_and` and `fetch_or` of one bit) on a word of the
-//! thread's own. Each round measures the floor and every candidate right after each other, and the ratio is
-//! taken within the round, so other work on the machine spoils a round and not the result. Printed are the
-//! median ratio and the quartiles.
+//! The floor is two uncontended read-modify-writes (`fetch_and` and `fetch_or` of one bit) on a
+//! word of the thread's own. Each round measures the floor and every candidate right after each
+//! other, and the ratio is taken within the round, so other work on the machine spoils a round and
+//! not the result. Printed are the median ratio and the quartiles.
 
 use caliburn::health::{AgeEviction, PingOnBorrow};
 use caliburn::{BlockingManager, Deadline, HealthStrategy, Manager, Pool};
@@ -13,8 +13,8 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// A cache line of its own, of which one field is touched: two objects on one line would be measured as
-/// contention in the pool.
+/// A cache line of its own, of which one field is touched: two objects on one line would be
+/// measured as contention in the pool.
 #[repr(align(64))]
 struct Object {
     touched: u64,

@@ -1,9 +1,11 @@
-//! What a checkout and return cost when nobody else is there: `cargo bench --bench round_trip`, 40 s; `--
-//! --quick` for less. Criterion's report, with plots, is `target/criterion/report/index.html`.
+//! What a checkout and return cost when nobody else is there: `cargo bench --bench round_trip`, 40
+//! s; `-- --quick` for less. Criterion's report, with plots, is
+//! `target/criterion/report/index.html`.
 //!
-//! One thread (or one task), 16 slots, all connections idle; the object is touched while it is held. Beside
-//! the faces of the pool stands the physical floor, two atomic read-modify-writes on a word of the thread's own.
-//! Nanoseconds differ between machines and days; for figures that can be compared see the bench `ratios`.
+//! One thread (or one task), 16 slots, all connections idle; the object is touched while it is
+//! held. Beside the faces of the pool stands the physical floor, two atomic read-modify-writes on a
+//! word of the thread's own. Nanoseconds differ between machines and days; for figures that can be
+//! compared see the bench `ratios`.
 #![allow(missing_docs)]
 
 mod harness;

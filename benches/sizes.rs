@@ -1,10 +1,10 @@
-//! Whether a checkout takes longer in a large pool: `cargo bench --bench sizes`, 40 s; `-- --quick` for less.
-//! Criterion's report, with plots over the size, is `target/criterion/report/index.html`.
+//! Whether a checkout takes longer in a large pool: `cargo bench --bench sizes`, 40 s; `-- --quick`
+//! for less. Criterion's report, with plots over the size, is `target/criterion/report/index.html`.
 //!
-//! One thread, `try_get`, 8 to 4,096 slots: all connections idle, only one of them (the one that is looked for
-//! last), or none, when every word of the bitmap is looked at in vain. At the end pools are measured once more
-//! in turn, round by round, for what is asked: flat within 15 % while connections are idle, and 1 µs at most to
-//! find that none of 4,096 is.
+//! One thread, `try_get`, 8 to 4,096 slots: all connections idle, only one of them (the one that is
+//! looked for last), or none, when every word of the bitmap is looked at in vain. At the end pools
+//! are measured once more in turn, round by round, for what is asked: flat within 15 % while
+//! connections are idle, and 1 µs at most to find that none of 4,096 is.
 #![allow(missing_docs)]
 
 mod harness;

@@ -1,13 +1,16 @@
-//! Whether borrowers notice the sweep: `cargo bench --bench sweep_interference`, 45 s; `-- --quick` for less.
+//! Whether borrowers notice the sweep: `cargo bench --bench sweep_interference`, 45 s; `-- --quick`
+//! for less.
 //!
-//! A pool of 64 connections, nearly all of them idle. In one half of each round the sweep pings them without a
-//! break, four at once, 200 µs each; in the other half there is no sweep. Both halves use the same pool, and
-//! take turns in going first. Measured is the call of `get`, with the 20 to 30 ns that reading the clock takes,
-//! by one thread and by one for each core. They hold an object for no time, when some thousand pings in a second
-//! meet ten million checkouts; for 20 µs of a core's time, when a ping comes between every few checkouts and the
-//! lines that the sweep wrote must be fetched from another core; or, eight threads, for a sleep of 200 µs, as if
-//! they waited for a server's answer. Asked for: p99 raised by 10 % at most. Mind the clock: where it goes by steps of
-//! 10 ns, as on many AMD processors, a p99 of 40 ns cannot rise by less than a quarter.
+//! A pool of 64 connections, nearly all of them idle. In one half of each round the sweep pings
+//! them without a break, four at once, 200 µs each; in the other half there is no sweep. Both
+//! halves use the same pool, and take turns in going first. Measured is the call of `get`, with the
+//! 20 to 30 ns that reading the clock takes, by one thread and by one for each core. They hold an
+//! object for no time, when some thousand pings in a second meet ten million checkouts; for 20 µs
+//! of a core's time, when a ping comes between every few checkouts and the lines that the sweep
+//! wrote must be fetched from another core; or, eight threads, for a sleep of 200 µs, as if they
+//! waited for a server's answer. Asked for: p99 raised by 10 % at most. Mind the clock: where it
+//! goes by steps of 10 ns, as on many AMD processors, a p99 of 40 ns cannot rise by less than a
+//! quarter.
 
 mod harness;
 

@@ -1,9 +1,9 @@
 //! How long those who wait do so: `cargo bench --bench tails`, 20 s; `-- --quick` for less.
 //!
-//! A thousand tasks on two worker threads share fifty connections. Each task borrows one, works for 10 µs,
-//! yields, works for another 10 µs and gives it back, over and over. Nobody should wait much longer than
-//! anybody else. Then 64 threads share eight connections and hold them for a sleep of 200 µs. Of the last
-//! round of each the histogram of all waits is printed.
+//! A thousand tasks on two worker threads share fifty connections. Each task borrows one, works for
+//! 10 µs, yields, works for another 10 µs and gives it back, over and over. Nobody should wait much
+//! longer than anybody else. Then 64 threads share eight connections and hold them for a sleep of
+//! 200 µs. Of the last round of each the histogram of all waits is printed.
 
 mod harness;
 

@@ -1,5 +1,5 @@
-//! A pool of something that is no database: kept-alive HTTP/1.1 connections, with what HTTP says of when one
-//! may be used again. The server is within.
+//! A pool of something that is no database: kept-alive HTTP/1.1 connections, with what HTTP says of
+//! when one may be used again. The server is within.
 //!
 //! `cargo run --example http_client`
 
@@ -25,7 +25,8 @@ struct Line {
 }
 
 impl Line {
-    /// Asks for a page; the answer is its status. Its body can be read from the line, or be left there.
+    /// Asks for a page; the answer is its status. Its body can be read from the line, or be left
+    /// there.
     fn ask(&mut self, path: &str) -> io::Result<u16> {
         let mut is_last = false;
         self.is_spent = true;

@@ -56,9 +56,10 @@ trait Catalogue: Manager + Sized {
 }
 
 impl Catalogue for SqliteManager {
-    /// On a thread for work that blocks: the query takes microseconds, but if somebody writes it may wait for
-    /// a lock for as long as the busy timeout, and on a thread of the runtime all other requests with it.
-    /// There are never more such threads at work than the pool has connections.
+    /// On a thread for work that blocks: the query takes microseconds, but if somebody writes it
+    /// may wait for a lock for as long as the busy timeout, and on a thread of the runtime all
+    /// other requests with it. There are never more such threads at work than the pool has
+    /// connections.
     async fn tables(conn: PooledConnection<Self>) -> rusqlite::Result<Vec<String>> {
         let query = move || {
             let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name";
@@ -110,9 +111,10 @@ async fn tables<M: Catalogue>(State(pool): State<Pool<M>>) -> Result<Json<Vec<St
     }
 }
 
-/// Whether requests make sense. A connection that can be had has been pinged or used within the last half
-/// second: `PingOnBorrow` sees to that. If all are with others, that is no illness, as long as some of them
-/// got theirs lately: nobody keeps one for longer than [`QUERY_LIMIT`] from a database that answers.
+/// Whether requests make sense. A connection that can be had has been pinged or used within the
+/// last half second: `PingOnBorrow` sees to that. If all are with others, that is no illness, as
+/// long as some of them got theirs lately: nobody keeps one for longer than [`QUERY_LIMIT`] from a
+/// database that answers.
 async fn health<M: Catalogue>(State(pool): State<Pool<M>>) -> Response {
     let got = pool.get_timeout_async(HEALTH_LIMIT).await;
     let is_moving = || pool.holders().iter().any(|holder| holder.since < QUERY_LIMIT);
@@ -142,7 +144,8 @@ fn router<M: Catalogue>(connections: Pool<M>) -> Router {
         .with_state(connections)
 }
 
-/// Serves until it is asked to stop, then ends what was begun. What comes back is whether all has ended well.
+/// Serves until it is asked to stop, then ends what was begun. What comes back is whether all has
+/// ended well.
 async fn serve<M: Catalogue>(
     builder: Builder<M>,
     listen: SocketAddr,

@@ -58,9 +58,10 @@ pub struct Settings {
     /// Maximum number of connections out of service at once for pings and closes that no borrower
     /// waits for, at least 1. Calls that have outlived their limit do not count. Default: 4.
     pub maintenance_concurrency: usize,
-    /// Maximum number of threads on which a driver that blocks pings and resets for borrowers at once, and on which a
-    /// closed pool closes its connections. Calls that have outlived their limit do not count; connects have
-    /// `connect_concurrency`. Async drivers run as tasks and have no such limit. Default: 32.
+    /// Maximum number of threads on which a driver that blocks pings and resets for borrowers at
+    /// once, and on which a closed pool closes its connections. Calls that have outlived their
+    /// limit do not count; connects have `connect_concurrency`. Async drivers run as tasks and have
+    /// no such limit. Default: 32.
     pub worker_threads: usize,
     /// Which thread pings a connection that a thread is about to borrow, if the driver blocks.
     /// Default: [`PingOn::Borrower`].

@@ -19,8 +19,9 @@ pub enum ManagerError<E> {
     TimedOut,
     /// The manager panicked, with this message.
     Panicked(String),
-    /// The [spawner](crate::Builder::spawner) did not run the call's task: it panicked, dropped the task, or did not
-    /// poll it in time. A thread of the pool's own ran the call, and there the manager panicked with this message.
+    /// The [spawner](crate::Builder::spawner) did not run the call's task: it panicked, dropped the
+    /// task, or did not poll it in time. A thread of the pool's own ran the call, and there the
+    /// manager panicked with this message.
     Spawner(String),
     /// The call had not ended when the borrower's time was up.
     Pending,

@@ -14,8 +14,8 @@
 //! - what is done once in a process, and may not be half done in a child, is
 //!   [`undisturbed`] by forks.
 //!
-//! A child that `vfork`, `posix_spawn` or a bare system call makes is not heard of, as the C library
-//! tells nobody.
+//! A child that `vfork`, `posix_spawn` or a bare system call makes is not heard of, as the C
+//! library tells nobody.
 
 #![allow(unsafe_code)]
 

@@ -135,15 +135,15 @@ pub struct Stats {
     pub closes: u64,
     /// Connections taken out of the pool by their borrowers.
     pub detached: u64,
-    /// Tasks that the [spawner](crate::Builder::spawner) did not run: it panicked, dropped the task, or did not poll it
-    /// within a second. Threads of the pool's own did the work.
+    /// Tasks that the [spawner](crate::Builder::spawner) did not run: it panicked, dropped the
+    /// task, or did not poll it within a second. Threads of the pool's own did the work.
     pub launch_failures: u64,
     /// Passes of the housekeeper over the idle connections.
     pub sweeps: u64,
     /// Connections evicted, by cause.
     pub evictions: Evictions,
-    /// How long borrowers waited that had to stand in line: for each, the time from then on until it
-    /// had its connection or left. It is noted when the borrower leaves.
+    /// How long borrowers waited that had to stand in line: for each, the time from then on until
+    /// it had its connection or left. It is noted when the borrower leaves.
     pub wait_time: Histogram,
 }
 

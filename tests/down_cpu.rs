@@ -1,5 +1,5 @@
-//! What a pool costs while its server is down. In a binary of its own, as the time of the whole process is
-//! measured.
+//! What a pool costs while its server is down. In a binary of its own, as the time of the whole
+//! process is measured.
 
 mod common;
 
@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 const CALLERS: usize = 16;
 
-/// deadpool #201: a restarted database, a loop without a pause, and all cores are busy. Here the server is
-/// killed under 16 callers, half of them threads and half tasks, who go on waiting; connects fail at once,
-/// then hang.
+/// deadpool #201: a restarted database, a loop without a pause, and all cores are busy. Here the
+/// server is killed under 16 callers, half of them threads and half tasks, who go on waiting;
+/// connects fail at once, then hang.
 #[test]
 fn row_26_a_pool_whose_server_was_killed_uses_next_to_no_processor_time() {
     let fake = Fake::new();

@@ -255,7 +255,8 @@ impl AsyncManager for Slow {
     }
 }
 
-/// Ten connections, `at_once` of them lent at a time, a thousand rounds; how often a borrower met the slow one.
+/// Ten connections, `at_once` of them lent at a time, a thousand rounds; how often a borrower met
+/// the slow one.
 fn meetings(is_async: bool, slow: u64, at_once: usize) -> usize {
     let (manager, clock) = Slow::new(slow);
     let builder = if is_async {
@@ -358,8 +359,8 @@ impl BlockingManager for OwnRuntime {
     }
 }
 
-/// Twenty loans in a row on a thread that drives a runtime, or within one of its tasks, with a ping each; the
-/// strategy lets the time between two loans count for nothing.
+/// Twenty loans in a row on a thread that drives a runtime, or within one of its tasks, with a ping
+/// each; the strategy lets the time between two loans count for nothing.
 fn twenty_loans(face: &str, borrow: impl FnOnce(&dyn Fn())) {
     let (fake, pinged_by) = (Fake::new(), Arc::<Mutex<Vec<ThreadId>>>::default());
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

@@ -1,4 +1,5 @@
-//! Foreign code that blocks, and closes that hang: they cost those whom they concern, and nobody else.
+//! Foreign code that blocks, and closes that hang: they cost those whom they concern, and nobody
+//! else.
 
 mod common;
 

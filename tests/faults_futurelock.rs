@@ -1,4 +1,5 @@
-//! A future that was handed a connection and is not polled: it keeps nobody else from borrowing (promise P12).
+//! A future that was handed a connection and is not polled: it keeps nobody else from borrowing
+//! (promise P12).
 //!
 //! The bound is that of the report: whoever is polled is served within 150 ms after the return.
 
@@ -257,8 +258,8 @@ fn in_the_background() -> Pool<Fake> {
     pool.build().unwrap()
 }
 
-/// A pool of one whose holder returns after 100 ms; a task races against 50 ms, keeps the loser alive and borrows
-/// again, as a thread or as a task.
+/// A pool of one whose holder returns after 100 ms; a task races against 50 ms, keeps the loser
+/// alive and borrows again, as a thread or as a task.
 async fn race_and_borrow_again(pool: Pool<Fake>, by_thread: bool) -> Option<Duration> {
     let held = pool.get_async().await.unwrap();
     let holder = std::thread::spawn(move || {

@@ -43,7 +43,8 @@ fn least(
     all.reduce(|a, b| (a.0.min(b.0), a.1.min(b.1))).unwrap_or_default()
 }
 
-/// Four times as many cost four times as much if each costs the same, and sixteen times if each looks at all.
+/// Four times as many cost four times as much if each costs the same, and sixteen times if each
+/// looks at all.
 #[track_caller]
 fn grows_in_proportion(few: usize, more: impl Fn(Builder<Fake>) -> Builder<Fake> + Copy) {
     // What is measured is the whole process.

@@ -1,5 +1,5 @@
-//! A pool, and a connection on loan, may be taken along where a panic is caught: the code is safe in the face
-//! of panics, and the types say so.
+//! A pool, and a connection on loan, may be taken along where a panic is caught: the code is safe
+//! in the face of panics, and the types say so.
 
 mod common;
 
@@ -23,7 +23,8 @@ fn pools_and_guards_may_be_taken_along_where_a_panic_is_caught() {
     whatever_is_pooled::<AsyncFake>();
 }
 
-/// A borrower's panic is caught without any assertion of the borrower's, and costs its connection alone.
+/// A borrower's panic is caught without any assertion of the borrower's, and costs its connection
+/// alone.
 #[test]
 fn a_panic_caught_around_a_loan_leaves_the_pool_as_good_as_before() {
     let fake = Fake::new();

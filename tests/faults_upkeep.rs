@@ -1,4 +1,5 @@
-//! Upkeep that makes work for itself, or leaves undone what it should do: all under a clock that the test turns.
+//! Upkeep that makes work for itself, or leaves undone what it should do: all under a clock that
+//! the test turns.
 
 mod common;
 
@@ -40,8 +41,8 @@ impl Drop for Complaints {
 /// The minimum: four connections, four free ones, both.
 const MINIMA: [(usize, usize); 3] = [(4, 0), (0, 4), (4, 4)];
 
-/// Sixty sweeps, a second apart, and before each of them what `meanwhile` does; it says how many connections it
-/// broke. Those, and no others, may be closed and replaced.
+/// Sixty sweeps, a second apart, and before each of them what `meanwhile` does; it says how many
+/// connections it broke. Those, and no others, may be closed and replaced.
 fn sixty_sweeps<S: HealthStrategy>(
     what: &str,
     strategy: impl Fn() -> S,
@@ -130,7 +131,8 @@ fn connections_pinged_because_another_was_found_dead_are_not_missing() {
 
 #[test]
 fn connections_out_for_the_ping_of_a_borrower_are_not_missing() {
-    // An attempt that meets one that must be pinged has it pinged and goes away; three others lie idle.
+    // An attempt that meets one that must be pinged has it pinged and goes away; three others lie
+    // idle.
     sixty_sweeps(
         "PingOnBorrow",
         || PingOnBorrow::skip_if_used_within(SECOND / 2),

@@ -1,7 +1,8 @@
-//! A fork harms nobody (promise P11): a forked child borrows nothing of its parent's, says nothing on its parent's
-//! connections, and has pools of its own that work.
+//! A fork harms nobody (promise P11): a forked child borrows nothing of its parent's, says nothing
+//! on its parent's connections, and has pools of its own that work.
 //!
-//! The child has one thread, and whatever lock another thread held at that moment stays locked in it.
+//! The child has one thread, and whatever lock another thread held at that moment stays locked in
+//! it.
 #![cfg(unix)]
 
 mod common;
@@ -265,7 +266,8 @@ fn comes_to_be(what: &str, mut is_so: impl FnMut() -> bool) -> Finding {
     Ok(())
 }
 
-/// A pool of the child's own: workers connect, ping, reset and close, and the housekeeper keeps time.
+/// A pool of the child's own: workers connect, ping, reset and close, and the housekeeper keeps
+/// time.
 fn has_a_pool_that_works() -> Finding {
     let fake = Fake::new();
     let builder = Pool::builder(fake.clone()).max_size(4).min_size(2);
@@ -292,7 +294,8 @@ fn has_a_pool_that_works() -> Finding {
     require(report.is_complete() && books.alive() == 0, format!("its own pool: {report}"))
 }
 
-/// What it inherited and drops is not closed, reset or even dropped, though its own workers would do it.
+/// What it inherited and drops is not closed, reset or even dropped, though its own workers would
+/// do it.
 fn leaves_alone_what_it_drops(scene: &mut Scene) -> Finding {
     let before = calls(&scene.fake);
     if let Some(conn) = scene.held.first_mut() {

@@ -1,4 +1,5 @@
-//! A forked child and its parent, with real drivers: the parent's sessions live on, and the child has its own.
+//! A forked child and its parent, with real drivers: the parent's sessions live on, and the child
+//! has its own.
 #![cfg(all(
     unix,
     any(feature = "rusqlite", all(feature = "postgres", feature = "tokio-postgres"))
@@ -115,8 +116,8 @@ mod sqlite {
         conn.query_row("SELECT COUNT(*) FROM song", [], |row| row.get(0))
     }
 
-    /// Of another file: a child must not open what its parent has open, as SQLite would take its parent's locks
-    /// for its own.
+    /// Of another file: a child must not open what its parent has open, as SQLite would take its
+    /// parent's locks for its own.
     #[test]
     fn a_child_leaves_its_parents_database_alone_and_has_its_own() {
         let directory = tempfile::tempdir().unwrap();

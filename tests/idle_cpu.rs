@@ -20,8 +20,8 @@ fn full(fake: &Fake) -> Pool<Fake> {
         .unwrap()
 }
 
-/// How much of one core the process uses while nobody does anything: the least of three looks, as a busy
-/// machine makes everything dearer.
+/// How much of one core the process uses while nobody does anything: the least of three looks, as a
+/// busy machine makes everything dearer.
 fn share_of_a_core() -> f64 {
     let looks = [0; 3].map(|_| {
         let (begun, cpu) = (Instant::now(), ProcessTime::now());
@@ -65,8 +65,9 @@ fn five_hundred_threads() -> f64 {
     share
 }
 
-/// HikariCP #2398: a return spins until a waiter takes what it brought, and all cores are busy with waiting.
-/// Here a wait costs nothing: what is left is the housekeeper's round, forty times a second.
+/// HikariCP #2398: a return spins until a waiter takes what it brought, and all cores are busy with
+/// waiting. Here a wait costs nothing: what is left is the housekeeper's round, forty times a
+/// second.
 #[test]
 fn row_17_waiting_tasks_and_parked_threads_use_less_than_a_hundredth_of_a_core() {
     let tasks = ten_thousand_tasks();

@@ -1,5 +1,5 @@
-//! What is known to be dead is not lent (promise P13): before each loan the manager is asked what it knows without
-//! I/O, once, on every way that a connection can come to a borrower.
+//! What is known to be dead is not lent (promise P13): before each loan the manager is asked what
+//! it knows without I/O, once, on every way that a connection can come to a borrower.
 
 mod common;
 
@@ -207,7 +207,8 @@ fn strategies() -> Vec<(&'static str, Box<dyn HealthStrategy>)> {
     ]
 }
 
-/// The server is restarted while all lie idle: eight sessions, eight loans with the default strategy.
+/// The server is restarted while all lie idle: eight sessions, eight loans with the default
+/// strategy.
 #[test]
 fn a_restart_that_was_heard_of_costs_nobody_a_dead_connection() {
     for at_once in [false, true] {

@@ -89,8 +89,9 @@ impl AsyncManager for Locker {
     }
 }
 
-/// deadpool #325, #330: a file is still locked after the pool is gone, as connections are dropped by a task
-/// that nobody waits for. Here a close that says it is complete comes after every destructor.
+/// deadpool #325, #330: a file is still locked after the pool is gone, as connections are dropped
+/// by a task that nobody waits for. Here a close that says it is complete comes after every
+/// destructor.
 #[test]
 fn row_43_when_a_close_is_complete_every_connection_has_let_go_of_its_file() {
     let directory = tempfile::tempdir().unwrap();
@@ -126,8 +127,8 @@ fn row_43_when_a_close_is_complete_every_connection_has_let_go_of_its_file() {
 
 // By accident
 
-/// r2d2 #31, diesel #2104: a panic in the middle of a transaction puts the connection back as healthy, and the
-/// next borrower goes on with that transaction.
+/// r2d2 #31, diesel #2104: a panic in the middle of a transaction puts the connection back as
+/// healthy, and the next borrower goes on with that transaction.
 #[test]
 fn row_45_nothing_of_what_a_panic_interrupted_is_left_in_the_next_loan() {
     static ONCE: Once = Once::new();
@@ -172,7 +173,8 @@ fn row_45_nothing_of_what_a_panic_interrupted_is_left_in_the_next_loan() {
 
 // By age
 
-/// A hundred connections born at once, and room for four more, all of a lifetime of 1,000 s less up to a half.
+/// A hundred connections born at once, and room for four more, all of a lifetime of 1,000 s less up
+/// to a half.
 fn a_hundred_born_at_once(fake: &Fake) -> (Pool<Fake>, MockClock) {
     let age = AgeEviction::unlimited().max_lifetime(1000 * SECOND).jitter(0.5);
     manual_maintenance(fake, 104, |b| b.min_size(100).idle_timeout(None).health(age))
@@ -182,8 +184,8 @@ fn aged(pool: &Pool<Fake>) -> u64 {
     pool.stats().evictions.by(EvictionCause::MaxLifetime)
 }
 
-/// sqlx #3051: what was opened together expires together, and callers wait for the replacements. Here deaths
-/// are spread, and no borrower waits.
+/// sqlx #3051: what was opened together expires together, and callers wait for the replacements.
+/// Here deaths are spread, and no borrower waits.
 #[test]
 fn row_48_a_hundred_born_at_once_do_not_die_at_once_and_no_borrower_waits() {
     let fake = Fake::new();
@@ -207,7 +209,8 @@ fn row_48_a_hundred_born_at_once_do_not_die_at_once_and_no_borrower_waits() {
     assert_settled(&pool, fake.books());
 }
 
-/// The same without borrowers: it is for the sweep to replace them, each by the pass that follows its limit.
+/// The same without borrowers: it is for the sweep to replace them, each by the pass that follows
+/// its limit.
 #[test]
 fn row_48_no_idle_connection_outlives_its_limit_by_more_than_one_pass() {
     let fake = Fake::new();
@@ -222,7 +225,8 @@ fn row_48_no_idle_connection_outlives_its_limit_by_more_than_one_pass() {
     assert_settled(&pool, fake.books());
 }
 
-/// The same if it is a borrower who comes across an aged connection: there is room to replace it first.
+/// The same if it is a borrower who comes across an aged connection: there is room to replace it
+/// first.
 #[test]
 fn row_48_the_minimum_stays_open_while_borrowers_come_across_aged_connections() {
     let fake = Fake::new();
@@ -314,8 +318,8 @@ fn row_50_in_a_pool_that_is_always_busy_nothing_outlives_its_limit_by_more_than_
 
 // By idleness
 
-/// bb8 #123, pgx #1164, sqlx #1472: the idle ones that should be kept are closed at each pass and opened again
-/// after the next.
+/// bb8 #123, pgx #1164, sqlx #1472: the idle ones that should be kept are closed at each pass and
+/// opened again after the next.
 #[test]
 fn row_51_the_idle_minimum_is_kept_and_nothing_is_closed_for_it_to_be_opened_again() {
     let fake = Fake::new();

@@ -111,8 +111,8 @@ fn join(runtime: &Runtime, tasks: Vec<JoinHandle<()>>) {
 
 // Connects that fail or hang
 
-/// golang/go #10886: a connect that fails frees its place and wakes nobody, and the third in line never
-/// returns. Here all in line are served once connects work again, however many failed before.
+/// golang/go #10886: a connect that fails frees its place and wakes nobody, and the third in line
+/// never returns. Here all in line are served once connects work again, however many failed before.
 #[test]
 fn row_12_everybody_in_line_is_served_after_any_number_of_failed_connects() {
     for failures in 1..=5 {
@@ -143,8 +143,8 @@ fn row_12_everybody_in_line_is_served_after_any_number_of_failed_connects() {
     }
 }
 
-/// The other half: if connects never work, everybody in line is told so with the reason, at once if it is for
-/// good, else at his deadline.
+/// The other half: if connects never work, everybody in line is told so with the reason, at once if
+/// it is for good, else at his deadline.
 #[test]
 fn row_12_everybody_in_line_gets_the_error_if_connects_never_work() {
     for mode in [Mode::Fail, Mode::FailForGood] {
@@ -186,8 +186,8 @@ fn row_12_everybody_in_line_gets_the_error_if_connects_never_work() {
     }
 }
 
-/// sqlx #2848: once it has decided to connect, a borrower never looks at what comes back. Here a return
-/// serves it at once, though the connect hangs for ever.
+/// sqlx #2848: once it has decided to connect, a borrower never looks at what comes back. Here a
+/// return serves it at once, though the connect hangs for ever.
 #[test]
 fn row_18_a_returned_connection_serves_the_one_who_waits_for_a_hanging_connect() {
     let fake = Fake::new();
@@ -224,9 +224,9 @@ fn row_18_a_returned_connection_serves_the_one_who_waits_for_a_hanging_connect()
 
 // Too many borrowers
 
-/// sqlx #3132: under load thousands of connects a second are begun and thrown away, as each borrower's limit
-/// covers its own connect. Here connects belong to the pool: none that has ended well is thrown away, and no
-/// more are begun than there are places and losses.
+/// sqlx #3132: under load thousands of connects a second are begun and thrown away, as each
+/// borrower's limit covers its own connect. Here connects belong to the pool: none that has ended
+/// well is thrown away, and no more are begun than there are places and losses.
 #[test]
 fn row_19_twentyfold_overload_begins_no_needless_connect_and_throws_none_away() {
     const MAX: usize = 4;
@@ -276,7 +276,8 @@ fn row_19_twentyfold_overload_begins_no_needless_connect_and_throws_none_away() 
     assert!(begun <= MAX + lost, "{begun} connects begun: {stats}");
 }
 
-/// What is left of a spike: fifty borrowers at once, by either face, on five connections of fifty possible.
+/// What is left of a spike: fifty borrowers at once, by either face, on five connections of fifty
+/// possible.
 fn size_after_a_spike(with_tasks: bool) -> usize {
     let server = Far::new(150 * MILLI);
     let runtime = runtime();
@@ -313,12 +314,14 @@ fn size_after_a_spike(with_tasks: bool) -> usize {
     pool.stats().size
 }
 
-/// HikariCP's "welcome to the jungle", where DBCP2 and Vibur end with 45 connections, and bb8 f02f40f, where a
-/// stored wake-up asked for one too many. Returns serve this spike long before a connect could.
+/// HikariCP's "welcome to the jungle", where DBCP2 and Vibur end with 45 connections, and bb8
+/// f02f40f, where a stored wake-up asked for one too many. Returns serve this spike long before a
+/// connect could.
 #[test]
 fn row_21_a_spike_that_returns_can_serve_ends_with_one_more_connection_at_most() {
     for with_tasks in [false, true] {
-        // A busy machine may draw a spike out beyond the 150 ms of a connect; not five times in a row.
+        // A busy machine may draw a spike out beyond the 150 ms of a connect; not five times in a
+        // row.
         let mut sizes = Vec::new();
         while sizes.last().is_none_or(|size| *size > 6) {
             assert!(sizes.len() < 5, "{sizes:?} connections");
@@ -388,8 +391,9 @@ fn churned(fake: &Fake, max: usize) -> Pool<Fake> {
         .unwrap()
 }
 
-/// psycopg #1176, pgx #1780: a close or connect that failed counted as room for more, and the refill went on
-/// for ever. Here it is the server that counts, and it never sees more than the limit.
+/// psycopg #1176, pgx #1780: a close or connect that failed counted as room for more, and the
+/// refill went on for ever. Here it is the server that counts, and it never sees more than the
+/// limit.
 #[test]
 fn row_22_the_limit_holds_while_connects_and_closes_fail() {
     let fake = Fake::new();
@@ -405,8 +409,8 @@ fn row_22_the_limit_holds_while_connects_and_closes_fail() {
     assert!(most <= 6, "{most} open: {}", pool.stats());
 }
 
-/// deadpool 0.9.5 and #205, puddle 2.2.1, pgx #679: the size passes its limit when a reset or a check fails,
-/// as it is counted outside the permit.
+/// deadpool 0.9.5 and #205, puddle 2.2.1, pgx #679: the size passes its limit when a reset or a
+/// check fails, as it is counted outside the permit.
 #[test]
 fn row_24_the_limit_holds_while_resets_and_pings_fail_and_the_sweep_refills() {
     let fake = Fake::new();
@@ -428,8 +432,8 @@ fn row_24_the_limit_holds_while_resets_and_pings_fail_and_the_sweep_refills() {
     assert!(most <= 6, "{most} open: {}", pool.stats());
 }
 
-/// pgx PR 2425: a slot was free before the old session was really gone, and the server saw far more sessions
-/// than the limit. Here a slot is taken until its close has ended.
+/// pgx PR 2425: a slot was free before the old session was really gone, and the server saw far more
+/// sessions than the limit. Here a slot is taken until its close has ended.
 #[test]
 fn row_23_a_slot_is_taken_until_the_server_has_seen_the_close() {
     let fake = Fake::new();
@@ -486,8 +490,8 @@ fn resize_at_random(time: Duration) {
     assert_settled(&pool, fake.books());
 }
 
-/// deadpool #380: max less size underflowed while it shrank; a panic, a poisoned mutex, the whole process
-/// stuck.
+/// deadpool #380: max less size underflowed while it shrank; a panic, a poisoned mutex, the whole
+/// process stuck.
 #[test]
 fn row_44_a_limit_moved_at_random_every_tenth_of_a_millisecond_loses_no_slot() {
     resize_at_random(2 * SECOND);

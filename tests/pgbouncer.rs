@@ -1,5 +1,5 @@
-//! The core of what the PostgreSQL adapters promise, with PgBouncer in transaction mode in between: each
-//! transaction, and each statement outside of one, may meet another session of the server.
+//! The core of what the PostgreSQL adapters promise, with PgBouncer in transaction mode in between:
+//! each transaction, and each statement outside of one, may meet another session of the server.
 #![cfg(all(feature = "postgres", feature = "tokio-postgres"))]
 
 mod common;

@@ -1,5 +1,5 @@
-//! The adapters for PostgreSQL, against PostgreSQL itself: what a borrower leaves behind, who is told what
-//! went wrong, and when a session ends.
+//! The adapters for PostgreSQL, against PostgreSQL itself: what a borrower leaves behind, who is
+//! told what went wrong, and when a session ends.
 #![cfg(all(feature = "postgres", feature = "tokio-postgres"))]
 
 mod common;
@@ -191,7 +191,8 @@ both! {
             assert_eq!(D::echo(&mut pool.get().unwrap(), n).unwrap(), n);
             assert_unmarked(&pool, "a copy");
         }
-        // Written to the end: every fifth, one line each; and what was given up half-way has left nothing.
+        // Written to the end: every fifth, one line each; and what was given up half-way has left
+        // nothing.
         assert_eq!(ask(&pool, "SELECT count(*) FROM song").as_deref(), Some("4"));
     }
 
@@ -202,7 +203,8 @@ both! {
         let pool = single(D::open(&named(&server, "it")));
         for way in 0..60 {
             D::copy_in_vain(&mut pool.get().unwrap(), way);
-            // There is no such table: to succeed is a lie, and to fail otherwise somebody else's answer.
+            // There is no such table: to succeed is a lie, and to fail otherwise somebody else's
+            // answer.
             let error = D::ask(&mut pool.get().unwrap(), "INSERT INTO nothing VALUES (1)").unwrap_err();
             assert_eq!(error.code(), Some(&SqlState::UNDEFINED_TABLE), "{error}");
             assert_eq!(ask(&pool, "SELECT 7").as_deref(), Some("7"));
@@ -276,8 +278,8 @@ fn a_clean_connection_of_a_thread_comes_back_without_a_reset() {
     assert_eq!(pool.stats().resets, 0);
 }
 
-/// On one thread nobody polls the driver while a connection comes back, though nearly each comes back with
-/// the end of a statement still in the driver's queue.
+/// On one thread nobody polls the driver while a connection comes back, though nearly each comes
+/// back with the end of a statement still in the driver's queue.
 #[test]
 #[ignore = "needs PostgreSQL (initdb, postgres)"]
 fn a_clean_connection_of_a_task_comes_back_without_a_reset() {
@@ -365,8 +367,8 @@ fn give_up_one_in_ten(requests: i64) {
     assert!(pool.close_within(PLENTY).is_complete());
 }
 
-/// At different points: before anything is on the wire, while the server is at it, in the midst of rows, in
-/// a transaction.
+/// At different points: before anything is on the wire, while the server is at it, in the midst of
+/// rows, in a transaction.
 async fn give_up_midway(client: &tokio_postgres::Client, number: i64) {
     let marked = format!("BEGIN; {MARK}; SELECT {number}");
     match number / 10 % 4 {

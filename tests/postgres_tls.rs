@@ -1,6 +1,6 @@
-//! What goes over the wire when a PostgreSQL connection is secured, and when it ought to be and is not. The
-//! server is a fake that answers in PostgreSQL's protocol, and "secures" by doing nothing: what matters is
-//! who stands between the driver and the socket.
+//! What goes over the wire when a PostgreSQL connection is secured, and when it ought to be and is
+//! not. The server is a fake that answers in PostgreSQL's protocol, and "secures" by doing nothing:
+//! what matters is who stands between the driver and the socket.
 #![cfg(all(feature = "postgres", feature = "tokio-postgres"))]
 
 mod common;

@@ -269,7 +269,8 @@ for_threads_and_tasks!(
     the_server_never_has_more_sessions_than_allowed_and_none_after_the_close,
 );
 
-// ------------------------------------------------------------------------------------- without a server
+// ------------------------------------------------------------------------------------- without a
+// server
 
 fn nothing() -> Pipeline {
     pipe()
@@ -332,10 +333,12 @@ fn a_server_that_is_no_redis_is_told_at_once<A: Adapter>() {
     thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
-            // First the question: to the multiplexed driver an answer without one is the end, for no reason.
+            // First the question: to the multiplexed driver an answer without one is the end, for
+            // no reason.
             let _ = stream.read(&mut [0; 512]);
             let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
-            // To the end: with something unread, the close would be a reset, which may overtake the answer.
+            // To the end: with something unread, the close would be a reset, which may overtake the
+            // answer.
             let _ = io::copy(&mut stream, &mut io::sink());
         }
     });
@@ -431,7 +434,8 @@ fn errors_pass_or_do_not_as_the_server_means_them() {
     }
 }
 
-// ------------------------------------------------------------------------------------- with a server
+// ------------------------------------------------------------------------------------- with a
+// server
 
 fn pool<A: Adapter>(
     server: &Redis,
@@ -766,7 +770,8 @@ fn idle_connections_go_round_while_others_take_up_all_the_server_has<A: Adapter>
     let error = pool.get_timeout(ms(300)).unwrap_err();
     assert!(matches!(error, GetError::TimedOut { .. }), "{error}");
     assert_eq!(pool.manager().classify(root(&error)), ErrorClass::Transient, "{error}");
-    // Before the driver for tasks has asked, the server may have said why and hung up: that it then loses.
+    // Before the driver for tasks has asked, the server may have said why and hung up: that it then
+    // loses.
     let is_told = error.to_string().contains("max number of clients");
     assert!(is_told || A::LOSES_WHAT_IS_SAID_UNASKED && root(&error).is_io_error(), "{error}");
     drop(others);
@@ -802,7 +807,8 @@ fn the_server_never_has_more_sessions_than_allowed_and_none_after_the_close<A: A
     assert_eq!(eye.others(), 0);
 }
 
-// ------------------------------------------------------------------------------------- dropped futures
+// ------------------------------------------------------------------------------------- dropped
+// futures
 
 /// Polls a future so many times, and then drops it unless it is done.
 async fn polled<F: Future>(future: F, times: usize) -> Option<F::Output> {

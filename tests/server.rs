@@ -129,7 +129,8 @@ impl Client {
         Ok(Self(BufReader::new(stream)))
     }
 
-    /// `None`: the server had hung up before, without a word. A reply that has begun must be a whole one.
+    /// `None`: the server had hung up before, without a word. A reply that has begun must be a
+    /// whole one.
     fn ask(&mut self, path: &str) -> Option<Reply> {
         let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
         self.0.get_mut().write_all(request.as_bytes()).ok()?;
@@ -164,8 +165,9 @@ impl Client {
     }
 }
 
-/// Clients ask one after the other for as long as `goes_on`, and nothing but whole and right answers comes.
-/// Being hung up on is right only once the server `is_stopping`. How many answers came.
+/// Clients ask one after the other for as long as `goes_on`, and nothing but whole and right
+/// answers comes. Being hung up on is right only once the server `is_stopping`. How many answers
+/// came.
 fn drive(server: &Server, is_stopping: &AtomicBool, goes_on: impl Fn() -> bool + Sync) -> usize {
     let tables = json!(["album", "artist", "song"]);
     let count = AtomicUsize::new(0);
@@ -269,7 +271,8 @@ fn a_pool_full_of_slow_queries_is_healthy_and_refuses_politely_and_sigterm_waits
         let clients: Vec<_> =
             (0..CLIENTS).map(|_| scope.spawn(|| server.client().ask("/tables").unwrap())).collect();
         eventually("the pool is full", || gauge("lent") == SIZE && gauge("waiting") > 0);
-        // Until the first have waited in vain; on a slow machine not for as long as would be an illness.
+        // Until the first have waited in vain; on a slow machine not for as long as would be an
+        // illness.
         let mut looks = 0;
         while !clients.iter().any(|client| client.is_finished()) && begun.elapsed() < 4 * SECOND {
             assert!(server.is_healthy() || begun.elapsed() > 4 * SECOND, "full, and so ill");

@@ -155,7 +155,8 @@ fn data_in_memory_is_gone_with_the_pool() {
     let pool = Pool::builder(manager()).build().unwrap();
     pool.get().unwrap().execute_batch(SCHEMA).unwrap();
     drop(pool);
-    // The manager, which keeps it alive between loans, goes with the pool, though in the background.
+    // The manager, which keeps it alive between loans, goes with the pool, though in the
+    // background.
     eventually("a database of that name is empty", || {
         let probe = manager().connect(&deadline()).unwrap();
         let is_empty = probe.execute_batch(SCHEMA).is_ok();

@@ -142,7 +142,8 @@ impl Chance {
     }
 }
 
-/// How many futures and waits the two tests below try; a release build does a million of each in seconds.
+/// How many futures and waits the two tests below try; a release build does a million of each in
+/// seconds.
 const MANY: usize = if cfg!(debug_assertions) { 50_000 } else { 1_000_000 };
 
 #[test]
@@ -261,7 +262,8 @@ fn returns_and_cancellations_on_many_threads_lose_nothing() {
     assert_eq!(pool.stats().idle, 2);
 }
 
-/// A waiter that shows a waker which is already known, at the moment when it is served, must look again.
+/// A waiter that shows a waker which is already known, at the moment when it is served, must look
+/// again.
 #[test]
 fn nobody_is_left_waiting_with_a_connection_that_is_already_his() {
     let fake = Fake::new();

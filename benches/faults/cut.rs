@@ -1,8 +1,8 @@
-//! Half of 64 connections are reset at once, under the load of 32 callers. A failed use is the news from which
-//! the pool learns of it; nobody should have to bring it twice.
+//! Half of 64 connections are reset at once, under the load of 32 callers. A failed use is the news
+//! from which the pool learns of it; nobody should have to bring it twice.
 //!
-//! It takes some milliseconds to cut so many links, and one that is pinged meanwhile may be cut after that. So
-//! callers keep still for that moment, with their connections in hand.
+//! It takes some milliseconds to cut so many links, and one that is pinged meanwhile may be cut
+//! after that. So callers keep still for that moment, with their connections in hand.
 
 use crate::Plan;
 use crate::common::PLENTY;

@@ -1,5 +1,5 @@
-//! Twenty times as many requests as the pool can serve: it should go on serving as many as it can, and throw
-//! no finished connect away.
+//! Twenty times as many requests as the pool can serve: it should go on serving as many as it can,
+//! and throw no finished connect away.
 
 use crate::Plan;
 use crate::common::eventually;

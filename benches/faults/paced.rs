@@ -119,8 +119,8 @@ impl AsyncManager for AsyncPaced {
     }
 }
 
-/// A sleep for tasks as exact as that of a thread: tokio's own timers go by whole milliseconds. One thread
-/// keeps them all.
+/// A sleep for tasks as exact as that of a thread: tokio's own timers go by whole milliseconds. One
+/// thread keeps them all.
 #[derive(Default)]
 struct Alarm {
     wakers: Mutex<BTreeMap<(Instant, usize), Waker>>,

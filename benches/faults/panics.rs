@@ -1,5 +1,5 @@
-//! A driver of which every method panics one time in ten, under load. No caller may see a panic, and when it
-//! is over every slot must be there.
+//! A driver of which every method panics one time in ten, under load. No caller may see a panic,
+//! and when it is over every slot must be there.
 
 use crate::Plan;
 use crate::measure::{Row, ms, on_tasks, on_threads, runtime};

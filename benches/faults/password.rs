@@ -1,5 +1,5 @@
-//! The password is wrong, from the start or from some moment on. Whoever asks must be told so, and soon; the
-//! server must not be stormed.
+//! The password is wrong, from the start or from some moment on. Whoever asks must be told so, and
+//! soon; the server must not be stormed.
 
 use crate::Plan;
 use crate::common::PLENTY;

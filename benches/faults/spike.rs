@@ -1,6 +1,6 @@
-//! Fifty callers at once on a pool of five that may grow to fifty, where a connect takes 150 ms and a query
-//! 2 ms. The five can serve all in 20 ms; whoever connects for each caller takes longer than 150 ms, and ends
-//! with 50 connections.
+//! Fifty callers at once on a pool of five that may grow to fifty, where a connect takes 150 ms and
+//! a query 2 ms. The five can serve all in 20 ms; whoever connects for each caller takes longer
+//! than 150 ms, and ends with 50 connections.
 
 use crate::Plan;
 use crate::measure::{Row, Spread, ms, on_tasks, on_threads, runtime};

@@ -32,7 +32,8 @@ impl Hold {
         }
     }
 
-    /// As a task, which lets others run while it holds the connection: else there would be no shortage.
+    /// As a task, which lets others run while it holds the connection: else there would be no
+    /// shortage.
     async fn spend_async(self) {
         match self {
             Self::Nothing => tokio::task::yield_now().await,

@@ -62,8 +62,8 @@ pub(crate) fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Under what conditions this was measured: cores, and the system's own word for how busy it was in the last
-/// minute.
+/// Under what conditions this was measured: cores, and the system's own word for how busy it was in
+/// the last minute.
 pub(crate) fn conditions() -> String {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split(' ').next().filter(|load| !load.is_empty()).unwrap_or("unknown");

@@ -1,5 +1,5 @@
-//! How long something took, many times: a log-linear histogram that never grows, so that noting a figure
-//! disturbs what is measured as little as can be.
+//! How long something took, many times: a log-linear histogram that never grows, so that noting a
+//! figure disturbs what is measured as little as can be.
 
 use std::time::Duration;
 
@@ -54,8 +54,8 @@ impl Histogram {
         filled.map(|(bucket, &count)| (lower(bucket), u64::from(count)))
     }
 
-    /// The time below which this share of them lies, in nanoseconds. Interpolated, as some clocks go by steps
-    /// of ten nanoseconds.
+    /// The time below which this share of them lies, in nanoseconds. Interpolated, as some clocks
+    /// go by steps of ten nanoseconds.
     pub(crate) fn nanos_at(&self, share: f64) -> f64 {
         let rank = share * self.count() as f64;
         let (mut passed, mut previous) = (0.0, None);

@@ -10,8 +10,8 @@ pub(crate) enum Length {
 }
 
 impl Length {
-    /// `None`: nothing is to be measured, as `cargo test --benches` called, which leaves out the `--bench`
-    /// that `cargo bench` passes.
+    /// `None`: nothing is to be measured, as `cargo test --benches` called, which leaves out the
+    /// `--bench` that `cargo bench` passes.
     pub(crate) fn asked() -> Option<Self> {
         let arguments: Vec<String> = std::env::args().skip(1).collect();
         let has = |flag| arguments.iter().any(|argument| argument == flag);

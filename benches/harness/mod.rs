@@ -1,4 +1,5 @@
-//! What the benches share: something to pool, the floor to compare with, borrowers that take turns, and figures.
+//! What the benches share: something to pool, the floor to compare with, borrowers that take turns,
+//! and figures.
 // Each of them uses a part of it.
 #![allow(dead_code)]
 

@@ -5,8 +5,8 @@ use std::convert::Infallible;
 use std::thread;
 use std::time::Duration;
 
-/// A cache line of its own, of which one field is touched: two objects on one line would be measured as
-/// contention in the pool.
+/// A cache line of its own, of which one field is touched: two objects on one line would be
+/// measured as contention in the pool.
 #[derive(Debug)]
 #[repr(align(64))]
 pub(crate) struct Object {

@@ -1,5 +1,6 @@
-//! CPU time of threads that really run at once. On a busy machine two threads mostly take turns, and then
-//! contend for nothing. So they go in short slices, and only those count in which all had a core.
+//! CPU time of threads that really run at once. On a busy machine two threads mostly take turns,
+//! and then contend for nothing. So they go in short slices, and only those count in which all had
+//! a core.
 
 use super::figures::cores;
 use super::length::Length;

@@ -11,8 +11,8 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 /// What came of it.
 pub(crate) struct Turns {
-    /// The waits that began in the measured time, and those that hung over the whole of it: without the latter,
-    /// who starves his borrowers would look all the better for it.
+    /// The waits that began in the measured time, and those that hung over the whole of it: without
+    /// the latter, who starves his borrowers would look all the better for it.
     pub(crate) waits: Histogram,
     /// Turns that ended in the measured time, by borrower.
     by_borrower: Vec<u64>,

@@ -65,7 +65,8 @@ pub(crate) fn watch(length: Length) -> Idleness {
     let look = |_| {
         let (begun, slept, cpu) = (Instant::now(), sleeps(), ProcessTime::now());
         thread::sleep(time);
-        // The process's own clock: `/proc/self/stat` goes by steps of 10 ms, a third of a per cent here.
+        // The process's own clock: `/proc/self/stat` goes by steps of 10 ms, a third of a per cent
+        // here.
         let (cpu, woken, time) = (cpu.elapsed(), sleeps() - slept, begun.elapsed());
         (woken as f64 / time.as_secs_f64(), cpu.as_secs_f64() / time.as_secs_f64() * 100.0)
     };
@@ -77,7 +78,8 @@ pub(crate) fn watch(length: Length) -> Idleness {
 }
 
 impl Idleness {
-    /// Wake-ups in a second, and per cent of a core: measured, and what is asked for, if anything is.
+    /// Wake-ups in a second, and per cent of a core: measured, and what is asked for, if anything
+    /// is.
     pub(crate) fn rows(&self, asked: Option<[f64; 2]>) -> [[String; 2]; 2] {
         let row = |spread: &Spread, asked: Option<f64>, show: fn(f64) -> String| {
             let [least, most] = [0.0, 1.0].map(|share| spread.at(share));

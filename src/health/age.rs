@@ -10,8 +10,8 @@ use std::time::Duration;
 /// outlive its lifetime by more than one loan. The pool acts earlier by a [`lead`](Self::lead):
 /// where its minimum needs the connection, or all others are lent, it opens the replacement first
 /// and then closes the old connection, so that no borrower meets one that is too old. Each
-/// connection draws its lifetime at birth, by default between two fifths of the longest and all of it
-/// ([`jitter`](Self::jitter)), so that of connections opened together no more than a few end
+/// connection draws its lifetime at birth, by default between two fifths of the longest and all of
+/// it ([`jitter`](Self::jitter)), so that of connections opened together no more than a few end
 /// together. The pool's draws keep away from each other, so the spread is more even than chance.
 ///
 /// Its `idle_timeout` judges the connection (a firewall may have forgotten it): it applies below

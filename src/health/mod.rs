@@ -205,11 +205,13 @@ pub trait HealthStrategy: Send + Sync + 'static {
         Validity::NONE
     }
 
-    /// In how long the pool should begin to replace this connection, and why, so that its replacement is there
-    /// before it must go, even if it never lies idle. `None`, the default: it need not be.
+    /// In how long the pool should begin to replace this connection, and why, so that its
+    /// replacement is there before it must go, even if it never lies idle. `None`, the default: it
+    /// need not be.
     ///
-    /// Once that time has passed, the pool opens another connection beside it, if there is room, and closes it
-    /// when it has come back. Without room it closes a few such connections at a time.
+    /// Once that time has passed, the pool opens another connection beside it, if there is room,
+    /// and closes it when it has come back. Without room it closes a few such connections at a
+    /// time.
     fn retires_in(&self, info: &ConnectionInfo) -> Option<(Duration, EvictionCause)> {
         let _ = info;
         None

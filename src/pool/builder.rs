@@ -123,7 +123,8 @@ impl<M: Manager> Builder<M> {
         connect_concurrency: usize,
         /// Sets the maximum number of connections in maintenance at once. Default: 4.
         maintenance_concurrency: usize,
-        /// Sets the maximum number of threads that ping and reset at once for a driver that blocks. Default: 32.
+        /// Sets the maximum number of threads that ping and reset at once for a driver that blocks.
+        /// Default: 32.
         worker_threads: usize,
         /// Sets which thread pings for a blocking borrower. Default: [`PingOn::Borrower`].
         ping_on: PingOn,

@@ -65,8 +65,8 @@ impl<H: PoolHooks> RawPool<H> {
         }
     }
 
-    /// Takes back what has lapsed by `now`, in a closed pool everything. Returns when the next grant
-    /// lapses.
+    /// Takes back what has lapsed by `now`, in a closed pool everything. Returns when the next
+    /// grant lapses.
     pub(super) fn take_back(&self, queue: &mut Queue, now: u64, wakes: &mut Wakes) -> u64 {
         let mut earliest = NEVER;
         let mut slots = Vec::new();

@@ -12,7 +12,9 @@ pub(crate) mod waiter;
 mod waiters;
 pub(crate) mod wakes;
 
-use crate::sync::{Arc, AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering, Relaxed, Witness, forks};
+use crate::sync::{
+    Arc, AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering, Relaxed, Witness, forks,
+};
 use bitmap::Bitmap;
 use room::WaitingRoom;
 use slots::{Home, Lodging, Occupied, Slot, Vacant};
@@ -287,7 +289,7 @@ impl<H: PoolHooks> RawPool<H> {
                     return;
                 };
                 self.return_debt();
-                Vacant::<H>::adopt(self, index).put_without_dispatch();
+                self.vacant.put(index);
             } else {
                 return;
             }
@@ -337,7 +339,8 @@ impl<H: PoolHooks> RawPool<H> {
         }
     }
 
-    /// Ends a slot of a closed pool: what giving it back comes to there, without a look at all words.
+    /// Ends a slot of a closed pool: what giving it back comes to there, without a look at all
+    /// words.
     pub(crate) fn tear_down(&self, slot: Vacant<H>) {
         slot.tear_down();
         // O10: releases what was done to the slot to a thread that reads the count.

@@ -115,7 +115,8 @@ impl WaitingRoom {
     }
 
     pub(super) fn left(&self) {
-        // O14: the last waiter to leave, and the dispatch that it requests, see that all others left.
+        // O14: the last waiter to leave, and the dispatch that it requests, see that all others
+        // left.
         self.live.fetch_sub(1, Ordering::AcqRel);
     }
 

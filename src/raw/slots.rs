@@ -424,12 +424,6 @@ impl<H: Lodging> Vacant<H> {
         if self.pool().take_debt() { self.retire() } else { drop(self) }
     }
 
-    /// Sets the vacant bit and nothing else: for callers that dispatch afterwards.
-    pub(super) fn put_without_dispatch(self) {
-        let key = ManuallyDrop::new(self).key;
-        key.pool().vacant().put(key.slot().index);
-    }
-
     /// Ends the slot for good and gives up its count on the pool.
     pub(super) fn tear_down(self) {
         ManuallyDrop::new(self).key.tear_down();

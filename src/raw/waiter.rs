@@ -1,7 +1,7 @@
 //! A waiter: a state, a waker, and the ticket by which its owner polls it or leaves.
 //!
-//! A waiter is settled by a compare-exchange; the thread that wins it acts. That is for good, but for
-//! a grant that is not taken. See `README.md` for the races.
+//! A waiter is settled by a compare-exchange; the thread that wins it acts. That is for good, but
+//! for a grant that is not taken. See `README.md` for the races.
 
 use super::slots::{Home, Lodging, Occupied};
 use super::wakes::Wakes;
@@ -9,8 +9,8 @@ use crate::no_unwind::no_unwind;
 use crate::sync::{Arc, AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError, switch_point};
 use std::task::{Context, Poll, Waker};
 
-// The states of a waiter. In the first three it waits: `NOTIFIED` says "retry the claim", `LATE` that
-// it has let a grant lapse and not been polled since. They are left by a compare-exchange.
+// The states of a waiter. In the first three it waits: `NOTIFIED` says "retry the claim", `LATE`
+// that it has let a grant lapse and not been polled since. They are left by a compare-exchange.
 // `FIRST_GRANT + index` says that the slot `index` is the waiter's own; taken back, that becomes
 // `LATE` or `LAPSED`. All others are final.
 const WAITING: usize = 0;
@@ -24,8 +24,8 @@ const TAKEN: usize = 7;
 const CANCELLED: usize = 8;
 const FIRST_GRANT: usize = 16;
 
-/// "No deadline": the ticket's owner keeps it itself, or there is none. As a grace: whoever waits is
-/// polled once it is woken.
+/// "No deadline": the ticket's owner keeps it itself, or there is none. As a grace: whoever waits
+/// is polled once it is woken.
 pub(crate) const NEVER: u64 = u64::MAX;
 
 /// What became of a waiter.
@@ -160,8 +160,8 @@ impl Waiter {
         // O11: a guess.
         let state = self.state.load(Ordering::Relaxed);
         let index = state.checked_sub(FIRST_GRANT)?;
-        // O6: acquires the slot (O5), of whichever grant; releases what the next state needs. O11 on
-        // failure.
+        // O6: acquires the slot (O5), of whichever grant; releases what the next state needs. O11
+        // on failure.
         self.state.compare_exchange(state, to, Ordering::AcqRel, Ordering::Relaxed).ok()?;
         pool.granted().subtract(1);
         Some(Occupied::adopt(pool, index as u32))
@@ -288,7 +288,8 @@ impl<'a, H: Lodging> Ticket<'a, H> {
         }
     }
 
-    /// Leaves for good, and says what the state was if the waiter waited, or takes what was granted.
+    /// Leaves for good, and says what the state was if the waiter waited, or takes what was
+    /// granted.
     fn leave(&self) -> (Option<usize>, Option<Occupied<H>>) {
         loop {
             // O11: a guess. A grant may be taken back just now, or come anew.

@@ -1,7 +1,7 @@
 //! Forks, and has the child look for what is wrong.
 //!
-//! The child tells what it found by a pipe and its exit code, and prints nothing; the parent waits for it with a
-//! limit.
+//! The child tells what it found by a pipe and its exit code, and prints nothing; the parent waits
+//! for it with a limit.
 #![allow(unsafe_code)]
 
 use std::fmt::Display;
@@ -21,7 +21,8 @@ mod c {
     pub(super) const SIGKILL: i32 = 9;
 }
 
-/// Nothing that works takes nearly as long, and a child is given more than what it may find out to be too long.
+/// Nothing that works takes nearly as long, and a child is given more than what it may find out to
+/// be too long.
 pub const LIMIT: Duration = Duration::from_secs(5);
 const CHILD_LIMIT: Duration = Duration::from_secs(30);
 
@@ -31,8 +32,9 @@ pub type Finding = Result<(), String>;
 /// Forks, and has the child do `check`.
 pub fn in_a_child(check: impl FnOnce() -> Finding) -> Finding {
     let (mut reader, mut writer) = pipe().unwrap();
-    // SAFETY: the child goes on in this function alone. It uses no lock that another thread may hold but those of
-    // the code under test, to find out about them, and the allocator's, which the C library sees to.
+    // SAFETY: the child goes on in this function alone. It uses no lock that another thread may
+    // hold but those of the code under test, to find out about them, and the allocator's, which the
+    // C library sees to.
     let child = unsafe { c::fork() };
     assert!(child >= 0, "no child");
     if child == 0 {

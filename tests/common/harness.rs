@@ -1,8 +1,9 @@
-//! A pool whose calls into the manager are polled when the test says so, under a clock that it turns.
+//! A pool whose calls into the manager are polled when the test says so, under a clock that it
+//! turns.
 //!
-//! The pool's housekeeper is a thread like any other and may lose its core in the middle of a decision. A test
-//! that went on turning the clock meanwhile would take that moment for a second: so the clock stands still
-//! until the housekeeper is through.
+//! The pool's housekeeper is a thread like any other and may lose its core in the middle of a
+//! decision. A test that went on turning the clock meanwhile would take that moment for a second:
+//! so the clock stands still until the housekeeper is through.
 
 use super::{AsyncFake, Fake, FakeError, PLENTY, eventually, poll_once};
 use caliburn::health::{ConnectionInfo, HealthStrategy, Verdict};
@@ -159,8 +160,9 @@ impl Wake for Woken {
     }
 }
 
-/// Tells when the housekeeper has come round. It is one thread for all pools, and visits one after the other:
-/// so what it does in this one shows that what it was in the middle of in any other is over.
+/// Tells when the housekeeper has come round. It is one thread for all pools, and visits one after
+/// the other: so what it does in this one shows that what it was in the middle of in any other is
+/// over.
 struct Rounds {
     pool: Pool<Fake>,
     hand: MockClock,

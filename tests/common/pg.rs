@@ -50,12 +50,12 @@ pub trait Driver: Manager<Error = Error, Connection: Debug> + Debug {
     /// Asks the server to give up what that client asks for.
     fn canceller(client: &Self::Connection) -> impl Fn() + Send + 'static;
 
-    /// A copy into the table `song` or out of it: in five ways by turns, of which only the first writes a
-    /// line and ends well.
+    /// A copy into the table `song` or out of it: in five ways by turns, of which only the first
+    /// writes a line and ends well.
     fn copy(client: &mut Self::Connection, way: i64);
 
-    /// A copy into something that the server does not refuse before it has asked for lines; ended in this way
-    /// or that, at once or later, and with the statement still there.
+    /// A copy into something that the server does not refuse before it has asked for lines; ended
+    /// in this way or that, at once or later, and with the statement still there.
     fn copy_in_vain(client: &mut Self::Connection, way: i64);
 }
 

@@ -1,4 +1,5 @@
-//! A TCP proxy that loses, delays and cuts. Two threads per link; nothing of it outlives the [`Proxy`].
+//! A TCP proxy that loses, delays and cuts. Two threads per link; nothing of it outlives the
+//! [`Proxy`].
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -210,8 +211,8 @@ impl Link {
     }
 }
 
-/// Has the peer see a reset instead of an end when the socket is closed. The standard library cannot say
-/// so; tokio can, and no runtime is needed for it.
+/// Has the peer see a reset instead of an end when the socket is closed. The standard library
+/// cannot say so; tokio can, and no runtime is needed for it.
 pub fn reset_when_closed(stream: &TcpStream) -> io::Result<()> {
     tokio::net::TcpSocket::from_std_stream(stream.try_clone()?).set_zero_linger()
 }
@@ -224,7 +225,8 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// A port below those that the system gives to clients: while it is closed nobody can come by it.
+    /// A port below those that the system gives to clients: while it is closed nobody can come by
+    /// it.
     pub fn bind(on_accept: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
         static NEXT: AtomicU16 = AtomicU16::new(0);
         let first = (std::process::id() % 1000) as u16 * 20;

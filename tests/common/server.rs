@@ -1,9 +1,10 @@
-//! A database server on loopback that misbehaves on command. One thread per session; nothing of it outlives
-//! the [`Server`].
+//! A database server on loopback that misbehaves on command. One thread per session; nothing of it
+//! outlives the [`Server`].
 //!
-//! It speaks in lines: `hello <password>` → `welcome <session>` or `denied`; `ping` → `pong`; `echo <n>` →
-//! `<n>`; `begin`, `commit`, `rollback` → `ok`; `work <ms>` → `ok` after so long; `bye` ends the session.
-//! A second `begin` is answered with `error`, so that a transaction left open by somebody else shows.
+//! It speaks in lines: `hello <password>` → `welcome <session>` or `denied`; `ping` → `pong`; `echo
+//! <n>` → `<n>`; `begin`, `commit`, `rollback` → `ok`; `work <ms>` → `ok` after so long; `bye` ends
+//! the session. A second `begin` is answered with `error`, so that a transaction left open by
+//! somebody else shows.
 
 use super::proxy::{Listener, reset_when_closed};
 use std::io::{self, Read, Write};

@@ -1,7 +1,8 @@
-//! Drivers for the [`Server`](super::server::Server)'s protocol: [`Wire`] blocks, [`AsyncWire`] runs on tokio.
+//! Drivers for the [`Server`](super::server::Server)'s protocol: [`Wire`] blocks, [`AsyncWire`]
+//! runs on tokio.
 //!
-//! A connection is broken from the moment a request is sent until its reply has been read: whoever is
-//! cancelled, cut off or out of time in between leaves it so, and nobody gets another's answer.
+//! A connection is broken from the moment a request is sent until its reply has been read: whoever
+//! is cancelled, cut off or out of time in between leaves it so, and nobody gets another's answer.
 
 use caliburn::{AsyncManager, BlockingManager, Builder, Deadline, ErrorClass, Manager, Pool};
 use std::io::{self, ErrorKind, Read, Write};

@@ -1,7 +1,8 @@
-//! Which file of the crate takes what from which: by the names in its code, each followed through the doors
-//! (`pub use`) to the file that defines it.
+//! Which file of the crate takes what from which: by the names in its code, each followed through
+//! the doors (`pub use`) to the file that defines it.
 //!
-//! What a file takes without a name is not seen: a method, a field, a macro by its place in the text.
+//! What a file takes without a name is not seen: a method, a field, a macro by its place in the
+//! text.
 
 use crate::names::{Named, expand, has_word, is_part_of_a_name, word_at};
 use crate::text::Source;
@@ -46,7 +47,8 @@ struct Use {
     is_public: bool,
 }
 
-/// The file that a path leads to, and the name of the item in it: without a name, it is the file's module.
+/// The file that a path leads to, and the name of the item in it: without a name, it is the file's
+/// module.
 type Found = (usize, Option<String>);
 
 impl File {
@@ -108,7 +110,8 @@ impl Files {
         self.0.iter().position(|file| file.module == module)
     }
 
-    /// Where `path` leads, said in `file`. `None`: out of the crate, or nowhere but into the file itself.
+    /// Where `path` leads, said in `file`. `None`: out of the crate, or nowhere but into the file
+    /// itself.
     fn follow(&self, file: &File, path: &[String], patience: usize) -> Option<Found> {
         let first = path.first()?;
         if first == "crate" {

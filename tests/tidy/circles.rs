@@ -27,7 +27,8 @@ fn no_folders_form_a_circle(sources: &[Source]) -> Vec<String> {
     circles("folders", &merged)
 }
 
-/// The folder that a file is in. In the open, in `src/` itself and in `src/pool`, each file stands alone.
+/// The folder that a file is in. In the open, in `src/` itself and in `src/pool`, each file stands
+/// alone.
 fn folder(path: &str) -> &str {
     match path.rsplit_once('/') {
         None | Some(("pool", _)) => path,

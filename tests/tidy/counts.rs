@@ -7,8 +7,8 @@ use crate::text::Source;
 
 const KINDS: [&str; 4] = ["struct", "enum", "trait", "type"];
 
-/// How many of each of `KINDS` the file defines, at whatever visibility; without those of tests, and without
-/// the types of traits and of what implements them.
+/// How many of each of `KINDS` the file defines, at whatever visibility; without those of tests,
+/// and without the types of traits and of what implements them.
 fn types(source: &Source) -> [usize; 4] {
     let code = without_tests(&source.code());
     KINDS.map(|kind| {

@@ -4,8 +4,8 @@ use crate::asking::{ask_all, catches};
 use crate::names::{has_word, word_at};
 use crate::text::Source;
 
-/// (f) A file is read in one go; where lock-free code and policy are, in a shorter one. All that is unsafe
-/// lies in one file, which may be longer for it.
+/// (f) A file is read in one go; where lock-free code and policy are, in a shorter one. All that is
+/// unsafe lies in one file, which may be longer for it.
 fn files_are_short(source: &Source) -> Vec<String> {
     let length = source.lines.len();
     let is_hard = source.is_in("pool") || source.is_in("raw");
@@ -43,6 +43,39 @@ fn nothing_is_unfinished_and_every_room_has_a_name(source: &Source) -> Vec<Strin
         }
     }
     complaints
+}
+
+/// Comments are as narrow as code, but for rows of tables and lines of examples, which cannot be
+/// broken.
+fn comments_keep_within_100_columns(source: &Source) -> Vec<String> {
+    const MOST: usize = 100;
+    let is_prose = |text: &str| {
+        let text = text.trim_start_matches(['/', '!']).trim_start();
+        !text.starts_with(['|', '#']) && text.contains(' ')
+    };
+    let mut complaints = Vec::new();
+    let mut is_example = false;
+    for (at, line) in source.lines.iter().enumerate() {
+        let text = line.text.trim_start();
+        if !text.starts_with("//") {
+            continue;
+        }
+        is_example ^= text.trim_start_matches(['/', '!']).trim_start().starts_with("```");
+        let width = line.text.chars().count();
+        if width > MOST && !is_example && is_prose(text) {
+            complaints.push(source.complaint(at, format!("{width} columns, {MOST} at most")));
+        }
+    }
+    complaints
+}
+
+#[test]
+fn no_comment_is_wider_than_100_columns() {
+    let wide = "word ".repeat(20);
+    let text = format!("// {wide}x\n/// | {wide}x\n//! ```\n//! {wide}x\n//! ```\n//! {wide}x");
+    catches("x.rs", &text, &[1, 6], comments_keep_within_100_columns);
+    catches("x.rs", &format!("// {}x", &wide[4..]), &[], comments_keep_within_100_columns);
+    ask_all(comments_keep_within_100_columns);
 }
 
 #[test]

@@ -21,9 +21,9 @@ const ORDERINGS: [&str; 5] = ["Relaxed", "Acquire", "Release", "AcqRel", "SeqCst
 /// How far above an ordering its number may stand.
 const REACH: usize = 8;
 
-/// (c) Each ordering says by which row of the table it is chosen: in a comment on the same line, or at most
-/// eight lines above. Such a comment speaks for the first statement below it that names orderings, and
-/// never beyond the end of a block.
+/// (c) Each ordering says by which row of the table it is chosen: in a comment on the same line, or
+/// at most eight lines above. Such a comment speaks for the first statement below it that names
+/// orderings, and never beyond the end of a block.
 fn orderings_have_numbers(source: &Source) -> Vec<String> {
     let names_one = |line: &Line| {
         let mut after = line.code.split("Ordering::").skip(1);

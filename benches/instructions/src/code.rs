@@ -26,7 +26,8 @@ impl Instruction {
         self.text.starts_with('j') && !self.text.starts_with("jmp")
     }
 
-    /// What is locked, if it is: a fence costs as much, and an exchange with memory needs no prefix.
+    /// What is locked, if it is: a fence costs as much, and an exchange with memory needs no
+    /// prefix.
     pub(crate) fn locked(&self) -> Option<&str> {
         let text = self.text.strip_prefix("lock ").unwrap_or(&self.text);
         let is_exchange = text.starts_with("xchg") && text.contains('[');
@@ -74,8 +75,8 @@ impl Code {
         self.at(address).is_some_and(|instruction| instruction.text.contains("fs:"))
     }
 
-    /// For each address the line of this repository that it comes from, as `file:line`: where code of others has
-    /// been inlined, the line that asked for it.
+    /// For each address the line of this repository that it comes from, as `file:line`: where code
+    /// of others has been inlined, the line that asked for it.
     pub(crate) fn lines(addresses: &BTreeSet<u64>) -> Result<BTreeMap<u64, String>, String> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let root = root.canonicalize().map_err(|error| format!("{}: {error}", root.display()))?;

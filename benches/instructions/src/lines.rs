@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 
-/// The cache lines that one trip touches, other than those of its stack and of its thread's own variables.
+/// The cache lines that one trip touches, other than those of its stack and of its thread's own
+/// variables.
 pub(crate) struct Lines {
     pub(crate) written: usize,
     /// And not written.
@@ -51,8 +52,8 @@ enum Place {
     Elsewhere,
 }
 
-/// In lackey's format: `I  address,size` for an instruction, then ` L`, ` S` and ` M` for what it loads, stores and
-/// modifies. A trip is what lies between two entries, so the last one but one.
+/// In lackey's format: `I  address,size` for an instruction, then ` L`, ` S` and ` M` for what it
+/// loads, stores and modifies. A trip is what lies between two entries, so the last one but one.
 fn a_trip(trace: &str, base: u64, stack: u64, place: impl Fn(u64) -> Place) -> Lines {
     const STACK: u64 = 1 << 20;
     let (mut trip, mut before, mut is_counted) = (Touched::default(), Touched::default(), false);

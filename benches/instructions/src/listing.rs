@@ -1,4 +1,5 @@
-//! The road through the code, in the order of addresses, under the lines of source that it comes from.
+//! The road through the code, in the order of addresses, under the lines of source that it comes
+//! from.
 
 use crate::code::{Code, Instruction};
 use crate::paths::Path;
@@ -38,8 +39,8 @@ pub(crate) fn listing(path: &Path, profile: &Profile, code: &Code) -> Result<Str
     Ok(text)
 }
 
-/// Without addresses, which say nothing. A branch that no trip takes leads `away`, one that stays within its
-/// function `onward`.
+/// Without addresses, which say nothing. A branch that no trip takes leads `away`, one that stays
+/// within its function `onward`.
 fn shown(instruction: &Instruction, road: &BTreeSet<u64>) -> String {
     let text = instruction.text.replace("lock ", "lock_");
     let (verb, object) = text.split_once(' ').unwrap_or((&text, ""));

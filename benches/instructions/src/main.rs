@@ -1,7 +1,7 @@
 //! How many instructions a round trip through caliburn takes, and which.
 //!
-//! `count` compares with the budget, `write` writes the budget and the listing anew, `listing PATH` prints the
-//! instructions of one path. Run it with `--release`: `benches/LISTING.md` has more.
+//! `count` compares with the budget, `write` writes the budget and the listing anew, `listing PATH`
+//! prints the instructions of one path. Run it with `--release`: `benches/LISTING.md` has more.
 
 mod budget;
 mod code;
@@ -52,8 +52,8 @@ fn travel(path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Fails if anything is not as the budget says, if that was counted with this compiler: for better or for worse, it
-/// wants to be written down.
+/// Fails if anything is not as the budget says, if that was counted with this compiler: for better
+/// or for worse, it wants to be written down.
 fn count() -> Result<(), String> {
     let budget = Budget::read()?;
     let code = Code::of_this_program()?;

@@ -4,8 +4,8 @@ use crate::paths::Path;
 use crate::valgrind::{TRIPS, run, this_program};
 use std::collections::BTreeMap;
 
-/// How often the instructions of this program were executed, by their address. Those of libraries are left out:
-/// how many `malloc` takes is not ours to answer for.
+/// How often the instructions of this program were executed, by their address. Those of libraries
+/// are left out: how many `malloc` takes is not ours to answer for.
 pub(crate) struct Profile(BTreeMap<u64, u64>);
 
 impl Profile {
@@ -45,8 +45,9 @@ impl Profile {
     }
 }
 
-/// In callgrind's format: `ob=` names the object that the following lines are about, a line that begins with an
-/// address ends with a cost, and the one after `calls=` tells what the call cost, which the callee has told too.
+/// In callgrind's format: `ob=` names the object that the following lines are about, a line that
+/// begins with an address ends with a cost, and the one after `calls=` tells what the call cost,
+/// which the callee has told too.
 fn read(text: &str, program: &str) -> Option<BTreeMap<u64, u64>> {
     let (mut times, mut is_here) = (BTreeMap::new(), false);
     let mut lines = text.lines();

@@ -8,8 +8,8 @@ use std::{env, fs};
 /// So many that what only the first one does is lost in the rounding.
 pub(crate) const TRIPS: u32 = 1_000;
 
-/// What the tool wrote into the file behind `option`, and what the trips said. All on one core, so that a pool has one
-/// stripe wherever this runs.
+/// What the tool wrote into the file behind `option`, and what the trips said. All on one core, so
+/// that a pool has one stripe wherever this runs.
 pub(crate) fn run(path: &Path, option: &str, options: &[&str]) -> Result<(String, String), String> {
     let file = env::temp_dir().join(format!("caliburn.{}.{}", path.name, process::id()));
     let output = Command::new("taskset")

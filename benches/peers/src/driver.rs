@@ -1,5 +1,5 @@
-//! What a scenario gives to every pool alike. There are two traits because r2d2 wants a driver that blocks,
-//! deadpool and bb8 want one that does not, and caliburn takes either.
+//! What a scenario gives to every pool alike. There are two traits because r2d2 wants a driver that
+//! blocks, deadpool and bb8 want one that does not, and caliburn takes either.
 
 use std::future::Future;
 use std::io;

@@ -1,5 +1,5 @@
-//! What the programs in `bin/` share: the pools behind one trait, and the drivers or the servers that all
-//! of them are given.
+//! What the programs in `bin/` share: the pools behind one trait, and the drivers or the servers
+//! that all of them are given.
 
 pub mod driver;
 pub mod line;

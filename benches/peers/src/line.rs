@@ -1,6 +1,6 @@
-//! A driver for the [`Server`](crate::server::Server), as drivers are: it sends a numbered request and waits
-//! for the answer, unless it was given a limit of its own for as long as the answer takes. Answers to requests
-//! that were given up are passed over.
+//! A driver for the [`Server`](crate::server::Server), as drivers are: it sends a numbered request
+//! and waits for the answer, unless it was given a limit of its own for as long as the answer
+//! takes. Answers to requests that were given up are passed over.
 
 use crate::driver::{Async, Blocking, Books, Driver, Open};
 use std::io::{self, ErrorKind, Read, Write};
@@ -14,8 +14,8 @@ pub struct Setup {
     pub address: SocketAddr,
     /// The driver's own limit on each answer.
     pub limit: Option<Duration>,
-    /// Whether a request given up half-way makes `has_broken` true. Drivers that match answers to requests,
-    /// as this one does, need not say so, and mostly do not.
+    /// Whether a request given up half-way makes `has_broken` true. Drivers that match answers to
+    /// requests, as this one does, need not say so, and mostly do not.
     pub is_careful: bool,
     pub books: Books,
 }

@@ -1,5 +1,6 @@
-//! caliburn beside other pools and beside the physical floor, in one program, by turns: what a round trip costs
-//! alone and among others, how long those wait who have to, what a burst of callers sees.
+//! caliburn beside other pools and beside the physical floor, in one program, by turns: what a
+//! round trip costs alone and among others, how long those wait who have to, what a burst of
+//! callers sees.
 
 use caliburn_peers::options::{Options, complain};
 use caliburn_peers::pools::versions_of;

@@ -1,4 +1,5 @@
-//! Command lines: `--name value` and `--flag`, and nothing else. What is wrong ends the program with code 2.
+//! Command lines: `--name value` and `--flag`, and nothing else. What is wrong ends the program
+//! with code 2.
 
 use std::collections::BTreeMap;
 use std::process::exit;

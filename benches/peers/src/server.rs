@@ -1,8 +1,9 @@
 //! A server of one-line requests, and the path to it, which can be cut and healed.
 //!
-//! It answers `<verb> <number>` with `ok <number>`. While the path is cut nothing gets through either way,
-//! and nobody is told: no end, no reset. Who connects is accepted, as by a kernel, and hears nothing. What was
-//! sent meanwhile arrives when the path is healed, as TCP would see to it, only without TCP's delay.
+//! It answers `<verb> <number>` with `ok <number>`. While the path is cut nothing gets through
+//! either way, and nobody is told: no end, no reset. Who connects is accepted, as by a kernel, and
+//! hears nothing. What was sent meanwhile arrives when the path is healed, as TCP would see to it,
+//! only without TCP's delay.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};

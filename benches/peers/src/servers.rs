@@ -1,4 +1,5 @@
-//! The private servers of the repository's own tests: children of this process, in directories of their own.
+//! The private servers of the repository's own tests: children of this process, in directories of
+//! their own.
 
 #[path = "../../../tests/common/servers/postgres.rs"]
 pub mod postgres;

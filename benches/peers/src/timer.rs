@@ -1,6 +1,7 @@
 //! Sleep for tasks, as exact as `std::thread::sleep`: one thread wakes them all.
 //!
-//! tokio's timer counts whole milliseconds and rounds up, so a query of 2 ms would take up to 3 there.
+//! tokio's timer counts whole milliseconds and rounds up, so a query of 2 ms would take up to 3
+//! there.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;

@@ -1,5 +1,5 @@
-//! The worked example of `src/raw/README.md`, "Hand-off with patience", step by step. Not a race: one
-//! thread plays all parts.
+//! The worked example of `src/raw/README.md`, "Hand-off with patience", step by step. Not a race:
+//! one thread plays all parts.
 
 use super::{Bare, STRICT, Sleeper, bury, claim, granted, model, pool, touch};
 use crate::raw::RawPool;

@@ -1,4 +1,5 @@
-//! What the models share: a pool whose values are loom cells, so that a slot with two owners is a race.
+//! What the models share: a pool whose values are loom cells, so that a slot with two owners is a
+//! race.
 
 mod bitmap;
 mod canary;

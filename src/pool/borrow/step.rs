@@ -39,8 +39,8 @@ pub(crate) fn judge_or_claim<M: Manager>(raw: &Raw<M>, taken: Option<Slot<M>>) -
     }
 }
 
-/// Another idle connection, if there is one, instead of one that answers slowly. The slow ones that are met are
-/// held until then, at most `more` besides this, or they would be met again.
+/// Another idle connection, if there is one, instead of one that answers slowly. The slow ones that
+/// are met are held until then, at most `more` besides this, or they would be met again.
 fn rather_another<M: Manager>(raw: &Raw<M>, slow: Slot<M>, more: usize) -> Slot<M> {
     match raw.claim() {
         Some(other) if more > 0 && other.value().is_slow => rather_another(raw, other, more - 1),

@@ -19,10 +19,11 @@ fn share_of(bits: u64) -> f64 {
 
 /// Numbers from 0 to 1 that keep away from each other, beginning anywhere.
 ///
-/// Each is the golden ratio more than the one before, without its whole part: an additive recurrence, or Weyl
-/// (Kronecker) sequence. Whatever is drawn next falls into one of the widest gaps that are left, so any few
-/// in a row are spread more evenly than chance would have it (H. Weyl, *Über die Gleichverteilung von Zahlen
-/// mod. Eins*, 1916; D. E. Knuth, *The Art of Computer Programming*, volume 3, section 6.4, theorem S).
+/// Each is the golden ratio more than the one before, without its whole part: an additive
+/// recurrence, or Weyl (Kronecker) sequence. Whatever is drawn next falls into one of the widest
+/// gaps that are left, so any few in a row are spread more evenly than chance would have it (H.
+/// Weyl, *Über die Gleichverteilung von Zahlen mod. Eins*, 1916; D. E. Knuth, *The Art of Computer
+/// Programming*, volume 3, section 6.4, theorem S).
 #[derive(Debug)]
 pub(crate) struct Spread(Relaxed<u64>);
 

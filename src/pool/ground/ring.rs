@@ -6,9 +6,10 @@
 //! | no keeper, but the housekeeper, which sends one | wakes it, and leaves the pool's number | stands in its timetable |
 //! | neither: the pool is maintained by its user | is not heard | |
 //!
-//! *A ring meets a leaving keeper.* The caller sets `rung` by a read-modify-write, then looks for a keeper. The keeper
-//! takes itself down, then looks at `rung` by a read-modify-write. If the keeper's comes second it sees the ring and
-//! stays; if it comes first the caller sees that there is no keeper.
+//! *A ring meets a leaving keeper.* The caller sets `rung` by a read-modify-write, then looks for a
+//! keeper. The keeper takes itself down, then looks at `rung` by a read-modify-write. If the
+//! keeper's comes second it sees the ring and stays; if it comes first the caller sees that there
+//! is no keeper.
 
 use super::rung::Rung;
 use crate::clock::Tick;
@@ -94,8 +95,9 @@ impl Ring {
 
     /// Makes sure that there is a visit no later than `at`.
     pub(crate) fn ring_before(&self, at: Tick) {
-        // O8: a read-modify-write, so that it comes either after the announcement of the next visit and sees it, or
-        // before and then the visitor sees the deadline that was noted before the ring.
+        // O8: a read-modify-write, so that it comes either after the announcement of the next visit
+        // and sees it, or before and then the visitor sees the deadline that was noted before the
+        // ring.
         if self.next_visit.fetch_add(0, Ordering::AcqRel) > at.0 {
             self.ring();
         }

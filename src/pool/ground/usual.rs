@@ -11,9 +11,9 @@ const LEAST: u64 = 1_250_000;
 
 /// A running average of how long pings take, in nanoseconds.
 ///
-/// Slow ones hardly move it, so that one connection does not pass for all; but they do move it, so that if
-/// all have become slow, that is the usual after some tens of pings. Threads that note pings at the same time
-/// may overwrite each other's.
+/// Slow ones hardly move it, so that one connection does not pass for all; but they do move it, so
+/// that if all have become slow, that is the usual after some tens of pings. Threads that note
+/// pings at the same time may overwrite each other's.
 #[derive(Debug)]
 pub(crate) struct UsualPing(Relaxed<u64>);
 

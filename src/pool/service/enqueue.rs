@@ -8,7 +8,8 @@ use crate::pool::state::job::{Held, Job, Lane, Order, Reservation};
 use crate::pool::state::pooled::{Raw, Slot, Vacant};
 use crate::stats::{Call, Priority};
 
-/// Has a connection opened in `slot`. The caller has counted the connect, and sees to it that a worker is there.
+/// Has a connection opened in `slot`. The caller has counted the connect, and sees to it that a
+/// worker is there.
 pub(crate) fn connect<M: Manager>(slot: Vacant<M>, order: Order) {
     let raw = slot.keep_alive();
     let held = Held::Empty(slot, Some(Box::new(order)));

@@ -190,8 +190,8 @@ impl<M: Manager> Queue<M> {
 pub(crate) struct Service {
     calls: [[AtomicUsize; 2]; 4],
     briefly_out: Arc<AtomicUsize>,
-    /// Open connections, wherever they are. One is counted when a borrower can find it, and counted off after its
-    /// slot has become vacant. See [`open`](Self::open).
+    /// Open connections, wherever they are. One is counted when a borrower can find it, and counted
+    /// off after its slot has become vacant. See [`open`](Self::open).
     pub(crate) open: Relaxed<usize>,
     /// Connects that are over, whose connections are about to be found by borrowers.
     arriving: AtomicUsize,
@@ -199,8 +199,8 @@ pub(crate) struct Service {
 
 /// Stands for a connection that upkeep has taken and will soon have put back.
 ///
-/// It is made before the connection stops being idle and dropped after it is idle again, so that at no moment
-/// the connection seems to be missing: for a moment it is counted twice instead.
+/// It is made before the connection stops being idle and dropped after it is idle again, so that at
+/// no moment the connection seems to be missing: for a moment it is counted twice instead.
 #[derive(Debug)]
 pub(crate) struct BrieflyOut(Arc<AtomicUsize>);
 

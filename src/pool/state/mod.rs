@@ -51,7 +51,8 @@ pub(crate) struct State<M: Manager> {
     pub(crate) queues: [Queue<M>; 3],
     /// Whoever starts workers and finds no other at it does.
     pub(crate) starts: Requests,
-    /// When [`close_within`](crate::Pool::close_within) will not wait any longer: closes are late then.
+    /// When [`close_within`](crate::Pool::close_within) will not wait any longer: closes are late
+    /// then.
     pub(crate) closed_by: Relaxed<u64>,
     /// Work that is with a runtime.
     pub(crate) assignments: Mutex<Vec<Arc<Assignment>>>,
@@ -107,7 +108,8 @@ impl<M: Manager> State<M> {
     }
 }
 
-/// Each destructor of the user's is guarded but the manager's: two that panic at once would abort the process.
+/// Each destructor of the user's is guarded but the manager's: two that panic at once would abort
+/// the process.
 impl<M: Manager> Drop for State<M> {
     fn drop(&mut self) {
         let_go(self.last_connect_failure.swap(None));

@@ -74,8 +74,8 @@ fn grow_by_one<M: Manager>(raw: &Raw<M>) -> bool {
     })
 }
 
-/// A slot to open a connection in and leave to do so, if fewer than `wanted` are in flight and the limits and
-/// the server allow it. It is counted.
+/// A slot to open a connection in and leave to do so, if fewer than `wanted` are in flight and the
+/// limits and the server allow it. It is counted.
 fn begin<M: Manager>(
     raw: &Raw<M>,
     connecting: usize,

@@ -30,8 +30,8 @@ pub(crate) struct Overdue {
     pub(crate) lost_connects: usize,
 }
 
-/// All calls under way: one look at each slot. A goodbye that is being said while a caller waits for the last of them
-/// is late when that caller's time is up.
+/// All calls under way: one look at each slot. A goodbye that is being said while a caller waits
+/// for the last of them is late when that caller's time is up.
 fn running<M: Manager>(raw: &Raw<M>) -> impl Iterator<Item = Running> {
     let closed_by = Tick(raw.context().closed_by.get());
     raw.ledgers().filter_map(Ledger::running).map(move |mut call| {

@@ -12,8 +12,8 @@ pub(crate) struct Shortage {
     pub(crate) connecting: usize,
     /// Open connections: idle, lent or in maintenance.
     pub(crate) open: usize,
-    /// Free connections, and those that are out for a ping or a reset and will soon be free. Counted
-    /// only if the minimum or a waiter asks for some.
+    /// Free connections, and those that are out for a ping or a reset and will soon be free.
+    /// Counted only if the minimum or a waiter asks for some.
     pub(crate) free: usize,
     /// How many more the minimum asks for.
     pub(crate) missing: usize,

@@ -1,4 +1,5 @@
-//! Demand of callers that do not wait: an attempt that found no idle connection in a pool with room.
+//! Demand of callers that do not wait: an attempt that found no idle connection in a pool with
+//! room.
 //!
 //! The attempt only leaves a note: it starts no thread and wakes none. The next visit has
 //! [growth](super::growth) open one connection for all attempts noted so far.

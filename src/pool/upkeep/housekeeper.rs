@@ -1,7 +1,8 @@
 //! One housekeeper thread for all pools of the process.
 //!
-//! It has a timetable of when each pool needs a visit, hears their rings, and sends a keeper: it calls no foreign
-//! code. It knows pools weakly, starts with the first of them and ends with the last.
+//! It has a timetable of when each pool needs a visit, hears their rings, and sends a keeper: it
+//! calls no foreign code. It knows pools weakly, starts with the first of them and ends with the
+//! last.
 
 use super::keeper::{self, Household};
 use crate::clock::{Clock, Tick};
@@ -31,7 +32,8 @@ struct Desk {
     newcomers: Vec<(usize, Weak<dyn Household>)>,
     /// Closed pools, which must live on until their last connection has gone.
     closed: Vec<(usize, Arc<dyn Household>)>,
-    /// Keepers have left these pools: when the next visit is due, and what they were given of a closed one.
+    /// Keepers have left these pools: when the next visit is due, and what they were given of a
+    /// closed one.
     left: Vec<(usize, Tick, Kept)>,
     /// Numbers in use, and those that are free again.
     numbers: usize,
@@ -44,7 +46,8 @@ fn lock(desk: &Mutex<Desk>) -> MutexGuard<'_, Desk> {
     desk.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Takes a pool on. The answer is the thread to ring, which lives as long as the pool does, and the pool's number.
+/// Takes a pool on. The answer is the thread to ring, which lives as long as the pool does, and the
+/// pool's number.
 pub(crate) fn take_on(pool: Weak<dyn Household>) -> io::Result<(thread::Thread, usize)> {
     let desk = DESK.get();
     let mut desk = lock(&desk);
@@ -67,8 +70,9 @@ pub(crate) fn take_on(pool: Weak<dyn Household>) -> io::Result<(thread::Thread, 
     Ok((thread, number))
 }
 
-/// Keeps a closed pool of that number until its last connection has gone, and then gives it up on a thread of the
-/// pool's own: what a returning guard gives up is never the last of a pool, whose manager would be dropped with it.
+/// Keeps a closed pool of that number until its last connection has gone, and then gives it up on a
+/// thread of the pool's own: what a returning guard gives up is never the last of a pool, whose
+/// manager would be dropped with it.
 pub(crate) fn see_out(number: usize, pool: Arc<dyn Household>) {
     lock(&DESK.get()).closed.push((number, pool));
 }
@@ -198,8 +202,8 @@ impl Timetable {
     }
 }
 
-/// There is nothing to do after all for the pool, which is given up again on a thread of its own if it is the last of
-/// it.
+/// There is nothing to do after all for the pool, which is given up again on a thread of its own if
+/// it is the last of it.
 fn leave_alone(pool: Arc<dyn Household>) -> bool {
     let is_needless = !pool.is_due();
     if Arc::strong_count(&pool) == 1 {

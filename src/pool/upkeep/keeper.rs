@@ -1,6 +1,8 @@
-//! A keeper: a thread that visits one pool as long as there is something to do, then leaves word when to come again.
+//! A keeper: a thread that visits one pool as long as there is something to do, then leaves word
+//! when to come again.
 //!
-//! So foreign code of one pool (strategies, wakers, spawners), which may block, keeps no other pool waiting.
+//! So foreign code of one pool (strategies, wakers, spawners), which may block, keeps no other pool
+//! waiting.
 
 use crate::clock::{Clock, Tick};
 use crate::fork::PerProcess;
@@ -9,7 +11,8 @@ use crate::pool::ground::ring::Ring;
 use crate::sync::{Arc, Relaxed, thread};
 use std::time::Duration;
 
-/// The longest time between two visits to a pool that is not at rest: the safety net under every ring.
+/// The longest time between two visits to a pool that is not at rest: the safety net under every
+/// ring.
 pub(crate) const PERIOD: Duration = Duration::from_millis(25);
 
 /// How long a keeper stays after the last ring: the next one finds it without the housekeeper.
@@ -18,8 +21,8 @@ const LINGER: Duration = Duration::from_millis(10);
 /// No more keepers than this linger at once.
 const MOST_LINGERING: usize = 16;
 
-/// The last moments before a deadline are spent awake, or it would be met late. This share of all time may go
-/// there, and this much may be saved up; deadlines beyond that bear the delay.
+/// The last moments before a deadline are spent awake, or it would be met late. This share of all
+/// time may go there, and this much may be saved up; deadlines beyond that bear the delay.
 const AWAKE_SHARE: u32 = 20;
 const MOST_CREDIT: Duration = Duration::from_millis(1);
 

@@ -17,7 +17,8 @@ fn open<M: Manager>(raw: &Raw<M>) -> usize {
     service.open().saturating_sub(service.closing())
 }
 
-/// Whether the minimum needs a connection that is out [briefly](crate::pool::state::job::BrieflyOut).
+/// Whether the minimum needs a connection that is out
+/// [briefly](crate::pool::state::job::BrieflyOut).
 pub(crate) fn is_needed<M: Manager>(raw: &Raw<M>) -> bool {
     let settings = raw.context().settings.load();
     open(raw) <= settings.min_size

@@ -31,7 +31,8 @@ fn interval<M: Manager>(raw: &Raw<M>) -> Duration {
     wanted.unwrap_or(DEFAULT_INTERVAL).max(MIN_INTERVAL)
 }
 
-/// Has a pass begun although none is due. A strategy that asks for one while it is asked gets none: one is under way.
+/// Has a pass begun although none is due. A strategy that asks for one while it is asked gets none:
+/// one is under way.
 pub(crate) fn ask<M: Manager>(raw: &Raw<M>) {
     let state = raw.context();
     if state.sweeper.get() != thread_number() + 1 {
@@ -50,10 +51,12 @@ fn begin_pass<M: Manager>(raw: &Raw<M>, pass: &mut Pass, now: Tick) {
     state.counters.sweeps.add();
 }
 
-/// Goes on with the pass, or begins one that is due; says when the next is. Only one thread at a time comes here.
+/// Goes on with the pass, or begins one that is due; says when the next is. Only one thread at a
+/// time comes here.
 pub(crate) fn go_on<M: Manager>(raw: &Raw<M>, now: Tick) -> Tick {
     let state = raw.context();
-    // Never contended, and so never held while another waits for it: what runs under it is foreign code.
+    // Never contended, and so never held while another waits for it: what runs under it is foreign
+    // code.
     let Ok(mut pass) = state.pass.try_lock() else { return Tick::NEVER };
     state.sweeper.set(thread_number() + 1);
     let next = sweep(raw, &mut pass, now);

@@ -46,8 +46,8 @@ impl<M: Manager> Household for Raw<M> {
     }
 }
 
-/// Does what is due, and says when to come again. Of several threads that visit at once one does all, and the others
-/// go on.
+/// Does what is due, and says when to come again. Of several threads that visit at once one does
+/// all, and the others go on.
 pub(crate) fn visit<M: Manager>(raw: &Arc<Raw<M>>) -> Tick {
     let state = raw.context();
     let now = state.timers.fire();
@@ -91,7 +91,8 @@ fn is_short<M: Manager>(raw: &Raw<M>) -> bool {
     Shortage::of(raw).missing > 0 && state.supply.retry_at() <= state.clock.now()
 }
 
-/// Tells those who note deadlines when the next visit will be, and looks once more at those noted before.
+/// Tells those who note deadlines when the next visit will be, and looks once more at those noted
+/// before.
 fn announce<M: Manager>(raw: &Raw<M>, next: Tick) -> Tick {
     let state = raw.context();
     let noted = |raw: &Raw<M>| state.timers.next().min(Tick(raw.next_deadline()));

@@ -210,7 +210,8 @@ fn begin<'a, M: Manager>(
     limit: Duration,
 ) -> (Tick, Deadline, Noted<'a>) {
     let begun = state.clock.now();
-    // A goodbye that is said while a caller waits for the last of them is late when that caller's time is up.
+    // A goodbye that is said while a caller waits for the last of them is late when that caller's
+    // time is up.
     let closed_by = Tick(state.closed_by.get());
     let is_waited_for = call == Call::Close && begun < closed_by;
     let limit = begun + limit;

@@ -1,5 +1,5 @@
-//! Who runs a worker: a thread of the pool's own or, for an async manager with a spawner, its runtime. What the runtime
-//! does not run is taken back and run by a thread.
+//! Who runs a worker: a thread of the pool's own or, for an async manager with a spawner, its
+//! runtime. What the runtime does not run is taken back and run by a thread.
 
 use crate::clock::{Clock, Tick};
 use crate::manager::{Kind, Manager};
@@ -68,7 +68,8 @@ pub(crate) fn take_back<M: Manager>(raw: &Raw<M>) -> bool {
     is_busy
 }
 
-/// Runs work that the runtime does not run. False: no thread is to be had, or the runtime runs it after all.
+/// Runs work that the runtime does not run. False: no thread is to be had, or the runtime runs it
+/// after all.
 fn run_on_thread(clock: Clock, assignment: &Assignment, reason: Reason) -> bool {
     let Some(work) = assignment.take_back() else { return false };
     threads::submit(Box::new(move || {

@@ -23,8 +23,8 @@ pub(crate) fn grow<M: Manager>(raw: &Arc<Raw<M>>) {
     start(raw);
 }
 
-/// Starts workers for the jobs that wait, as far as the limits allow. A spawner may run its tasks where it is called:
-/// what they queue is started by the call under way, not by one on top of it.
+/// Starts workers for the jobs that wait, as far as the limits allow. A spawner may run its tasks
+/// where it is called: what they queue is started by the call under way, not by one on top of it.
 pub(crate) fn start<M: Manager>(raw: &Arc<Raw<M>>) {
     let state = raw.context();
     if !state.is_manual() && !state.has_no_jobs() {
@@ -49,8 +49,9 @@ fn start_in<M: Manager>(raw: &Arc<Raw<M>>, lane: Lane) {
     }
 }
 
-/// How many workers of a lane there may be at once. Growth limits connects: with another limit, connects that hang
-/// would hold up those that might not. Tasks cost little, threads have a limit. A closing pool closes all that it can.
+/// How many workers of a lane there may be at once. Growth limits connects: with another limit,
+/// connects that hang would hold up those that might not. Tasks cost little, threads have a limit.
+/// A closing pool closes all that it can.
 fn limit<M: Manager>(raw: &Raw<M>, lane: Lane) -> usize {
     let state = raw.context();
     let settings = state.settings.load();

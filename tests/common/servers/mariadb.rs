@@ -6,7 +6,8 @@ use super::process::{
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// May do everything and needs no password. One session of its own is kept free beyond `max_connections`.
+/// May do everything and needs no password. One session of its own is kept free beyond
+/// `max_connections`.
 pub const ROOT: &str = "root";
 /// May do everything within [`DATABASE`].
 pub const USER: &str = "app";
@@ -25,8 +26,8 @@ pub struct MariaDb {
 seated!(MariaDb);
 
 impl MariaDb {
-    /// A new server, running, with its user and its database. `settings` are as on the command line:
-    /// `--max-connections=10`.
+    /// A new server, running, with its user and its database. `settings` are as on the command
+    /// line: `--max-connections=10`.
     pub fn start(settings: &[&str]) -> Self {
         let seat = Seat::new(private_directory());
         copy_all(&template(&version("mariadbd"), make), &seat.path("data"));
@@ -45,7 +46,8 @@ impl MariaDb {
         let mut arguments = vec![
             "--no-defaults".into(),
             format!("--datadir={}", self.path("data").display()),
-            // A server that starts clears away the temporary tables that it finds, and `/tmp` has those of others.
+            // A server that starts clears away the temporary tables that it finds, and `/tmp` has
+            // those of others.
             format!("--tmpdir={}", self.path("").display()),
             format!("--socket={}", text(&self.socket())),
             format!("--pid-file={}", self.path("pid").display()),
@@ -64,8 +66,8 @@ impl MariaDb {
         self.seat.start(false, "mariadbd", &arguments, is_ready);
     }
 
-    /// What the server answers to statements of [`ROOT`]'s, for an eye that is not the pool's: rows as lines,
-    /// columns between tabs.
+    /// What the server answers to statements of [`ROOT`]'s, for an eye that is not the pool's: rows
+    /// as lines, columns between tabs.
     pub fn ask(&self, sql: &str) -> String {
         let Output { status, stdout, stderr } = self.client(sql).output().expect("mariadb");
         assert!(status.success(), "{sql}: {}", String::from_utf8_lossy(&stderr));

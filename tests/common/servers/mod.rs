@@ -1,5 +1,5 @@
-//! Real servers from Debian's packages, private to a test: on a free port, in a directory of their own, and
-//! gone with it.
+//! Real servers from Debian's packages, private to a test: on a free port, in a directory of their
+//! own, and gone with it.
 
 pub mod mariadb;
 pub mod pgbouncer;

@@ -1,4 +1,5 @@
-//! A server as a child of the test: it can be killed, frozen and thawed, and never outlives the test.
+//! A server as a child of the test: it can be killed, frozen and thawed, and never outlives the
+//! test.
 
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -22,8 +23,8 @@ pub fn is_root() -> bool {
     me.stdout.starts_with(b"0\n")
 }
 
-/// A port that nobody listens on: a new one each time, below those that the kernel gives to clients, so that
-/// no connection takes it before the server does, or while it is down.
+/// A port that nobody listens on: a new one each time, below those that the kernel gives to
+/// clients, so that no connection takes it before the server does, or while it is down.
 pub fn free_port() -> u16 {
     const FIRST: u32 = 12_000;
     const COUNT: u32 = 20_000;
@@ -42,7 +43,8 @@ pub fn loopback(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
 
-/// Runs a tool to its end, as `nobody` if asked and the test is root. Fails the test with what it said.
+/// Runs a tool to its end, as `nobody` if asked and the test is root. Fails the test with what it
+/// said.
 pub fn run(as_nobody: bool, program: &str, arguments: &[&str]) {
     let output = command(as_nobody, program, arguments).output();
     let output = output.unwrap_or_else(|error| panic!("{program}: {error}"));
@@ -100,8 +102,8 @@ pub fn text(path: &Path) -> &str {
     path.to_str().expect("a path in UTF-8")
 }
 
-/// `setpriv` puts itself aside for the server, so the child is the server itself: with fewer rights if asked,
-/// and with the wish to be killed when the thread that started it ends.
+/// `setpriv` puts itself aside for the server, so the child is the server itself: with fewer rights
+/// if asked, and with the wish to be killed when the thread that started it ends.
 fn command(as_nobody: bool, program: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new("setpriv");
     if as_nobody && is_root() {
@@ -132,7 +134,8 @@ impl Seat {
 
     /// Starts the server, in the place of one that may still be there; returns when it `is_ready`.
     ///
-    /// It dies with the thread that calls this: call it from the thread of the test, not from a passing one.
+    /// It dies with the thread that calls this: call it from the thread of the test, not from a
+    /// passing one.
     pub fn start(
         &mut self,
         as_nobody: bool,
@@ -151,8 +154,8 @@ impl Seat {
         self.process = None;
     }
 
-    /// All of it stands still when this returns; its sockets stay open and the kernel goes on taking connects
-    /// for it.
+    /// All of it stands still when this returns; its sockets stay open and the kernel goes on
+    /// taking connects for it.
     pub fn freeze(&self) {
         self.running().freeze();
     }

@@ -1,8 +1,10 @@
-//! "Bad behaviour: database down", after HikariCP's wiki: the network path goes away without a word.
+//! "Bad behaviour: database down", after HikariCP's wiki: the network path goes away without a
+//! word.
 //!
-//! A pool checks every connection before it lends it, over real sockets. One borrower gets a connection,
-//! queries and gives it back, over and over. In mid-run the path is cut, and healed some time later. Does `get`
-//! come back within its limit each time, what does it say, and how soon is all well again?
+//! A pool checks every connection before it lends it, over real sockets. One borrower gets a
+//! connection, queries and gives it back, over and over. In mid-run the path is cut, and healed
+//! some time later. Does `get` come back within its limit each time, what does it say, and how soon
+//! is all well again?
 
 use caliburn_peers::driver::Books;
 use caliburn_peers::line::{AsyncLine, BlockingLine, Setup};

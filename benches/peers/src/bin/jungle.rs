@@ -1,7 +1,8 @@
 //! "Welcome to the jungle", after HikariCP's wiki: a spike of demand on a quiet pool.
 //!
-//! A few connections are open, connecting is slow, queries are quick. Then many callers come at once, one
-//! query each. Whoever waits for a connect of his own waits far longer than for a connection returned.
+//! A few connections are open, connecting is slow, queries are quick. Then many callers come at
+//! once, one query each. Whoever waits for a connect of his own waits far longer than for a
+//! connection returned.
 
 use caliburn_peers::driver::Books;
 use caliburn_peers::options::{Options, complain};
@@ -73,7 +74,8 @@ struct Spike {
     longest_get: Duration,
     /// Connections open before: whoever has more than asked for has an easier time.
     open_before: usize,
-    /// Connections open when the last query was done, and connects begun since the first caller came.
+    /// Connections open when the last query was done, and connects begun since the first caller
+    /// came.
     open: usize,
     begun: usize,
     /// Connections open when no connect was under way any more.

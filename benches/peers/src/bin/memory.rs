@@ -1,5 +1,5 @@
-//! W6: what pools keep beside the objects, and what they allocate for a loan. A program of its own, as counting
-//! allocations takes time that the other figures are not to contain.
+//! W6: what pools keep beside the objects, and what they allocate for a loan. A program of its own,
+//! as counting allocations takes time that the other figures are not to contain.
 
 use caliburn_peers::pools::versions_of;
 use caliburn_peers::side_by_side::POOLS;
@@ -39,8 +39,8 @@ fn kept(region: &Region<'_, System>) -> f64 {
     change.bytes_allocated as f64 - change.bytes_deallocated as f64
 }
 
-/// What is kept since `region` began, and what the trips allocate. After `settle` nothing goes on in the
-/// background.
+/// What is kept since `region` began, and what the trips allocate. After `settle` nothing goes on
+/// in the background.
 fn memory(
     region: &Region<'_, System>,
     mut trips: impl FnMut(usize),
@@ -77,7 +77,8 @@ impl<'a> threads::roster::Arena<'a> for Threads {
             let pool = make(SIZE);
             let trips = |trips| (0..trips).for_each(|_| pool.trip());
             let memory = memory(&region, trips, || thread::sleep(REST));
-            // Pools close their connections in the background: that would be put down to the next one.
+            // Pools close their connections in the background: that would be put down to the next
+            // one.
             std::mem::forget(pool);
             memory
         })

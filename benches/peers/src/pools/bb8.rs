@@ -1,5 +1,5 @@
-//! bb8. It has one limit, that of `get`, which bounds the checks within; its connects, tasks of their own,
-//! have none.
+//! bb8. It has one limit, that of `get`, which bounds the checks within; its connects, tasks of
+//! their own, have none.
 
 use super::{BoxFuture, Got, Limits, Peer, Refusal};
 use crate::driver::Async;

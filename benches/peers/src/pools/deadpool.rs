@@ -1,5 +1,5 @@
-//! deadpool, managed. It has a limit for each stage of `get` and none for the whole, keeps no minimum open,
-//! and checks whatever its manager's `recycle` checks.
+//! deadpool, managed. It has a limit for each stage of `get` and none for the whole, keeps no
+//! minimum open, and checks whatever its manager's `recycle` checks.
 
 use super::{BoxFuture, Got, Limits, Peer, Refusal};
 use crate::driver::Async;

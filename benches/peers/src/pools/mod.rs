@@ -1,7 +1,8 @@
 //! The pools behind one trait, so that each scenario is written once.
 //!
-//! A pool for threads is used from threads, one for tasks from tasks on tokio. Either way the borrower is
-//! written as a future; that of a pool for threads blocks its thread and is never pending.
+//! A pool for threads is used from threads, one for tasks from tasks on tokio. Either way the
+//! borrower is written as a future; that of a pool for threads blocks its thread and is never
+//! pending.
 
 mod bb8;
 mod caliburn;

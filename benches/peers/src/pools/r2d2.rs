@@ -1,4 +1,5 @@
-//! r2d2. It has one limit, that of `get`; connects run on its own three threads, checks on the caller's.
+//! r2d2. It has one limit, that of `get`; connects run on its own three threads, checks on the
+//! caller's.
 
 use super::{BoxFuture, Got, Limits, Peer, Refusal};
 use crate::driver::Blocking;

@@ -1,5 +1,5 @@
-//! Pools for PostgreSQL and their borrowers, who all do the same: get a connection, ask for `SELECT 1`, give
-//! it back.
+//! Pools for PostgreSQL and their borrowers, who all do the same: get a connection, ask for `SELECT
+//! 1`, give it back.
 
 mod tasks;
 mod threads;
@@ -22,8 +22,8 @@ const START: Duration = Duration::from_secs(30);
 /// How to ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Query {
-    /// `query_one`: the statement is prepared, executed and closed. Two round trips, and the answer to the
-    /// third request is not waited for.
+    /// `query_one`: the statement is prepared, executed and closed. Two round trips, and the answer
+    /// to the third request is not waited for.
     Prepared,
     /// `simple_query`: one round trip.
     Simple,
@@ -77,7 +77,8 @@ pub enum Borrowers {
     /// On one tokio runtime.
     Tasks,
     Threads,
-    /// Threads that block on what tasks would await, outside of the runtime on which the connections live.
+    /// Threads that block on what tasks would await, outside of the runtime on which the
+    /// connections live.
     Outsiders,
 }
 

@@ -17,8 +17,9 @@ pub struct Times {
 /// What one slice of time came to.
 #[derive(Clone, Debug, Default)]
 pub struct Log {
-    /// How long each turn took, in nanoseconds: all that began in the measured time, and those that hung over
-    /// the whole of it. Without the latter, who starves his borrowers would look all the better for it.
+    /// How long each turn took, in nanoseconds: all that began in the measured time, and those that
+    /// hung over the whole of it. Without the latter, who starves his borrowers would look all the
+    /// better for it.
     pub took: Vec<u64>,
     /// Turns that ended in the measured time.
     pub turns: u64,

@@ -1,4 +1,5 @@
-//! Everybody by turns, in another order each round, with a slice of the reference right before and after each.
+//! Everybody by turns, in another order each round, with a slice of the reference right before and
+//! after each.
 
 use super::effort::Rounds;
 use std::io::{IsTerminal, Write};

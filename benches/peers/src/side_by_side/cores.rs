@@ -1,5 +1,5 @@
-//! The two cores on which threads meet. Left to itself, the system may take a long while to give each of two
-//! threads a core of its own, above all if others are at work.
+//! The two cores on which threads meet. Left to itself, the system may take a long while to give
+//! each of two threads a core of its own, above all if others are at work.
 
 use core_affinity::CoreId;
 use std::sync::LazyLock;
@@ -16,8 +16,8 @@ pub fn count() -> usize {
     CORES.len()
 }
 
-/// Keeps this thread, and those that it starts, on one of the two by turns. To be called on threads that are made
-/// for a slice and end with it.
+/// Keeps this thread, and those that it starts, on one of the two by turns. To be called on threads
+/// that are made for a slice and end with it.
 pub fn keep_to(number: usize) {
     core_affinity::set_for_current(CORES[number % CORES.len()]);
 }

@@ -67,7 +67,8 @@ fn measure(key: &'static str, title: &str, side: &Side, rounds: Rounds) -> Sheet
     let records = by_turns(key, rounds, entrants, floor);
     let far = |outcome: &Outcome<Crowd, Crowd>| outcome.figure.distance == Distance::Far;
     let all = || records.iter().flat_map(|record| &record.outcomes);
-    // A machine may have its cores far apart for all of the time, and then has one kind of figures, too.
+    // A machine may have its cores far apart for all of the time, and then has one kind of figures,
+    // too.
     let usually_far = 2 * all().filter(|outcome| far(outcome)).count() > all().count();
     let unusual = |outcome: &&Outcome<Crowd, Crowd>| far(outcome) != usually_far;
     let is_mixed = all().filter(unusual).count() >= ENOUGH;

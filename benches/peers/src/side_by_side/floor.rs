@@ -15,7 +15,8 @@ impl Default for Line {
 }
 
 impl Line {
-    /// Clears a bit, then sets it: two read-modify-writes. This is what everything else is a multiple of.
+    /// Clears a bit, then sets it: two read-modify-writes. This is what everything else is a
+    /// multiple of.
     pub fn two_rmw(&self, bit: u64) {
         let word = &black_box(self).0;
         if word.fetch_and(!(1 << bit), Ordering::Acquire) & (1 << bit) != 0 {

@@ -1,5 +1,5 @@
-//! W5 for threads: from the moment that the only object is given back to the moment that the thread which is
-//! parked for it has it.
+//! W5 for threads: from the moment that the only object is given back to the moment that the thread
+//! which is parked for it has it.
 
 use super::contest::{Entrant, Kind, by_turns};
 use super::cores;
@@ -33,8 +33,8 @@ impl Stage {
     }
 }
 
-/// `give` has what `take` waits for: it calls what it is given, then gives, and says when that was. `take` says
-/// when it had it. The median time in between, in µs.
+/// `give` has what `take` waits for: it calls what it is given, then gives, and says when that was.
+/// `take` says when it had it. The median time in between, in µs.
 fn hand_offs(
     times: usize,
     give: impl Fn(&dyn Fn(), &Thread) -> Instant + Sync,

@@ -1,5 +1,6 @@
-//! How far two cores are from each other. In a virtual machine that changes within seconds, as the hypervisor
-//! moves the cores; what is measured while they are near says nothing of what is measured while they are far.
+//! How far two cores are from each other. In a virtual machine that changes within seconds, as the
+//! hypervisor moves the cores; what is measured while they are near says nothing of what is
+//! measured while they are far.
 
 use super::floor::Line;
 use std::sync::atomic::Ordering;
@@ -20,8 +21,8 @@ const FAR: Duration = Duration::from_nanos(130);
 /// Two threads on one core would pass the line on once in a time slice.
 const PATIENCE: Duration = Duration::from_millis(2);
 
-/// Two threads, numbered 0 and 1, pass a line to and fro. Both have to call this at about the same time, on a
-/// line that nobody has used for this before.
+/// Two threads, numbered 0 and 1, pass a line to and fro. Both have to call this at about the same
+/// time, on a line that nobody has used for this before.
 pub fn probe(line: &Line, number: usize) -> Distance {
     let came = Instant::now();
     let mut met = came;

@@ -1,7 +1,7 @@
 //! What all pools lend.
 
-/// A cache line of its own, of which one field is touched while it is lent: two objects on one line would be
-/// measured as contention in the pool.
+/// A cache line of its own, of which one field is touched while it is lent: two objects on one line
+/// would be measured as contention in the pool.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 pub struct Object {

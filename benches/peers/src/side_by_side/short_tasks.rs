@@ -53,7 +53,8 @@ async fn owner(until: Instant) -> Vec<Duration> {
     }
 }
 
-/// What so many tasks, which end after that `time`, came to, and how long it took: on the clock, and of CPU time.
+/// What so many tasks, which end after that `time`, came to, and how long it took: on the clock,
+/// and of CPU time.
 fn run<F, T>(
     runtime: &Runtime,
     tasks: usize,

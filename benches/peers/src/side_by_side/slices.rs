@@ -7,7 +7,8 @@ use cpu_time::ThreadTime;
 use std::sync::{Barrier, OnceLock};
 use std::time::{Duration, Instant};
 
-/// Nanoseconds per trip of one thread: the best of three slices, as whatever disturbs a slice makes it longer.
+/// Nanoseconds per trip of one thread: the best of three slices, as whatever disturbs a slice makes
+/// it longer.
 pub fn alone(trips: u32, mut trip: impl FnMut()) -> f64 {
     let slice = || {
         let begun = Instant::now();
@@ -39,7 +40,8 @@ pub fn trips_for(slice: Duration, mut trip: impl FnMut()) -> u32 {
 /// What threads that run at once spent on one trip.
 #[derive(Clone, Copy, Debug)]
 pub struct Crowd {
-    /// CPU time per trip, in nanoseconds. Other programs do not inflate it, as wall time they would.
+    /// CPU time per trip, in nanoseconds. Other programs do not inflate it, as wall time they
+    /// would.
     pub cpu: f64,
     /// How far two of the cores were from each other at that moment.
     pub distance: Distance,
@@ -50,15 +52,15 @@ pub struct Crowd {
 }
 
 impl Crowd {
-    /// Whether the threads ran side by side. Threads that take turns on a core never meet, and what they do is
-    /// nothing but cheap.
+    /// Whether the threads ran side by side. Threads that take turns on a core never meet, and what
+    /// they do is nothing but cheap.
     pub fn has_met(&self) -> bool {
         self.missing < self.bearable
     }
 }
 
-/// CPU time per trip while `threads` threads on two cores run `trip` for as long as `slice`; each gets its number. A slice in
-/// which they did not meet is repeated, at most so many times in all.
+/// CPU time per trip while `threads` threads on two cores run `trip` for as long as `slice`; each
+/// gets its number. A slice in which they did not meet is repeated, at most so many times in all.
 pub fn crowd(
     threads: usize,
     slice: Duration,

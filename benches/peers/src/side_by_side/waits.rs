@@ -41,8 +41,8 @@ impl Shortage {
 /// The columns of waits.
 pub const WAITS: [&str; 4] = ["p50, µs", "p99, µs", "p99.9, µs", "longest, µs"];
 
-/// The table of a shortage. The reference of each slice is the ideal: loans per second of as many borrowers as
-/// there are objects, without a pool.
+/// The table of a shortage. The reference of each slice is the ideal: loans per second of as many
+/// borrowers as there are objects, without a pool.
 pub fn sheet(key: &'static str, title: &'static str, records: &[Record<Shortage, f64>]) -> Sheet {
     let [p50, p99, p999, longest] = WAITS;
     let mut sheet = Sheet::new(key, title)

@@ -1,6 +1,8 @@
-//! What a pool adds to a query: caliburn and the other pools for PostgreSQL, on a server of their own.
+//! What a pool adds to a query: caliburn and the other pools for PostgreSQL, on a server of their
+//! own.
 //!
-//! The shortest query there is, from one machine to itself, on few cores: nowhere does a pool weigh more.
+//! The shortest query there is, from one machine to itself, on few cores: nowhere does a pool weigh
+//! more.
 
 mod cell;
 mod report;

@@ -1,5 +1,5 @@
-//! Three dots on a line for each pool: half of the waits, all but one in a hundred, all but one in a thousand. A
-//! thinner line goes on to the longest.
+//! Three dots on a line for each pool: half of the waits, all but one in a hundred, all but one in
+//! a thousand. A thinner line goes on to the longest.
 
 use super::axis::Axis;
 use super::drawing::{Anchor, Drawing};

@@ -1,5 +1,5 @@
-//! A database for sqlx that knows connections, which are objects, and nothing else: there can be no row, no
-//! value and no statement, as the type of all of them has no values.
+//! A database for sqlx that knows connections, which are objects, and nothing else: there can be no
+//! row, no value and no statement, as the type of all of them has no values.
 
 use crate::side_by_side::object::{Object, Touch};
 use log::LevelFilter;

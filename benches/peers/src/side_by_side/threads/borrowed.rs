@@ -1,5 +1,5 @@
-//! Object pools. Most of them make a new object rather than wait; none of them would have to here, as they
-//! begin with as many as are ever wanted at once.
+//! Object pools. Most of them make a new object rather than wait; none of them would have to here,
+//! as they begin with as many as are ever wanted at once.
 
 use super::ForThreads;
 use crate::side_by_side::object::Object;

@@ -1,5 +1,5 @@
-//! The pools that threads borrow from, behind one trait. Whoever measures is generic over it: there is no
-//! dynamic call in a measured loop.
+//! The pools that threads borrow from, behind one trait. Whoever measures is generic over it: there
+//! is no dynamic call in a measured loop.
 
 mod borrowed;
 mod caliburn;
