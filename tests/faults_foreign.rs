@@ -276,7 +276,7 @@ fn fifty(server: &Mute, begin: fn(Mute) -> Builder<Mute>) -> Pool<Mute> {
 /// Closes named as late, by the report or by the pool.
 fn named(report: &CloseReport, pool: &Pool<Mute>) -> usize {
     let overruns = pool.overruns();
-    let by_pool = overruns.iter().filter(|overrun| overrun.call == Call::Close).count();
+    let by_pool = overruns.iter().filter(|overrun| overrun.call == Some(Call::Close)).count();
     by_pool.max(report.to_string().matches("a close that has not answered").count())
 }
 

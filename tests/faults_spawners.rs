@@ -3,14 +3,14 @@
 
 mod common;
 
-use caliburn::health::PeriodicSweep;
+use caliburn::health::{ConnectionInfo, HealthStrategy, PeriodicSweep, Verdict};
 use caliburn::{Builder, Pool, PooledConnection};
 use common::*;
 use std::cell::Cell;
 use std::future::Future;
 use std::mem::forget;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::thread::spawn;
 use std::time::{Duration, Instant};
@@ -188,6 +188,55 @@ fn a_thousand_resets_by_a_spawner_that_runs_tasks_where_it_is_called_take_consta
         soon("all are reset", || pool.stats().idle == MANY);
         assert_eq!(fake.0.books().resets.load(SeqCst), MANY);
     });
+}
+
+/// Holds up the thread that keeps the pool, for as long as the lock is held.
+struct Blocked(Arc<Mutex<()>>);
+
+impl HealthStrategy for Blocked {
+    fn on_sweep(&self, _: &ConnectionInfo) -> Verdict {
+        drop(self.0.lock().unwrap());
+        Verdict::Keep
+    }
+}
+
+#[test]
+fn a_task_that_the_spawner_forgets_is_named_until_its_work_is_taken_back() {
+    let (lock, is_forgetting) = (Arc::<Mutex<()>>::default(), Arc::new(AtomicBool::new(false)));
+    let forgets = is_forgetting.clone();
+    let forgotten = Arc::new(AtomicUsize::new(0));
+    let counted = forgotten.clone();
+    let (fake, builder) = builder(move |task| {
+        if forgets.load(SeqCst) {
+            forget(task);
+            counted.fetch_add(1, SeqCst);
+        } else {
+            run(task);
+        }
+    });
+    let pool = builder.min_size(2).health(Blocked(lock.clone())).build().unwrap();
+    let mut conn = pool.get_timeout(ENOUGH).unwrap();
+    soon("another is idle", || pool.stats().idle == 1);
+    is_forgetting.store(true, SeqCst);
+    conn.dirty = true;
+    drop(conn);
+    eventually("the task is forgotten", || forgotten.load(SeqCst) == 1);
+    let held = lock.lock().unwrap();
+    // Whoever would take it back leaves that to the thread that asks the strategy, which waits.
+    let sweeping = pool.clone();
+    let sweeper = spawn(move || sweeping.sweep());
+    eventually("it is named", || !pool.overruns().is_empty());
+    let overruns = pool.overruns();
+    let [overrun] = overruns[..] else { panic!("{overruns:?}") };
+    let text = overrun.to_string();
+    assert!(overrun.call.is_none() && overrun.since >= Duration::from_secs(1), "{overrun:?}");
+    assert!(text.starts_with("a task that the spawner has not run for 1."), "{text}");
+    assert_eq!(pool.stats().launch_failures, 0, "not yet");
+    drop(held);
+    sweeper.join().unwrap();
+    eventually("it is reset", || fake.0.books().resets.load(SeqCst) == 1);
+    eventually("none is named", || pool.overruns().is_empty());
+    assert!(pool.stats().launch_failures > 0);
 }
 
 thread_local! {

@@ -155,7 +155,7 @@ fn assert_quarantined(pool: &Pool<Stubborn>, call: Call, count: usize) {
     });
     let overruns = pool.overruns();
     assert_eq!(overruns.len(), count);
-    assert!(overruns.iter().all(|overrun| overrun.call == call), "{overruns:?}");
+    assert!(overruns.iter().all(|overrun| overrun.call == Some(call)), "{overruns:?}");
     assert!(overruns.iter().all(|overrun| overrun.since >= LIMIT), "{overruns:?}");
     let named = format!("a {call} that has not answered for ");
     assert!(overruns[0].to_string().starts_with(&named), "{}", overruns[0]);

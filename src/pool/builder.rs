@@ -294,6 +294,7 @@ impl<M: Manager> Builder<M> {
             last_ping_failure: ArcSwapOption::empty(),
             visits: Requests::new(),
             pass: Mutex::new(Pass::none(now)),
+            above_limit: Mutex::new(Vec::new()),
             sweep_asked: Relaxed::<bool>::new(false),
             sweeper: Relaxed::<usize>::new(0),
             ring: Ring::new(),

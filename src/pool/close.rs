@@ -27,7 +27,8 @@ pub struct CloseReport {
     pub unfinished: usize,
     /// Which borrowers hold the connections that are still lent.
     pub holders: Vec<Holder>,
-    /// The calls into the manager that had not come back when the time was up.
+    /// The calls into the manager that had not come back when the time was up, and the tasks that
+    /// the spawner had not run.
     pub overruns: Vec<Overrun>,
 }
 
@@ -124,11 +125,12 @@ impl<M: Manager> Pool<M> {
             let closes = stats.closes;
             return CloseReport { closes, still_lent: 0, unfinished: 0, holders, overruns };
         }
+        let late = overruns.iter().filter(|overrun| overrun.call.is_some()).count();
         let unfinished = stats.opening + stats.maintenance + stats.quarantined;
         CloseReport {
             closes: stats.closes,
             still_lent: stats.lent.max(holders.len()),
-            unfinished: unfinished.max(overruns.len()),
+            unfinished: unfinished.max(late),
             holders,
             overruns,
         }

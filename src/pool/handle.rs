@@ -11,6 +11,7 @@ use super::state::State;
 use super::state::pooled::{Raw, Slot};
 use super::supply::{growth, overruns, shortage};
 use super::upkeep::{shrink, sweep, visit};
+use super::work::launch;
 use super::work::worker;
 use crate::config::Settings;
 use crate::error::{ConfigError, GetError, NotReady, Problem, TryGetError};
@@ -316,8 +317,15 @@ impl<M: Manager> Pool<M> {
     /// Returns the calls into the manager that have outlived their limit. Until such a call
     /// returns, it keeps a thread, and its slot [in quarantine](Stats::quarantined). Only calls
     /// that block can overrun, as futures are dropped at their limit.
+    ///
+    /// After them come tasks that the [spawner](crate::Builder::spawner) has not run. The pool
+    /// takes their work back and runs it on a thread of its own, so they are not here for long
+    /// unless it is [maintained by hand](crate::Builder::manual_maintenance);
+    /// [`launch_failures`](Stats::launch_failures) counts them all.
     pub fn overruns(&self) -> Vec<Overrun> {
-        overruns::overruns(&self.raw)
+        let mut overruns = overruns::overruns(&self.raw);
+        overruns.extend(launch::overruns(&self.raw));
+        overruns
     }
 
     /// Does on this thread what the housekeeper would do now: keeps deadlines, continues a sweep or

@@ -272,6 +272,8 @@ impl<H: PoolHooks> RawPool<H> {
     /// Retires vacant slots, or brings retired ones back, as far as the debt asks and bits are
     /// there.
     fn settle_debt(&self) {
+        // As in the evacuation.
+        let mut home = 0;
         loop {
             // O9: a read-modify-write. Either it follows the `adjust` that lowered the debt and
             // sees it, or that `adjust` follows it and sees the retired bit that was set before.
@@ -280,14 +282,16 @@ impl<H: PoolHooks> RawPool<H> {
                 if !self.take_debt() {
                     continue;
                 }
-                let Some(index) = self.vacant.claim_past_flags(0) else {
+                let Some(index) = self.vacant.claim_past_flags(home) else {
                     return self.return_debt();
                 };
+                home = index as usize;
                 self.retired.put(index);
             } else if debt < 0 {
-                let Some(index) = self.retired.claim_past_flags(0) else {
+                let Some(index) = self.retired.claim_past_flags(home) else {
                     return;
                 };
+                home = index as usize;
                 self.return_debt();
                 self.vacant.put(index);
             } else {

@@ -139,19 +139,25 @@ impl fmt::Display for Call {
     }
 }
 
-/// A call into the manager that has outlived its limit.
+/// A call into the manager that has outlived its limit, or a task that the
+/// [spawner](crate::Builder::spawner) has not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Overrun {
-    /// Which call.
-    pub call: Call,
-    /// How long ago it was begun.
+    /// Which call. `None`: the pool has given the spawner a task, which would make such calls, and
+    /// the task was dropped, or has not been polled for a second since it was woken.
+    pub call: Option<Call>,
+    /// How long ago the call was begun, or the task was given away, dropped or woken.
     pub since: Duration,
 }
 
 impl fmt::Display for Overrun {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a {} that has not answered for {:.1?}", self.call, self.since)
+        let since = self.since;
+        match self.call {
+            Some(call) => write!(f, "a {call} that has not answered for {since:.1?}"),
+            None => write!(f, "a task that the spawner has not run for {since:.1?}"),
+        }
     }
 }
 

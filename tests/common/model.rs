@@ -361,6 +361,7 @@ impl<'p> Model<'p> {
                 if let Some(guard) = pick(&mut self.held, n) {
                     self.gone.insert(guard.id);
                     self.detached.push(PooledConnection::detach(guard));
+                    self.settle();
                     let after = self.pool.stats();
                     let is_retired = self.is_closed || self.debt(&before) > 0;
                     assert_eq!(after.retired, before.retired + usize::from(is_retired));
@@ -538,6 +539,7 @@ impl<'p> Model<'p> {
         let opened_now = self.opened() - opened;
         let allowed = wanted + self.floor() as u64 + surplus + u64::from(self.tried);
         assert!(opened_now <= allowed, "opened {opened_now}, {allowed} at most");
+        let is_for_a_try = self.tried && opened_now > 0;
         self.tried &= opened_now == 0;
         self.hear();
         let may_grow = !self.refuses && self.refused_at.is_none_or(|at| self.now > at + BACK_OFF);
@@ -554,7 +556,8 @@ impl<'p> Model<'p> {
             !self.gone.contains(id) && self.now - touched <= IDLE_TIMEOUT
         };
         let fresh = (0..self.opened()).filter(is_fresh).count();
-        let most = self.min_size.max(after.lent + fresh);
+        // What an attempt asked for is opened after the others were looked at.
+        let most = self.min_size.max(after.lent + fresh) + usize::from(is_for_a_try);
         assert!(after.size <= most, "{most} at most: {after:?}");
         // Nothing idle is left that is dead.
         if self.health == Health::Sweep && was_granted == 0 {

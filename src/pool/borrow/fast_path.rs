@@ -5,6 +5,7 @@ use super::guard::PooledConnection;
 use super::last_look;
 use crate::error::GetError;
 use crate::manager::Manager;
+use crate::pool::service::flaw::flaw;
 use crate::pool::state::pooled::{Raw, Slot};
 use pin_project_lite::pin_project;
 use std::future::Future;
@@ -30,7 +31,7 @@ pub(crate) fn lend_at_home<M: Manager>(
     if !entry.fit.holds(now, transitions, raw.epoch()) {
         return Err(Some(slot));
     }
-    if let Some(cause) = last_look::flaw(entry, &raw.context().manager) {
+    if let Some(cause) = flaw(&mut entry.connection, &raw.context().manager) {
         last_look::evict(slot, cause);
         return Err(None);
     }

@@ -69,6 +69,18 @@ impl Assignment {
         }
     }
 
+    /// Since when it has been the runtime's turn.
+    pub(crate) fn woken_at(&self) -> Tick {
+        Tick(self.woken_at.get())
+    }
+
+    /// It is the runtime's turn, if it was not before.
+    fn note_turn(&self) {
+        if self.woken_at.get() == 0 {
+            self.woken_at.set(self.clock.now().0);
+        }
+    }
+
     /// It was made in a process that this one was forked from: nobody may go on with it here.
     fn is_inherited(&self) -> bool {
         self.born_in != forks()
@@ -94,9 +106,7 @@ impl Wake for Assignment {
         if self.is_inherited() {
             return;
         }
-        if self.woken_at.get() == 0 {
-            self.woken_at.set(self.clock.now().0);
-        }
+        self.note_turn();
         let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(waker) = waker {
             waker.wake_by_ref();
@@ -156,6 +166,7 @@ impl<F: Fn()> Drop for Task<F> {
         let is_over = work.is_none();
         drop(work);
         if !is_over {
+            self.assignment.note_turn();
             self.assignment.is_dropped.set(true);
             (self.on_drop)();
         }

@@ -2,5 +2,6 @@
 //! manager.
 
 pub(crate) mod enqueue;
+pub(crate) mod flaw;
 pub(crate) mod judge;
 pub(crate) mod release;

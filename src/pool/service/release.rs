@@ -3,7 +3,8 @@
 //! The driver is asked once what it knows of the connection, and its answer is carried to the end.
 
 use super::enqueue;
-use super::judge::{self, suspect_generation};
+use super::flaw::{self, flaw};
+use super::judge;
 use crate::health::{EvictionCause, Verdict};
 use crate::manager::Manager;
 use crate::no_unwind::no_unwind;
@@ -18,9 +19,8 @@ enum Finding {
     /// Nothing is wrong with it, or the driver was not asked yet.
     Sound,
     NeedsReset,
-    Broken,
-    /// The driver panicked when asked, or the borrower panicked.
-    Panicked,
+    /// It is of no more use, for this cause.
+    Flawed(EvictionCause),
 }
 
 /// A borrower has returned `slot`.
@@ -56,16 +56,14 @@ pub(crate) fn come_back<M: Manager>(mut slot: Slot<M>) {
 #[inline(always)]
 fn ask<M: Manager>(entry: &mut Entry<M::Connection>, manager: &M) -> Finding {
     let connection = &mut entry.connection;
-    let finding = no_unwind(|| {
-        if manager.has_broken(connection) {
-            Finding::Broken
-        } else if manager.needs_reset(connection) {
-            Finding::NeedsReset
-        } else {
-            Finding::Sound
-        }
-    });
-    finding.unwrap_or(Finding::Panicked)
+    if let Some(cause) = flaw(connection, manager) {
+        return Finding::Flawed(cause);
+    }
+    match no_unwind(|| manager.needs_reset(connection)) {
+        Some(false) => Finding::Sound,
+        Some(true) => Finding::NeedsReset,
+        None => Finding::Flawed(EvictionCause::Panicked),
+    }
 }
 
 /// The way back of a connection that needs more than a release.
@@ -84,17 +82,17 @@ fn come_back_slowly<M: Manager>(mut slot: Slot<M>, mut finding: Finding) {
         let (entry, _, raw) = slot.parts_and_pool();
         let state = raw.context();
         let is_unwinding = thread::panicking() && state.discard_on_unwind;
-        finding = if is_unwinding { Finding::Panicked } else { ask(entry, &state.manager) };
+        finding = if is_unwinding {
+            Finding::Flawed(EvictionCause::Panicked)
+        } else {
+            ask(entry, &state.manager)
+        };
     }
     end_loan(&slot);
     match finding {
         Finding::Sound => put_back(slot),
         Finding::NeedsReset => enqueue::reset(slot),
-        Finding::Broken => {
-            suspect_generation(slot.pool(), slot.value().info.generation);
-            enqueue::close(slot, EvictionCause::Broken);
-        }
-        Finding::Panicked => enqueue::close(slot, EvictionCause::Panicked),
+        Finding::Flawed(cause) => flaw::evict(slot, cause),
     }
 }
 

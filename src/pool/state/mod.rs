@@ -70,6 +70,9 @@ pub(crate) struct State<M: Manager> {
     /// Whoever visits and finds no other at it keeps order.
     pub(crate) visits: Requests,
     pub(crate) pass: Mutex<Pass>,
+    /// Idle connections of which some are above a lowered limit, and when they were last used; the
+    /// next to be closed last.
+    pub(crate) above_limit: Mutex<Vec<(Tick, u32)>>,
     /// A pass was asked for.
     pub(crate) sweep_asked: Relaxed<bool>,
     /// The thread that sweeps, by number plus one.

@@ -100,6 +100,6 @@ pub(crate) fn overruns<M: Manager>(raw: &Raw<M>) -> Vec<Overrun> {
     let now = raw.context().clock.now();
     running(raw)
         .filter(|call| call.is_late(now))
-        .map(|call| Overrun { call: call.call, since: now.since(call.begun) })
+        .map(|call| Overrun { call: Some(call.call), since: now.since(call.begun) })
         .collect()
 }

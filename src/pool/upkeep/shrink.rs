@@ -11,6 +11,10 @@ use crate::pool::supply::overruns::has_room;
 use crate::pool::supply::shortage::Shortage;
 use std::time::Duration;
 
+/// No more connections above a lowered limit are closed in one go: neither who lowers it nor other
+/// chores of the pool are kept waiting.
+const SLICE: usize = 256;
+
 /// Connections open and not about to be closed.
 fn open<M: Manager>(raw: &Raw<M>) -> usize {
     let service = &raw.context().service;
@@ -83,16 +87,27 @@ pub(crate) fn shrink<M: Manager>(raw: &Raw<M>, candidates: &mut Vec<(Tick, u32)>
     }
 }
 
-/// Closes idle connections above a lowered limit, longest idle first.
+/// Closes idle connections above a lowered limit, longest idle first; of very many a slice, and
+/// rings for the visit that goes on.
 pub(crate) fn shed<M: Manager>(raw: &Raw<M>) {
-    if !raw.is_in_debt() || raw.count_idle() == 0 {
-        return;
+    let state = raw.context();
+    // Another thread that is at it sees this debt, or the next visit does: who changes the limit
+    // rings afterwards.
+    let Ok(mut candidates) = state.above_limit.try_lock() else { return };
+    if !raw.is_in_debt() {
+        return *candidates = Vec::new();
     }
-    for (_, index) in longest_idle(raw, Tick::NEVER).into_iter().rev() {
+    if candidates.is_empty() && raw.count_idle() > 0 {
+        *candidates = longest_idle(raw, Tick::NEVER);
+    }
+    let slice = if state.is_manual() { usize::MAX } else { SLICE };
+    for _ in 0..slice {
+        let Some((_, index)) = candidates.pop() else { return };
         let Some(slot) = raw.claim_idle_at(index) else { continue };
         if !raw.take_debt() {
-            return;
+            return *candidates = Vec::new();
         }
         enqueue::retire(slot);
     }
+    state.ring.ring();
 }

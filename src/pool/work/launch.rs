@@ -1,13 +1,14 @@
 //! Who runs a worker: a thread of the pool's own or, for an async manager with a spawner, its
 //! runtime. What the runtime does not run is taken back and run by a thread.
 
-use crate::clock::{Clock, Tick};
+use crate::clock::Tick;
 use crate::manager::{Kind, Manager};
 use crate::no_unwind::no_unwind;
 use crate::pool::ground::assignment::{Assignment, Reason, run_taken_back};
 use crate::pool::ground::park::block_on;
 use crate::pool::ground::threads;
 use crate::pool::state::pooled::Raw;
+use crate::stats::Overrun;
 use crate::sync::{Arc, MutexGuard, PoisonError};
 use std::future::Future;
 
@@ -28,10 +29,8 @@ pub(crate) fn launch<M: Manager>(
             lock(raw).push(Arc::clone(&assignment));
             // Foreign code: it may panic, which drops the task.
             no_unwind(|| spawn(Box::pin(task)));
-            assignment.is_stranded(state.clock.now()).is_none_or(|reason| {
-                raw.context().counters.launch_failures.add();
-                run_on_thread(state.clock.clone(), &assignment, reason)
-            })
+            let stranded = assignment.is_stranded(state.clock.now());
+            stranded.is_none_or(|reason| run_on_thread(raw, &assignment, reason))
         }
         _ => {
             let clock = state.clock.clone();
@@ -62,16 +61,27 @@ pub(crate) fn take_back<M: Manager>(raw: &Raw<M>) -> bool {
     let is_busy = !assignments.is_empty();
     drop(assignments);
     for (assignment, reason) in stranded {
-        state.counters.launch_failures.add();
-        run_on_thread(state.clock.clone(), &assignment, reason);
+        run_on_thread(raw, &assignment, reason);
     }
     is_busy
 }
 
-/// Runs work that the runtime does not run. False: no thread is to be had, or the runtime runs it
-/// after all.
-fn run_on_thread(clock: Clock, assignment: &Assignment, reason: Reason) -> bool {
-    let Some(work) = assignment.take_back() else { return false };
+/// What the runtime should run by now and does not, for the operator.
+pub(crate) fn overruns<M: Manager>(raw: &Raw<M>) -> Vec<Overrun> {
+    let now = raw.context().clock.now();
+    let assignments = lock(raw);
+    let stranded =
+        assignments.iter().filter(|one| !one.is_over() && one.is_stranded(now).is_some());
+    stranded.map(|one| Overrun { call: None, since: now.since(one.woken_at()) }).collect()
+}
+
+/// Runs work that the runtime does not run. False: no thread is to be had.
+fn run_on_thread<M: Manager>(raw: &Raw<M>, assignment: &Assignment, reason: Reason) -> bool {
+    // If it is not there, it is run after all.
+    let Some(work) = assignment.take_back() else { return true };
+    let state = raw.context();
+    state.counters.launch_failures.add();
+    let clock = state.clock.clone();
     threads::submit(Box::new(move || {
         run_taken_back(reason, || block_on(work, &clock, Tick::NEVER));
     }))

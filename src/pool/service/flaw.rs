@@ -1,0 +1,32 @@
+//! What the manager knows of a connection without I/O. It is asked once before each loan and once
+//! after it.
+
+use super::enqueue;
+use super::judge::suspect_generation;
+use crate::health::EvictionCause;
+use crate::manager::Manager;
+use crate::no_unwind::no_unwind;
+use crate::pool::state::pooled::Slot;
+
+/// Why the connection is of no more use, if the manager says so. A panic is an answer, too: it must
+/// not leave a destructor. Nothing is left of it in the code of a manager that does not override
+/// [`Manager::has_broken`].
+#[inline(always)]
+pub(crate) fn flaw<M: Manager>(
+    connection: &mut M::Connection,
+    manager: &M,
+) -> Option<EvictionCause> {
+    match no_unwind(|| manager.has_broken(connection)) {
+        Some(false) => None,
+        Some(true) => Some(EvictionCause::Broken),
+        None => Some(EvictionCause::Panicked),
+    }
+}
+
+/// Has a connection closed that has a [flaw]. If it has broken, others of its age may have, too.
+pub(crate) fn evict<M: Manager>(slot: Slot<M>, cause: EvictionCause) {
+    if cause == EvictionCause::Broken {
+        suspect_generation(slot.pool(), slot.value().info.generation);
+    }
+    enqueue::close(slot, cause);
+}
