@@ -1,0 +1,43 @@
+//! What a connection costs to open and to close, by the size of the pool.
+
+use crate::harness::length::Length;
+use crate::harness::objects::Objects;
+use crate::harness::table::{Table, verdict};
+use caliburn::Pool;
+use cpu_time::ProcessTime;
+use std::time::Duration;
+
+const PLENTY: Duration = Duration::from_secs(60);
+
+/// Microseconds of CPU time for each connection, to open and to close.
+fn cost(size: usize) -> [f64; 2] {
+    let each = |begun: ProcessTime| begun.elapsed().as_secs_f64() * 1e6 / size as f64;
+    let begun = ProcessTime::now();
+    let builder = Pool::builder(Objects::default()).max_size(size).min_size(size);
+    let pool = builder.wait_ready(PLENTY).build().expect("objects always connect");
+    let opened = each(begun);
+    let begun = ProcessTime::now();
+    let report = pool.close_within(PLENTY);
+    assert!(report.is_complete(), "{report}");
+    [opened, each(begun)]
+}
+
+pub(crate) fn rows(table: &mut Table, length: Length) {
+    let sizes = length.pick([4096, 65_536], [256, 1024]);
+    let rounds = length.pick(3, 1);
+    let mut least = [[f64::MAX; 2]; 2];
+    for _ in 0..rounds {
+        for (least, size) in least.iter_mut().zip(sizes) {
+            let cost = cost(size);
+            *least = [least[0].min(cost[0]), least[1].min(cost[1])];
+        }
+    }
+    for (n, what) in ["to open", "to close"].into_iter().enumerate() {
+        let [few, many] = [least[0][n], least[1][n]];
+        let name = format!("{what} a connection, of {} and of {}", sizes[0], sizes[1]);
+        let measured = format!("{few:.2} and {many:.2} us: {:.2} x", many / few);
+        let asked = verdict(many, 5.0, |cost| format!("{cost} us"));
+        let ratio = verdict(many / few, 1.2, |ratio| format!("{ratio} x"));
+        table.row([name, measured, format!("{asked}; {ratio}")]);
+    }
+}
