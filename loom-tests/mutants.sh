@@ -131,6 +131,7 @@ plant 'a grant outlives its waiter' grants.rs 's/\.min\(deadline\)//'
 plant 'a notification never lapses' waiters.rs 's/usize::from\(waiter.due > now\)/1/'
 
 # Steps: close and resize.
+plant 'the crowd is left to those who were woken' waiters.rs 's/wake_all\(std::iter::from_fn\(\|\| self.room.crowd.pop\(\)\)\);//'
 plant 'a close raises no flags' mod.rs 's/self.idle.close\(\);//'
 plant 'a retired slot does not look at the debt' slots.rs 's/pool.settle_debt\(\);//'
 plant 'a new limit requests no dispatch' mod.rs 's/(fn adjust.*?)self.dispatch\(\);/$1/s'

@@ -263,8 +263,7 @@ mod switched {
     }
 
     /// A queue that promises no more than `crossbeam_queue::SegQueue`: a push publishes its own
-    /// item, a pop may miss an item whose push does not happen before it. One popper at a time, few
-    /// items.
+    /// item, a pop may miss an item whose push does not happen before it. Few items.
     #[derive(Debug)]
     pub(crate) struct SegQueue<T> {
         cells: Vec<(AtomicBool, std::sync::Mutex<Option<T>>)>,
@@ -289,13 +288,18 @@ mod switched {
         }
 
         pub(crate) fn pop(&self) -> Option<T> {
-            let head = self.head.get();
-            let (ready, cell) = self.cells.get(head)?;
-            // O15: what crossbeam promises of a pop.
-            if !ready.load(Ordering::Acquire) {
-                return None;
-            }
-            self.head.set(head + 1);
+            let mut head = self.head.get();
+            let cell = loop {
+                let (ready, cell) = self.cells.get(head)?;
+                // O15: what crossbeam promises of a pop.
+                if !ready.load(Ordering::Acquire) {
+                    return None;
+                }
+                if self.head.exchange(head, head + 1) {
+                    break cell;
+                }
+                head = self.head.get();
+            };
             cell.lock().unwrap_or_else(PoisonError::into_inner).take()
         }
     }

@@ -117,6 +117,10 @@ impl<H: PoolHooks> Home<H> for RawPool<H> {
         &self.room.granted
     }
 
+    fn wake_some(&self) {
+        self.wake_some();
+    }
+
     fn dispatch(&self) {
         self.dispatch();
     }

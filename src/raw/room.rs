@@ -6,6 +6,7 @@ use super::waiter::{NEVER, Waiter};
 use crate::sync::{Arc, AtomicU64, AtomicUsize, Mutex, Ordering, Relaxed, SegQueue};
 use std::collections::VecDeque;
 use std::ops::Deref;
+use std::task::Waker;
 
 /// The line tolerates this many waiters that have left beyond the number of those that wait.
 pub(super) const SLACK: usize = 8;
@@ -15,6 +16,10 @@ pub(super) const SLACK: usize = 8;
 #[repr(align(128))]
 pub(super) struct WaitingRoom {
     pub(super) inbox: SegQueue<Arc<Waiter>>,
+    /// Wake-ups of threads that were all told the same, such as that the pool is closed. Each that
+    /// is woken wakes two more: one thread that wakes ten thousand has to compete with them for a
+    /// core.
+    pub(super) crowd: SegQueue<Waker>,
     /// How many requests for a dispatch are unanswered.
     pub(super) requests: Requests,
     /// What only the dispatcher touches. The lock is never contended: `requests` elects one.
@@ -89,6 +94,7 @@ impl WaitingRoom {
     pub(super) fn new() -> Self {
         Self {
             inbox: SegQueue::new(),
+            crowd: SegQueue::new(),
             requests: Requests::new(),
             queue: Mutex::new(Queue::new()),
             live: AtomicUsize::new(0),

@@ -48,6 +48,8 @@ pub(crate) trait Home<H: Lodging<Pool = Self>> {
     fn leave_line(&self);
     /// How many slots are granted and not taken.
     fn granted(&self) -> &Relaxed<usize>;
+    /// Wakes some of those who were told what this waiter was told.
+    fn wake_some(&self);
     /// Has the line served.
     fn dispatch(&self);
     /// It is another process's.

@@ -271,7 +271,11 @@ impl<'a, H: Lodging> Ticket<'a, H> {
     fn look(&self) -> Option<Outcome<H>> {
         loop {
             // O6
-            return Some(match self.waiter.state.load(Ordering::Acquire) {
+            let state = self.waiter.state.load(Ordering::Acquire);
+            if matches!(state, CLOSED | FAILED) {
+                self.pool.wake_some();
+            }
+            return Some(match state {
                 WAITING | NOTIFIED | LATE => return None,
                 CLOSED => Outcome::Closed,
                 FAILED => Outcome::Failed,

@@ -8,7 +8,7 @@ use super::bitmap::Newcomers;
 use super::room::{Queue, Standing};
 use super::slots::Occupied;
 use super::waiter::{CLOSED, EXPIRED, FAILED, NEVER, Terms, Ticket, Waiter};
-use super::wakes::Wakes;
+use super::wakes::{Wakes, wake_all};
 use super::{PoolHooks, RawPool};
 use crate::sync::{Arc, Ordering, PoisonError};
 use std::collections::VecDeque;
@@ -85,6 +85,8 @@ impl<H: PoolHooks> RawPool<H> {
             return;
         }
         wakes.fire();
+        // To the last, whoever helps.
+        wake_all(std::iter::from_fn(|| self.room.crowd.pop()));
         if due != NEVER {
             H::on_deadline(&self.context, due);
         }
@@ -213,9 +215,24 @@ impl<H: PoolHooks> RawPool<H> {
         for waiter in queue.line.drain(..) {
             if waiter.settle(to) {
                 self.room.left();
-                wakes.add(waiter.take_waker());
+                let waker = waiter.take_waker();
+                if waiter.terms.grace == NEVER {
+                    waker.into_iter().for_each(|waker| self.room.crowd.push(waker));
+                } else {
+                    wakes.add(waker);
+                }
             }
         }
+    }
+
+    /// Wakes some of the crowd: what a thread that was woken does for the others before it goes.
+    pub(super) fn wake_some(&self) {
+        const EACH: usize = 2;
+        if self.is_inherited() {
+            // Another thread may have been at the queue when the process was forked.
+            return;
+        }
+        wake_all(std::iter::from_fn(|| self.room.crowd.pop()).take(EACH));
     }
 
     /// Up to when deadlines are to expire, if that was requested. Forgets the earliest deadline,

@@ -1,6 +1,6 @@
 //! Return ‖ close, connect ‖ close, enqueue ‖ close, and the memory behind the last return.
 
-use super::{Payload, bury, checkout, claim, model, pool, touch};
+use super::{Payload, bury, checkout, claim, model, pool, touch, wait};
 use crate::raw::waiter::Outcome;
 use loom::sync::Arc;
 use loom::thread;
@@ -61,6 +61,23 @@ fn a_waiter_that_meets_a_close_is_told() {
         pool.close();
         assert!(claim(&pool).is_none(), "a claim after the close");
         waiter.join().unwrap();
+        bury(pool);
+    });
+}
+
+/// They wake each other, and the closer wakes those who are left.
+#[test]
+fn two_waiters_that_are_told_of_a_close_are_both_woken() {
+    model(|| {
+        let pool = pool(1, 1);
+        let slot = claim(&pool).unwrap();
+        let waiters = [(); 2].map(|()| {
+            let theirs = Arc::clone(&pool);
+            thread::spawn(move || assert!(matches!(wait(&theirs), Outcome::Closed)))
+        });
+        pool.close();
+        waiters.into_iter().for_each(|waiter| waiter.join().unwrap());
+        drop(slot);
         bury(pool);
     });
 }
