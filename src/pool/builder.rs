@@ -298,6 +298,7 @@ impl<M: Manager> Builder<M> {
             sweep_asked: Relaxed::<bool>::new(false),
             sweeper: Relaxed::<usize>::new(0),
             ring: Ring::new(),
+            chores_due: Relaxed::<u64>::new(0),
             handles: AtomicUsize::new(0),
         }
     }

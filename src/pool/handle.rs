@@ -316,16 +316,12 @@ impl<M: Manager> Pool<M> {
 
     /// Returns the calls into the manager that have outlived their limit. Until such a call
     /// returns, it keeps a thread, and its slot [in quarantine](Stats::quarantined). Only calls
-    /// that block can overrun, as futures are dropped at their limit.
-    ///
-    /// After them come tasks that the [spawner](crate::Builder::spawner) has not run. The pool
-    /// takes their work back and runs it on a thread of its own, so they are not here for long
-    /// unless it is [maintained by hand](crate::Builder::manual_maintenance);
+    /// that block can overrun, as futures are dropped at their limit. After them come tasks that
+    /// the
+    /// [spawner](crate::Builder::spawner) has not run. Soon the pool runs their work itself;
     /// [`launch_failures`](Stats::launch_failures) counts them all.
     pub fn overruns(&self) -> Vec<Overrun> {
-        let mut overruns = overruns::overruns(&self.raw);
-        overruns.extend(launch::overruns(&self.raw));
-        overruns
+        [overruns::overruns(&self.raw), launch::overruns(&self.raw)].concat()
     }
 
     /// Does on this thread what the housekeeper would do now: keeps deadlines, continues a sweep or

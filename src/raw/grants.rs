@@ -35,7 +35,13 @@ impl<H: PoolHooks> RawPool<H> {
         if waiter.terms.grace == NEVER {
             return;
         }
-        self.begin_grace(&mut queue.due, &mut waiter, H::now(&self.context));
+        let now = H::now(&self.context);
+        if self.room.next_deadline() <= now {
+            // Something may have lapsed: the next round looks. As long as slots are handed on, no
+            // other thread need come for it.
+            self.expire(now);
+        }
+        self.begin_grace(&mut queue.due, &mut waiter, now);
         // Mostly the last one has taken its grant by now.
         if let Some(last) = queue.granted.last_mut()
             && !last.is_granted()

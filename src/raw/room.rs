@@ -44,6 +44,9 @@ pub(super) struct Queue {
     pub(super) line: VecDeque<Standing>,
     /// The last place that was given.
     pub(super) last_place: u64,
+    /// No later than the first moment at which one in line expires, or has not heeded what it was
+    /// told: until then nobody need look at the whole line.
+    pub(super) earliest: u64,
     /// Waiters whose grant may lapse, and some that have taken it.
     pub(super) granted: Vec<Standing>,
     /// The pool above does not know yet that it must come by then.
@@ -80,11 +83,12 @@ impl Deref for Standing {
 impl Queue {
     fn new() -> Self {
         let (line, granted) = (VecDeque::new(), Vec::new());
-        Self { line, last_place: 0, granted, due: NEVER, flags: None }
+        Self { line, last_place: 0, earliest: NEVER, granted, due: NEVER, flags: None }
     }
 
     /// Puts a waiter where its place is.
     pub(super) fn stand(&mut self, waiter: Standing) {
+        self.earliest = self.earliest.min(waiter.terms.deadline);
         let at = self.line.partition_point(|other| other.place < waiter.place);
         self.line.insert(at, waiter);
     }

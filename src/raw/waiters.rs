@@ -138,6 +138,7 @@ impl<H: PoolHooks> RawPool<H> {
                 queue.stand(Standing::new(waiter, since));
             } else {
                 queue.last_place = since.max(last + 1);
+                queue.earliest = queue.earliest.min(waiter.terms.deadline);
                 queue.line.push_back(Standing::new(waiter, queue.last_place));
             }
         }
@@ -206,6 +207,7 @@ impl<H: PoolHooks> RawPool<H> {
             if let Some(wake) = news {
                 wakes.append(wake);
                 self.begin_grace(&mut queue.due, waiter, now);
+                queue.earliest = queue.earliest.min(waiter.due);
             }
             idle -= usize::from(waiter.due > now);
         }
@@ -247,7 +249,19 @@ impl<H: PoolHooks> RawPool<H> {
         Some(expire_to)
     }
 
+    /// Settles whoever's deadline has come, and takes back what has lapsed.
     fn expire_line(&self, queue: &mut Queue, now: u64, wakes: &mut Wakes) {
+        if queue.earliest <= now {
+            queue.earliest = self.scan_line(queue, now, wakes);
+        }
+        let earliest = self.take_back(queue, now, wakes).min(queue.earliest);
+        // O8
+        self.room.next_deadline.fetch_min(earliest, Ordering::AcqRel);
+        queue.due = queue.due.min(earliest);
+    }
+
+    /// Looks at the whole line. Returns when the next look is due.
+    fn scan_line(&self, queue: &mut Queue, now: u64, wakes: &mut Wakes) -> u64 {
         let mut earliest = NEVER;
         queue.line.retain(|waiter| {
             if waiter.terms.deadline > now {
@@ -264,10 +278,7 @@ impl<H: PoolHooks> RawPool<H> {
             }
             false
         });
-        earliest = earliest.min(self.take_back(queue, now, wakes));
-        // O8
-        self.room.next_deadline.fetch_min(earliest, Ordering::AcqRel);
-        queue.due = queue.due.min(earliest);
+        earliest
     }
 
     fn raise_flags(&self, queue: &mut Queue, newcomers: Newcomers) {

@@ -295,6 +295,7 @@ impl<'p> Model<'p> {
     }
 
     fn step(&mut self, op: Op) {
+        self.take_in_time();
         let before = self.pool.stats();
         let is_there_one = !self.is_closed && before.idle > 0 && self.living() == 0;
         match op {
@@ -422,7 +423,7 @@ impl<'p> Model<'p> {
     }
 
     /// A connection came back: it needs work, or it is idle, or it was handed on.
-    fn came_back(&self, before: &Stats, needs_work: bool) {
+    fn came_back(&mut self, before: &Stats, needs_work: bool) {
         self.settle();
         let after = self.pool.stats();
         if self.is_closed {
@@ -430,13 +431,16 @@ impl<'p> Model<'p> {
         } else if needs_work {
             assert_eq!(after.maintenance, before.maintenance + 1, "{after:?}");
             assert_eq!(after.idle, before.idle, "{after:?}");
-        } else if self.is_exact && self.living() == 0 {
-            assert_eq!(after.idle, before.idle + 1, "{after:?}");
-            assert_eq!(after.lent, before.lent - 1, "{after:?}");
         } else if self.is_exact {
-            assert_eq!(after.idle, 0, "{after:?}");
-            assert_eq!(after.lent, before.lent, "{after:?}");
-            assert_eq!(after.waiting, before.waiting - 1, "{after:?}");
+            let has_time = |waiter: &&Waiter<'_>| waiter.deadline > self.now;
+            let in_time = self.line.iter().filter(|waiter| waiter.told == Told::Nothing);
+            let is_handed_on = in_time.filter(has_time).count() > 0;
+            let (granted, waiting) = (self.granted(), self.living());
+            self.hear();
+            assert_eq!(self.granted() > granted, is_handed_on, "{after:?}");
+            assert_eq!(after.idle, before.idle + usize::from(!is_handed_on), "{after:?}");
+            assert_eq!(after.lent, before.lent - usize::from(!is_handed_on), "{after:?}");
+            assert_eq!(after.waiting, before.waiting - (waiting - self.living()), "{after:?}");
         }
     }
 
@@ -499,7 +503,6 @@ impl<'p> Model<'p> {
     }
 
     fn maintain(&mut self, before: &Stats, sweep: bool) {
-        self.take_in_time();
         for waiter in self.line.iter_mut().filter(|waiter| waiter.told == Told::Nothing) {
             if waiter.deadline <= self.now {
                 waiter.told = Told::Expired;
@@ -575,12 +578,15 @@ impl<'p> Model<'p> {
         }
     }
 
-    /// Whoever was called has got something: the first in line, and nobody before them was passed
-    /// over.
+    /// Whoever was called has got something: the first in line who has time left, and nobody before
+    /// them was passed over. The others were told that their time is up.
     fn hear(&mut self) {
         let mut is_passed_over = false;
         for waiter in self.line.iter_mut().filter(|waiter| waiter.told == Told::Nothing) {
-            if waiter.bell.0.swap(false, SeqCst) {
+            if waiter.deadline <= self.now {
+                let was_called = waiter.bell.0.swap(false, SeqCst);
+                waiter.told = if was_called { Told::Expired } else { Told::Nothing };
+            } else if waiter.bell.0.swap(false, SeqCst) {
                 assert!(!is_passed_over, "somebody in line was passed over");
                 waiter.told = Told::Granted;
                 waiter.told_at = self.now;

@@ -426,3 +426,86 @@ fn what_is_opened_for_a_sleeper_goes_to_the_next() {
         bury(pool);
     });
 }
+
+/// As long as slots are handed on, nobody else need come for what has lapsed.
+#[test]
+fn who_is_handed_a_slot_has_what_has_lapsed_taken_back() {
+    model(|| {
+        let pool = pool(2, 2);
+        let (one, other) = (claim(&pool).unwrap(), claim(&pool).unwrap());
+        // The clock stands still, so what it is granted has lapsed at once.
+        let (mut first, _) = asleep(&pool, Terms { grace: 0, ..STRICT });
+        let (second, _) = asleep(&pool, FLEETING);
+        drop(one);
+        let returner = thread::spawn(move || drop(other));
+        let taken = poll(&mut first);
+        returner.join().unwrap();
+        assert!(second.is_settled(), "both slots are there for one");
+        match taken {
+            Poll::Ready(Outcome::Granted(slot)) => drop(slot),
+            // Passed over twice, it has to look again.
+            Poll::Ready(Outcome::Lapsed) => {}
+            Poll::Ready(other) => panic!("{other:?}"),
+            Poll::Pending => assert!(first.is_settled(), "a slot is idle, and it waits"),
+        }
+        drop((first, second));
+        assert_at_rest(&pool);
+        bury(pool);
+    });
+}
+
+#[test]
+fn what_lapses_goes_to_the_next_when_another_slot_is_handed_on() {
+    model(|| {
+        let pool = pool(2, 2);
+        let (one, other) = (claim(&pool).unwrap(), claim(&pool).unwrap());
+        let (first, _) = asleep(&pool, Terms { grace: 0, ..STRICT });
+        let (second, _) = asleep(&pool, FLEETING);
+        let (third, _) = asleep(&pool, STRICT);
+        drop(one);
+        assert!(!third.is_settled());
+        drop(other);
+        assert!(second.is_settled() && third.is_settled() && !first.is_settled());
+        drop((first, second, third));
+        assert_at_rest(&pool);
+        bury(pool);
+    });
+}
+
+/// Its deadline was not in the line when that was last looked at.
+#[test]
+fn one_that_stands_in_line_again_expires_at_its_deadline() {
+    const DEADLINE: u64 = LAPSE + 5;
+    model(|| {
+        let pool = pool(1, 1);
+        let slot = claim(&pool).unwrap();
+        let (mut first, _) = asleep(&pool, Terms { deadline: DEADLINE, ..FLEETING });
+        drop(slot);
+        let (mut second, _) = asleep(&pool, Terms { deadline: LAPSE, ..STRICT });
+        let (third, _) = asleep(&pool, STRICT);
+        pool.expire(LAPSE);
+        assert!(matches!(poll(&mut second), Poll::Ready(Outcome::Expired)));
+        assert!(third.is_settled() && pool.next_deadline() <= DEADLINE);
+        pool.expire(DEADLINE);
+        assert!(matches!(poll(&mut first), Poll::Ready(Outcome::Expired)));
+        drop((first, second, third));
+        assert_at_rest(&pool);
+        bury(pool);
+    });
+}
+
+#[test]
+fn a_look_before_a_notification_lapses_does_not_forget_it() {
+    model(|| {
+        let pool = pool(1, 1);
+        let slot = claim(&pool).unwrap();
+        let (ticket, sleeper) = asleep(&pool, Terms { patience: NOW + 1, ..FLEETING });
+        drop(slot);
+        assert!(sleeper.was_woken() && !ticket.is_settled() && pool.next_deadline() <= LAPSE);
+        pool.expire(NOW);
+        assert!(pool.next_deadline() <= LAPSE, "nobody would look");
+        drop(ticket);
+        assert_at_rest(&pool);
+        bury(pool);
+    });
+}

@@ -103,12 +103,6 @@ impl Ring {
         }
     }
 
-    /// When the next visit will be.
-    pub(crate) fn next_visit(&self) -> Tick {
-        // O8
-        Tick(self.next_visit.load(Ordering::Acquire))
-    }
-
     /// Says when the next visit will be. The visitor looks again at what was noted before.
     pub(crate) fn announce(&self, next: Tick) {
         // O8: pairs with `ring_before`.

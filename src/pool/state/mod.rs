@@ -78,6 +78,8 @@ pub(crate) struct State<M: Manager> {
     /// The thread that sweeps, by number plus one.
     pub(crate) sweeper: Relaxed<usize>,
     pub(crate) ring: Ring,
+    /// When a visit is next needed, apart from deadlines.
+    pub(crate) chores_due: Relaxed<u64>,
     /// `Pool` handles alive.
     pub(crate) handles: AtomicUsize,
 }

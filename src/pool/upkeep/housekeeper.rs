@@ -86,6 +86,8 @@ struct Lodger {
     due: Option<Tick>,
     /// It has rung since a keeper was last sent.
     rung: bool,
+    /// When a keeper was last there.
+    visited: Tick,
 }
 
 #[derive(Default)]
@@ -129,7 +131,8 @@ impl Timetable {
             if self.lodgers.len() <= number {
                 self.lodgers.resize_with(number + 1, || None);
             }
-            self.lodgers[number] = Some(Lodger { pool, kept: None, due: None, rung: true });
+            self.lodgers[number] =
+                Some(Lodger { pool, kept: None, due: None, rung: true, visited: now });
             self.lodging += 1;
             self.plan(number, now, now);
         }
@@ -138,6 +141,7 @@ impl Timetable {
                 // A closed pool is looked at once with what keeps it in the keeper's hands.
                 lodger.rung |= kept.is_none() && lodger.kept.is_some();
                 lodger.kept = kept.or(lodger.kept.take());
+                lodger.visited = now;
                 self.plan(number, due, now);
             }
         }
@@ -181,8 +185,11 @@ impl Timetable {
             self.visits.pop_first();
             let Some(lodger) = &mut self.lodgers[number] else { continue };
             lodger.due = None;
-            if !lodger.rung && lodger.pool.upgrade().is_some_and(leave_alone) {
-                self.plan(number, now + PERIOD, now);
+            let unvisited = now.since(lodger.visited);
+            if !lodger.rung
+                && let Some(wait) = lodger.pool.upgrade().and_then(|pool| look(pool, unvisited))
+            {
+                self.plan(number, now + wait, now);
                 continue;
             }
             lodger.rung = false;
@@ -202,14 +209,14 @@ impl Timetable {
     }
 }
 
-/// There is nothing to do after all for the pool, which is given up again on a thread of its own if
-/// it is the last of it.
-fn leave_alone(pool: Arc<dyn Household>) -> bool {
-    let is_needless = !pool.is_due();
+/// For how long there is nothing to do for the pool after all. The pool is given up again on a
+/// thread of its own if it is the last of it.
+fn look(pool: Arc<dyn Household>, unvisited: Duration) -> Option<Duration> {
+    let postponed = pool.postponed(unvisited);
     if Arc::strong_count(&pool) == 1 {
         threads::submit(Box::new(move || no_unwind(|| drop(pool)).unwrap_or(())));
     }
-    is_needless
+    postponed
 }
 
 /// A visit without a keeper.

@@ -33,8 +33,9 @@ pub(crate) trait Household: Send + Sync {
     /// Does what is due. The answer is how long nothing will be.
     fn visit(self: Arc<Self>) -> Duration;
 
-    /// Whether a visit would find something to do.
-    fn is_due(&self) -> bool;
+    /// For how long a visit would find nothing to do, though it was planned for now. `None`: one is
+    /// due. It was `unvisited` for so long. Calls no foreign code.
+    fn postponed(&self, unvisited: Duration) -> Option<Duration>;
 
     /// No connection is left, and none will come.
     fn is_over(&self) -> bool;

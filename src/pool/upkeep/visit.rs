@@ -13,6 +13,9 @@ use crate::pool::work::{launch, worker};
 use crate::sync::Arc;
 use std::time::Duration;
 
+/// A pool for whose connections borrowers wait is visited at least so often.
+const SAFETY_NET: Duration = PERIOD.saturating_mul(10);
+
 impl<M: Manager> Household for Raw<M> {
     fn ring(&self) -> &Ring {
         &self.context().ring
@@ -20,25 +23,18 @@ impl<M: Manager> Household for Raw<M> {
 
     fn visit(self: Arc<Self>) -> Duration {
         let next = visit(&self);
-        let next = announce(&self, next);
-        let clock = &self.context().clock;
-        let wait = clock.until(next);
-        // Who takes an idle connection rings for nobody.
-        let may_fall_short = self.context().settings.load().min_idle > 0 && !self.is_closed();
-        if may_fall_short || !is_at_rest(&self) {
-            wait.min(PERIOD)
-        } else if self.waiting() > 0 {
-            // Whatever they wait for rings.
-            wait.min(PERIOD * 10)
-        } else {
-            wait
-        }
+        self.context().chores_due.set(next.0);
+        let wait = rest(&self);
+        if is_at_rest(&self) { wait } else { wait.min(PERIOD) }
     }
 
-    fn is_due(&self) -> bool {
-        let (ring, clock) = (&self.context().ring, &self.context().clock);
-        let is_asked = ring.is_rung() || ring.next_visit() <= clock.now();
-        is_asked || !is_at_rest(self) || self.waiting() > 0 || is_short(self)
+    fn postponed(&self, unvisited: Duration) -> Option<Duration> {
+        let state = self.context();
+        let is_asked = state.ring.is_rung() || !is_at_rest(self) || is_short(self);
+        if is_asked || self.is_over() || self.waiting() > 0 && unvisited >= SAFETY_NET {
+            return None;
+        }
+        Some(rest(self)).filter(|wait| !wait.is_zero())
     }
 
     fn is_over(&self) -> bool {
@@ -77,6 +73,23 @@ fn keep_order<M: Manager>(raw: &Arc<Raw<M>>) -> Tick {
     tries::hear(raw);
     worker::grow(raw);
     if launch::take_back(raw) { next.min(now + PERIOD) } else { next }
+}
+
+/// How long a pool at rest may be left alone; announces it.
+fn rest<M: Manager>(raw: &Raw<M>) -> Duration {
+    let state = raw.context();
+    let next = Tick(state.chores_due.get());
+    // Who takes an idle connection rings for nobody.
+    let may_fall_short = state.settings.load().min_idle > 0 && !raw.is_closed();
+    // A slot that is handed over may lapse in so long a time: as there will be a look by then, who
+    // hands it over need not ring.
+    let may_lapse = raw.waiting() > 0;
+    if may_fall_short || may_lapse {
+        let soon = state.clock.now() + PERIOD;
+        state.clock.until(announce(raw, next.min(soon)))
+    } else {
+        state.clock.until(announce(raw, next))
+    }
 }
 
 /// Nothing is under way that might go wrong unheard.

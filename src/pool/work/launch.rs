@@ -4,7 +4,7 @@
 use crate::clock::Tick;
 use crate::manager::{Kind, Manager};
 use crate::no_unwind::no_unwind;
-use crate::pool::ground::assignment::{Assignment, Reason, run_taken_back};
+use crate::pool::ground::assignment::{Assignment, Reason, UNPOLLED, run_taken_back};
 use crate::pool::ground::park::block_on;
 use crate::pool::ground::threads;
 use crate::pool::state::pooled::Raw;
@@ -29,7 +29,10 @@ pub(crate) fn launch<M: Manager>(
             lock(raw).push(Arc::clone(&assignment));
             // Foreign code: it may panic, which drops the task.
             no_unwind(|| spawn(Box::pin(task)));
-            let stranded = assignment.is_stranded(state.clock.now());
+            let now = state.clock.now();
+            // Whoever launches need not be a visitor, and the next visit may be far off.
+            state.ring.ring_before(now + UNPOLLED);
+            let stranded = assignment.is_stranded(now);
             stranded.is_none_or(|reason| run_on_thread(raw, &assignment, reason))
         }
         _ => {
