@@ -317,9 +317,8 @@ impl<M: Manager> Pool<M> {
     /// Returns the calls into the manager that have outlived their limit. Until such a call
     /// returns, it keeps a thread, and its slot [in quarantine](Stats::quarantined). Only calls
     /// that block can overrun, as futures are dropped at their limit. After them come tasks that
-    /// the
-    /// [spawner](crate::Builder::spawner) has not run. Soon the pool runs their work itself;
-    /// [`launch_failures`](Stats::launch_failures) counts them all.
+    /// the [spawner](crate::Builder::spawner) has not run; soon the pool runs their work itself
+    /// ([`launch_failures`](Stats::launch_failures)).
     pub fn overruns(&self) -> Vec<Overrun> {
         [overruns::overruns(&self.raw), launch::overruns(&self.raw)].concat()
     }
