@@ -84,9 +84,12 @@ impl<H: PoolHooks> RawPool<H> {
         if !self.room.requests.answer(|| due = due.min(self.round(&mut wakes))) {
             return;
         }
+        let is_crowd = wakes.is_crowd;
         wakes.fire();
-        // To the last, whoever helps.
-        wake_all(std::iter::from_fn(|| self.room.crowd.pop()));
+        if is_crowd {
+            // To the last, whoever helps.
+            wake_all(std::iter::from_fn(|| self.room.crowd.pop()));
+        }
         if due != NEVER {
             H::on_deadline(&self.context, due);
         }
@@ -219,6 +222,7 @@ impl<H: PoolHooks> RawPool<H> {
                 self.room.left();
                 let waker = waiter.take_waker();
                 if waiter.terms.grace == NEVER {
+                    wakes.is_crowd = true;
                     waker.into_iter().for_each(|waker| self.room.crowd.push(waker));
                 } else {
                     wakes.add(waker);

@@ -13,11 +13,13 @@ pub(crate) struct Wakes {
     /// Mostly there is one, and then nothing is allocated.
     first: Option<Waker>,
     rest: Vec<Waker>,
+    /// Others lie with the [crowd](super::room::WaitingRoom::crowd).
+    pub(super) is_crowd: bool,
 }
 
 impl Wakes {
     pub(super) fn of(first: Option<Waker>) -> Self {
-        Self { first, rest: Vec::new() }
+        Self { first, ..Self::default() }
     }
 
     pub(super) fn add(&mut self, waker: Option<Waker>) {
