@@ -337,6 +337,10 @@ fn failures_after_a_purge(strategy: impl HealthStrategy, has_forerunner: bool) -
     server.ask(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'it'",
     );
+    // They end one after the other, and what has answered a moment ago is not pinged.
+    let asked = Instant::now();
+    eventually("all have ended", || server.sessions("it") == 0);
+    eventually("no answer counts any more", || asked.elapsed() > Duration::from_millis(150));
     let forerunner = async {
         let client = pool.get_async().await.expect("a connection");
         u64::from(echo(&client, 1).await != Some(1))

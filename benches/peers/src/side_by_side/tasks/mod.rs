@@ -9,7 +9,7 @@ pub mod roster;
 mod sqlx;
 
 pub use self::bb8::Bb8;
-pub use self::caliburn::GetAsync;
+pub use self::caliburn::{Barging, GetAsync};
 pub use self::deadpool::Deadpool;
 pub use self::mobc::Mobc;
 pub use self::sqlx::Sqlx;
