@@ -1,0 +1,123 @@
+//! Futures that were handed a connection and are not polled ("futurelock", after a report of Oxide
+//! Computer): whether others are served meanwhile.
+//!
+//! In both programs a task keeps a future that stands in the line, polls something else, and
+//! borrows again. A pool that hands the connection to that future, and waits for it to be polled,
+//! waits for ever: the only task that could poll it stands behind it.
+
+use caliburn_peers::options::Options;
+use caliburn_peers::side_by_side::tasks::{Barging, Bb8, Deadpool, ForTasks, GetAsync, Mobc, Sqlx};
+use caliburn_peers::table::Table;
+use futures_util::stream::{self, StreamExt};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::{sleep, timeout};
+
+const HELP: &str = "\
+Futures that were handed a connection and are not polled: caliburn, bb8, deadpool, mobc and sqlx.
+
+  --runs N         of each program for each pool (5)
+  --patience TIME  how long a program may take until it is given up (2s)
+  --help           this text
+
+A time is a number and a unit: 150ms, 1.5s.
+";
+
+/// How long a borrower keeps what it has got.
+const WORK: Duration = Duration::from_millis(1);
+const ITEMS: usize = 40;
+
+/// A task races its `get` against 50 ms, keeps the loser alive and borrows again, from a pool of
+/// one whose holder returns after 100 ms. The answer is how long after that it is served.
+async fn loser_of_a_race<P: ForTasks>(patience: Duration) -> Option<Duration> {
+    let pool = Arc::new(P::filled(1).await);
+    let held = Arc::clone(&pool);
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let holder = tokio::spawn(async move {
+        let loan = held.get().await;
+        let _ = tell.send(());
+        sleep(Duration::from_millis(100)).await;
+        drop(loan);
+        Instant::now()
+    });
+    told.await.expect("it is lent");
+    let mut loser = pin!(pool.get());
+    let won = timeout(Duration::from_millis(50), loser.as_mut()).await;
+    assert!(won.is_err(), "all are lent");
+    let again = timeout(patience, pool.get()).await;
+    let served = Instant::now();
+    let returned = holder.await.expect("no panic");
+    again.ok().map(|_loan| served.saturating_duration_since(returned))
+}
+
+/// Four of forty futures at once borrow from a pool of two, and the loop that polls them borrows,
+/// too. The answer is how many come to their end, and after how long.
+async fn buffered<P: ForTasks>(patience: Duration) -> (usize, Duration) {
+    let pool = P::filled(2).await;
+    let begun = Instant::now();
+    let mut done = 0;
+    let borrow = |_| async {
+        let _loan = pool.get().await;
+        sleep(WORK).await;
+    };
+    let all = async {
+        let mut items = pin!(stream::iter(0..ITEMS).map(borrow).buffer_unordered(4));
+        while items.next().await.is_some() {
+            let _loan = pool.get().await;
+            sleep(WORK).await;
+            done += 1;
+        }
+    };
+    let _ = timeout(patience, all).await;
+    (done, begun.elapsed())
+}
+
+fn median<T: Ord + Copy>(mut figures: Vec<T>) -> Option<T> {
+    figures.sort_unstable();
+    figures.get(figures.len() / 2).copied()
+}
+
+fn millis(time: Duration) -> String {
+    format!("{:.1} ms", time.as_secs_f64() * 1e3)
+}
+
+fn row<P: ForTasks>(table: &mut Table, runtime: &Runtime, name: &str, runs: usize, most: Duration) {
+    eprintln!("{name}");
+    let races: Vec<_> = (0..runs).map(|_| runtime.block_on(loser_of_a_race::<P>(most))).collect();
+    let served: Vec<_> = races.iter().copied().flatten().collect();
+    let count = served.len();
+    let after = median(served).map_or("never".into(), |time| format!("after {}", millis(time)));
+    let (done, times): (Vec<_>, Vec<_>) =
+        (0..runs).map(|_| runtime.block_on(buffered::<P>(most))).unzip();
+    let done = median(done).unwrap_or_default();
+    let took = if done == ITEMS { median(times).map(millis) } else { None };
+    table.row(vec![
+        name.to_owned(),
+        format!("{count} of {runs} served, {after}"),
+        format!("{done} of {ITEMS}"),
+        took.unwrap_or_else(|| "given up".into()),
+    ]);
+}
+
+fn main() {
+    let options = Options::read(HELP, &["--runs", "--patience"], &[]);
+    let runs = options.count("--runs", 5, 1000);
+    let most = options.time("--patience", Duration::from_secs(2));
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let mut table = Table::new(&[
+        "pool",
+        "the loser of a race, and a second get",
+        "buffer_unordered, and a get in its loop",
+        "all done after",
+    ]);
+    row::<GetAsync>(&mut table, &runtime, "caliburn", runs, most);
+    row::<Barging>(&mut table, &runtime, "caliburn, BoundedBarging(1 min)", runs, most);
+    row::<Bb8>(&mut table, &runtime, "bb8", runs, most);
+    row::<Deadpool>(&mut table, &runtime, "deadpool", runs, most);
+    row::<Mobc>(&mut table, &runtime, "mobc", runs, most);
+    row::<Sqlx>(&mut table, &runtime, "sqlx", runs, most);
+    println!("{runs} runs each, given up after {most:?}; medians\n\n{table}");
+}
