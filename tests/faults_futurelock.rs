@@ -44,6 +44,16 @@ fn asleep(pool: &Pool<Fake>) -> Get<'_> {
 #[track_caller]
 fn within<T>(
     bound: Duration,
+    case: &(Pool<Fake>, MockClock),
+    look: impl FnMut() -> Option<T>,
+) -> (T, Duration) {
+    within_steps(STEP, bound, case, look)
+}
+
+#[track_caller]
+fn within_steps<T>(
+    step: Duration,
+    bound: Duration,
     (pool, hand): &(Pool<Fake>, MockClock),
     mut look: impl FnMut() -> Option<T>,
 ) -> (T, Duration) {
@@ -54,8 +64,8 @@ fn within<T>(
             return (found, took);
         }
         assert!(took <= bound, "not served after {took:?}: {}", pool.stats());
-        hand.advance(STEP);
-        took += STEP;
+        hand.advance(step);
+        took += step;
     }
 }
 
@@ -211,6 +221,28 @@ fn a_connection_that_was_pinged_for_a_sleeper_goes_to_the_next() {
         None
     });
     assert_eq!(fake.books().pings.load(SeqCst), 1);
+}
+
+#[test]
+fn after_one_has_slept_others_that_sleep_cost_little() {
+    const MOMENT: Duration = Duration::from_millis(1);
+    let case = of_one(|b| b);
+    let mut held = case.0.get().unwrap();
+    let mut sleepers = Vec::new();
+    for earlier in 0..20 {
+        sleepers.push(asleep(&case.0));
+        let mut next = asleep(&case.0);
+        drop(held);
+        let bound = if earlier == 0 { BOUND } else { 2 * MOMENT };
+        (held, _) = within_steps(MOMENT, bound, &case, || poll(&mut next));
+    }
+    // Of one that is polled soon enough, nothing is taken.
+    drop(sleepers);
+    let mut first = asleep(&case.0);
+    let mut second = asleep(&case.0);
+    drop(held);
+    assert!(poll(&mut second).is_none());
+    drop(poll(&mut first).expect("its turn"));
 }
 
 #[test]

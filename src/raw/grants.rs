@@ -4,13 +4,18 @@
 //! something else, perhaps for the very slot that lies there. See `README.md`, "A grant that is not
 //! taken".
 
-use super::room::{Queue, SLACK, Standing};
+use super::room::{Lapses, Queue, SLACK, Standing};
 use super::slots::Occupied;
 use super::waiter::{CLOSED, EXPIRED, LAPSED, LATE, NEVER, Terms, Ticket, Waiter};
 use super::wakes::Wakes;
 use super::{PoolHooks, RawPool};
 use crate::sync::{Arc, Ordering};
 use std::task::Waker;
+
+/// Once a grant has lapsed, others probably will, too: a task that keeps one future unpolled keeps
+/// more of them. So for this many graces a grant has only this part of one.
+const HURRIED_GRACES: u64 = 40;
+const HURRY: u64 = 100;
 
 impl<H: PoolHooks> RawPool<H> {
     /// A ticket outside the line, for a caller that will be [given](Self::grant) a certain slot.
@@ -41,7 +46,7 @@ impl<H: PoolHooks> RawPool<H> {
             // other thread need come for it.
             self.expire(now);
         }
-        self.begin_grace(&mut queue.due, &mut waiter, now);
+        self.begin_grace(&mut queue.lapses, &mut waiter, now);
         // Mostly the last one has taken its grant by now.
         if let Some(last) = queue.granted.last_mut()
             && !last.is_granted()
@@ -57,17 +62,20 @@ impl<H: PoolHooks> RawPool<H> {
     }
 
     /// What the waiter is told `now` lapses after its grace, and the pool above has to come then.
-    pub(super) fn begin_grace(&self, untold: &mut u64, waiter: &mut Standing, now: u64) {
-        let Terms { grace, deadline, .. } = waiter.terms;
+    pub(super) fn begin_grace(&self, lapses: &mut Lapses, waiter: &mut Standing, now: u64) {
+        let Terms { mut grace, deadline, .. } = waiter.terms;
         if grace == NEVER {
             return;
+        }
+        if now < lapses.hurried_until {
+            grace = grace.div_ceil(HURRY);
         }
         waiter.due = now.saturating_add(grace).min(deadline);
         // Only the dispatcher forgets what was noted, so a look will do, mostly.
         if waiter.due < self.room.next_deadline() {
             // O8
             self.room.next_deadline.fetch_min(waiter.due, Ordering::AcqRel);
-            *untold = waiter.due.min(*untold);
+            lapses.due = waiter.due.min(lapses.due);
         }
     }
 
@@ -103,18 +111,45 @@ impl<H: PoolHooks> RawPool<H> {
         if waiter.terms.deadline <= now {
             return waiter.withdraw(self, EXPIRED);
         }
+        if now >= queue.lapses.hurried_until {
+            let graces = waiter.terms.grace.saturating_mul(HURRIED_GRACES);
+            queue.lapses.hurried_until = now.saturating_add(graces);
+        }
         if waiter.was_late || !waiter.in_line {
             return waiter.withdraw(self, LAPSED);
         }
+        self.put_back_in_line(queue, waiter)
+    }
+
+    /// Takes a grant back from one that stands in line again.
+    fn put_back_in_line(&self, queue: &mut Queue, waiter: Standing) -> Option<Occupied<H>> {
         // O14: before it may leave again. What is undone below is seen by this round.
         self.room.live.fetch_add(1, Ordering::Relaxed);
         let slot = waiter.withdraw(self, LATE);
         if slot.is_some() {
             queue.stand(waiter);
+            queue.has_late = true;
         } else {
             self.room.left();
         }
         slot
+    }
+
+    /// Serves those that let a grant lapse and are polled now: what was granted to others that stand
+    /// behind them, and was not taken yet, is theirs. Otherwise, where all are polled late, each
+    /// slot would always be granted to one that is not polled yet.
+    pub(super) fn serve_those_back(&self, queue: &mut Queue, wakes: &mut Wakes) {
+        while let Some(first) = queue.line.iter().find(|waiter| waiter.is_prompt()) {
+            let place = first.place;
+            let is_behind = |waiter: &Standing| waiter.place > place && waiter.is_granted();
+            let behind = queue.granted.iter().enumerate().filter(|(_, waiter)| is_behind(waiter));
+            let Some((at, _)) = behind.max_by_key(|(_, waiter)| waiter.place) else { break };
+            let last = queue.granted.swap_remove(at);
+            if let Some(slot) = self.put_back_in_line(queue, last) {
+                self.pass_on(queue, slot, wakes);
+            }
+        }
+        queue.has_late = queue.line.iter().any(|waiter| waiter.is_late());
     }
 
     /// Hands a slot that was taken back to the first in line who has let nothing lapse, or else

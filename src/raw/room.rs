@@ -49,10 +49,19 @@ pub(super) struct Queue {
     pub(super) earliest: u64,
     /// Waiters whose grant may lapse, and some that have taken it.
     pub(super) granted: Vec<Standing>,
-    /// The pool above does not know yet that it must come by then.
-    pub(super) due: u64,
+    pub(super) lapses: Lapses,
+    /// One in line may be late.
+    pub(super) has_late: bool,
     /// The waiters flag is up, and the hand-off flag if newcomers must wait. `None`: both are down.
     pub(super) flags: Option<Newcomers>,
+}
+
+/// When grants lapse.
+pub(super) struct Lapses {
+    /// The pool above does not know yet that it must come by then.
+    pub(super) due: u64,
+    /// Until then grants have a short grace: one has lapsed lately.
+    pub(super) hurried_until: u64,
 }
 
 /// A waiter, and what only the dispatcher knows of it.
@@ -83,7 +92,15 @@ impl Deref for Standing {
 impl Queue {
     fn new() -> Self {
         let (line, granted) = (VecDeque::new(), Vec::new());
-        Self { line, last_place: 0, earliest: NEVER, granted, due: NEVER, flags: None }
+        Self {
+            line,
+            last_place: 0,
+            earliest: NEVER,
+            granted,
+            lapses: Lapses { due: NEVER, hurried_until: 0 },
+            has_late: false,
+            flags: None,
+        }
     }
 
     /// Puts a waiter where its place is.

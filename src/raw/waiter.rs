@@ -86,6 +86,12 @@ impl Waiter {
         self.state.load(Ordering::Relaxed) < LATE
     }
 
+    /// It waits, has let a grant lapse, and was not polled since.
+    pub(super) fn is_late(&self) -> bool {
+        // O11: a guess. Whoever changes it requests another round.
+        self.state.load(Ordering::Relaxed) == LATE
+    }
+
     /// A slot was granted, and was not taken yet.
     pub(super) fn is_granted(&self) -> bool {
         // O11: a guess.
@@ -230,7 +236,7 @@ impl<'a, H: Lodging> Ticket<'a, H> {
         let outcome = match state {
             WAITING => None,
             NOTIFIED => self.retry_claim(),
-            LATE if self.waiter.exchange(LATE, WAITING) => None,
+            LATE if self.waiter.exchange(LATE, WAITING) => self.come_back(),
             _ => self.look(),
         };
         outcome.map_or(Poll::Pending, Poll::Ready)
@@ -259,6 +265,14 @@ impl<'a, H: Lodging> Ticket<'a, H> {
                 Some(Outcome::Granted(slot))
             }
         }
+    }
+
+    /// It was late, and is polled now: the dispatcher sees that, and grants it what others that
+    /// stand behind it have not taken.
+    #[cold]
+    fn come_back(&self) -> Option<Outcome<H>> {
+        self.pool.dispatch();
+        self.look()
     }
 
     fn knows(&self, waker: &Waker) -> bool {

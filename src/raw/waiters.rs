@@ -117,6 +117,9 @@ impl<H: PoolHooks> RawPool<H> {
         if let Some(now) = expire_to {
             self.expire_line(queue, now, wakes);
         }
+        if queue.has_late {
+            self.serve_those_back(queue, wakes);
+        }
         room.queued.set(queue.line.len());
         if room.is_littered() {
             queue.line.retain(|waiter| waiter.is_waiting());
@@ -126,7 +129,7 @@ impl<H: PoolHooks> RawPool<H> {
             queue.line = VecDeque::new();
         }
         room.queued.set(queue.line.len());
-        std::mem::replace(&mut queue.due, NEVER)
+        std::mem::replace(&mut queue.lapses.due, NEVER)
     }
 
     /// Moves arrivals to the end of the line, or to where they stood before.
@@ -209,7 +212,7 @@ impl<H: PoolHooks> RawPool<H> {
             let Some(news) = waiter.notify() else { continue };
             if let Some(wake) = news {
                 wakes.append(wake);
-                self.begin_grace(&mut queue.due, waiter, now);
+                self.begin_grace(&mut queue.lapses, waiter, now);
                 queue.earliest = queue.earliest.min(waiter.due);
             }
             idle -= usize::from(waiter.due > now);
@@ -261,7 +264,7 @@ impl<H: PoolHooks> RawPool<H> {
         let earliest = self.take_back(queue, now, wakes).min(queue.earliest);
         // O8
         self.room.next_deadline.fetch_min(earliest, Ordering::AcqRel);
-        queue.due = queue.due.min(earliest);
+        queue.lapses.due = queue.lapses.due.min(earliest);
     }
 
     /// Looks at the whole line. Returns when the next look is due.

@@ -1,34 +1,14 @@
 //! Grant ‖ take-back ‖ take, take-back ‖ cancel, take-back ‖ close, take-back ‖ fresh waker.
 
 use super::{
-    Bare, FLEETING, LAPSE, NOW, Payload, STRICT, Sleeper, bury, claim, finish, granted, model,
-    pool, touch,
+    FLEETING, LAPSE, NOW, Payload, STRICT, Sleeper, asleep, assert_at_rest, bury, claim, finish,
+    granted, model, poll, pool, touch,
 };
-use crate::raw::RawPool;
-use crate::raw::waiter::{NEVER, Outcome, Terms, Ticket};
+use crate::raw::waiter::{Outcome, Terms};
 use loom::sync::Arc;
 use loom::thread;
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::{Context, Poll, Waker};
-
-type Asleep<'p> = (Ticket<'p, Bare>, std::sync::Arc<Sleeper>);
-
-/// In line, and never polled unless the model says so.
-fn asleep(pool: &RawPool<Bare>, terms: Terms) -> Asleep<'_> {
-    let sleeper = Sleeper::new();
-    let ticket = pool.enroll(&Waker::from(sleeper.clone()), terms, usize::MAX).unwrap();
-    (ticket, sleeper)
-}
-
-fn poll(ticket: &mut Ticket<'_, Bare>) -> Poll<Outcome<Bare>> {
-    ticket.poll(&mut Context::from_waker(Waker::noop()))
-}
-
-/// Nothing is left of the waits: no node, no count, no flag.
-fn assert_at_rest(pool: &RawPool<Bare>) {
-    assert_eq!((pool.queued(), pool.gauges().waiting), (0, 0));
-    drop(pool.claim_at_home().expect("a flag was left up, or a slot lost"));
-}
+use std::task::{Poll, Waker};
 
 #[test]
 fn a_grant_that_is_taken_while_it_lapses_has_one_owner() {
@@ -331,34 +311,6 @@ fn a_notification_that_is_not_heeded_goes_to_the_next_too() {
     });
 }
 
-/// Not a race: what was granted lapses once, and not because something else did before.
-#[test]
-fn each_grant_has_its_own_grace() {
-    model(|| {
-        let pool = pool(1, 1);
-        let slot = claim(&pool).unwrap();
-        let (mut first, _) = asleep(&pool, FLEETING);
-        let (mut second, _) = asleep(&pool, FLEETING);
-        drop(slot);
-        pool.context().store(LAPSE, Relaxed);
-        pool.expire(LAPSE - 1);
-        assert!(first.is_settled() && pool.next_deadline() == LAPSE);
-        pool.expire(LAPSE);
-        assert!(second.is_settled() && !first.is_settled());
-        assert_eq!(pool.next_deadline(), LAPSE + 3);
-        pool.expire(LAPSE + 2);
-        assert!(poll(&mut second).is_ready());
-        pool.expire(LAPSE + 3);
-        assert!(poll(&mut first).is_ready());
-        pool.context().store(2 * LAPSE, Relaxed);
-        pool.expire(2 * LAPSE);
-        assert_eq!(pool.next_deadline(), NEVER);
-        drop((first, second));
-        assert_at_rest(&pool);
-        bury(pool);
-    });
-}
-
 #[test]
 fn a_reserved_slot_that_is_not_taken_in_time_goes_to_the_line() {
     model(|| {
@@ -422,89 +374,6 @@ fn what_is_opened_for_a_sleeper_goes_to_the_next() {
         touch(&granted(finish(&mut second, &sleeper)));
         worker.join().unwrap();
         drop((first, second));
-        assert_at_rest(&pool);
-        bury(pool);
-    });
-}
-
-/// As long as slots are handed on, nobody else need come for what has lapsed.
-#[test]
-fn who_is_handed_a_slot_has_what_has_lapsed_taken_back() {
-    model(|| {
-        let pool = pool(2, 2);
-        let (one, other) = (claim(&pool).unwrap(), claim(&pool).unwrap());
-        // The clock stands still, so what it is granted has lapsed at once.
-        let (mut first, _) = asleep(&pool, Terms { grace: 0, ..STRICT });
-        let (second, _) = asleep(&pool, FLEETING);
-        drop(one);
-        let returner = thread::spawn(move || drop(other));
-        let taken = poll(&mut first);
-        returner.join().unwrap();
-        assert!(second.is_settled(), "both slots are there for one");
-        match taken {
-            Poll::Ready(Outcome::Granted(slot)) => drop(slot),
-            // Passed over twice, it has to look again.
-            Poll::Ready(Outcome::Lapsed) => {}
-            Poll::Ready(other) => panic!("{other:?}"),
-            Poll::Pending => assert!(first.is_settled(), "a slot is idle, and it waits"),
-        }
-        drop((first, second));
-        assert_at_rest(&pool);
-        bury(pool);
-    });
-}
-
-#[test]
-fn what_lapses_goes_to_the_next_when_another_slot_is_handed_on() {
-    model(|| {
-        let pool = pool(2, 2);
-        let (one, other) = (claim(&pool).unwrap(), claim(&pool).unwrap());
-        let (first, _) = asleep(&pool, Terms { grace: 0, ..STRICT });
-        let (second, _) = asleep(&pool, FLEETING);
-        let (third, _) = asleep(&pool, STRICT);
-        drop(one);
-        assert!(!third.is_settled());
-        drop(other);
-        assert!(second.is_settled() && third.is_settled() && !first.is_settled());
-        drop((first, second, third));
-        assert_at_rest(&pool);
-        bury(pool);
-    });
-}
-
-/// Its deadline was not in the line when that was last looked at.
-#[test]
-fn one_that_stands_in_line_again_expires_at_its_deadline() {
-    const DEADLINE: u64 = LAPSE + 5;
-    model(|| {
-        let pool = pool(1, 1);
-        let slot = claim(&pool).unwrap();
-        let (mut first, _) = asleep(&pool, Terms { deadline: DEADLINE, ..FLEETING });
-        drop(slot);
-        let (mut second, _) = asleep(&pool, Terms { deadline: LAPSE, ..STRICT });
-        let (third, _) = asleep(&pool, STRICT);
-        pool.expire(LAPSE);
-        assert!(matches!(poll(&mut second), Poll::Ready(Outcome::Expired)));
-        assert!(third.is_settled() && pool.next_deadline() <= DEADLINE);
-        pool.expire(DEADLINE);
-        assert!(matches!(poll(&mut first), Poll::Ready(Outcome::Expired)));
-        drop((first, second, third));
-        assert_at_rest(&pool);
-        bury(pool);
-    });
-}
-
-#[test]
-fn a_look_before_a_notification_lapses_does_not_forget_it() {
-    model(|| {
-        let pool = pool(1, 1);
-        let slot = claim(&pool).unwrap();
-        let (ticket, sleeper) = asleep(&pool, Terms { patience: NOW + 1, ..FLEETING });
-        drop(slot);
-        assert!(sleeper.was_woken() && !ticket.is_settled() && pool.next_deadline() <= LAPSE);
-        pool.expire(NOW);
-        assert!(pool.next_deadline() <= LAPSE, "nobody would look");
-        drop(ticket);
         assert_at_rest(&pool);
         bury(pool);
     });

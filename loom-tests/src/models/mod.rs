@@ -4,8 +4,10 @@
 mod bitmap;
 mod canary;
 mod close;
+mod due;
 mod example;
 mod lapse;
+mod late;
 mod line;
 mod resize;
 
@@ -166,6 +168,33 @@ pub(crate) fn granted(outcome: Outcome<Bare>) -> Occupied<Bare> {
     match outcome {
         Outcome::Granted(slot) => slot,
         other => panic!("expected a slot, got {other:?}"),
+    }
+}
+
+/// A waiter that is polled only when the model says so.
+pub(crate) type Asleep<'p> = (Ticket<'p, Bare>, std::sync::Arc<Sleeper>);
+
+/// In line, and not polled.
+pub(crate) fn asleep(pool: &RawPool<Bare>, terms: Terms) -> Asleep<'_> {
+    let sleeper = Sleeper::new();
+    let ticket = pool.enroll(&Waker::from(sleeper.clone()), terms, usize::MAX).unwrap();
+    (ticket, sleeper)
+}
+
+pub(crate) fn poll(ticket: &mut Ticket<'_, Bare>) -> Poll<Outcome<Bare>> {
+    ticket.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Nothing is left of the waits: no node, no count, no flag.
+pub(crate) fn assert_at_rest(pool: &RawPool<Bare>) {
+    assert_eq!((pool.queued(), pool.gauges().waiting), (0, 0));
+    drop(pool.claim_at_home().expect("a flag was left up, or a slot lost"));
+}
+
+pub(crate) fn granted_at_once(ticket: &mut Ticket<'_, Bare>) -> Occupied<Bare> {
+    match poll(ticket) {
+        Poll::Ready(outcome) => granted(outcome),
+        Poll::Pending => panic!("another is handed it, and is not polled"),
     }
 }
 

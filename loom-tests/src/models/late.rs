@@ -1,0 +1,137 @@
+//! One that has let its grant lapse and is polled now ‖ those behind it that have one take it,
+//! leave, or let it lapse; ‖ close.
+
+use super::{
+    Asleep, Bare, FLEETING, LAPSE, asleep, assert_at_rest, bury, claim, finish, granted,
+    granted_at_once, model, poll, pool, touch,
+};
+use crate::raw::RawPool;
+use crate::raw::waiter::Outcome;
+use loom::sync::Arc;
+use loom::thread;
+
+/// The first has let its grant lapse; the second has that slot, and was not polled since.
+fn two_asleep(pool: &RawPool<Bare>) -> [Asleep<'_>; 2] {
+    let slot = claim(pool).unwrap();
+    let asleep = [asleep(pool, FLEETING), asleep(pool, FLEETING)];
+    drop(slot);
+    pool.expire(LAPSE);
+    assert!(asleep[1].0.is_settled() && !asleep[0].0.is_settled());
+    asleep
+}
+
+/// Not a race: where all are polled late, no slot would ever be taken.
+#[test]
+fn one_that_comes_back_has_what_is_granted_to_those_behind_it() {
+    model(|| {
+        let pool = pool(2, 2);
+        let (a, b) = (claim(&pool).unwrap(), claim(&pool).unwrap());
+        let [(mut first, _), (mut second, _)] = [asleep(&pool, FLEETING), asleep(&pool, FLEETING)];
+        let [(mut third, _), (mut fourth, _)] = [asleep(&pool, FLEETING), asleep(&pool, FLEETING)];
+        drop((a, b));
+        pool.expire(LAPSE);
+        assert!(third.is_settled() && fourth.is_settled());
+        let one = granted_at_once(&mut first);
+        // The last has to wait rather than the one before.
+        assert!(third.is_settled() && !fourth.is_settled());
+        let other = granted_at_once(&mut second);
+        assert!(poll(&mut third).is_pending() && poll(&mut fourth).is_pending());
+        drop((one, other));
+        drop((granted_at_once(&mut third), granted_at_once(&mut fourth)));
+        drop((first, second, third, fourth));
+        assert_at_rest(&pool);
+        bury(pool);
+    });
+}
+
+#[test]
+fn one_that_comes_back_leaves_those_before_it_what_they_have() {
+    model(|| {
+        let pool = pool(1, 1);
+        let [(mut first, _), (mut second, _)] = two_asleep(&pool);
+        // So it is offered to the first once more.
+        pool.expire(2 * LAPSE);
+        assert!(first.is_settled() && !second.is_settled());
+        assert!(poll(&mut second).is_pending());
+        drop(granted_at_once(&mut first));
+        drop(granted_at_once(&mut second));
+        drop((first, second));
+        assert_at_rest(&pool);
+        bury(pool);
+    });
+}
+
+#[test]
+fn one_that_comes_back_while_another_takes_its_grant_waits_for_the_next() {
+    model(|| {
+        let pool = pool(1, 1);
+        let slot = claim(&pool).unwrap();
+        let (mut first, sleeper) = asleep(&pool, FLEETING);
+        drop(slot);
+        let theirs = Arc::clone(&pool);
+        let next = thread::spawn(move || {
+            let (mut second, sleeper) = asleep(&theirs, FLEETING);
+            theirs.expire(LAPSE);
+            touch(&granted(finish(&mut second, &sleeper)));
+        });
+        touch(&granted(finish(&mut first, &sleeper)));
+        drop(first);
+        next.join().unwrap();
+        assert_at_rest(&pool);
+        bury(pool);
+    });
+}
+
+#[test]
+fn one_that_comes_back_while_another_leaves_with_its_grant_is_served() {
+    model(|| {
+        let pool = pool(1, 1);
+        let slot = claim(&pool).unwrap();
+        let (mut first, sleeper) = asleep(&pool, FLEETING);
+        drop(slot);
+        let theirs = Arc::clone(&pool);
+        let next = thread::spawn(move || {
+            let (second, _) = asleep(&theirs, FLEETING);
+            theirs.expire(LAPSE);
+            drop(second);
+        });
+        touch(&granted(finish(&mut first, &sleeper)));
+        drop(first);
+        next.join().unwrap();
+        assert_at_rest(&pool);
+        bury(pool);
+    });
+}
+
+#[test]
+fn one_that_comes_back_while_the_others_grant_lapses_is_served() {
+    model(|| {
+        let pool = pool(1, 1);
+        let [(mut first, sleeper), (second, _)] = two_asleep(&pool);
+        let theirs = Arc::clone(&pool);
+        let keeper = thread::spawn(move || theirs.expire(2 * LAPSE));
+        touch(&granted(finish(&mut first, &sleeper)));
+        keeper.join().unwrap();
+        drop((first, second));
+        assert_at_rest(&pool);
+        bury(pool);
+    });
+}
+
+#[test]
+fn one_that_comes_back_while_the_pool_is_closed_leaves_nothing_behind() {
+    model(|| {
+        let pool = pool(1, 1);
+        let [(mut first, sleeper), (second, _)] = two_asleep(&pool);
+        let theirs = Arc::clone(&pool);
+        let closer = thread::spawn(move || theirs.close());
+        match finish(&mut first, &sleeper) {
+            Outcome::Granted(slot) => touch(&slot),
+            Outcome::Closed => {}
+            other => panic!("{other:?}"),
+        }
+        closer.join().unwrap();
+        drop((first, second));
+        bury(pool);
+    });
+}
