@@ -135,9 +135,9 @@ impl<H: PoolHooks> RawPool<H> {
         slot
     }
 
-    /// Serves those that let a grant lapse and are polled now: what was granted to others that stand
-    /// behind them, and was not taken yet, is theirs. Otherwise, where all are polled late, each
-    /// slot would always be granted to one that is not polled yet.
+    /// Serves those that let a grant lapse and are polled now: what was granted to others behind
+    /// them, and was not taken yet, is theirs. Otherwise, where all are polled late, each slot
+    /// would always be granted to one that is not polled yet.
     pub(super) fn serve_those_back(&self, queue: &mut Queue, wakes: &mut Wakes) {
         while let Some(first) = queue.line.iter().find(|waiter| waiter.is_prompt()) {
             let place = first.place;
