@@ -2,6 +2,7 @@
 //! that all of them are given.
 
 pub mod driver;
+pub mod late;
 pub mod line;
 pub mod options;
 pub mod pools;

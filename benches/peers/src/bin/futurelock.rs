@@ -1,18 +1,22 @@
 //! Futures that were handed a connection and are not polled ("futurelock", after a report of Oxide
 //! Computer): whether others are served meanwhile.
 //!
-//! In both programs a task keeps a future that stands in the line, polls something else, and
+//! In the first two programs a task keeps a future that stands in the line, polls something else, and
 //! borrows again. A pool that hands the connection to that future, and waits for it to be polled,
-//! waits for ever: the only task that could poll it stands behind it.
+//! waits for ever: the only task that could poll it stands behind it. A pool that takes the
+//! connection back must not do so where all tasks are polled late: hence the third program.
 
+use caliburn_peers::late::Late;
 use caliburn_peers::options::Options;
 use caliburn_peers::side_by_side::tasks::{Barging, Bb8, Deadpool, ForTasks, GetAsync, Mobc, Sqlx};
 use caliburn_peers::table::Table;
 use futures_util::stream::{self, StreamExt};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 const HELP: &str = "\
@@ -20,6 +24,7 @@ Futures that were handed a connection and are not polled: caliburn, bb8, deadpoo
 
   --runs N         of each program for each pool (5)
   --patience TIME  how long a program may take until it is given up (2s)
+  --late TIME      for how long all are polled late (4s)
   --help           this text
 
 A time is a number and a unit: 150ms, 1.5s.
@@ -28,6 +33,10 @@ A time is a number and a unit: 150ms, 1.5s.
 /// How long a borrower keeps what it has got.
 const WORK: Duration = Duration::from_millis(1);
 const ITEMS: usize = 40;
+/// So many tasks borrow from so few connections, each polled so long after it was woken.
+const TASKS: usize = 64;
+const CONNECTIONS: usize = 4;
+const AFTER: Duration = Duration::from_millis(200);
 
 /// A task races its `get` against 50 ms, keeps the loser alive and borrows again, from a pool of
 /// one whose holder returns after 100 ms. The answer is how long after that it is served.
@@ -74,6 +83,52 @@ async fn buffered<P: ForTasks>(patience: Duration) -> (usize, Duration) {
     (done, begun.elapsed())
 }
 
+/// How many loans there are in that time if all tasks are polled late.
+async fn polled_late<F>(time: Duration, borrow: impl Fn() -> F + Clone + Send + 'static) -> usize
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let loans = Arc::new(AtomicUsize::new(0));
+    let tasks: Vec<_> = (0..TASKS)
+        .map(|_| {
+            let (loans, borrow) = (Arc::clone(&loans), borrow.clone());
+            tokio::spawn(Late::new(AFTER, async move {
+                loop {
+                    borrow().await;
+                    loans.fetch_add(1, Relaxed);
+                }
+            }))
+        })
+        .collect();
+    sleep(time).await;
+    tasks.iter().for_each(|task| task.abort());
+    loans.load(Relaxed)
+}
+
+async fn loans_of_a_semaphore(time: Duration) -> usize {
+    let semaphore = Arc::new(Semaphore::new(CONNECTIONS));
+    polled_late(time, move || {
+        let semaphore = Arc::clone(&semaphore);
+        async move {
+            let _permit = semaphore.acquire().await.expect("it is never closed");
+            sleep(WORK).await;
+        }
+    })
+    .await
+}
+
+async fn loans_of_a_pool<P: ForTasks>(time: Duration) -> usize {
+    let pool = Arc::new(P::filled(CONNECTIONS).await);
+    polled_late(time, move || {
+        let pool = Arc::clone(&pool);
+        async move {
+            let _loan = pool.get().await;
+            sleep(WORK).await;
+        }
+    })
+    .await
+}
+
 fn median<T: Ord + Copy>(mut figures: Vec<T>) -> Option<T> {
     figures.sort_unstable();
     figures.get(figures.len() / 2).copied()
@@ -83,41 +138,62 @@ fn millis(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1e3)
 }
 
-fn row<P: ForTasks>(table: &mut Table, runtime: &Runtime, name: &str, runs: usize, most: Duration) {
-    eprintln!("{name}");
-    let races: Vec<_> = (0..runs).map(|_| runtime.block_on(loser_of_a_race::<P>(most))).collect();
-    let served: Vec<_> = races.iter().copied().flatten().collect();
-    let count = served.len();
-    let after = median(served).map_or("never".into(), |time| format!("after {}", millis(time)));
-    let (done, times): (Vec<_>, Vec<_>) =
-        (0..runs).map(|_| runtime.block_on(buffered::<P>(most))).unzip();
-    let done = median(done).unwrap_or_default();
-    let took = if done == ITEMS { median(times).map(millis) } else { None };
-    table.row(vec![
-        name.to_owned(),
-        format!("{count} of {runs} served, {after}"),
-        format!("{done} of {ITEMS}"),
-        took.unwrap_or_else(|| "given up".into()),
-    ]);
+/// What all rows have in common.
+struct Bench {
+    runtime: Runtime,
+    runs: usize,
+    patience: Duration,
+    late_for: Duration,
+    table: Table,
+}
+
+impl Bench {
+    fn row<P: ForTasks>(&mut self, name: &str) {
+        eprintln!("{name}");
+        let Self { runtime, runs, patience, late_for, table } = self;
+        let (runs, patience) = (*runs, *patience);
+        let races = (0..runs).map(|_| runtime.block_on(loser_of_a_race::<P>(patience)));
+        let served: Vec<_> = races.flatten().collect();
+        let count = served.len();
+        let after = median(served).map_or("never".into(), |time| format!("after {}", millis(time)));
+        let (done, times): (Vec<_>, Vec<_>) =
+            (0..runs).map(|_| runtime.block_on(buffered::<P>(patience))).unzip();
+        let done = median(done).unwrap_or_default();
+        let took = if done == ITEMS { median(times).map(millis) } else { None };
+        let fair = runtime.block_on(loans_of_a_semaphore(*late_for));
+        let loans = runtime.block_on(loans_of_a_pool::<P>(*late_for));
+        table.row(vec![
+            name.to_owned(),
+            format!("{count} of {runs} served, {after}"),
+            format!("{done} of {ITEMS}"),
+            took.unwrap_or_else(|| "given up".into()),
+            format!("{:.0} %", 100.0 * loans as f64 / fair as f64),
+        ]);
+    }
 }
 
 fn main() {
-    let options = Options::read(HELP, &["--runs", "--patience"], &[]);
-    let runs = options.count("--runs", 5, 1000);
-    let most = options.time("--patience", Duration::from_secs(2));
+    let options = Options::read(HELP, &["--runs", "--patience", "--late"], &[]);
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let runtime = runtime.expect("a runtime");
-    let mut table = Table::new(&[
-        "pool",
-        "the loser of a race, and a second get",
-        "buffer_unordered, and a get in its loop",
-        "all done after",
-    ]);
-    row::<GetAsync>(&mut table, &runtime, "caliburn", runs, most);
-    row::<Barging>(&mut table, &runtime, "caliburn, BoundedBarging(1 min)", runs, most);
-    row::<Bb8>(&mut table, &runtime, "bb8", runs, most);
-    row::<Deadpool>(&mut table, &runtime, "deadpool", runs, most);
-    row::<Mobc>(&mut table, &runtime, "mobc", runs, most);
-    row::<Sqlx>(&mut table, &runtime, "sqlx", runs, most);
-    println!("{runs} runs each, given up after {most:?}; medians\n\n{table}");
+    let mut bench = Bench {
+        runtime: runtime.expect("a runtime"),
+        runs: options.count("--runs", 5, 1000),
+        patience: options.time("--patience", Duration::from_secs(2)),
+        late_for: options.time("--late", Duration::from_secs(4)),
+        table: Table::new(&[
+            "pool",
+            "the loser of a race, and a second get",
+            "buffer_unordered, and a get in its loop",
+            "all done after",
+            "all polled late: loans, of a semaphore's",
+        ]),
+    };
+    bench.row::<GetAsync>("caliburn");
+    bench.row::<Barging>("caliburn, BoundedBarging(1 min)");
+    bench.row::<Bb8>("bb8");
+    bench.row::<Deadpool>("deadpool");
+    bench.row::<Mobc>("mobc");
+    bench.row::<Sqlx>("sqlx");
+    let Bench { runs, patience, table, .. } = bench;
+    println!("{runs} runs each, given up after {patience:?}; medians\n\n{table}");
 }
