@@ -167,12 +167,14 @@ fn lend<M: Manager<Connection = crate::common::Conn>>(
     pool: &Pool<M>,
     fake: &Fake,
 ) -> Vec<PooledConnection<M>> {
-    let take = |_| {
-        let mut conn = pool.get().expect("a connection");
+    let take = |_| pool.get().expect("a connection");
+    // What has just been opened, and was not lent since, is not pinged.
+    drop((0..2 * GUARDS).map(take).collect::<Vec<_>>());
+    let dirty = |mut conn: PooledConnection<M>| {
         conn.dirty = true;
         conn
     };
-    let guards = (0..GUARDS).map(take).collect();
+    let guards = (0..GUARDS).map(take).map(dirty).collect();
     fake.on_ping(Mode::Hang);
     fake.on_reset(Mode::Hang);
     guards

@@ -10,19 +10,22 @@
 //! keeper. The keeper takes itself down, then looks at `rung` by a read-modify-write. If the
 //! keeper's comes second it sees the ring and stays; if it comes first the caller sees that there
 //! is no keeper.
+//!
+//! *A ring meets a ring.* The keeper may answer the first while its caller is still about to wake
+//! it, and then there is another. Both callers find the keeper: they share the lock.
 
 use super::rung::Rung;
 use crate::clock::Tick;
 use crate::fork::{Own, PerProcess};
-use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, OnceLock, Ordering, PoisonError, thread};
+use crate::sync::{Arc, AtomicBool, AtomicU64, OnceLock, Ordering, PoisonError, RwLock, thread};
 
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Ring {
     /// Unset: the pool is maintained by its user.
     housekeeper: OnceLock<Hired>,
-    /// The keeper. Locked for a moment by the keeper itself; others only ever try.
-    keeper: Mutex<Option<thread::Thread>>,
+    /// The keeper. Written by the keeper itself; others only ever try to read it.
+    keeper: RwLock<Option<thread::Thread>>,
     rung: AtomicBool,
     /// When the next visit will be; whoever needs it earlier rings.
     next_visit: AtomicU64,
@@ -50,7 +53,7 @@ impl Ring {
     pub(crate) fn new() -> Self {
         Self {
             housekeeper: OnceLock::new(),
-            keeper: Mutex::new(None),
+            keeper: RwLock::new(None),
             rung: AtomicBool::new(false),
             next_visit: AtomicU64::new(Tick::NEVER.0),
         }
@@ -79,9 +82,9 @@ impl Ring {
         if self.rung.swap(true, Ordering::AcqRel) {
             return;
         }
-        match self.keeper.try_lock().ok().as_deref() {
+        match self.keeper.try_read().ok().as_deref() {
             Some(Some(keeper)) => keeper.unpark(),
-            // If the keeper has the lock, it comes or leaves, and looks at `rung` afterwards.
+            // If the keeper writes, it comes or leaves, and looks at `rung` afterwards.
             Some(None) | None => housekeeper.call(),
         }
     }
@@ -127,7 +130,7 @@ impl Ring {
     }
 
     fn set_keeper(&self, keeper: Option<thread::Thread>) {
-        *self.keeper.lock().unwrap_or_else(PoisonError::into_inner) = keeper;
+        *self.keeper.write().unwrap_or_else(PoisonError::into_inner) = keeper;
     }
 
     /// The keeper leaves. False: there was a ring, and it must go on.
@@ -148,5 +151,43 @@ impl Drop for Ring {
         if let Some(housekeeper) = self.housekeeper.get() {
             housekeeper.call();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Ring;
+    use crate::clock::Tick;
+    use crate::sync::thread;
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    const PLENTY: Duration = Duration::from_secs(20);
+
+    /// The first is about to wake the keeper, which is awake already, has answered, and sleeps
+    /// again.
+    #[test]
+    fn a_ring_is_heard_though_another_is_in_the_middle_of_one() {
+        let ring = Ring::new();
+        let (gone, never) = channel::<()>();
+        let housekeeper = thread::Builder::new().spawn(move || never.recv()).unwrap();
+        ring.hire(housekeeper.thread().clone(), 0);
+        ring.announce(Tick::NEVER);
+        ring.keep();
+        let another = ring.keeper.try_read().unwrap();
+        ring.ring_before(Tick(1));
+        let (report, woken) = channel();
+        let keeper = thread::current();
+        thread::Builder::new()
+            .spawn(move || {
+                if woken.recv_timeout(PLENTY).is_err() {
+                    keeper.unpark();
+                }
+            })
+            .unwrap();
+        thread::park();
+        report.send(()).expect("the keeper was not woken");
+        drop((another, gone));
+        housekeeper.join().unwrap().unwrap_err();
     }
 }
