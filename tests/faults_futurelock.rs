@@ -7,6 +7,7 @@ mod common;
 
 use caliburn::health::PingOnBorrow;
 use caliburn::{Builder, Fairness, GetError, MockClock, Pool, PooledConnection};
+use common::harness::{self, Harness};
 use common::*;
 use futures_util::stream::{self, StreamExt};
 use std::future::Future;
@@ -245,6 +246,25 @@ fn after_one_has_slept_others_that_sleep_cost_little() {
     drop(poll(&mut first).expect("its turn"));
 }
 
+/// The ping of a task is its own, and yet others finish it.
+#[test]
+fn a_connection_that_a_sleeper_is_pinging_goes_to_the_next() {
+    let case = Harness::new(1, |b| b.min_size(1).health(PingOnBorrow::always()));
+    // What has just been opened is not pinged.
+    drop(case.lent());
+    let mut sleeper = case.get();
+    assert!(poll_once(&mut sleeper).is_pending(), "the fake answers at the second poll");
+    let mut next = case.get();
+    let mut took = Duration::ZERO;
+    while poll_once(&mut next).is_pending() {
+        assert!(took <= 2 * SECOND, "not served: {}", case.pool.stats());
+        case.step();
+        took += harness::STEP;
+    }
+    let stats = case.pool.stats();
+    assert_eq!((stats.connects, stats.ping_failures, stats.launch_failures), (1, 0, 0), "{stats}");
+}
+
 #[test]
 fn a_close_does_not_wait_for_one_that_is_not_polled() {
     let case = of_one(|b| b);
@@ -290,20 +310,21 @@ fn in_the_background() -> Pool<Fake> {
     pool.build().unwrap()
 }
 
-/// A pool of one whose holder returns after 100 ms; a task races against 50 ms, keeps the loser
-/// alive and borrows again, as a thread or as a task.
+/// A pool of one; a task races against 50 ms, keeps the loser alive and borrows again, as a thread
+/// or as a task. The holder returns 50 ms after the race.
 async fn race_and_borrow_again(pool: Pool<Fake>, by_thread: bool) -> Option<Duration> {
+    const RACE: Duration = Duration::from_millis(50);
     let held = pool.get_async().await.unwrap();
-    let holder = std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_millis(100));
-        drop(held);
-        Instant::now()
-    });
     let mut loser = pin!(pool.get_async());
     tokio::select! {
         _ = &mut loser => panic!("all are lent"),
-        () = tokio::time::sleep(Duration::from_millis(50)) => {}
+        () = tokio::time::sleep(RACE) => {}
     }
+    let holder = std::thread::spawn(move || {
+        std::thread::sleep(RACE);
+        drop(held);
+        Instant::now()
+    });
     let again =
         if by_thread { pool.get_timeout(SECOND) } else { pool.get_timeout_async(SECOND).await };
     let served = Instant::now();

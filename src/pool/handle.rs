@@ -140,9 +140,9 @@ impl<M: Manager> Pool<M> {
     /// it pinged and the driver blocks, a worker pings it, not the executor.
     ///
     /// A future that is not polled keeps nobody from borrowing. A connection handed to it goes to
-    /// the next after 25 ms (0.25 ms, for a second after that), or when its time is up; it keeps
-    /// its place, and is offered the next one. If it does not take that either, it is passed over
-    /// until it is polled. Then it has what those who came later have not taken yet.
+    /// the next after 25 ms (0.25 ms, for a second after that), or when its time is up. It keeps
+    /// its place; if it lets the next one lapse, too, it is passed over until it is polled. A ping
+    /// that it has begun is finished by others after a second.
     ///
     /// Cancel-safe: a future dropped while it waits leaves the line. If a connection was already
     /// handed to it, the next waiter gets that. If it was in the middle of a ping, the connection

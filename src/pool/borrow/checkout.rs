@@ -15,6 +15,7 @@ use crate::pool::state::job::{Job, Reservation};
 use crate::pool::state::pooled::{Pooled, Raw, Slot};
 use crate::pool::supply::tries;
 use crate::pool::work::calls::check;
+use crate::pool::work::shared::Shared;
 use crate::pool::work::worker;
 use crate::raw::waiter::{NEVER, Outcome, Terms, Ticket};
 use crate::sync::{Arc, Relaxed};
@@ -233,19 +234,34 @@ impl<'a, M: Manager> Checkout<'a, M> {
             enqueue::ping(slot, None);
             return Err(self.timed_out());
         }
-        let checked = if self.may_ping_itself(now) {
-            check(raw, Job::own_ping(slot)).await
-        } else {
-            match self.reserve(slot).await? {
-                Outcome::Granted(slot) => Some(slot),
-                Outcome::Closed => return Err(GetError::Closed),
-                Outcome::Failed | Outcome::Expired | Outcome::Lapsed => None,
+        let outcome = match (self.may_ping_itself(now), self.face) {
+            (true, Kind::Blocking) => {
+                let checked = check(raw, Job::own_ping(slot, None)).await;
+                checked.map_or(Outcome::Failed, Outcome::Granted)
             }
+            (true, Kind::Async) => self.ping_here(slot, now).await,
+            (false, _) => self.reserve(slot).await?,
         };
-        match checked {
-            Some(slot) => Ok(look(self.unless_closed(slot)?).map_or(Step::Dead, Step::Lend)),
-            None => Ok(Step::Again),
+        match outcome {
+            Outcome::Granted(slot) => {
+                Ok(look(self.unless_closed(slot)?).map_or(Step::Dead, Step::Lend))
+            }
+            Outcome::Closed => Err(GetError::Closed),
+            Outcome::Failed | Outcome::Expired | Outcome::Lapsed => Ok(Step::Again),
         }
+    }
+
+    /// Pings the connection in this future. If that is not polled, others finish the ping.
+    async fn ping_here(&self, slot: Slot<M>, now: Tick) -> Outcome<Pooled<M>> {
+        let (raw, terms) = (self.raw, self.terms(true, now));
+        let mut ticket = poll_fn(|cx| Poll::Ready(raw.reservation(cx.waker(), terms))).await;
+        let job = Job::own_ping(slot, Some(Reservation::with(ticket.waiter())));
+        let mut ping = Shared::new(raw, job);
+        poll_fn(|cx| {
+            ping.poll(cx);
+            ticket.poll(cx)
+        })
+        .await
     }
 
     /// Whether the driver is of this face's kind, trusted, and at ease on this thread, and there is

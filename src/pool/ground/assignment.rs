@@ -1,7 +1,7 @@
-//! A future that a foreign runtime runs, and that can be taken back from it.
+//! A future that a foreign runtime runs, or a borrower, and that can be taken back from it.
 //!
-//! The runtime is given a [`Task`] that polls the future where it lies. If the runtime drops the
-//! task, or does not poll it though it was woken, the pool takes the future out and runs it itself.
+//! Either is given a [`Task`] that polls the future where it lies. If the runtime drops the task, or
+//! does not poll it though it was woken, the pool takes the future out and runs it itself.
 //! Whoever holds the lock polls or takes; a task that finds the future gone is done.
 
 use crate::clock::{Clock, Tick};
@@ -15,7 +15,7 @@ use std::time::Duration;
 /// A task that was woken is taken back if it has not been polled for this long.
 pub(crate) const UNPOLLED: Duration = Duration::from_secs(1);
 
-type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub(crate) type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Why a future was taken back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,26 +35,43 @@ pub(crate) struct Assignment {
     /// Since when it has been woken and not polled. Zero: it was polled since.
     woken_at: Relaxed<u64>,
     is_dropped: Relaxed<bool>,
+    by: By,
     born_in: u64,
 }
 
+/// Who should run it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    /// The spawner's runtime.
+    Runtime,
+    /// A borrower, in its own future.
+    Borrower,
+}
+
 impl Assignment {
-    /// The pool's end, and the task for the runtime; `on_drop` is called if the runtime drops it.
-    pub(crate) fn new(
+    /// The pool's end, and the task for whoever runs it; `on_drop` is called if that drops it.
+    pub(crate) fn new<F: Fn() + Send + Unpin + 'static>(
         clock: &Clock,
+        by: By,
         work: impl Future<Output = ()> + Send + 'static,
-        on_drop: impl Fn() + Send + 'static,
-    ) -> (Arc<Self>, impl Future<Output = ()> + Send + 'static) {
+        on_drop: F,
+    ) -> (Arc<Self>, Task<F>) {
         let assignment = Arc::new(Self {
             clock: clock.clone(),
             work: Mutex::new(Some(Box::pin(work))),
             waker: Mutex::new(None),
             woken_at: Relaxed::<u64>::new(clock.now().0),
             is_dropped: Relaxed::<bool>::new(false),
+            by,
             born_in: forks(),
         });
         let task = Task { assignment: Arc::clone(&assignment), on_drop };
         (assignment, task)
+    }
+
+    /// Who should run it.
+    pub(crate) fn by(&self) -> By {
+        self.by
     }
 
     /// Whether it must be taken back, and why.
@@ -82,7 +99,7 @@ impl Assignment {
     }
 
     /// It was made in a process that this one was forked from: nobody may go on with it here.
-    fn is_inherited(&self) -> bool {
+    pub(crate) fn is_inherited(&self) -> bool {
         self.born_in != forks()
     }
 
@@ -94,6 +111,11 @@ impl Assignment {
     /// Takes the work out, unless it is being polled at this moment.
     pub(crate) fn take_back(&self) -> Option<Work> {
         self.work.try_lock().ok()?.take()
+    }
+
+    /// Takes the work out. The caller has the task, so nobody polls it.
+    pub(crate) fn give_up(&self) -> Option<Work> {
+        self.work.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -114,8 +136,8 @@ impl Wake for Assignment {
     }
 }
 
-/// What the runtime is given.
-struct Task<F: Fn()> {
+/// What the runtime is given, or the borrower.
+pub(crate) struct Task<F: Fn()> {
     assignment: Arc<Assignment>,
     on_drop: F,
 }

@@ -159,35 +159,25 @@ mod tests {
     use super::Ring;
     use crate::clock::Tick;
     use crate::sync::thread;
-    use std::sync::mpsc::channel;
-    use std::time::Duration;
-
-    const PLENTY: Duration = Duration::from_secs(20);
+    use std::time::{Duration, Instant};
 
     /// The first is about to wake the keeper, which is awake already, has answered, and sleeps
     /// again.
     #[test]
     fn a_ring_is_heard_though_another_is_in_the_middle_of_one() {
+        const PLENTY: Duration = Duration::from_secs(20);
         let ring = Ring::new();
-        let (gone, never) = channel::<()>();
-        let housekeeper = thread::Builder::new().spawn(move || never.recv()).unwrap();
+        let housekeeper = thread::spawn(thread::park);
         ring.hire(housekeeper.thread().clone(), 0);
         ring.announce(Tick::NEVER);
         ring.keep();
         let another = ring.keeper.try_read().unwrap();
+        let begun = Instant::now();
         ring.ring_before(Tick(1));
-        let (report, woken) = channel();
-        let keeper = thread::current();
-        thread::Builder::new()
-            .spawn(move || {
-                if woken.recv_timeout(PLENTY).is_err() {
-                    keeper.unpark();
-                }
-            })
-            .unwrap();
-        thread::park();
-        report.send(()).expect("the keeper was not woken");
-        drop((another, gone));
-        housekeeper.join().unwrap().unwrap_err();
+        thread::park_timeout(PLENTY);
+        assert!(begun.elapsed() < PLENTY, "the keeper was not woken");
+        drop(another);
+        housekeeper.thread().unpark();
+        housekeeper.join().unwrap();
     }
 }

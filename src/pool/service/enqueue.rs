@@ -74,10 +74,10 @@ impl<M: Manager> Job<M> {
         }
     }
 
-    /// A ping that its borrower makes itself.
-    pub(crate) fn own_ping(slot: Slot<M>) -> Self {
+    /// A ping that its borrower makes itself; with a reservation, as it may be taken from it.
+    pub(crate) fn own_ping(slot: Slot<M>, reservation: Option<Reservation>) -> Self {
         let raw = slot.keep_alive();
-        Self::new(&raw, Held::Open(slot, None), Call::Ping, Priority::Demand)
+        Self::new(&raw, Held::Open(slot, reservation), Call::Ping, Priority::Demand)
     }
 
     /// Queues it and has somebody come for it.

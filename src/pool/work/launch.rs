@@ -4,7 +4,7 @@
 use crate::clock::Tick;
 use crate::manager::{Kind, Manager};
 use crate::no_unwind::no_unwind;
-use crate::pool::ground::assignment::{Assignment, Reason, UNPOLLED, run_taken_back};
+use crate::pool::ground::assignment::{Assignment, By, Reason, UNPOLLED, run_taken_back};
 use crate::pool::ground::park::block_on;
 use crate::pool::ground::threads;
 use crate::pool::state::pooled::Raw;
@@ -25,14 +25,11 @@ pub(crate) fn launch<M: Manager>(
                 // Never the last of the pool: the work, which is taken back later, has another.
                 weak.upgrade().into_iter().for_each(|raw| raw.context().ring.ring());
             };
-            let (assignment, task) = Assignment::new(&state.clock, work, on_drop);
-            lock(raw).push(Arc::clone(&assignment));
+            let (assignment, task) = Assignment::new(&state.clock, By::Runtime, work, on_drop);
+            watch(raw, &assignment);
             // Foreign code: it may panic, which drops the task.
             no_unwind(|| spawn(Box::pin(task)));
-            let now = state.clock.now();
-            // Whoever launches need not be a visitor, and the next visit may be far off.
-            state.ring.ring_before(now + UNPOLLED);
-            let stranded = assignment.is_stranded(now);
+            let stranded = assignment.is_stranded(state.clock.now());
             stranded.is_none_or(|reason| run_on_thread(raw, &assignment, reason))
         }
         _ => {
@@ -46,8 +43,24 @@ fn lock<M: Manager>(raw: &Raw<M>) -> MutexGuard<'_, Vec<Arc<Assignment>>> {
     raw.context().assignments.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Has the work taken back if it is not done.
+pub(crate) fn watch<M: Manager>(raw: &Raw<M>, assignment: &Arc<Assignment>) {
+    lock(raw).push(Arc::clone(assignment));
+    let state = raw.context();
+    // Whoever launches need not be a visitor, and the next visit may be far off.
+    state.ring.ring_before(state.clock.now() + UNPOLLED);
+}
+
+/// The work is over.
+pub(crate) fn forget<M: Manager>(raw: &Raw<M>, assignment: &Arc<Assignment>) {
+    let mut assignments = lock(raw);
+    if let Some(at) = assignments.iter().position(|one| Arc::ptr_eq(one, assignment)) {
+        assignments.swap_remove(at);
+    }
+}
+
 /// Takes back what the runtime does not run. True: some work is with the runtime.
-pub(crate) fn take_back<M: Manager>(raw: &Raw<M>) -> bool {
+pub(crate) fn take_back<M: Manager>(raw: &Arc<Raw<M>>) -> bool {
     let state = raw.context();
     let now = state.clock.now();
     let (mut stranded, mut over) = (Vec::new(), Vec::new());
@@ -64,7 +77,11 @@ pub(crate) fn take_back<M: Manager>(raw: &Raw<M>) -> bool {
     let is_busy = !assignments.is_empty();
     drop(assignments);
     for (assignment, reason) in stranded {
-        run_on_thread(raw, &assignment, reason);
+        match assignment.by() {
+            By::Runtime => _ = run_on_thread(raw, &assignment, reason),
+            // Nothing is wrong with the runtime.
+            By::Borrower => _ = assignment.take_back().map(|work| launch(raw, work)),
+        }
     }
     is_busy
 }
@@ -75,6 +92,7 @@ pub(crate) fn overruns<M: Manager>(raw: &Raw<M>) -> Vec<Overrun> {
     let assignments = lock(raw);
     let stranded =
         assignments.iter().filter(|one| !one.is_over() && one.is_stranded(now).is_some());
+    let stranded = stranded.filter(|one| one.by() == By::Runtime);
     stranded.map(|one| Overrun { call: None, since: now.since(one.woken_at()) }).collect()
 }
 

@@ -3,4 +3,5 @@
 
 pub(crate) mod calls;
 pub(crate) mod launch;
+pub(crate) mod shared;
 pub(crate) mod worker;
