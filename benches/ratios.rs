@@ -10,7 +10,7 @@ use caliburn::{BlockingManager, Deadline, HealthStrategy, Manager, Pool};
 use cpu_time::ThreadTime;
 use std::hint::black_box;
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// A cache line of its own, of which one field is touched: two objects on one line would be
@@ -49,8 +49,34 @@ impl BlockingManager for Objects {
     }
 }
 
-fn pool(size: usize, strategy: impl HealthStrategy) -> Pool<Objects> {
-    Pool::builder(Objects)
+/// A driver that keeps a flag which says that its connection is dead, as most async ones do.
+struct Flagged;
+
+impl Manager for Flagged {
+    type Connection = Box<(AtomicBool, Object)>;
+    type Error = Never;
+
+    fn has_broken(&self, conn: &mut Box<(AtomicBool, Object)>) -> bool {
+        conn.0.load(Ordering::Acquire)
+    }
+}
+
+impl BlockingManager for Flagged {
+    fn connect(&self, _: &Deadline) -> Result<Box<(AtomicBool, Object)>, Never> {
+        Ok(Box::new((AtomicBool::new(false), Object { touched: 0, _rest: [0; 7] })))
+    }
+
+    fn ping(&self, _: &mut Box<(AtomicBool, Object)>, _: &Deadline) -> Result<(), Never> {
+        Ok(())
+    }
+}
+
+fn pool<M: BlockingManager<Error = Never>>(
+    manager: M,
+    size: usize,
+    strategy: impl HealthStrategy,
+) -> Pool<M> {
+    Pool::builder(manager)
         .max_size(size)
         .min_size(size)
         .health(strategy)
@@ -104,9 +130,10 @@ fn cpu_cost(threads: usize, trip: impl Fn() + Sync) -> f64 {
 
 fn main() {
     let rounds = 41;
-    let bare = pool(16, ());
-    let judged = pool(16, (PingOnBorrow::default(), AgeEviction::default()));
-    let wide = pool(64, ());
+    let bare = pool(Objects, 16, ());
+    let judged = pool(Objects, 16, (PingOnBorrow::default(), AgeEviction::default()));
+    let wide = pool(Objects, 64, ());
+    let flagged = pool(Flagged, 16, ());
     let line = Box::new(Line(AtomicU64::new(1)));
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let get = |pool: &Pool<Objects>| {
@@ -128,10 +155,11 @@ fn main() {
                 bare.try_get().expect("an idle object").touched += 1;
             }) / base,
         );
-        note(
-            "get, 1 thread, 16 slots",
-            cost(|| bare.get().expect("an idle object").touched += 1) / base,
-        );
+        let bare_get = cost(|| bare.get().expect("an idle object").touched += 1);
+        note("get, 1 thread, 16 slots", bare_get / base);
+        let flagged_get = cost(|| flagged.get().expect("an idle object").1.touched += 1);
+        note("get, the same with a driver that loads a flag", flagged_get / base);
+        note("  of that for asking the driver twice, ns", flagged_get - bare_get);
         note("get, the same with (PingOnBorrow, AgeEviction)", cost(|| get(&judged)) / base);
         let polled = runtime.block_on(async {
             let begun = Instant::now();

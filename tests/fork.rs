@@ -506,7 +506,7 @@ fn an_inherited_pool_says_in_its_own_words_what_to_do() {
         let error = pool.change(|_| panic!("it is not called")).unwrap_err();
         require(error.problems() == [Problem::Forked], &error)?;
         require(pool.is_closed(), "it does not count as closed")?;
-        require(pool.ready(LIMIT).is_err(), "ready")
+        require(pool.ready(LIMIT).is_err_and(|error| error.is_forked), "ready")
     });
     found.unwrap();
     assert!(!pool.is_closed() && pool.get().is_ok());

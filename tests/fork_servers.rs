@@ -2,13 +2,23 @@
 //! has its own.
 #![cfg(all(
     unix,
-    any(feature = "rusqlite", all(feature = "postgres", feature = "tokio-postgres"))
+    any(
+        feature = "mysql",
+        all(feature = "postgres", feature = "tokio-postgres"),
+        feature = "redis",
+        feature = "rusqlite"
+    )
 ))]
 
 mod common;
 
-use common::fork::Finding;
+use caliburn::{BlockingManager, Pool, PooledConnection};
+use common::PLENTY;
+use common::fork::{Finding, LIMIT, in_a_child, require};
 use std::fmt::Display;
+
+/// Connections of each pool.
+const SIZE: usize = 4;
 
 fn told<T>(what: &str, result: Result<T, impl Display>) -> Result<T, String> {
     result.map_err(|error| format!("{what}: {error}"))
@@ -24,76 +34,161 @@ fn is_refused<T>(result: Result<T, impl Display>) -> Finding {
     }
 }
 
+fn pool<M: BlockingManager>(manager: M) -> Pool<M> {
+    let builder = Pool::builder(manager).max_size(SIZE).min_size(SIZE).idle_timeout(None);
+    builder.wait_ready(PLENTY).build().unwrap()
+}
+
+/// The sessions' numbers at the server, which answer a query each.
+fn sessions<M: BlockingManager>(
+    pool: &Pool<M>,
+    ask: impl Fn(&mut M::Connection) -> Result<u64, M::Error>,
+) -> Result<Vec<u64>, String> {
+    let mut all = Vec::new();
+    for _ in 0..SIZE {
+        all.push(told("a connection", pool.get_timeout(LIMIT))?);
+    }
+    let numbers = all.iter_mut().map(|conn| told("an answer", ask(conn)));
+    let mut numbers = numbers.collect::<Result<Vec<_>, _>>()?;
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// So many children, one after the other, while the parent has something open: `begin` and `end` are
+/// the two halves of a transaction. `ask` is answered with the session's number.
+fn children_end_no_session_of_their_parent<M: BlockingManager>(
+    manager: impl Fn() -> M,
+    children: usize,
+    ask: impl Fn(&mut M::Connection) -> Result<u64, M::Error>,
+    begin: impl Fn(&mut M::Connection) -> Result<(), M::Error>,
+    end: impl Fn(&mut M::Connection) -> Result<(), M::Error>,
+) {
+    let parents = pool(manager());
+    let before = sessions(&parents, &ask).unwrap();
+    for _ in 0..children {
+        let mut held = vec![parents.get().unwrap(), parents.get().unwrap()];
+        begin(&mut held[0]).unwrap();
+        let mut handle = Some(parents.clone());
+        let found = in_a_child(|| {
+            is_refused(handle.as_ref().unwrap().get_timeout(LIMIT))?;
+            PooledConnection::discard(held.remove(1));
+            held.clear();
+            drop(handle.take());
+            let own = pool(manager());
+            let numbers = sessions(&own, &ask)?;
+            require(numbers.iter().all(|number| !before.contains(number)), "its parent's")?;
+            let report = own.close_within(LIMIT);
+            require(report.is_complete(), report)
+        });
+        found.unwrap();
+        // The transaction is still open, and ends where it was begun.
+        end(&mut held[0]).unwrap();
+        held.clear();
+        assert_eq!(sessions(&parents, &ask).as_ref(), Ok(&before), "other sessions");
+    }
+    assert_eq!((parents.stats().closes, parents.stats().connects), (0, SIZE as u64));
+    assert!(parents.close_within(PLENTY).is_complete());
+}
+
 #[cfg(all(feature = "postgres", feature = "tokio-postgres"))]
 mod postgres {
-    use super::{is_refused, told};
+    use super::{children_end_no_session_of_their_parent, common};
     use caliburn::adapters::postgres::PostgresManager;
-    use caliburn::{Pool, PooledConnection};
-    use common::PLENTY;
-    use common::fork::{LIMIT, in_a_child, require};
-    use common::pg::named;
     use common::servers::postgres::Postgres;
 
-    use super::common;
-
-    const SIZE: usize = 4;
-
-    fn pool(dsn: &str) -> Pool<PostgresManager> {
-        let builder = Pool::builder(PostgresManager::new(dsn.parse().unwrap()));
-        let builder = builder.max_size(SIZE).min_size(SIZE).idle_timeout(None);
-        builder.wait_ready(PLENTY).build().unwrap()
-    }
-
-    /// The sessions' numbers at the server, which answer a query each.
-    fn sessions(pool: &Pool<PostgresManager>) -> Vec<i32> {
-        let mut all: Vec<_> = (0..SIZE).map(|_| pool.get_timeout(PLENTY).unwrap()).collect();
-        let pid = |client: &mut PooledConnection<PostgresManager>| {
-            client.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0)
-        };
-        let mut pids: Vec<i32> = all.iter_mut().map(pid).collect();
-        pids.sort_unstable();
-        pids
+    fn forks(children: usize) {
+        let server = Postgres::start(&[]);
+        children_end_no_session_of_their_parent(
+            || PostgresManager::new(server.dsn().parse().unwrap()),
+            children,
+            |client| {
+                let row = client.query_one("SELECT pg_backend_pid()", &[])?;
+                Ok(row.get::<_, i32>(0) as u64)
+            },
+            |client| client.batch_execute("BEGIN; CREATE TABLE song (title TEXT)"),
+            |client| client.batch_execute("INSERT INTO song VALUES ('Nimue'); ROLLBACK"),
+        );
     }
 
     #[test]
     #[ignore = "needs PostgreSQL (initdb, postgres)"]
     fn a_child_ends_no_session_of_its_parent_and_has_its_own() {
-        let server = Postgres::start(&[]);
-        let parents = pool(&named(&server, "parent"));
-        let before = sessions(&parents);
-        let childs = named(&server, "child");
-        for _ in 0..5 {
-            let mut held = vec![parents.get().unwrap(), parents.get().unwrap()];
-            held[0].simple_query("BEGIN; CREATE TABLE song (title TEXT)").unwrap();
-            let (mut handle, server) = (Some(parents.clone()), &server);
-            let found = in_a_child(|| {
-                is_refused(handle.as_ref().unwrap().get_timeout(LIMIT))?;
-                PooledConnection::discard(held.remove(1));
-                held.clear();
-                drop(handle.take());
-                let own = pool(&childs);
-                let mut all = Vec::new();
-                for _ in 0..SIZE {
-                    all.push(told("its own", own.get_timeout(LIMIT))?);
-                }
-                for client in &mut all {
-                    let row = told("its own", client.query_one("SELECT 6 * 7", &[]))?;
-                    require(row.get::<_, i32>(0) == 42, "a wrong answer")?;
-                }
-                require(server.sessions("child") == SIZE, "sessions of the child")?;
-                drop(all);
-                let report = own.close_within(LIMIT);
-                require(report.is_complete(), report)
-            });
-            found.unwrap();
-            assert_eq!(server.sessions("parent"), SIZE);
-            // The transaction is still open, and is rolled back where it was begun.
-            held[0].simple_query("INSERT INTO song VALUES ('Nimue')").unwrap();
-            held.clear();
-            assert_eq!(sessions(&parents), before, "other sessions");
-        }
-        assert_eq!((parents.stats().closes, parents.stats().connects), (0, SIZE as u64));
-        assert!(parents.close_within(PLENTY).is_complete());
+        forks(5);
+    }
+
+    #[test]
+    #[ignore = "two hundred forks, with PostgreSQL"]
+    fn soak_two_hundred_forks_with_postgres() {
+        forks(200);
+    }
+}
+
+#[cfg(feature = "mysql")]
+mod mysql {
+    use super::{children_end_no_session_of_their_parent, common};
+    use ::mysql::prelude::Queryable;
+    use caliburn::adapters::mysql::MysqlManager;
+    use common::servers::mariadb::MariaDb;
+
+    fn forks(children: usize) {
+        let server = MariaDb::start(&[]);
+        server.ask("CREATE TABLE songs.forked (title TEXT)");
+        children_end_no_session_of_their_parent(
+            || MysqlManager::from_url(&server.url()).unwrap(),
+            children,
+            |conn| Ok(conn.query_first("SELECT CONNECTION_ID()")?.unwrap_or_default()),
+            |conn| conn.query_drop("BEGIN"),
+            |conn| {
+                conn.query_drop("INSERT INTO forked VALUES ('Nimue')")?;
+                conn.query_drop("ROLLBACK")
+            },
+        );
+    }
+
+    #[test]
+    #[ignore = "needs MariaDB (mariadbd)"]
+    fn a_child_ends_no_session_of_its_parent_and_has_its_own() {
+        forks(5);
+    }
+
+    #[test]
+    #[ignore = "two hundred forks, with MariaDB"]
+    fn soak_two_hundred_forks_with_mariadb() {
+        forks(200);
+    }
+}
+
+#[cfg(feature = "redis")]
+mod redis {
+    use super::{children_end_no_session_of_their_parent, common};
+    use ::redis::cmd;
+    use caliburn::adapters::redis::RedisManager;
+    use common::servers::redis::Redis;
+
+    fn forks(children: usize) {
+        let server = Redis::start(&[]);
+        children_end_no_session_of_their_parent(
+            || RedisManager::new(server.url()).unwrap(),
+            children,
+            |conn| cmd("CLIENT").arg("ID").query(conn),
+            |conn| {
+                cmd("MULTI").exec(conn)?;
+                cmd("SET").arg("title").arg("Nimue").exec(conn)
+            },
+            |conn| cmd("EXEC").exec(conn),
+        );
+    }
+
+    #[test]
+    #[ignore = "needs Redis (redis-server)"]
+    fn a_child_ends_no_session_of_its_parent_and_has_its_own() {
+        forks(5);
+    }
+
+    #[test]
+    #[ignore = "two hundred forks, with Redis"]
+    fn soak_two_hundred_forks_with_redis() {
+        forks(200);
     }
 }
 
@@ -118,8 +213,7 @@ mod sqlite {
 
     /// Of another file: a child must not open what its parent has open, as SQLite would take its
     /// parent's locks for its own.
-    #[test]
-    fn a_child_leaves_its_parents_database_alone_and_has_its_own() {
+    fn fork() {
         let directory = tempfile::tempdir().unwrap();
         let parents = pool(&directory.path().join("parent.db"));
         let mut held = vec![parents.get().unwrap()];
@@ -143,5 +237,16 @@ mod sqlite {
         assert_eq!(count(&parents.get().unwrap()), Ok(1));
         assert_eq!(parents.stats().closes, 0);
         assert!(parents.close_within(PLENTY).is_complete());
+    }
+
+    #[test]
+    fn a_child_leaves_its_parents_database_alone_and_has_its_own() {
+        fork();
+    }
+
+    #[test]
+    #[ignore = "two hundred forks"]
+    fn soak_two_hundred_forks_with_sqlite() {
+        (0..200).for_each(|_| fork());
     }
 }

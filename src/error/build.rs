@@ -51,10 +51,15 @@ pub struct NotReady<E> {
     pub cause: Option<Arc<ManagerError<E>>>,
     /// Whether the pool is closed.
     pub is_closed: bool,
+    /// Whether the pool is that of a process from which this one was forked.
+    pub is_forked: bool,
 }
 
 impl<E: Error + 'static> fmt::Display for NotReady<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_forked {
+            return write!(f, "the pool is not ready: {FORKED}");
+        }
         if self.is_closed {
             return f.write_str("the pool is not ready: it is closed");
         }

@@ -1,7 +1,7 @@
 //! A future that a foreign runtime runs, or a borrower, and that can be taken back from it.
 //!
-//! Either is given a [`Task`] that polls the future where it lies. If the runtime drops the task, or
-//! does not poll it though it was woken, the pool takes the future out and runs it itself.
+//! Either is given a [`Task`] that polls the future where it lies. If the runtime drops the task,
+//! or does not poll it though it was woken, the pool takes the future out and runs it itself.
 //! Whoever holds the lock polls or takes; a task that finds the future gone is done.
 
 use crate::clock::{Clock, Tick};

@@ -90,5 +90,6 @@ pub(crate) fn is_ready<M: Manager>(raw: &Raw<M>) -> Option<Result<(), NotReady<M
 pub(crate) fn not_ready<M: Manager>(raw: &Raw<M>) -> NotReady<M::Error> {
     let Shortage { open, missing, .. } = Shortage::of(raw);
     let cause = raw.context().last_connect_failure.load_full();
-    NotReady { open, wanted: open + missing, cause, is_closed: raw.is_closed() }
+    let (is_closed, is_forked) = (raw.is_closed(), raw.is_inherited());
+    NotReady { open, wanted: open + missing, cause, is_closed, is_forked }
 }
