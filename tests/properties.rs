@@ -1,7 +1,7 @@
 //! Random operations on a pool and on a slow, obviously right model of it.
 
 mod common;
-#[path = "common/model.rs"]
+#[path = "common/model/mod.rs"]
 mod model;
 
 use common::Fake;

@@ -3,7 +3,7 @@
 
 #[path = "../../tests/common/fake.rs"]
 mod common;
-#[path = "../../tests/common/model.rs"]
+#[path = "../../tests/common/model/mod.rs"]
 mod model;
 
 use libfuzzer_sys::{arbitrary, fuzz_target};
