@@ -1,7 +1,7 @@
 //! What is done to a pool, and what must come of it.
 
 use super::line::{Told, Waiter};
-use super::{Model, pick};
+use super::{Guard, Model, pick};
 use crate::common::Mode;
 use caliburn::{GetError, PooledConnection, Stats, TryGetError};
 use std::time::Duration;
@@ -26,6 +26,8 @@ pub enum Op {
     Sweep,
     /// All connections of the server die.
     Kill,
+    /// The driver hears that all connections opened so far are dead, if it hears anything.
+    Hear,
     /// The server takes no new connection, or takes them again.
     Refuse(bool),
     /// Begin to wait, with so much time.
@@ -37,7 +39,10 @@ pub enum Op {
 
 impl Op {
     /// How many kinds [`of`](Self::of) knows.
-    pub const KINDS: u8 = 32;
+    pub const KINDS: u8 = 36;
+
+    /// Those that make a line and have it served.
+    pub const OF_THE_LINE: [u8; 12] = [0, 4, 4, 16, 18, 26, 28, 28, 29, 29, 29, 32];
 
     /// Any two numbers make an operation; those that bring others about come up more often.
     pub fn of(kind: u8, which: u8) -> Self {
@@ -53,7 +58,8 @@ impl Op {
             12 => Self::DropDetached,
             13 | 14 => Self::SetMaxSize(n + 1),
             15 => Self::SetMinSize(n),
-            16 | 17 => Self::Advance(Duration::from_millis([1, 400, 4_000, 20_000][n])),
+            16 => Self::Advance(Duration::from_millis([1, 10, 30, 400][n])),
+            17 => Self::Advance(Duration::from_millis([1, 400, 4_000, 20_000][n])),
             18..=21 => Self::Maintain,
             22 | 23 => Self::Sweep,
             24 => Self::Kill,
@@ -64,8 +70,10 @@ impl Op {
             28 => Self::Enroll(Duration::MAX),
             29 => Self::Poll(n),
             30 => Self::Leave(n),
-            // Once in 128.
-            _ if n == 3 => Self::Close,
+            31 => Self::Hear,
+            32 => Self::Advance(Duration::from_millis([1, 10, 30, 400][n])),
+            // Once in 144.
+            33 if n == 3 => Self::Close,
             _ => Self::Poll(n),
         }
     }
@@ -79,9 +87,7 @@ impl Model<'_> {
         match op {
             Op::TryGet => {
                 let result = self.pool.try_get();
-                if self.is_exact {
-                    assert_eq!(result.is_ok(), is_there_one, "{result:?}, {before:?}");
-                }
+                self.check_attempt(result.is_ok(), is_there_one);
                 match result {
                     Ok(guard) => self.receive(guard),
                     Err(TryGetError::Closed) => assert!(self.is_closed),
@@ -93,9 +99,7 @@ impl Model<'_> {
             }
             Op::GetNow => {
                 let result = self.pool.get_timeout(Duration::ZERO);
-                if self.is_exact {
-                    assert_eq!(result.is_ok(), is_there_one, "{result:?}, {before:?}");
-                }
+                self.check_attempt(result.is_ok(), is_there_one);
                 match result {
                     Ok(guard) => self.receive(guard),
                     Err(GetError::Closed) => assert!(self.is_closed),
@@ -108,9 +112,9 @@ impl Model<'_> {
             }
             Op::Return(n) => {
                 if let Some(guard) = pick(&mut self.held, n) {
-                    self.touched.insert(guard.id, self.now);
+                    let is_known_dead = self.note_return(&guard);
                     drop(guard);
-                    self.came_back(&before, self.debt(&before) > 0);
+                    self.came_back(&before, is_known_dead || self.debt(&before) > 0);
                 }
             }
             Op::ReturnBroken(n) => {
@@ -123,7 +127,7 @@ impl Model<'_> {
             }
             Op::ReturnDirty(n) => {
                 if let Some(mut guard) = pick(&mut self.held, n) {
-                    self.touched.insert(guard.id, self.now);
+                    self.note_return(&guard);
                     guard.dirty = true;
                     drop(guard);
                     self.came_back(&before, true);
@@ -172,6 +176,7 @@ impl Model<'_> {
                 }
             }
             Op::Advance(by) => {
+                self.doze();
                 self.hand.advance(by);
                 self.now += by;
             }
@@ -180,6 +185,12 @@ impl Model<'_> {
             Op::Kill => {
                 self.fake.kill_all();
                 self.dead_below = self.opened();
+            }
+            Op::Hear => {
+                if self.setup.hears {
+                    self.fake.hear_of_all();
+                    self.known_dead_below = self.opened();
+                }
             }
             Op::Refuse(refuses) => {
                 self.refuses = refuses;
@@ -200,6 +211,30 @@ impl Model<'_> {
         }
     }
 
+    /// An attempt that does not wait has succeeded, or not.
+    fn check_attempt(&self, has_succeeded: bool, is_there_one: bool) {
+        let after = self.pool.stats();
+        if self.setup.is_exact() {
+            assert_eq!(has_succeeded, is_there_one, "{after:?}");
+        }
+        if has_succeeded {
+            self.assert_nobody_is_passed_over(Duration::MAX);
+        } else if !self.setup.judges() && !self.is_closed {
+            assert!(after.idle == 0 || after.waiting > 0, "it looks no further: {after:?}");
+        }
+    }
+
+    /// A connection is about to come back. Whether the driver knows it to be dead.
+    fn note_return(&mut self, guard: &Guard) -> bool {
+        let is_known_dead = guard.id < self.known_dead_below;
+        if is_known_dead {
+            self.gone.insert(guard.id);
+        } else {
+            self.touched.insert(guard.id, self.now);
+        }
+        is_known_dead
+    }
+
     /// A connection came back: it needs work, or it is idle, or it was handed on.
     fn came_back(&mut self, before: &Stats, needs_work: bool) {
         self.settle();
@@ -209,7 +244,7 @@ impl Model<'_> {
         } else if needs_work {
             assert_eq!(after.maintenance, before.maintenance + 1, "{after:?}");
             assert_eq!(after.idle, before.idle, "{after:?}");
-        } else if self.is_exact {
+        } else if self.setup.is_exact() {
             let has_time = |waiter: &&Waiter<'_>| waiter.deadline > self.now;
             let in_time = self.line.iter().filter(|waiter| waiter.told == Told::Nothing);
             let is_handed_on = in_time.filter(has_time).count() > 0;

@@ -42,7 +42,7 @@ impl Model<'_> {
             return;
         }
         self.check_limit();
-        if !self.is_exact {
+        if !self.setup.is_exact() {
             return;
         }
         // One that is closed at once, because of a lowered limit, may be made up for.
@@ -71,7 +71,7 @@ impl Model<'_> {
         let most = self.min_size.max(after.lent + fresh) + usize::from(is_for_a_try);
         assert!(after.size <= most, "{most} at most: {after:?}");
         // Nothing idle is left that is dead.
-        if self.health == Health::Sweep && was_granted == 0 {
+        if self.setup.health == Health::Sweep && was_granted == 0 {
             let is_held = |id: &u64| self.held.iter().any(|held| held.id == *id);
             self.gone.extend((0..self.dead_below.min(opened)).filter(|id| !is_held(id)));
         }
