@@ -5,6 +5,7 @@ mod common;
 mod model;
 
 use common::Fake;
+use model::spawners::{self, Way};
 use model::{Op, Setup, run};
 use proptest::prelude::*;
 use std::time::Duration;
@@ -28,6 +29,11 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
 fn ops_of_the_line() -> impl Strategy<Value = Vec<Op>> {
     let op = (proptest::sample::select(&Op::OF_THE_LINE[..]), 0..4u8);
     proptest::collection::vec(op.prop_map(|(kind, which)| Op::of(kind, which)), 0..100)
+}
+
+fn spawner_ops() -> impl Strategy<Value = Vec<spawners::Op>> {
+    let op = (0..spawners::Op::KINDS, any::<u8>());
+    proptest::collection::vec(op.prop_map(|(kind, n)| spawners::Op::of(kind, n)), 0..60)
 }
 
 /// Failures are printed in full, so no file of seeds is kept.
@@ -60,6 +66,13 @@ proptest! {
         setup in setups(Setup::THAT_JUDGE_NOTHING, Setup::SLEEPY), ops in ops_of_the_line()
     ) {
         run(setup, &ops);
+    }
+
+    #[test]
+    fn everybody_is_served_whatever_the_spawner_does(
+        setup in setups(Setup::ALL, Setup::ANY), way in any::<u8>(), ops in spawner_ops()
+    ) {
+        spawners::run(setup, Way::of(way), &ops);
     }
 
     #[test]

@@ -172,9 +172,17 @@ impl Fake {
         self.0.dead_below.store(self.0.next.load(SeqCst), SeqCst);
     }
 
-    /// The driver hears that the other ends of all connections opened so far have gone.
-    pub fn hear_of_all(&self) {
-        self.0.known_dead_below.store(self.0.next.load(SeqCst), SeqCst);
+    /// The driver hears that the other ends of all connections opened so far have gone. Their
+    /// numbers are lower than the answer.
+    pub fn hear_of_all(&self) -> u64 {
+        let next = self.0.next.load(SeqCst);
+        self.0.known_dead_below.store(next, SeqCst);
+        next
+    }
+
+    /// This is the last handle: no pool has one.
+    pub fn is_alone(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
     }
 
     /// Lets all hanging blocking calls go on, now and for ever.

@@ -20,6 +20,17 @@ type Outcome = Result<Guard, GetError<FakeError>>;
 #[derive(Default)]
 pub(super) struct Bell(AtomicBool);
 
+impl Bell {
+    pub(super) fn has_rung(&self) -> bool {
+        self.0.load(SeqCst)
+    }
+
+    /// Whether it had rung.
+    pub(super) fn still(&self) -> bool {
+        self.0.swap(false, SeqCst)
+    }
+}
+
 impl Wake for Bell {
     fn wake(self: Arc<Self>) {
         self.0.store(true, SeqCst);
@@ -48,7 +59,7 @@ pub(super) struct Waiter<'p> {
 impl Waiter<'_> {
     /// It was called, and not polled since.
     fn is_called(&self) -> bool {
-        self.told != Told::Nothing || self.bell.0.load(SeqCst)
+        self.told != Told::Nothing || self.bell.has_rung()
     }
 }
 
@@ -88,7 +99,7 @@ impl<'p> Model<'p> {
 
     pub(super) fn poll(&mut self, n: usize) {
         let waiter = &mut self.line[n];
-        waiter.bell.0.store(false, SeqCst);
+        waiter.bell.still();
         let waker = Waker::from(Arc::clone(&waiter.bell));
         let result = waiter.future.as_mut().poll(&mut Context::from_waker(&waker));
         let (told, begun, deadline) = (waiter.told, waiter.begun, waiter.deadline);
@@ -224,9 +235,9 @@ impl<'p> Model<'p> {
         let mut is_passed_over = false;
         for waiter in self.line.iter_mut().filter(|waiter| waiter.told == Told::Nothing) {
             if waiter.deadline <= self.now {
-                let was_called = waiter.bell.0.swap(false, SeqCst);
+                let was_called = waiter.bell.still();
                 waiter.told = if was_called { Told::Expired } else { Told::Nothing };
-            } else if waiter.bell.0.swap(false, SeqCst) {
+            } else if waiter.bell.still() {
                 assert!(!is_passed_over, "somebody in line was passed over");
                 waiter.told = Told::Granted;
                 waiter.told_at = self.now;

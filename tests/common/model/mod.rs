@@ -8,6 +8,7 @@
 mod line;
 mod ops;
 mod setup;
+pub mod spawners;
 mod upkeep;
 
 pub use ops::Op;

@@ -188,8 +188,7 @@ impl Model<'_> {
             }
             Op::Hear => {
                 if self.setup.hears {
-                    self.fake.hear_of_all();
-                    self.known_dead_below = self.opened();
+                    self.known_dead_below = self.fake.hear_of_all();
                 }
             }
             Op::Refuse(refuses) => {

@@ -2,7 +2,7 @@
 
 use crate::common::Fake;
 use caliburn::health::{AgeEviction, PeriodicSweep, PingAfterFailure, PingOnBorrow};
-use caliburn::{Clock, Fairness, MockClock, Pool};
+use caliburn::{Builder, Clock, Fairness, Manager, MockClock, Pool};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -47,6 +47,7 @@ impl Setup {
     /// Numbers of manners in which the model knows who is next, and of the others.
     pub const EXACT: Range<u8> = 0..8;
     pub const INEXACT: Range<u8> = 8..16;
+    pub const ANY: Range<u8> = 0..16;
     /// Of those, where whoever came first is served first, though it may sleep.
     pub const SLEEPY: Range<u8> = 9..11;
 
@@ -104,23 +105,25 @@ impl Setup {
 
     pub(super) fn build(&self, fake: &Fake) -> (Pool<Fake>, MockClock) {
         let (clock, hand) = Clock::mock();
-        let builder = Pool::builder(fake.clone())
-            .manual_maintenance()
-            .clock(clock)
+        let builder = Pool::builder(fake.clone()).manual_maintenance().clock(clock);
+        (self.apply_to(builder).build().unwrap(), hand)
+    }
+
+    pub(super) fn apply_to<M: Manager>(&self, builder: Builder<M>) -> Builder<M> {
+        let builder = builder
             .capacity(self.capacity)
             .max_size(self.max_size)
             .min_size(self.min_size)
             .max_waiters(self.max_waiters)
             .fairness(self.fairness)
             .idle_timeout(Some(IDLE_TIMEOUT));
-        let builder = match self.health {
+        match self.health {
             Health::None => builder,
             Health::Sweep => builder.health(PeriodicSweep::every(Duration::from_secs(10))),
             Health::PingAlways => builder.health(PingOnBorrow::always()),
             Health::PingSometimes => builder.health(PingOnBorrow::default()),
             Health::Uses => builder.health(AgeEviction::unlimited().max_uses(2)),
             Health::PingAfterFailure => builder.health(PingAfterFailure),
-        };
-        (builder.build().unwrap(), hand)
+        }
     }
 }
