@@ -7,7 +7,7 @@
 use super::Setup;
 use super::line::Bell;
 use super::pick;
-use crate::common::{AsyncFake, Fake, FakeError, Mode, eventually};
+use crate::common::{AsyncFake, Fake, FakeError, Mode, PLENTY, eventually};
 use caliburn::{Clock, GetError, MockClock, Pool, PooledConnection, TryGetError};
 use std::collections::HashSet;
 use std::future::Future;
@@ -16,7 +16,7 @@ use std::pin::Pin;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const STEP: Duration = Duration::from_millis(25);
 /// Nothing that the pool calls takes so long, however fast the clock is turned.
@@ -223,9 +223,12 @@ pub fn run(setup: Setup, way: Way, ops: &[Op]) {
         model.check();
     }
     model.end();
-    drop(runtime.take_kept());
     drop(pool);
-    eventually("the manager is dropped", || fake.is_alone());
+    // What the spawner keeps keeps nothing else.
+    eventually("the manager is dropped", || {
+        hand.advance(STEP);
+        fake.is_alone()
+    });
 }
 
 impl<'p> Model<'p> {
@@ -312,11 +315,9 @@ impl<'p> Model<'p> {
         let waiter = &mut self.line[n];
         waiter.bell.still();
         let waker = Waker::from(Arc::clone(&waiter.bell));
-        let Poll::Ready(result) = waiter.future.as_mut().poll(&mut Context::from_waker(&waker))
-        else {
-            assert!(!self.is_closed, "a closed pool lets somebody wait");
-            return;
-        };
+        let result = waiter.future.as_mut().poll(&mut Context::from_waker(&waker));
+        // Another thread may be about to tell it that the pool is closed.
+        let Poll::Ready(result) = result else { return };
         let deadline = self.line.remove(n).deadline;
         match result {
             Ok(guard) => self.receive(guard),
@@ -349,14 +350,14 @@ impl<'p> Model<'p> {
     /// Turns the clock until `is_so`. Work that waits for the spawner in vain is taken back after a
     /// second, and done by threads of the pool's own.
     fn until(&mut self, what: &str, mut is_so: impl FnMut(&mut Self) -> bool) {
-        let way = *self.runtime.way.lock().unwrap();
-        eventually(&format!("{what} though the spawner goes on with {way:?}"), || {
-            if is_so(self) {
-                return true;
-            }
+        let deadline = Instant::now() + PLENTY;
+        while !is_so(self) {
+            let (way, stats) = (*self.runtime.way.lock().unwrap(), self.pool.stats());
+            let books = self.fake.books();
+            assert!(Instant::now() < deadline, "never: {what}, {way:?}, {stats:?}, {books:?}");
             self.advance(STEP);
-            false
-        });
+            std::thread::yield_now();
+        }
     }
 
     /// The spawner stays as it is, and nobody runs what it keeps.
