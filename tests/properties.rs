@@ -69,13 +69,6 @@ proptest! {
     }
 
     #[test]
-    fn everybody_is_served_whatever_the_spawner_does(
-        setup in setups(Setup::ALL, Setup::ANY), way in any::<u8>(), ops in spawner_ops()
-    ) {
-        spawners::run(setup, Way::of(way), &ops);
-    }
-
-    #[test]
     fn settings_that_contradict_each_other_change_nothing(
         capacity in 1..6usize, max_size in 0..8usize, min_size in 0..8usize, min_idle in 0..8usize
     ) {
@@ -126,5 +119,17 @@ proptest! {
             let below = waits.iter().filter(|w| Duration::from_nanos(**w) <= quantiles[n]).count();
             prop_assert!(below as f64 >= (right * waits.len() as f64).floor());
         }
+    }
+}
+
+proptest! {
+    // A run that does not come to rest takes its time to say so.
+    #![proptest_config(ProptestConfig { max_shrink_time: 120_000, ..config() })]
+
+    #[test]
+    fn everybody_is_served_whatever_the_spawner_does(
+        setup in setups(Setup::ALL, Setup::ANY), way in any::<u8>(), ops in spawner_ops()
+    ) {
+        spawners::run(setup, Way::of(way), &ops);
     }
 }
