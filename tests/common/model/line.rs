@@ -52,8 +52,8 @@ pub(super) struct Waiter<'p> {
     pub(super) deadline: Duration,
     pub(super) told: Told,
     told_at: Duration,
-    /// How often time has passed after it was called and before it was polled.
-    dozes: usize,
+    /// At most so many grants of it have lapsed.
+    lapses: usize,
 }
 
 impl Waiter<'_> {
@@ -69,7 +69,7 @@ impl<'p> Model<'p> {
         let future = Box::pin(self.pool.get_timeout_async(timeout));
         let (bell, told, begun) = (Arc::new(Bell::default()), Told::Nothing, self.now);
         let told_at = begun;
-        let mut waiter = Waiter { future, bell, begun, deadline, told, told_at, dozes: 0 };
+        let mut waiter = Waiter { future, bell, begun, deadline, told, told_at, lapses: 0 };
         let waker = Waker::from(Arc::clone(&waiter.bell));
         let is_full = self.living() >= self.setup.max_waiters;
         match waiter.future.as_mut().poll(&mut Context::from_waker(&waker)) {
@@ -100,6 +100,10 @@ impl<'p> Model<'p> {
     pub(super) fn poll(&mut self, n: usize) {
         let waiter = &mut self.line[n];
         waiter.bell.still();
+        if waiter.lapses > 0 {
+            self.doze();
+        }
+        let waiter = &mut self.line[n];
         let waker = Waker::from(Arc::clone(&waiter.bell));
         let result = waiter.future.as_mut().poll(&mut Context::from_waker(&waker));
         let (told, begun, deadline) = (waiter.told, waiter.begun, waiter.deadline);
@@ -155,10 +159,11 @@ impl<'p> Model<'p> {
         panic!("they call each other without end");
     }
 
-    /// Time is about to pass.
+    /// Time is about to pass, or one in line to come back, which may take what others have not
+    /// taken.
     pub(super) fn doze(&mut self) {
         for waiter in &mut self.line {
-            waiter.dozes += usize::from(waiter.is_called());
+            waiter.lapses += usize::from(waiter.is_called());
         }
     }
 
@@ -174,7 +179,7 @@ impl<'p> Model<'p> {
             waiter.begun < since
                 && waiter.deadline > self.now
                 && !waiter.is_called()
-                && waiter.dozes <= 1
+                && waiter.lapses <= 1
         };
         let is_there_one = self.line.iter().any(is_passed_over);
         assert!(!is_there_one, "somebody in line was passed over");
