@@ -54,6 +54,9 @@ pub(super) struct Waiter<'p> {
     told_at: Duration,
     /// At most so many grants of it have lapsed.
     lapses: usize,
+    /// By the count of turns: when it was last polled, and when it was first called after that.
+    polled_in: u64,
+    called_in: Option<u64>,
 }
 
 impl Waiter<'_> {
@@ -69,7 +72,17 @@ impl<'p> Model<'p> {
         let future = Box::pin(self.pool.get_timeout_async(timeout));
         let (bell, told, begun) = (Arc::new(Bell::default()), Told::Nothing, self.now);
         let told_at = begun;
-        let mut waiter = Waiter { future, bell, begun, deadline, told, told_at, lapses: 0 };
+        let mut waiter = Waiter {
+            future,
+            bell,
+            begun,
+            deadline,
+            told,
+            told_at,
+            lapses: 0,
+            polled_in: self.turn,
+            called_in: None,
+        };
         let waker = Waker::from(Arc::clone(&waiter.bell));
         let is_full = self.living() >= self.setup.max_waiters;
         match waiter.future.as_mut().poll(&mut Context::from_waker(&waker)) {
@@ -78,7 +91,7 @@ impl<'p> Model<'p> {
                     !self.setup.is_exact() || is_there_one,
                     "an arrival overtook those who wait"
                 );
-                self.assert_nobody_is_passed_over(Duration::MAX);
+                self.assert_nobody_is_passed_over(Duration::MAX, u64::MAX);
                 self.receive(guard);
             }
             Poll::Ready(Err(GetError::Closed)) => assert!(self.is_closed),
@@ -98,8 +111,12 @@ impl<'p> Model<'p> {
     }
 
     pub(super) fn poll(&mut self, n: usize) {
+        self.begin_turn();
+        let turn = self.turn;
         let waiter = &mut self.line[n];
         waiter.bell.still();
+        let called_in = waiter.called_in.take().unwrap_or_default();
+        waiter.polled_in = turn;
         if waiter.lapses > 0 {
             self.doze();
         }
@@ -121,7 +138,7 @@ impl<'p> Model<'p> {
         }
         match result {
             Ok(guard) => {
-                self.assert_nobody_is_passed_over(begun);
+                self.assert_nobody_is_passed_over(begun, called_in);
                 self.receive(guard);
             }
             Err(GetError::Closed) => assert!(self.is_closed),
@@ -167,9 +184,18 @@ impl<'p> Model<'p> {
         }
     }
 
-    /// Somebody who came at that moment was served. Whoever came before is called, too, or has let
-    /// two grants lapse: after the first, it has what those behind it have not taken.
-    pub(super) fn assert_nobody_is_passed_over(&self, since: Duration) {
+    /// Notes who was called in the turn that is over.
+    pub(super) fn begin_turn(&mut self) {
+        for waiter in self.line.iter_mut().filter(|waiter| waiter.is_called()) {
+            waiter.called_in.get_or_insert(self.turn);
+        }
+        self.turn += 1;
+    }
+
+    /// Somebody who came at that moment, and was called in that turn, was served. Whoever came
+    /// before is called, too, or came back too late: who has let one grant lapse has what those
+    /// behind it have not taken, and who has let two lapse is the next to be called.
+    pub(super) fn assert_nobody_is_passed_over(&self, since: Duration, called_in: u64) {
         let Setup { hears, .. } = self.setup;
         if self.is_closed || hears || self.setup.judges() || self.is_lazy && self.setup.is_patient()
         {
@@ -179,7 +205,7 @@ impl<'p> Model<'p> {
             waiter.begun < since
                 && waiter.deadline > self.now
                 && !waiter.is_called()
-                && waiter.lapses <= 1
+                && (waiter.lapses <= 1 || waiter.polled_in < called_in)
         };
         let is_there_one = self.line.iter().any(is_passed_over);
         assert!(!is_there_one, "somebody in line was passed over");

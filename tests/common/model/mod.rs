@@ -35,6 +35,8 @@ struct Model<'p> {
     initial_size: usize,
     is_closed: bool,
     now: Duration,
+    /// Rises with each operation and each poll.
+    turn: u64,
     held: Vec<Guard>,
     detached: Vec<Conn>,
     /// In the order of their arrival.
@@ -70,6 +72,7 @@ pub fn run(setup: Setup, ops: &[Op]) {
         initial_size: setup.min_size,
         is_closed: false,
         now: Duration::ZERO,
+        turn: 0,
         held: Vec::new(),
         detached: Vec::new(),
         line: Vec::new(),

@@ -81,6 +81,7 @@ impl Op {
 
 impl Model<'_> {
     pub(super) fn step(&mut self, op: Op) {
+        self.begin_turn();
         self.take_in_time();
         let before = self.pool.stats();
         let is_there_one = !self.is_closed && before.idle > 0 && self.living() == 0;
@@ -217,7 +218,7 @@ impl Model<'_> {
             assert_eq!(has_succeeded, is_there_one, "{after:?}");
         }
         if has_succeeded {
-            self.assert_nobody_is_passed_over(Duration::MAX);
+            self.assert_nobody_is_passed_over(Duration::MAX, u64::MAX);
         } else if !self.setup.judges() && !self.is_closed {
             assert!(after.idle == 0 || after.waiting > 0, "it looks no further: {after:?}");
         }
