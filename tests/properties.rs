@@ -1,23 +1,39 @@
 //! Random operations on a pool and on a slow, obviously right model of it.
 
 mod common;
-#[path = "common/model.rs"]
+#[path = "common/model/mod.rs"]
 mod model;
 
 use common::Fake;
+use model::spawners::{self, Way};
 use model::{Op, Setup, run};
 use proptest::prelude::*;
 use std::time::Duration;
 
-fn setups(kinds: std::ops::Range<u8>) -> impl Strategy<Value = Setup> {
-    (0..4u8, 0..4u8, 0..4u8, kinds).prop_map(|(capacity, max_size, min_size, kind)| {
-        Setup::of(capacity, max_size, min_size, kind)
+/// With a strategy of those numbers and manners of those.
+fn setups(
+    strategies: std::ops::Range<u8>,
+    manners: std::ops::Range<u8>,
+) -> impl Strategy<Value = Setup> {
+    let sizes = (0..4u8, 0..4u8, 0..4u8);
+    (sizes, strategies, manners).prop_map(|((capacity, max_size, min_size), strategy, manner)| {
+        Setup::of(capacity, max_size, min_size, Setup::kind(strategy, manner))
     })
 }
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
     let op = (0..Op::KINDS, 0..4u8).prop_map(|(kind, which)| Op::of(kind, which));
     proptest::collection::vec(op, 0..100)
+}
+
+fn ops_of_the_line() -> impl Strategy<Value = Vec<Op>> {
+    let op = (proptest::sample::select(&Op::OF_THE_LINE[..]), 0..4u8);
+    proptest::collection::vec(op.prop_map(|(kind, which)| Op::of(kind, which)), 0..100)
+}
+
+fn spawner_ops() -> impl Strategy<Value = Vec<spawners::Op>> {
+    let op = (0..spawners::Op::KINDS, any::<u8>());
+    proptest::collection::vec(op.prop_map(|(kind, n)| spawners::Op::of(kind, n)), 0..60)
 }
 
 /// Failures are printed in full, so no file of seeds is kept.
@@ -29,12 +45,26 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn a_pool_does_what_its_twin_does(setup in setups(0..8), ops in ops()) {
+    fn a_pool_does_what_its_twin_does(setup in setups(Setup::THAT_JUDGE_NOTHING, Setup::EXACT), ops in ops()) {
         run(setup, &ops);
     }
 
     #[test]
-    fn the_accounts_agree_whatever_the_strategy(setup in setups(8..16), ops in ops()) {
+    fn the_accounts_agree_whatever_the_strategy(setup in setups(Setup::THAT_JUDGE, Setup::EXACT), ops in ops()) {
+        run(setup, &ops);
+    }
+
+    #[test]
+    fn everybody_is_served_whoever_goes_first_sleeps_or_meets_the_dead(
+        setup in setups(Setup::ALL, Setup::INEXACT), ops in ops()
+    ) {
+        run(setup, &ops);
+    }
+
+    #[test]
+    fn who_sleeps_now_and_then_is_not_passed_over(
+        setup in setups(Setup::THAT_JUDGE_NOTHING, Setup::SLEEPY), ops in ops_of_the_line()
+    ) {
         run(setup, &ops);
     }
 
@@ -89,5 +119,17 @@ proptest! {
             let below = waits.iter().filter(|w| Duration::from_nanos(**w) <= quantiles[n]).count();
             prop_assert!(below as f64 >= (right * waits.len() as f64).floor());
         }
+    }
+}
+
+proptest! {
+    // A run that does not come to rest takes its time to say so.
+    #![proptest_config(ProptestConfig { max_shrink_time: 120_000, ..config() })]
+
+    #[test]
+    fn everybody_is_served_whatever_the_spawner_does(
+        setup in setups(Setup::ALL, Setup::ANY), way in any::<u8>(), ops in spawner_ops()
+    ) {
+        spawners::run(setup, Way::of(way), &ops);
     }
 }

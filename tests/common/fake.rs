@@ -80,6 +80,8 @@ pub struct State {
     ping_is_cancel_safe: AtomicBool,
     /// Connections with a lower number are dead: their pings fail.
     dead_below: AtomicU64,
+    /// Connections with a lower number are dead, and the driver knows it without asking.
+    known_dead_below: AtomicU64,
     next: AtomicU64,
     gate: Gate,
 }
@@ -170,6 +172,19 @@ impl Fake {
         self.0.dead_below.store(self.0.next.load(SeqCst), SeqCst);
     }
 
+    /// The driver hears that the other ends of all connections opened so far have gone. Their
+    /// numbers are lower than the answer.
+    pub fn hear_of_all(&self) -> u64 {
+        let next = self.0.next.load(SeqCst);
+        self.0.known_dead_below.store(next, SeqCst);
+        next
+    }
+
+    /// This is the last handle: no pool has one.
+    pub fn is_alone(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+
     /// Lets all hanging blocking calls go on, now and for ever.
     pub fn open_gate(&self) {
         *self.0.gate.open.lock().unwrap() = true;
@@ -244,7 +259,7 @@ impl Manager for Fake {
 
     fn has_broken(&self, conn: &mut Conn) -> bool {
         assert!(!self.0.has_broken_panics.load(SeqCst), "has_broken panics");
-        conn.broken
+        conn.broken || conn.id < self.0.known_dead_below.load(SeqCst)
     }
 
     fn needs_reset(&self, conn: &mut Conn) -> bool {

@@ -153,16 +153,18 @@ impl<F: Fn()> Future for Task<F> {
         let waker = Arc::new(cx.waker().clone());
         let stale = assignment.waker.lock().unwrap_or_else(PoisonError::into_inner).replace(waker);
         drop(stale);
-        assignment.woken_at.set(0);
         let mut work = match assignment.work.try_lock() {
             Ok(work) => work,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => {
-                // The pool looks whether the work is over, or takes it, at this moment.
+                // The pool looks whether the work is over, or takes it, at this moment. It is still
+                // the runtime's turn.
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
         };
+        // Before the work is polled, which may be woken from then on.
+        assignment.woken_at.set(0);
         let Some(future) = work.as_mut() else { return Poll::Ready(()) };
         let waker = Waker::from(Arc::clone(assignment));
         let poll = future.as_mut().poll(&mut Context::from_waker(&waker));
@@ -211,4 +213,24 @@ pub(crate) fn run_taken_back<T>(reason: Reason, run: impl FnOnce() -> T) -> T {
 /// Why this thread, and not the runtime, runs what it runs.
 pub(crate) fn taken_back() -> Option<Reason> {
     TAKEN_BACK.get()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::Waker;
+
+    #[test]
+    fn a_task_that_was_polled_while_the_pool_looked_at_it_is_still_missed_when_it_is_not_again() {
+        let (clock, hand) = Clock::mock();
+        let (assignment, task) = Assignment::new(&clock, async {}, || ());
+        let mut task = Box::pin(task);
+        let look = assignment.work.lock().unwrap();
+        assert!(task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        drop(look);
+        assert_eq!(assignment.is_stranded(clock.now()), None);
+        hand.advance(UNPOLLED);
+        assert_eq!(assignment.is_stranded(clock.now()), Some(Reason::Unpolled));
+        assert!(assignment.take_back().is_some());
+    }
 }
