@@ -148,6 +148,23 @@ fn a_thread_is_served_though_a_sleeper_was_handed_the_connection() {
 }
 
 #[test]
+fn who_comes_back_after_two_lapses_has_what_one_behind_it_has_not_taken() {
+    let case = of_one(|b| b);
+    let held = case.0.get().unwrap();
+    let mut first = asleep(&case.0);
+    drop(held);
+    for _ in 0..2 {
+        case.1.advance(SECOND);
+        case.0.maintain();
+    }
+    let held = case.0.try_get().expect("the sleeper holds up nobody");
+    let mut second = asleep(&case.0);
+    drop(held);
+    drop(poll(&mut first).expect("it stands before the second, which has not taken it"));
+    drop(poll(&mut second).expect("its turn"));
+}
+
+#[test]
 fn at_the_waiters_own_limit_the_connection_goes_at_the_latest() {
     let limit = 4 * STEP;
     let case = of_one(|b| b);

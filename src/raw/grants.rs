@@ -128,7 +128,7 @@ impl<H: PoolHooks> RawPool<H> {
         let slot = waiter.withdraw(self, LATE);
         if slot.is_some() {
             queue.stand(waiter);
-            queue.has_late = true;
+            queue.must_look_behind = true;
         } else {
             self.room.left();
         }
@@ -149,7 +149,7 @@ impl<H: PoolHooks> RawPool<H> {
                 self.pass_on(queue, slot, wakes);
             }
         }
-        queue.has_late = queue.line.iter().any(|waiter| waiter.is_late());
+        queue.must_look_behind = queue.line.iter().any(|waiter| waiter.is_late());
     }
 
     /// Hands a slot that was taken back to the first in line who has let nothing lapse, or else

@@ -50,8 +50,9 @@ pub(super) struct Queue {
     /// Waiters whose grant may lapse, and some that have taken it.
     pub(super) granted: Vec<Standing>,
     pub(super) lapses: Lapses,
-    /// One in line may be late.
-    pub(super) has_late: bool,
+    /// One in line may stand before others that have been granted a slot: it was late, or waits
+    /// ahead.
+    pub(super) must_look_behind: bool,
     /// The waiters flag is up, and the hand-off flag if newcomers must wait. `None`: both are down.
     pub(super) flags: Option<Newcomers>,
 }
@@ -98,7 +99,7 @@ impl Queue {
             earliest: NEVER,
             granted,
             lapses: Lapses { due: NEVER, hurried_until: 0 },
-            has_late: false,
+            must_look_behind: false,
             flags: None,
         }
     }

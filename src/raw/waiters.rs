@@ -117,7 +117,7 @@ impl<H: PoolHooks> RawPool<H> {
         if let Some(now) = expire_to {
             self.expire_line(queue, now, wakes);
         }
-        if queue.has_late {
+        if queue.must_look_behind {
             self.serve_those_back(queue, wakes);
         }
         room.queued.set(queue.line.len());
@@ -142,6 +142,8 @@ impl<H: PoolHooks> RawPool<H> {
             } else if waiter.terms.ahead {
                 queue.last_place = last.max(since);
                 queue.stand(Standing::new(waiter, since));
+                // Others may have been granted what it comes before.
+                queue.must_look_behind = true;
             } else {
                 queue.last_place = since.max(last + 1);
                 queue.earliest = queue.earliest.min(waiter.terms.deadline);

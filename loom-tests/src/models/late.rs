@@ -6,7 +6,7 @@ use super::{
     granted_at_once, model, poll, pool, touch,
 };
 use crate::raw::RawPool;
-use crate::raw::waiter::Outcome;
+use crate::raw::waiter::{Outcome, Terms};
 use loom::sync::Arc;
 use loom::thread;
 
@@ -39,6 +39,34 @@ fn one_that_comes_back_has_what_is_granted_to_those_behind_it() {
         drop((one, other));
         drop((granted_at_once(&mut third), granted_at_once(&mut fourth)));
         drop((first, second, third, fourth));
+        assert_at_rest(&pool);
+        bury(pool);
+    });
+}
+
+#[test]
+fn one_that_waits_ahead_has_what_is_granted_to_those_behind_it() {
+    model(|| {
+        let pool = pool(1, 1);
+        let slot = claim(&pool).unwrap();
+        let (mut second, sleeper) = asleep(&pool, FLEETING);
+        drop(slot);
+        assert!(second.is_settled());
+        let theirs = Arc::clone(&pool);
+        // It has wanted one since before, and comes again.
+        let returner = thread::spawn(move || {
+            let (mut first, sleeper) = asleep(&theirs, Terms { ahead: true, since: 1, ..FLEETING });
+            touch(&granted(finish(&mut first, &sleeper)));
+        });
+        touch(&granted(finish(&mut second, &sleeper)));
+        returner.join().unwrap();
+        let slot = claim(&pool).unwrap();
+        let (mut fourth, _) = asleep(&pool, FLEETING);
+        drop(slot);
+        let (mut third, _) = asleep(&pool, Terms { ahead: true, since: 1, ..FLEETING });
+        drop(granted_at_once(&mut third));
+        drop(granted_at_once(&mut fourth));
+        drop((second, third, fourth));
         assert_at_rest(&pool);
         bury(pool);
     });

@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn a_task_that_was_polled_while_the_pool_looked_at_it_is_still_missed_when_it_is_not_again() {
         let (clock, hand) = Clock::mock();
-        let (assignment, task) = Assignment::new(&clock, async {}, || ());
+        let (assignment, task) = Assignment::new(&clock, By::Runtime, async {}, || ());
         let mut task = Box::pin(task);
         let look = assignment.work.lock().unwrap();
         assert!(task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
