@@ -93,19 +93,25 @@ relaxed!(usize, AtomicUsize, numeric);
 /// How many bits of a bitmap word stand for slots; the three highest bits are flags.
 pub(crate) const SLOT_BITS: u32 = if MODEL { 2 } else { 61 };
 
+#[cfg(caliburn_tsan)]
+#[path = "sync/seen.rs"]
+mod seen;
+
 #[cfg(not(all(loom, feature = "loom")))]
 mod switched {
     use crate::sync::Relaxed;
 
     pub(crate) const MODEL: bool = false;
 
+    #[cfg(caliburn_tsan)]
+    pub(crate) use crate::sync::seen::{Condvar, Mutex, MutexGuard, OnceLock, RwLock};
     pub(crate) use crossbeam_queue::{ArrayQueue, SegQueue};
     pub(crate) use std::sync::atomic::{
         AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering,
     };
-    pub(crate) use std::sync::{
-        Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, TryLockError, Weak,
-    };
+    pub(crate) use std::sync::{Arc, PoisonError, TryLockError, Weak};
+    #[cfg(not(caliburn_tsan))]
+    pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, RwLock};
     pub(crate) use std::thread;
 
     /// A function that constants may call.
