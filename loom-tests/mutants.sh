@@ -138,8 +138,12 @@ plant 'one that comes back requests no dispatch' waiter.rs 's/(fn come_back\(.*?
 plant 'nobody looks for those that come back' grants.rs 's/queue.must_look_behind = true;//'
 plant 'one that waits ahead leaves those behind it what they have' waiters.rs 's/queue.must_look_behind = true;//'
 plant 'those that come back later are forgotten' grants.rs 's/queue.must_look_behind = queue.line.*?;/queue.must_look_behind = false;/'
+plant 'a round looks for those that are late once it has served others' grants.rs 's/(queue.must_look_behind = queue.line[^;]*;)(.*?else \{) return \};(.*?\n        \})\n    \}/$2 break };$3 $1 }/s'
+plant 'the place of one that left goes to anyone' grants.rs 's/waiter.is_prompt\(\) && waiter.place < place/waiter.is_prompt()/'
+plant 'one that was robbed has let it lapse' waiters.rs 's/was_late && !waiter.was_robbed/was_late/'
+plant 'one that has come back is hurried' room.rs 's/!is_back && //'
 plant 'one that comes back takes from those before it' grants.rs 's/waiter.place > place/waiter.place != place/'
-plant 'each grace is long' grants.rs 's/if now < lapses.hurried_until \{/if false {/'
+plant 'each grace is long' grants.rs 's/now < lapses.hurried_until && //; s/waiter.may_be_hurried\(\)/false/'
 plant 'after a lapse each grace is short for good' grants.rs 's/\.saturating_mul\(HURRIED_GRACES\)/.saturating_mul(u64::MAX)/'
 
 # Steps: close and resize.

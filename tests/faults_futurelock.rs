@@ -7,7 +7,6 @@ mod common;
 
 use caliburn::health::PingOnBorrow;
 use caliburn::{Builder, Fairness, GetError, MockClock, Pool, PooledConnection};
-use common::harness::{self, Harness};
 use common::*;
 use futures_util::stream::{self, StreamExt};
 use std::future::Future;
@@ -165,6 +164,25 @@ fn who_comes_back_after_two_lapses_has_what_one_behind_it_has_not_taken() {
 }
 
 #[test]
+fn who_loses_its_connection_to_one_that_comes_back_has_let_nothing_lapse() {
+    let case = of_one(|b| b);
+    let held = case.0.get().unwrap();
+    let (mut first, mut second) = (asleep(&case.0), asleep(&case.0));
+    let _third = asleep(&case.0);
+    drop(held);
+    case.1.advance(SECOND);
+    case.0.maintain();
+    // It goes to the second, and back.
+    let held = poll(&mut first).expect("the second has not taken it");
+    drop(held);
+    // The second lets one lapse; it keeps its place, and is called again.
+    case.1.advance(SECOND);
+    case.0.maintain();
+    assert_eq!(case.0.stats().waiting, 1, "it was settled after one lapse");
+    drop(poll(&mut second).expect("it is there again, and before the third"));
+}
+
+#[test]
 fn at_the_waiters_own_limit_the_connection_goes_at_the_latest() {
     let limit = 4 * STEP;
     let case = of_one(|b| b);
@@ -261,25 +279,6 @@ fn after_one_has_slept_others_that_sleep_cost_little() {
     drop(held);
     assert!(poll(&mut second).is_none());
     drop(poll(&mut first).expect("its turn"));
-}
-
-/// The ping of a task is its own, and yet others finish it.
-#[test]
-fn a_connection_that_a_sleeper_is_pinging_goes_to_the_next() {
-    let case = Harness::new(1, |b| b.min_size(1).health(PingOnBorrow::always()));
-    // What has just been opened is not pinged.
-    drop(case.lent());
-    let mut sleeper = case.get();
-    assert!(poll_once(&mut sleeper).is_pending(), "the fake answers at the second poll");
-    let mut next = case.get();
-    let mut took = Duration::ZERO;
-    while poll_once(&mut next).is_pending() {
-        assert!(took <= 2 * SECOND, "not served: {}", case.pool.stats());
-        case.step();
-        took += harness::STEP;
-    }
-    let stats = case.pool.stats();
-    assert_eq!((stats.connects, stats.ping_failures, stats.launch_failures), (1, 0, 0), "{stats}");
 }
 
 #[test]

@@ -67,7 +67,7 @@ impl<H: PoolHooks> RawPool<H> {
         if grace == NEVER {
             return;
         }
-        if now < lapses.hurried_until {
+        if now < lapses.hurried_until && waiter.may_be_hurried() {
             grace = grace.div_ceil(HURRY);
         }
         waiter.due = now.saturating_add(grace).min(deadline);
@@ -97,14 +97,14 @@ impl<H: PoolHooks> RawPool<H> {
         }
         // Now that all stand in line again from whom something was taken.
         for slot in slots {
-            self.pass_on(queue, slot, wakes);
+            self.pass_on(queue, slot, wakes, |waiter| waiter.is_prompt());
         }
         earliest
     }
 
     /// Takes a grant back, unless it has been taken meanwhile. No wake-up is due: the one for the
     /// grant is still under way, or it was needless (O7).
-    fn recall(&self, queue: &mut Queue, waiter: Standing, now: u64) -> Option<Occupied<H>> {
+    fn recall(&self, queue: &mut Queue, mut waiter: Standing, now: u64) -> Option<Occupied<H>> {
         if self.is_closed() {
             return waiter.withdraw(self, CLOSED);
         }
@@ -118,6 +118,7 @@ impl<H: PoolHooks> RawPool<H> {
         if waiter.was_late || !waiter.in_line {
             return waiter.withdraw(self, LAPSED);
         }
+        waiter.has_lapsed = true;
         self.put_back_in_line(queue, waiter)
     }
 
@@ -139,23 +140,36 @@ impl<H: PoolHooks> RawPool<H> {
     /// them, and was not taken yet, is theirs. Otherwise, where all are polled late, each slot
     /// would always be granted to one that is not polled yet.
     pub(super) fn serve_those_back(&self, queue: &mut Queue, wakes: &mut Wakes) {
+        // First: one that is polled from now on requests another round, which then looks again.
+        queue.must_look_behind = queue.line.iter().any(|waiter| waiter.is_late());
         while let Some(first) = queue.line.iter().find(|waiter| waiter.is_prompt()) {
             let place = first.place;
             let is_behind = |waiter: &Standing| waiter.place > place && waiter.is_granted();
             let behind = queue.granted.iter().enumerate().filter(|(_, waiter)| is_behind(waiter));
-            let Some((at, _)) = behind.max_by_key(|(_, waiter)| waiter.place) else { break };
-            let last = queue.granted.swap_remove(at);
+            let Some((at, _)) = behind.max_by_key(|(_, waiter)| waiter.place) else { return };
+            let mut last = queue.granted.swap_remove(at);
+            last.was_robbed = true;
+            let place = last.place;
             if let Some(slot) = self.put_back_in_line(queue, last) {
-                self.pass_on(queue, slot, wakes);
+                // If all before it have left meanwhile, the last one has it again.
+                self.pass_on(queue, slot, wakes, |waiter| {
+                    waiter.is_prompt() && waiter.place < place
+                        || waiter.was_robbed && waiter.place == place
+                });
             }
         }
-        queue.must_look_behind = queue.line.iter().any(|waiter| waiter.is_late());
     }
 
-    /// Hands a slot that was taken back to the first in line who has let nothing lapse, or else
+    /// Hands a slot that was taken back to the first in line of those that `may_have` it, or else
     /// leaves it idle.
-    fn pass_on(&self, queue: &mut Queue, mut slot: Occupied<H>, wakes: &mut Wakes) {
-        while let Some(at) = queue.line.iter().position(|waiter| waiter.is_prompt())
+    fn pass_on(
+        &self,
+        queue: &mut Queue,
+        mut slot: Occupied<H>,
+        wakes: &mut Wakes,
+        may_have: impl Fn(&Standing) -> bool,
+    ) {
+        while let Some(at) = queue.line.iter().position(&may_have)
             && let Some(waiter) = queue.line.remove(at)
         {
             match self.grant_in_line(queue, waiter, slot, wakes) {

@@ -74,11 +74,16 @@ pub(super) struct Standing {
     pub(super) due: u64,
     /// It had let a grant lapse when it was granted another.
     pub(super) was_late: bool,
+    /// It has let a grant lapse.
+    pub(super) has_lapsed: bool,
+    /// Its last grant went to one before it, and did not lapse.
+    pub(super) was_robbed: bool,
 }
 
 impl Standing {
     pub(super) fn new(waiter: Arc<Waiter>, place: u64) -> Self {
-        Self { waiter, place, due: NEVER, was_late: false }
+        let (was_late, has_lapsed, was_robbed) = (false, false, false);
+        Self { waiter, place, due: NEVER, was_late, has_lapsed, was_robbed }
     }
 }
 
@@ -87,6 +92,15 @@ impl Deref for Standing {
 
     fn deref(&self) -> &Waiter {
         &self.waiter
+    }
+}
+
+impl Standing {
+    /// Whether a grant may be taken back from it soon, if others were not taken. One that has come
+    /// back is slow, but there; one that waits ahead, or for a certain slot, has no time to lose.
+    pub(super) fn may_be_hurried(&self) -> bool {
+        let is_back = self.has_lapsed && !self.was_late;
+        !is_back && !self.terms.ahead
     }
 }
 

@@ -198,7 +198,8 @@ impl<H: PoolHooks> RawPool<H> {
         let (was_late, wake) = waiter.grant(slot)?;
         self.room.left();
         wakes.append(wake);
-        waiter.was_late = was_late;
+        waiter.was_late = was_late && !waiter.was_robbed;
+        waiter.was_robbed = false;
         self.watch(queue, waiter);
         Ok(())
     }

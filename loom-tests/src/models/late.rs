@@ -9,6 +9,8 @@ use crate::raw::RawPool;
 use crate::raw::waiter::{Outcome, Terms};
 use loom::sync::Arc;
 use loom::thread;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::Poll;
 
 /// The first has let its grant lapse; the second has that slot, and was not polled since.
 fn two_asleep(pool: &RawPool<Bare>) -> [Asleep<'_>; 2] {
@@ -160,6 +162,87 @@ fn one_that_comes_back_while_the_pool_is_closed_leaves_nothing_behind() {
         }
         closer.join().unwrap();
         drop((first, second));
+        bury(pool);
+    });
+}
+
+/// The round that is under way may have looked before, and then must look again.
+#[test]
+fn one_that_comes_back_during_another_round_is_served() {
+    model(|| {
+        let pool = pool(1, 1);
+        let [(mut first, _), (second, _)] = two_asleep(&pool);
+        let theirs = Arc::clone(&pool);
+        let other = thread::spawn(move || theirs.dispatch());
+        let is_served = poll(&mut first).is_ready();
+        other.join().unwrap();
+        // The second is never polled, and nothing lapses: the first stands before it.
+        assert!(is_served || first.is_settled(), "overlooked");
+        drop((first, second));
+        bury(pool);
+    });
+}
+
+#[test]
+fn one_that_leaves_while_it_is_served_costs_nobody_its_place() {
+    model(|| {
+        let pool = pool(1, 1);
+        let [(mut first, _), (second, _)] = two_asleep(&pool);
+        let (third, _) = asleep(&pool, FLEETING);
+        assert!(second.is_settled() && !third.is_settled());
+        let theirs = Arc::clone(&pool);
+        let other = thread::spawn(move || theirs.dispatch());
+        if let Poll::Ready(outcome) = poll(&mut first) {
+            drop(granted(outcome));
+        }
+        drop(first);
+        other.join().unwrap();
+        assert!(!third.is_settled(), "it comes before the second, which let nothing lapse");
+        drop((second, third));
+        bury(pool);
+    });
+}
+
+/// Not a race: what was taken from one for another has not lapsed.
+#[test]
+fn one_that_was_robbed_has_let_nothing_lapse() {
+    model(|| {
+        let pool = pool(1, 1);
+        let [(mut first, _), (mut second, _)] = two_asleep(&pool);
+        drop(granted_at_once(&mut first));
+        // It has it again.
+        assert!(second.is_settled());
+        pool.context().store(2 * LAPSE, Relaxed);
+        pool.expire(2 * LAPSE);
+        assert_eq!(pool.gauges().waiting, 0, "as no other waits, it is offered once more");
+        drop(granted_at_once(&mut second));
+        drop((first, second));
+        assert_at_rest(&pool);
+        bury(pool);
+    });
+}
+
+/// Not a race: one that has come back is slow, and there.
+#[test]
+fn one_that_has_come_back_has_a_whole_grace() {
+    const GRACE: u64 = 200;
+    model(|| {
+        let pool = pool(1, 1);
+        let slot = claim(&pool).unwrap();
+        let terms = Terms { grace: GRACE, ..FLEETING };
+        let [(mut first, _), (mut second, _)] = [asleep(&pool, terms), asleep(&pool, terms)];
+        drop(slot);
+        pool.expire(GRACE * 2);
+        let slot = granted_at_once(&mut second);
+        assert!(poll(&mut first).is_pending());
+        pool.context().store(GRACE * 2, Relaxed);
+        drop(slot);
+        pool.expire(GRACE * 3 - 1);
+        assert!(first.is_settled(), "it lapsed too early");
+        pool.expire(GRACE * 3);
+        drop(granted_at_once(&mut first));
+        drop((first, second));
+        assert_at_rest(&pool);
         bury(pool);
     });
 }

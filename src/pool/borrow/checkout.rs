@@ -40,6 +40,8 @@ pub(crate) struct Checkout<'a, M: Manager> {
     fail_fast: bool,
     /// Whether it waits for a ping rather than in line; the error tells when time runs out.
     is_pinging: &'a Relaxed<bool>,
+    /// A connection that was pinged for it since then was not taken in time.
+    pinged_in_vain: Option<Tick>,
     /// When it first stood in line.
     waiting_since: Option<Tick>,
     is_served: bool,
@@ -81,6 +83,7 @@ impl<'a, M: Manager> Checkout<'a, M> {
             fairness,
             fail_fast,
             is_pinging,
+            pinged_in_vain: None,
             waiting_since: None,
             is_served: false,
         }
@@ -226,10 +229,13 @@ impl<'a, M: Manager> Checkout<'a, M> {
 
     /// Has the connection pinged: here if the manager is of this face's kind and there is time for
     /// a whole ping, else by a worker, which finishes the ping even if this checkout must leave.
-    async fn ping(&self, slot: Slot<M>) -> Result<Step<M>, GetError<M::Error>> {
+    async fn ping(&mut self, slot: Slot<M>) -> Result<Step<M>, GetError<M::Error>> {
         let (raw, state) = (self.raw, self.raw.context());
-        self.is_pinging.set(true);
         let now = state.clock.now();
+        if self.has_answered_before(&slot) {
+            return Ok(look(self.unless_closed(slot)?).map_or(Step::Dead, Step::Lend));
+        }
+        self.is_pinging.set(true);
         if self.deadline <= now {
             enqueue::ping(slot, None);
             return Err(self.timed_out());
@@ -239,7 +245,7 @@ impl<'a, M: Manager> Checkout<'a, M> {
                 let checked = check(raw, Job::own_ping(slot, None)).await;
                 checked.map_or(Outcome::Failed, Outcome::Granted)
             }
-            (true, Kind::Async) => self.ping_here(slot, now).await,
+            (true, Kind::Async) => self.ping_here(slot, now).await?,
             (false, _) => self.reserve(slot).await?,
         };
         match outcome {
@@ -247,21 +253,38 @@ impl<'a, M: Manager> Checkout<'a, M> {
                 Ok(look(self.unless_closed(slot)?).map_or(Step::Dead, Step::Lend))
             }
             Outcome::Closed => Err(GetError::Closed),
-            Outcome::Failed | Outcome::Expired | Outcome::Lapsed => Ok(Step::Again),
+            Outcome::Lapsed => {
+                self.pinged_in_vain = Some(now);
+                Ok(Step::Again)
+            }
+            Outcome::Failed | Outcome::Expired => Ok(Step::Again),
         }
     }
 
     /// Pings the connection in this future. If that is not polled, others finish the ping.
-    async fn ping_here(&self, slot: Slot<M>, now: Tick) -> Outcome<Pooled<M>> {
+    async fn ping_here(
+        &self,
+        slot: Slot<M>,
+        now: Tick,
+    ) -> Result<Outcome<Pooled<M>>, GetError<M::Error>> {
         let (raw, terms) = (self.raw, self.terms(true, now));
         let mut ticket = poll_fn(|cx| Poll::Ready(raw.reservation(cx.waker(), terms))).await;
         let job = Job::own_ping(slot, Some(Reservation::with(ticket.waiter())));
         let mut ping = Shared::new(raw, job);
-        poll_fn(|cx| {
+        let kept = poll_fn(|cx| {
             ping.poll(cx);
             ticket.poll(cx)
-        })
-        .await
+        });
+        // Others may have taken the ping over, and need longer.
+        raw.context().timeout(self.deadline, kept).await.ok_or_else(|| self.timed_out())
+    }
+
+    /// It was pinged for this borrower, which did not take it in time. To ping it again would mean
+    /// that one that is always polled late is never served.
+    fn has_answered_before(&self, slot: &Slot<M>) -> bool {
+        let entry = slot.value();
+        let is_fresh = self.pinged_in_vain.is_some_and(|since| entry.info.last_checked >= since);
+        is_fresh && !entry.info.is_used_since_check() && !entry.ping_due
     }
 
     /// Whether the driver is of this face's kind, trusted, and at ease on this thread, and there is

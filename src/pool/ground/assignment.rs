@@ -5,7 +5,7 @@
 //! Whoever holds the lock polls or takes; a task that finds the future gone is done.
 
 use crate::clock::{Clock, Tick};
-use crate::sync::{Arc, Mutex, PoisonError, Relaxed, TryLockError, forks};
+use crate::sync::{Arc, Mutex, MutexGuard, PoisonError, Relaxed, TryLockError, forks};
 use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
@@ -113,6 +113,27 @@ impl Assignment {
         self.work.try_lock().ok()?.take()
     }
 
+    /// Goes on with the work where it lies, unless it is being polled at this moment.
+    pub(crate) fn poll_here(self: &Arc<Self>) {
+        if let Ok(work) = self.work.try_lock() {
+            let _ = self.go_on(work);
+        }
+    }
+
+    fn go_on(self: &Arc<Self>, mut work: MutexGuard<'_, Option<Work>>) -> Poll<()> {
+        // Before the work is polled, which may be woken from then on.
+        self.woken_at.set(0);
+        let Some(future) = work.as_mut() else { return Poll::Ready(()) };
+        let waker = Waker::from(Arc::clone(self));
+        let poll = future.as_mut().poll(&mut Context::from_waker(&waker));
+        if poll.is_ready() {
+            let done = work.take();
+            drop(work);
+            drop(done);
+        }
+        poll
+    }
+
     /// Takes the work out. The caller has the task, so nobody polls it.
     pub(crate) fn give_up(&self) -> Option<Work> {
         self.work.lock().unwrap_or_else(PoisonError::into_inner).take()
@@ -153,7 +174,7 @@ impl<F: Fn()> Future for Task<F> {
         let waker = Arc::new(cx.waker().clone());
         let stale = assignment.waker.lock().unwrap_or_else(PoisonError::into_inner).replace(waker);
         drop(stale);
-        let mut work = match assignment.work.try_lock() {
+        let work = match assignment.work.try_lock() {
             Ok(work) => work,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => {
@@ -163,17 +184,7 @@ impl<F: Fn()> Future for Task<F> {
                 return Poll::Pending;
             }
         };
-        // Before the work is polled, which may be woken from then on.
-        assignment.woken_at.set(0);
-        let Some(future) = work.as_mut() else { return Poll::Ready(()) };
-        let waker = Waker::from(Arc::clone(assignment));
-        let poll = future.as_mut().poll(&mut Context::from_waker(&waker));
-        if poll.is_ready() {
-            let done = work.take();
-            drop(work);
-            drop(done);
-        }
-        poll
+        assignment.go_on(work)
     }
 }
 

@@ -79,6 +79,10 @@ pub(crate) fn take_back<M: Manager>(raw: &Arc<Raw<M>>) -> bool {
     for (assignment, reason) in stranded {
         match assignment.by() {
             By::Runtime => _ = run_on_thread(raw, &assignment, reason),
+            // A pool that is maintained by its user starts nothing of its own.
+            By::Borrower if raw.context().is_manual() => {
+                no_unwind(|| assignment.poll_here()).unwrap_or(())
+            }
             // Nothing is wrong with the runtime.
             By::Borrower => _ = assignment.take_back().map(|work| launch(raw, work)),
         }
