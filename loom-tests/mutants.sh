@@ -139,7 +139,7 @@ plant 'nobody looks for those that come back' grants.rs 's/queue.must_look_behin
 plant 'one that waits ahead leaves those behind it what they have' waiters.rs 's/queue.must_look_behind = true;//'
 plant 'those that come back later are forgotten' grants.rs 's/queue.must_look_behind = queue.line.*?;/queue.must_look_behind = false;/'
 plant 'a round looks for those that are late once it has served others' grants.rs 's/(queue.must_look_behind = queue.line[^;]*;)(.*?else \{) return \};(.*?\n        \})\n    \}/$2 break };$3 $1 }/s'
-plant 'the place of one that left goes to anyone' grants.rs 's/waiter.is_prompt\(\) && waiter.place < place/waiter.is_prompt()/'
+plant 'what was taken for one that left goes on to the next' grants.rs 's/waiter.is_prompt\(\) \|\| waiter.was_robbed && waiter.place == place/waiter.is_prompt()/'
 plant 'one that was robbed has let it lapse' waiters.rs 's/was_late && !waiter.was_robbed/was_late/'
 plant 'one that has come back is hurried' room.rs 's/!is_back && //'
 plant 'one that comes back takes from those before it' grants.rs 's/waiter.place > place/waiter.place != place/'

@@ -580,7 +580,10 @@ fn assert_survives(mood: fn() -> Verdict, cause: EvictionCause) {
         let pool = pool.unwrap();
         assert_eq!(pool.try_get().unwrap_err(), TryGetError::Empty);
         let begun = Instant::now();
-        assert!(matches!(pool.get_timeout(Duration::ZERO), Err(GetError::TimedOut { .. })));
+        let error = pool.get_timeout(Duration::ZERO).unwrap_err();
+        // The latter if others are opened as quickly as they are refused.
+        let is_due = matches!(error, GetError::TimedOut { .. } | GetError::AllEvicted { .. });
+        assert!(is_due, "{error}");
         assert!(begun.elapsed() < AT_ONCE);
         let error = pool.get_timeout(PLENTY).unwrap_err();
         assert!(matches!(error, GetError::AllEvicted { evicted: 4.., .. }), "{error}");

@@ -153,8 +153,7 @@ impl<H: PoolHooks> RawPool<H> {
             if let Some(slot) = self.put_back_in_line(queue, last) {
                 // If all before it have left meanwhile, the last one has it again.
                 self.pass_on(queue, slot, wakes, |waiter| {
-                    waiter.is_prompt() && waiter.place < place
-                        || waiter.was_robbed && waiter.place == place
+                    waiter.is_prompt() || waiter.was_robbed && waiter.place == place
                 });
             }
         }
