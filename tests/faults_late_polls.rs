@@ -9,22 +9,13 @@ use common::*;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::task::{Context, Poll, Wake, Waker};
+use std::sync::atomic::Ordering::SeqCst;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 const MS: Duration = Duration::from_millis(1);
 
 type Get<'a, M> = Pin<Box<dyn Future<Output = Option<PooledConnection<M>>> + Send + 'a>>;
-
-#[derive(Default)]
-struct Bell(AtomicBool);
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.0.store(true, SeqCst);
-    }
-}
 
 /// It borrows, works, gives back, and borrows again.
 struct Task<'a, M: Manager> {
@@ -48,7 +39,7 @@ impl<'a, M: Manager> Task<'a, M> {
     }
 
     fn visit(&mut self, now: Duration) {
-        if self.bell.0.swap(false, SeqCst) && self.polled_at.is_none() {
+        if self.bell.still() && self.polled_at.is_none() {
             self.polled_at = Some(now + self.latency);
         }
         if self.polled_at.is_none_or(|at| at > now) {
@@ -65,7 +56,7 @@ impl<'a, M: Manager> Task<'a, M> {
         self.at_work = Some(lent.expect("it has all the time in the world"));
         self.served += 1;
         // Its timer is polled late, too.
-        self.bell.0.store(false, SeqCst);
+        self.bell.still();
         self.polled_at = Some(now + self.hold + self.latency);
     }
 }

@@ -54,8 +54,8 @@ fn sessions<M: BlockingManager>(
     Ok(numbers)
 }
 
-/// So many children, one after the other, while the parent has something open: `begin` and `end` are
-/// the two halves of a transaction. `ask` is answered with the session's number.
+/// So many children, one after the other, while the parent has something open: `begin` and `end`
+/// are the two halves of a transaction. `ask` is answered with the session's number.
 fn children_end_no_session_of_their_parent<M: BlockingManager>(
     manager: impl Fn() -> M,
     children: usize,

@@ -45,12 +45,16 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn a_pool_does_what_its_twin_does(setup in setups(Setup::THAT_JUDGE_NOTHING, Setup::EXACT), ops in ops()) {
+    fn a_pool_does_what_its_twin_does(
+        setup in setups(Setup::THAT_JUDGE_NOTHING, Setup::EXACT), ops in ops()
+    ) {
         run(setup, &ops);
     }
 
     #[test]
-    fn the_accounts_agree_whatever_the_strategy(setup in setups(Setup::THAT_JUDGE, Setup::EXACT), ops in ops()) {
+    fn the_accounts_agree_whatever_the_strategy(
+        setup in setups(Setup::THAT_JUDGE, Setup::EXACT), ops in ops()
+    ) {
         run(setup, &ops);
     }
 

@@ -8,7 +8,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 /// Long enough for anything that must happen; a test that waits for so long has failed.
@@ -361,6 +361,31 @@ impl AsyncManager for AsyncFake {
         hang(mode).await;
         let _ = Fake::outcome(mode);
         drop(conn);
+    }
+}
+
+/// A waker that only notes that it was called.
+#[derive(Debug, Default)]
+pub struct Bell(AtomicBool);
+
+impl Bell {
+    pub fn has_rung(&self) -> bool {
+        self.0.load(SeqCst)
+    }
+
+    /// Whether it had rung.
+    pub fn still(&self) -> bool {
+        self.0.swap(false, SeqCst)
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.store(true, SeqCst);
     }
 }
 

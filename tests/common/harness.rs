@@ -5,13 +5,13 @@
 //! decision. A test that went on turning the clock meanwhile would take that moment for a second:
 //! so the clock stands still until the housekeeper is through.
 
-use super::{AsyncFake, Fake, FakeError, PLENTY, eventually, poll_once};
+use super::{AsyncFake, Bell, Fake, FakeError, PLENTY, eventually, poll_once};
 use caliburn::health::{ConnectionInfo, HealthStrategy, Verdict};
 use caliburn::{Builder, Clock, GetError, MockClock, Pool, PooledConnection};
 use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
@@ -29,7 +29,8 @@ pub struct Harness {
     pub tasks: Arc<Mutex<Vec<Task>>>,
     hand: MockClock,
     rounds: Rounds,
-    woken: Arc<Woken>,
+    /// Whether some task can go on.
+    woken: Arc<Bell>,
     /// The most connects seen in flight at once.
     pub most: Cell<usize>,
 }
@@ -47,7 +48,7 @@ impl Harness {
     ) -> Self {
         let (clock, hand) = Clock::mock();
         let tasks = Arc::<Mutex<Vec<Task>>>::default();
-        let woken = Arc::<Woken>::default();
+        let woken = Arc::<Bell>::default();
         let (spawned, wake) = (tasks.clone(), woken.clone());
         let builder = Pool::builder_async(AsyncFake(fake.clone()))
             .max_size(size)
@@ -74,7 +75,7 @@ impl Harness {
     /// Runs the tasks as far as they come. False: there was nothing to do.
     fn run_tasks(&self) -> bool {
         let mut has_run = false;
-        while self.woken.0.swap(false, SeqCst) {
+        while self.woken.still() {
             has_run = true;
             self.most.set(self.most.get().max(self.pool.stats().opening));
             let waker = Waker::from(self.woken.clone());
@@ -143,20 +144,6 @@ impl Harness {
             gets.is_empty()
         });
         held.into_iter().for_each(|mut conn| conn.broken = true);
-    }
-}
-
-/// Whether some task can go on.
-#[derive(Default)]
-struct Woken(AtomicBool);
-
-impl Wake for Woken {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.0.store(true, SeqCst);
     }
 }
 

@@ -1,8 +1,8 @@
 //! When the dispatcher looks for what has lapsed.
 
 use super::{
-    FLEETING, LAPSE, NOW, STRICT, asleep, assert_at_rest, bury, claim, granted_at_once, model,
-    poll, pool,
+    FLEETING, LAPSE, NOW, STRICT, asleep, assert_at_rest, bury, claim, granted_at_once, handed,
+    model, poll, pool,
 };
 use crate::raw::waiter::{NEVER, Outcome, Terms};
 use loom::thread;
@@ -105,9 +105,7 @@ fn one_that_stands_in_line_again_expires_at_its_deadline() {
     const DEADLINE: u64 = LAPSE + 5;
     model(|| {
         let pool = pool(1, 1);
-        let slot = claim(&pool).unwrap();
-        let (mut first, _) = asleep(&pool, Terms { deadline: DEADLINE, ..FLEETING });
-        drop(slot);
+        let (mut first, _) = handed(&pool, Terms { deadline: DEADLINE, ..FLEETING });
         let (mut second, _) = asleep(&pool, Terms { deadline: LAPSE, ..STRICT });
         let (third, _) = asleep(&pool, STRICT);
         pool.expire(LAPSE);
@@ -125,9 +123,7 @@ fn one_that_stands_in_line_again_expires_at_its_deadline() {
 fn a_look_before_a_notification_lapses_does_not_forget_it() {
     model(|| {
         let pool = pool(1, 1);
-        let slot = claim(&pool).unwrap();
-        let (ticket, sleeper) = asleep(&pool, Terms { patience: NOW + 1, ..FLEETING });
-        drop(slot);
+        let (ticket, sleeper) = handed(&pool, Terms { patience: NOW + 1, ..FLEETING });
         assert!(sleeper.was_woken() && !ticket.is_settled() && pool.next_deadline() <= LAPSE);
         pool.expire(NOW);
         assert!(pool.next_deadline() <= LAPSE, "nobody would look");

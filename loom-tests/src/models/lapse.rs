@@ -2,7 +2,7 @@
 
 use super::{
     FLEETING, LAPSE, NOW, Payload, STRICT, Sleeper, asleep, assert_at_rest, bury, claim, finish,
-    granted, model, poll, pool, touch,
+    granted, handed, model, poll, pool, touch,
 };
 use crate::raw::waiter::{Outcome, Terms};
 use loom::sync::Arc;
@@ -14,9 +14,7 @@ use std::task::{Poll, Waker};
 fn a_grant_that_is_taken_while_it_lapses_has_one_owner() {
     model(|| {
         let pool = pool(1, 1);
-        let slot = claim(&pool).unwrap();
-        let (mut ticket, sleeper) = asleep(&pool, FLEETING);
-        drop(slot);
+        let (mut ticket, sleeper) = handed(&pool, FLEETING);
         assert!(ticket.is_settled() && pool.next_deadline() <= LAPSE);
         let theirs = Arc::clone(&pool);
         let keeper = thread::spawn(move || theirs.expire(LAPSE));
@@ -33,9 +31,7 @@ fn a_grant_that_is_taken_while_it_lapses_has_one_owner() {
 fn a_grant_that_lapses_serves_the_next_whether_it_was_taken_or_not() {
     model(|| {
         let pool = pool(1, 1);
-        let slot = claim(&pool).unwrap();
-        let (mut first, sleeper) = asleep(&pool, FLEETING);
-        drop(slot);
+        let (mut first, sleeper) = handed(&pool, FLEETING);
         let theirs = Arc::clone(&pool);
         let next = thread::spawn(move || {
             let sleeper = Sleeper::new();
@@ -56,9 +52,7 @@ fn a_grant_that_lapses_serves_the_next_whether_it_was_taken_or_not() {
 fn who_leaves_while_its_grant_lapses_takes_nothing_along() {
     model(|| {
         let pool = pool(1, 1);
-        let slot = claim(&pool).unwrap();
-        let (ticket, _) = asleep(&pool, FLEETING);
-        drop(slot);
+        let (ticket, _) = handed(&pool, FLEETING);
         let theirs = Arc::clone(&pool);
         let keeper = thread::spawn(move || theirs.expire(LAPSE));
         drop(ticket);
@@ -72,9 +66,7 @@ fn who_leaves_while_its_grant_lapses_takes_nothing_along() {
 fn who_leaves_while_its_grant_lapses_leaves_the_slot_to_the_next() {
     model(|| {
         let pool = pool(1, 1);
-        let slot = claim(&pool).unwrap();
-        let (first, _) = asleep(&pool, FLEETING);
-        drop(slot);
+        let (first, _) = handed(&pool, FLEETING);
         let (mut second, sleeper) = asleep(&pool, STRICT);
         let theirs = Arc::clone(&pool);
         let keeper = thread::spawn(move || theirs.expire(LAPSE));
@@ -91,9 +83,7 @@ fn who_leaves_while_its_grant_lapses_leaves_the_slot_to_the_next() {
 fn a_close_takes_back_what_is_granted_and_not_taken() {
     model(|| {
         let pool = pool(1, 1);
-        let slot = claim(&pool).unwrap();
-        let (mut ticket, _) = asleep(&pool, FLEETING);
-        drop(slot);
+        let (mut ticket, _) = handed(&pool, FLEETING);
         let theirs = Arc::clone(&pool);
         let keeper = thread::spawn(move || theirs.expire(LAPSE));
         pool.close();
@@ -109,9 +99,7 @@ fn a_close_takes_back_what_is_granted_and_not_taken() {
 fn a_close_that_meets_the_taking_of_a_grant_leaves_nothing_behind() {
     model(|| {
         let pool = pool(1, 1);
-        let slot = claim(&pool).unwrap();
-        let (mut ticket, sleeper) = asleep(&pool, FLEETING);
-        drop(slot);
+        let (mut ticket, sleeper) = handed(&pool, FLEETING);
         let theirs = Arc::clone(&pool);
         let closer = thread::spawn(move || theirs.close());
         match finish(&mut ticket, &sleeper) {
@@ -179,9 +167,7 @@ fn those_who_let_grants_lapse_keep_their_order() {
 fn who_lets_two_grants_lapse_is_passed_over_until_it_is_polled() {
     model(|| {
         let pool = pool(1, 1);
-        let slot = claim(&pool).unwrap();
-        let (mut ticket, _) = asleep(&pool, FLEETING);
-        drop(slot);
+        let (mut ticket, _) = handed(&pool, FLEETING);
         pool.expire(LAPSE);
         assert!(ticket.is_settled(), "no other waits");
         let theirs = Arc::clone(&pool);
@@ -252,9 +238,7 @@ fn a_waker_that_is_replaced_while_the_grant_lapses_is_not_lost() {
 fn a_grant_does_not_outlive_the_waiters_own_deadline() {
     model(|| {
         let pool = pool(1, 1);
-        let slot = claim(&pool).unwrap();
-        let (mut ticket, _) = asleep(&pool, Terms { deadline: NOW + 1, ..FLEETING });
-        drop(slot);
+        let (mut ticket, _) = handed(&pool, Terms { deadline: NOW + 1, ..FLEETING });
         pool.expire(NOW + 1);
         drop(claim(&pool).expect("its time is up"));
         assert!(matches!(poll(&mut ticket), Poll::Ready(Outcome::Expired)));
@@ -268,9 +252,7 @@ fn a_grant_does_not_outlive_the_waiters_own_deadline() {
 fn at_its_own_deadline_a_waiter_loses_what_it_has_not_taken() {
     model(|| {
         let pool = pool(1, 1);
-        let slot = claim(&pool).unwrap();
-        let (mut ticket, sleeper) = asleep(&pool, Terms { deadline: NOW + 1, ..FLEETING });
-        drop(slot);
+        let (mut ticket, sleeper) = handed(&pool, Terms { deadline: NOW + 1, ..FLEETING });
         assert!(ticket.is_settled() && pool.next_deadline() <= NOW + 1);
         let theirs = Arc::clone(&pool);
         let keeper = thread::spawn(move || theirs.expire(NOW + 1));

@@ -3,7 +3,7 @@
 
 use super::{
     Asleep, Bare, FLEETING, LAPSE, asleep, assert_at_rest, bury, claim, finish, granted,
-    granted_at_once, model, poll, pool, touch,
+    granted_at_once, handed, model, poll, pool, touch,
 };
 use crate::raw::RawPool;
 use crate::raw::waiter::{Outcome, Terms};
@@ -50,9 +50,7 @@ fn one_that_comes_back_has_what_is_granted_to_those_behind_it() {
 fn one_that_waits_ahead_has_what_is_granted_to_those_behind_it() {
     model(|| {
         let pool = pool(1, 1);
-        let slot = claim(&pool).unwrap();
-        let (mut second, sleeper) = asleep(&pool, FLEETING);
-        drop(slot);
+        let (mut second, sleeper) = handed(&pool, FLEETING);
         assert!(second.is_settled());
         let theirs = Arc::clone(&pool);
         // It has wanted one since before, and comes again.
@@ -62,9 +60,7 @@ fn one_that_waits_ahead_has_what_is_granted_to_those_behind_it() {
         });
         touch(&granted(finish(&mut second, &sleeper)));
         returner.join().unwrap();
-        let slot = claim(&pool).unwrap();
-        let (mut fourth, _) = asleep(&pool, FLEETING);
-        drop(slot);
+        let (mut fourth, _) = handed(&pool, FLEETING);
         let (mut third, _) = asleep(&pool, Terms { ahead: true, since: 1, ..FLEETING });
         drop(granted_at_once(&mut third));
         drop(granted_at_once(&mut fourth));
@@ -95,9 +91,7 @@ fn one_that_comes_back_leaves_those_before_it_what_they_have() {
 fn one_that_comes_back_while_another_takes_its_grant_waits_for_the_next() {
     model(|| {
         let pool = pool(1, 1);
-        let slot = claim(&pool).unwrap();
-        let (mut first, sleeper) = asleep(&pool, FLEETING);
-        drop(slot);
+        let (mut first, sleeper) = handed(&pool, FLEETING);
         let theirs = Arc::clone(&pool);
         let next = thread::spawn(move || {
             let (mut second, sleeper) = asleep(&theirs, FLEETING);
@@ -116,9 +110,7 @@ fn one_that_comes_back_while_another_takes_its_grant_waits_for_the_next() {
 fn one_that_comes_back_while_another_leaves_with_its_grant_is_served() {
     model(|| {
         let pool = pool(1, 1);
-        let slot = claim(&pool).unwrap();
-        let (mut first, sleeper) = asleep(&pool, FLEETING);
-        drop(slot);
+        let (mut first, sleeper) = handed(&pool, FLEETING);
         let theirs = Arc::clone(&pool);
         let next = thread::spawn(move || {
             let (second, _) = asleep(&theirs, FLEETING);

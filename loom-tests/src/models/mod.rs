@@ -181,6 +181,14 @@ pub(crate) fn asleep(pool: &RawPool<Bare>, terms: Terms) -> Asleep<'_> {
     (ticket, sleeper)
 }
 
+/// The same, and handed the only slot of the pool.
+pub(crate) fn handed(pool: &RawPool<Bare>, terms: Terms) -> Asleep<'_> {
+    let slot = claim(pool).unwrap();
+    let asleep = asleep(pool, terms);
+    drop(slot);
+    asleep
+}
+
 pub(crate) fn poll(ticket: &mut Ticket<'_, Bare>) -> Poll<Outcome<Bare>> {
     ticket.poll(&mut Context::from_waker(Waker::noop()))
 }

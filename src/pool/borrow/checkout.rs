@@ -227,26 +227,13 @@ impl<'a, M: Manager> Checkout<'a, M> {
         .await
     }
 
-    /// Has the connection pinged: here if the manager is of this face's kind and there is time for
-    /// a whole ping, else by a worker, which finishes the ping even if this checkout must leave.
+    /// Lends the connection once it has answered, unless the last look finds it dead.
     async fn ping(&mut self, slot: Slot<M>) -> Result<Step<M>, GetError<M::Error>> {
-        let (raw, state) = (self.raw, self.raw.context());
-        let now = state.clock.now();
-        if self.has_answered_before(&slot) {
-            return Ok(look(self.unless_closed(slot)?).map_or(Step::Dead, Step::Lend));
-        }
-        self.is_pinging.set(true);
-        if self.deadline <= now {
-            enqueue::ping(slot, None);
-            return Err(self.timed_out());
-        }
-        let outcome = match (self.may_ping_itself(now), self.face) {
-            (true, Kind::Blocking) => {
-                let checked = check(raw, Job::own_ping(slot, None)).await;
-                checked.map_or(Outcome::Failed, Outcome::Granted)
-            }
-            (true, Kind::Async) => self.ping_here(slot, now).await?,
-            (false, _) => self.reserve(slot).await?,
+        let now = self.raw.context().clock.now();
+        let outcome = if self.has_answered_before(&slot) {
+            Outcome::Granted(slot)
+        } else {
+            self.have_pinged(slot, now).await?
         };
         match outcome {
             Outcome::Granted(slot) => {
@@ -258,6 +245,28 @@ impl<'a, M: Manager> Checkout<'a, M> {
                 Ok(Step::Again)
             }
             Outcome::Failed | Outcome::Expired => Ok(Step::Again),
+        }
+    }
+
+    /// Has the connection pinged: here if the manager is of this face's kind and there is time for
+    /// a whole ping, else by a worker, which finishes the ping even if this checkout must leave.
+    async fn have_pinged(
+        &self,
+        slot: Slot<M>,
+        now: Tick,
+    ) -> Result<Outcome<Pooled<M>>, GetError<M::Error>> {
+        self.is_pinging.set(true);
+        if self.deadline <= now {
+            enqueue::ping(slot, None);
+            return Err(self.timed_out());
+        }
+        match (self.may_ping_itself(now), self.face) {
+            (true, Kind::Blocking) => {
+                let checked = check(self.raw, Job::own_ping(slot, None)).await;
+                Ok(checked.map_or(Outcome::Failed, Outcome::Granted))
+            }
+            (true, Kind::Async) => self.ping_here(slot, now).await,
+            (false, _) => self.reserve(slot).await,
         }
     }
 

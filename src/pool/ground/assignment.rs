@@ -15,7 +15,7 @@ use std::time::Duration;
 /// A task that was woken is taken back if it has not been polled for this long.
 pub(crate) const UNPOLLED: Duration = Duration::from_secs(1);
 
-pub(crate) type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Why a future was taken back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

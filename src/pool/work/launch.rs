@@ -94,9 +94,10 @@ pub(crate) fn take_back<M: Manager>(raw: &Arc<Raw<M>>) -> bool {
 pub(crate) fn overruns<M: Manager>(raw: &Raw<M>) -> Vec<Overrun> {
     let now = raw.context().clock.now();
     let assignments = lock(raw);
-    let stranded =
-        assignments.iter().filter(|one| !one.is_over() && one.is_stranded(now).is_some());
-    let stranded = stranded.filter(|one| one.by() == By::Runtime);
+    let is_stranded = |one: &&Arc<Assignment>| {
+        one.by() == By::Runtime && !one.is_over() && one.is_stranded(now).is_some()
+    };
+    let stranded = assignments.iter().filter(is_stranded);
     stranded.map(|one| Overrun { call: None, since: now.since(one.woken_at()) }).collect()
 }
 

@@ -1,13 +1,12 @@
 //! Those who wait.
 
 use super::{Guard, Model, Op, Setup};
-use crate::common::FakeError;
+use crate::common::{Bell, FakeError};
 use caliburn::GetError;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 /// How long a connection lies with a task that is not polled.
@@ -16,26 +15,6 @@ const GRACE: Duration = Duration::from_millis(25);
 const ROUNDS: usize = 200;
 
 type Outcome = Result<Guard, GetError<FakeError>>;
-
-#[derive(Default)]
-pub(super) struct Bell(AtomicBool);
-
-impl Bell {
-    pub(super) fn has_rung(&self) -> bool {
-        self.0.load(SeqCst)
-    }
-
-    /// Whether it had rung.
-    pub(super) fn still(&self) -> bool {
-        self.0.swap(false, SeqCst)
-    }
-}
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.0.store(true, SeqCst);
-    }
-}
 
 /// What a waiter has been told, as far as the model knows.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -5,9 +5,8 @@
 //! that it is given, everybody is served, the accounts agree, and a close leaves nothing.
 
 use super::Setup;
-use super::line::Bell;
 use super::pick;
-use crate::common::{AsyncFake, Fake, FakeError, Mode, PLENTY, eventually};
+use crate::common::{AsyncFake, Bell, Fake, FakeError, Mode, PLENTY, eventually};
 use caliburn::{Clock, GetError, MockClock, Pool, PooledConnection, TryGetError};
 use std::collections::HashSet;
 use std::future::Future;

@@ -1,8 +1,8 @@
 //! Futures that were handed a connection and are not polled ("futurelock", after a report of Oxide
 //! Computer): whether others are served meanwhile.
 //!
-//! In the first two programs a task keeps a future that stands in the line, polls something else, and
-//! borrows again. A pool that hands the connection to that future, and waits for it to be polled,
+//! In the first two programs a task keeps a future that stands in the line, polls something else,
+//! and borrows again. A pool that hands the connection to that future, and waits for it to be polled,
 //! waits for ever: the only task that could poll it stands behind it. A pool that takes the
 //! connection back must not do so where all tasks are polled late: hence the third program.
 
