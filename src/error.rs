@@ -176,6 +176,13 @@ pub enum GetError<E> {
         /// What the pool looked like.
         counts: Counts,
     },
+    /// The driver needs the calling thread to open, ping or return a connection, so to block it
+    /// would be to wait for ever: a blocking `get` on the one thread that drives the connections'
+    /// runtime. Use [`get_async`](crate::Pool::get_async), or block another thread.
+    WrongThread {
+        /// What the pool looked like.
+        counts: Counts,
+    },
     /// The pool is closed.
     Closed,
     /// The process was forked, and the pool is its [parent's](crate::Pool#forks).
@@ -210,6 +217,11 @@ impl<E: Error + 'static> fmt::Display for GetError<E> {
             Self::AllEvicted { evicted, counts } => write!(
                 f,
                 "the health strategy refused {evicted} connections in a row, fresh ones too ({counts})"
+            ),
+            Self::WrongThread { counts } => write!(
+                f,
+                "a blocking get on the thread that drives the connections would wait for itself; \
+                 use get_async, or block another thread ({counts})"
             ),
             Self::Closed => f.write_str("the pool is closed"),
             Self::Forked => f.write_str(FORKED),

@@ -19,6 +19,6 @@ pub use clock::{Clock, Deadline, MockClock};
 pub use config::{Fairness, MAX_CAPACITY, PingOn, Settings};
 pub use error::{BuildError, ConfigError, GetError, ManagerError, NotReady, TryGetError};
 pub use health::{ConnectionInfo, EvictionCause, HealthStrategy, Verdict};
-pub use manager::{AsyncManager, BlockingManager, ErrorClass, Manager};
+pub use manager::{AsyncManager, BlockingManager, ErrorClass, Face, Manager};
 pub use pool::{Builder, CloseReport, Pool, PooledConnection};
 pub use stats::Stats;

@@ -13,6 +13,7 @@ use std::pin::Pin;
 /// | [`has_broken`](Self::has_broken) | once before each loan and once after it | the borrower's thread |
 /// | [`needs_reset`](Self::needs_reset) | once after each loan, unless the connection has broken | the returning thread |
 /// | [`may_ping_here`](Self::may_ping_here) | before each ping that a borrower could make itself | the borrower's thread |
+/// | [`may_wait_here`](Self::may_wait_here) | each time that a borrower is about to wait | the borrower's thread |
 /// | [`classify`](Self::classify) | once for each connect that fails with an error | a worker |
 /// | [`ping_is_cancel_safe`](Self::ping_is_cancel_safe) | once for each ping that was dropped half-way | the thread that dropped it |
 ///
@@ -65,6 +66,18 @@ pub trait Manager: Send + Sync + 'static {
     /// Asked before each such ping. A driver that blocks and brings a runtime of its own, and so
     /// panics on a thread that drives another runtime, says no there.
     fn may_ping_here(&self) -> bool {
+        true
+    }
+
+    /// Whether a borrower may wait on the calling thread for a connection to be opened, pinged or
+    /// returned. If not, its `get` fails with [`GetError::WrongThread`](crate::GetError). Default:
+    /// yes.
+    ///
+    /// Asked each time that a borrower is about to wait. A driver whose connections make progress
+    /// only while the calling thread does says no to a borrower that would block it, and takes note
+    /// of the runtime of one that is a task.
+    fn may_wait_here(&self, face: Face) -> bool {
+        let _ = face;
         true
     }
 }
@@ -178,10 +191,13 @@ pub trait AsyncManager: Manager {
     }
 }
 
-/// Which of the two traits a manager implements; also which of the two faces a borrower uses.
+/// How a call waits: which of the two traits a manager implements, and by which of the pool's two
+/// faces a borrower came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Face {
+    /// It blocks its thread: [`BlockingManager`], [`Pool::get`](crate::Pool::get).
     Blocking,
+    /// It is a future: [`AsyncManager`], [`Pool::get_async`](crate::Pool::get_async).
     Async,
 }
 
@@ -190,7 +206,7 @@ pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// Both kinds of manager behind one table: a blocking call is a future that is ready at its first
 /// poll.
 pub(crate) trait Driver<M: Manager>: Send + Sync {
-    fn kind(&self) -> Kind;
+    fn kind(&self) -> Face;
     fn connect<'a>(
         &self,
         manager: &'a M,
@@ -223,7 +239,7 @@ pub(crate) struct Async;
 macro_rules! driver {
     ($driver:ty, $manager:ident, $kind:expr $(, $await:tt)?) => {
         impl<M: $manager> Driver<M> for $driver {
-            fn kind(&self) -> Kind {
+            fn kind(&self) -> Face {
                 $kind
             }
 
@@ -265,8 +281,8 @@ macro_rules! driver {
     };
 }
 
-driver!(Blocking, BlockingManager, Kind::Blocking);
-driver!(Async, AsyncManager, Kind::Async, await);
+driver!(Blocking, BlockingManager, Face::Blocking);
+driver!(Async, AsyncManager, Face::Async, await);
 
 impl<M: Manager> fmt::Debug for dyn Driver<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

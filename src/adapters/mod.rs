@@ -23,8 +23,24 @@ pub mod mysql;
 pub mod postgres;
 #[cfg(feature = "redis")]
 pub mod redis;
+mod reset;
 #[cfg(feature = "rusqlite")]
 pub mod sqlite;
 
+#[cfg(any(
+    feature = "mysql",
+    feature = "mysql_async",
+    feature = "postgres",
+    feature = "redis",
+    feature = "tokio-postgres"
+))]
+mod idle;
 #[cfg(any(feature = "mysql_async", feature = "redis-tokio", feature = "tokio-postgres"))]
-mod entered;
+mod runtime;
+#[cfg(all(
+    unix,
+    any(feature = "mysql", feature = "mysql_async", feature = "postgres", feature = "redis")
+))]
+mod socket;
+
+pub use self::reset::Reset;

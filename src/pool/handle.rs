@@ -15,7 +15,7 @@ use super::work::launch;
 use super::work::worker;
 use crate::config::Settings;
 use crate::error::{ConfigError, GetError, NotReady, Problem, TryGetError};
-use crate::manager::{Kind, Manager};
+use crate::manager::{Face, Manager};
 use crate::stats::{Holder, Ledger, Overrun, Stats};
 use crate::sync::{Arc, Ordering, PoisonError, Relaxed};
 use std::future::{Future, poll_fn};
@@ -123,7 +123,7 @@ impl<M: Manager> Pool<M> {
             step => step,
         };
         let is_pinging = Relaxed::default();
-        let checkout = Checkout::begin(&self.raw, Kind::Blocking, timeout, borrower, &is_pinging);
+        let checkout = Checkout::begin(&self.raw, Face::Blocking, timeout, borrower, &is_pinging);
         let (begun, deadline) = (checkout.begun(), checkout.deadline());
         let clock = &self.state().clock;
         let outcome = block_on(checkout.run(step), clock, deadline);
@@ -198,7 +198,7 @@ impl<M: Manager> Pool<M> {
             step => step,
         };
         let is_pinging = Relaxed::default();
-        let checkout = Checkout::begin(&self.raw, Kind::Async, timeout, borrower, &is_pinging);
+        let checkout = Checkout::begin(&self.raw, Face::Async, timeout, borrower, &is_pinging);
         let mut checkout = pin!(checkout.run(step));
         poll_fn(|cx| {
             // Also if it was begun before the fork: a ping is not gone on with.

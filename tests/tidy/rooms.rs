@@ -31,7 +31,8 @@ fn imports_point_down(source: &Source, public: &[String]) -> Vec<String> {
                 }
                 "pool" => SHARED.contains(&named) || named == "raw" || MIDDLE.contains(&named),
                 // `crate::Pool`, `crate::health::…`: as anybody outside would say it.
-                "adapters" => public.iter().any(|public| public == named),
+                // Beside it, what is of the process must be anew in a forked child.
+                "adapters" => named == "fork" || public.iter().any(|public| public == named),
                 _ => false,
             };
         if !is_allowed {

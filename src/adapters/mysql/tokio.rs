@@ -2,8 +2,8 @@
 
 use super::session::{classify, without_tls};
 use super::tokio_connection::AsyncMysqlConnection;
-use crate::adapters::entered::entered;
-use crate::{AsyncManager, Deadline, ErrorClass, Manager};
+use crate::adapters::runtime::Runtimes;
+use crate::{AsyncManager, Deadline, ErrorClass, Face, Manager};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, DriverError, Error, IoError, Opts, OptsBuilder, Result, UrlError};
 use std::fmt;
@@ -54,7 +54,7 @@ use tokio::runtime::Handle;
 #[must_use]
 pub struct AsyncMysqlManager {
     opts: Opts,
-    runtime: Option<Handle>,
+    runtimes: Runtimes,
     resets_session: bool,
 }
 
@@ -78,7 +78,7 @@ impl AsyncMysqlManager {
     /// ```
     pub fn new(opts: impl Into<Opts>) -> Self {
         let opts = OptsBuilder::from_opts(opts).prefer_socket(false).into();
-        Self { opts, runtime: Handle::try_current().ok(), resets_session: false }
+        Self { opts, runtimes: Runtimes::here(), resets_session: false }
     }
 
     /// Connections as a URL says: `mysql://user:password@host:port/database?option=value`.
@@ -97,13 +97,13 @@ impl AsyncMysqlManager {
     /// # use caliburn::adapters::mysql::AsyncMysqlManager;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let runtime = tokio::runtime::Runtime::new()?;
-    /// let manager = AsyncMysqlManager::from_url("mysql://app@localhost")?.runtime(runtime.handle());
+    /// let manager = AsyncMysqlManager::from_url("mysql://app@localhost")?.runtime(runtime.handle().clone());
     /// # let _ = manager;
     /// # Ok(())
     /// # }
     /// ```
-    pub fn runtime(mut self, runtime: &Handle) -> Self {
-        self.runtime = Some(runtime.clone());
+    pub fn runtime(mut self, runtime: Handle) -> Self {
+        self.runtimes.choose(runtime);
         self
     }
 
@@ -114,6 +114,16 @@ impl AsyncMysqlManager {
     pub fn reset_session(mut self) -> Self {
         self.resets_session = true;
         self
+    }
+}
+
+impl AsyncMysqlManager {
+    async fn open(&self) -> Result<Conn> {
+        let connect = Conn::new(self.opts.clone());
+        match self.opts.ssl_opts() {
+            Some(_) => opened_with_tls(connect).await,
+            None => connect.await,
+        }
     }
 }
 
@@ -132,7 +142,11 @@ impl Manager for AsyncMysqlManager {
     type Error = Error;
 
     fn has_broken(&self, connection: &mut AsyncMysqlConnection) -> bool {
-        connection.is_broken()
+        connection.has_broken()
+    }
+
+    fn may_wait_here(&self, face: Face) -> bool {
+        self.runtimes.may_wait_here(face)
     }
 
     fn needs_reset(&self, connection: &mut AsyncMysqlConnection) -> bool {
@@ -164,19 +178,8 @@ impl Manager for AsyncMysqlManager {
 
 impl AsyncManager for AsyncMysqlManager {
     async fn connect(&self, _: &Deadline) -> Result<AsyncMysqlConnection> {
-        entered(self.runtime.as_ref(), async {
-            if Handle::try_current().is_err() {
-                let message = "mysql_async needs a tokio runtime: see AsyncMysqlManager::runtime";
-                return Err(io::Error::new(io::ErrorKind::Unsupported, message).into());
-            }
-            let connect = Conn::new(self.opts.clone());
-            let conn = match self.opts.ssl_opts() {
-                Some(_) => opened_with_tls(connect).await?,
-                None => connect.await?,
-            };
-            Ok(AsyncMysqlConnection::new(conn))
-        })
-        .await
+        let (opened, home) = self.runtimes.run(|| self.open()).await;
+        Ok(AsyncMysqlConnection::new(opened?, home))
     }
 
     async fn ping(&self, connection: &mut AsyncMysqlConnection, _: &Deadline) -> Result<()> {
@@ -193,7 +196,7 @@ impl AsyncManager for AsyncMysqlManager {
 
     async fn close(&self, connection: AsyncMysqlConnection, _: &Deadline) {
         // It says goodbye as well as it can.
-        let _ = entered(self.runtime.as_ref(), Conn::from(connection).disconnect()).await;
+        connection.disconnect().await;
     }
 }
 
@@ -203,7 +206,7 @@ impl fmt::Debug for AsyncMysqlManager {
         f.debug_struct("AsyncMysqlManager")
             .field("host", &self.opts.ip_or_hostname())
             .field("port", &self.opts.tcp_port())
-            .field("has_runtime", &self.runtime.is_some())
+            .field("runtimes", &self.runtimes)
             .field("resets_session", &self.resets_session)
             .finish_non_exhaustive()
     }

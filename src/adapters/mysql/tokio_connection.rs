@@ -1,6 +1,8 @@
 //! A connection of the driver for tasks, and what becomes of its session while it is on loan.
 
 use super::session::{Proof, ProofRow, is_farewell, set_autocommit};
+use crate::adapters::idle::Idle;
+use crate::adapters::runtime::Home;
 use mysql_async::consts::StatusFlags;
 use mysql_async::prelude::{AsQuery, FromRow, Queryable, StatementLike};
 use mysql_async::{
@@ -12,6 +14,7 @@ use std::future::Future;
 use std::mem::replace;
 use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
+use std::sync::Arc;
 
 type Call<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
@@ -39,17 +42,31 @@ pub struct AsyncMysqlConnection {
     /// As it was when the connection was opened.
     is_autocommit: bool,
     proofs: u64,
+    home: Arc<Home>,
+    idle: Idle,
 }
 
 impl AsyncMysqlConnection {
-    pub(super) fn new(conn: Conn) -> Self {
+    pub(super) fn new(conn: Conn, home: Arc<Home>) -> Self {
         let flags = conn.last_ok_packet().map(|ok| ok.status_flags());
         let is_autocommit =
             flags.is_none_or(|flags| flags.contains(StatusFlags::SERVER_STATUS_AUTOCOMMIT));
-        Self { conn, is_sure: true, is_broken: false, is_autocommit, proofs: 0 }
+        let idle = Idle::now();
+        Self { conn, is_sure: true, is_broken: false, is_autocommit, proofs: 0, home, idle }
     }
 
-    pub(super) fn is_broken(&self) -> bool {
+    /// The pool asks.
+    pub(super) fn has_broken(&mut self) -> bool {
+        let occasion = self.idle.occasion();
+        self.is_broken() || self.home.fails(occasion)
+    }
+
+    /// It says goodbye as well as it can.
+    pub(super) async fn disconnect(self) {
+        let _ = self.home.run(self.conn.disconnect()).await;
+    }
+
+    fn is_broken(&self) -> bool {
         self.is_broken || self.conn.is_disconnected()
     }
 

@@ -3,13 +3,15 @@
 use super::route::{Plain, Probe, Reachable as _, Route, Secured, classify};
 use super::session::{Driver, Session};
 use super::tap::Tap;
-use crate::adapters::entered::entered;
-use crate::{AsyncManager, Deadline, ErrorClass, Manager};
+use crate::adapters::idle::Idle;
+use crate::adapters::runtime::{Home, Runtimes};
+use crate::{AsyncManager, Deadline, ErrorClass, Face, Manager};
 use std::any::TypeId;
 use std::fmt;
 use std::future::Future;
 use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
+use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
@@ -55,7 +57,7 @@ use tokio_postgres::{CancelToken, Client, Config, Connection, Error, NoTls, Sock
 pub struct AsyncPostgresManager {
     config: Config,
     tls: Option<Box<dyn Secure>>,
-    runtime: Option<Handle>,
+    runtimes: Runtimes,
     before_connect: Option<Box<Hook>>,
     on_connect: Option<String>,
     on_return: Option<String>,
@@ -73,7 +75,7 @@ impl AsyncPostgresManager {
         Self {
             config,
             tls: None,
-            runtime: Handle::try_current().ok(),
+            runtimes: Runtimes::here(),
             before_connect: None,
             on_connect: None,
             on_return: None,
@@ -101,7 +103,7 @@ impl AsyncPostgresManager {
     /// Where connections live. Default: the runtime on which [`new`](Self::new) was called. Without
     /// any, connects panic, which borrowers see as their cause for having waited in vain.
     pub fn runtime(mut self, handle: Handle) -> Self {
-        self.runtime = Some(handle);
+        self.runtimes.choose(handle);
         self
     }
 
@@ -160,7 +162,7 @@ impl AsyncPostgresManager {
         self
     }
 
-    async fn open(&self) -> Result<AsyncPostgresClient, Error> {
+    async fn open(&self) -> Result<(Client, Session, bool), Error> {
         let mut config = self.config.clone();
         if let Some(hook) = &self.before_connect {
             hook(&mut config);
@@ -172,15 +174,11 @@ impl AsyncPostgresManager {
             (Route::Plain, _) => boxed(config.in_plain().connect(Plain(tap.clone())).await)?,
             _ => boxed(config.connect(NoTls).await)?,
         };
-        let client = AsyncPostgresClient {
-            client,
-            session: Session::spawn(driver, tap),
-            is_plain: route == Route::Plain,
-        };
+        let session = Session::spawn(driver, tap);
         if let Some(sql) = &self.on_connect {
             client.batch_execute(sql).await?;
         }
-        Ok(client)
+        Ok((client, session, route == Route::Plain))
     }
 }
 
@@ -223,7 +221,12 @@ impl Manager for AsyncPostgresManager {
     type Error = Error;
 
     fn has_broken(&self, client: &mut AsyncPostgresClient) -> bool {
-        client.is_closed() || client.session.tap().is_gone()
+        let occasion = client.idle.occasion();
+        client.is_closed() || client.session.tap().is_gone() || client.home.fails(occasion)
+    }
+
+    fn may_wait_here(&self, face: Face) -> bool {
+        self.runtimes.may_wait_here(face)
     }
 
     fn needs_reset(&self, client: &mut AsyncPostgresClient) -> bool {
@@ -241,7 +244,9 @@ impl Manager for AsyncPostgresManager {
 
 impl AsyncManager for AsyncPostgresManager {
     async fn connect(&self, _: &Deadline) -> Result<AsyncPostgresClient, Error> {
-        entered(self.runtime.as_ref(), self.open()).await
+        let (opened, home) = self.runtimes.run(|| self.open()).await;
+        let (client, session, is_plain) = opened?;
+        Ok(AsyncPostgresClient { client, session, is_plain, home, idle: Idle::now() })
     }
 
     async fn ping(&self, client: &mut AsyncPostgresClient, _: &Deadline) -> Result<(), Error> {
@@ -299,6 +304,8 @@ pub struct AsyncPostgresClient {
     client: Client,
     session: Session,
     is_plain: bool,
+    home: Arc<Home>,
+    idle: Idle,
 }
 
 impl AsyncPostgresClient {

@@ -2,14 +2,16 @@
 
 use super::session::{Request, Session, unexpected};
 use super::target::{Target, check_timeout, classify, refusal};
-use crate::adapters::entered::entered;
-use crate::{AsyncManager, Deadline, ErrorClass, Manager};
+use crate::adapters::idle::Idle;
+use crate::adapters::runtime::{Home, Runtimes};
+use crate::{AsyncManager, Deadline, ErrorClass, Face, Manager};
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{
-    AsyncConnectionConfig, Cmd, ErrorKind, IntoConnectionInfo, Pipeline, RedisError, RedisFuture,
-    RedisResult, Value,
+    AsyncConnectionConfig, Cmd, IntoConnectionInfo, Pipeline, RedisError, RedisFuture, RedisResult,
+    Value,
 };
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
 
@@ -59,7 +61,7 @@ pub struct AsyncRedisManager {
     target: Target,
     config: AsyncConnectionConfig,
     response_timeout: Option<Duration>,
-    runtime: Option<Handle>,
+    runtimes: Runtimes,
 }
 
 impl AsyncRedisManager {
@@ -75,7 +77,7 @@ impl AsyncRedisManager {
             target: Target::new(server)?,
             config: AsyncConnectionConfig::new(),
             response_timeout: Some(DEFAULT_RESPONSE_TIMEOUT),
-            runtime: Handle::try_current().ok(),
+            runtimes: Runtimes::here(),
         })
     }
 
@@ -117,25 +119,17 @@ impl AsyncRedisManager {
     /// Where connections live. Default: the runtime on which [`new`](Self::new) was called. Without
     /// any, every connect fails for good.
     pub fn runtime(mut self, handle: Handle) -> Self {
-        self.runtime = Some(handle);
+        self.runtimes.choose(handle);
         self
     }
 
-    async fn open(&self) -> RedisResult<AsyncRedisConnection> {
+    async fn open(&self) -> RedisResult<MultiplexedConnection> {
         check_timeout(self.response_timeout)?;
-        if Handle::try_current().is_err() {
-            return Err((ErrorKind::InvalidClientConfig, "no tokio runtime to live on").into());
-        }
         let config = self.config.clone().set_connection_timeout(None).set_response_timeout(None);
         let client = &self.target.client;
         let mut unhurried = client.get_multiplexed_async_connection_with_config(&config).await?;
         self.greet(&mut unhurried).await?;
-        Ok(AsyncRedisConnection {
-            driver: self.hurried(&unhurried),
-            unhurried,
-            session: Session::default(),
-            database: self.target.session.db(),
-        })
+        Ok(unhurried)
     }
 
     async fn greet(&self, driver: &mut MultiplexedConnection) -> RedisResult<()> {
@@ -172,7 +166,12 @@ impl Manager for AsyncRedisManager {
     type Error = RedisError;
 
     fn has_broken(&self, connection: &mut AsyncRedisConnection) -> bool {
-        connection.session.is_unfit()
+        let occasion = connection.idle.occasion();
+        connection.session.is_unfit() || connection.home.fails(occasion)
+    }
+
+    fn may_wait_here(&self, face: Face) -> bool {
+        self.runtimes.may_wait_here(face)
     }
 
     fn needs_reset(&self, connection: &mut AsyncRedisConnection) -> bool {
@@ -190,7 +189,16 @@ impl Manager for AsyncRedisManager {
 
 impl AsyncManager for AsyncRedisManager {
     async fn connect(&self, _: &Deadline) -> RedisResult<AsyncRedisConnection> {
-        entered(self.runtime.as_ref(), self.open()).await
+        let (opened, home) = self.runtimes.run(|| self.open()).await;
+        let unhurried = opened?;
+        Ok(AsyncRedisConnection {
+            driver: self.hurried(&unhurried),
+            unhurried,
+            session: Session::default(),
+            database: self.target.session.db(),
+            home,
+            idle: Idle::now(),
+        })
     }
 
     async fn ping(&self, connection: &mut AsyncRedisConnection, _: &Deadline) -> RedisResult<()> {
@@ -239,6 +247,8 @@ pub struct AsyncRedisConnection {
     unhurried: MultiplexedConnection,
     session: Session,
     database: i64,
+    home: Arc<Home>,
+    idle: Idle,
 }
 
 impl AsyncRedisConnection {

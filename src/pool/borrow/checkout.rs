@@ -8,7 +8,7 @@ use super::step::{Step, judge, judge_or_claim, lend};
 use crate::clock::Tick;
 use crate::config::{Fairness, PingOn, Settings};
 use crate::error::GetError;
-use crate::manager::{Kind, Manager};
+use crate::manager::{Face, Manager};
 use crate::no_unwind::no_unwind;
 use crate::pool::service::enqueue;
 use crate::pool::state::job::{Job, Reservation};
@@ -30,7 +30,7 @@ const GRACE: Duration = Duration::from_millis(25);
 /// See the [module](self).
 pub(crate) struct Checkout<'a, M: Manager> {
     raw: &'a Arc<Raw<M>>,
-    face: Kind,
+    face: Face,
     borrower: &'static Location<'static>,
     begun: Tick,
     deadline: Tick,
@@ -64,7 +64,7 @@ impl<'a, M: Manager> Checkout<'a, M> {
     /// For a borrower of that `face`, within `timeout` or else the settings' `checkout_timeout`.
     pub(crate) fn begin(
         raw: &'a Arc<Raw<M>>,
-        face: Kind,
+        face: Face,
         timeout: Option<Duration>,
         borrower: &'static Location<'static>,
         is_pinging: &'a Relaxed<bool>,
@@ -165,6 +165,7 @@ impl<'a, M: Manager> Checkout<'a, M> {
             }
             return Err(self.timed_out());
         }
+        self.ask_for_leave_to_wait()?;
         match self.stand_in_line(ahead, now).await? {
             Outcome::Granted(slot) => Ok(judge(self.raw, self.unless_closed(slot)?)),
             Outcome::Closed => Err(GetError::Closed),
@@ -172,6 +173,15 @@ impl<'a, M: Manager> Checkout<'a, M> {
             Outcome::Failed => failure::cannot_connect(self.raw).map_or(Ok(Step::Again), Err),
             Outcome::Expired => Err(self.timed_out()),
             Outcome::Lapsed => Ok(Step::Again),
+        }
+    }
+
+    /// The driver may need this very thread for what is waited for.
+    fn ask_for_leave_to_wait(&self) -> Result<(), GetError<M::Error>> {
+        let manager = &self.raw.context().manager;
+        match no_unwind(|| manager.may_wait_here(self.face)) {
+            Some(false) => Err(failure::wrong_thread(self.raw)),
+            Some(true) | None => Ok(()),
         }
     }
 
@@ -184,8 +194,8 @@ impl<'a, M: Manager> Checkout<'a, M> {
         // A thread looks at the clock itself, and is there once it is woken; a task is woken by the
         // housekeeper, and may be kept from running by whoever should poll it.
         let (deadline, grace) = match self.face {
-            Kind::Blocking => (NEVER, NEVER),
-            Kind::Async => (self.deadline.0, GRACE.as_nanos() as u64),
+            Face::Blocking => (NEVER, NEVER),
+            Face::Async => (self.deadline.0, GRACE.as_nanos() as u64),
         };
         let patience = match self.fairness {
             Fairness::BoundedBarging(limit) if !ahead => (now + limit).0,
@@ -261,12 +271,18 @@ impl<'a, M: Manager> Checkout<'a, M> {
             return Err(self.timed_out());
         }
         match (self.may_ping_itself(now), self.face) {
-            (true, Kind::Blocking) => {
+            (true, Face::Blocking) => {
                 let checked = check(self.raw, Job::own_ping(slot, None)).await;
                 Ok(checked.map_or(Outcome::Failed, Outcome::Granted))
             }
-            (true, Kind::Async) => self.ping_here(slot, now).await,
-            (false, _) => self.reserve(slot).await,
+            (true, Face::Async) => self.ping_here(slot, now).await,
+            (false, _) => {
+                if let Err(error) = self.ask_for_leave_to_wait() {
+                    enqueue::ping(slot, None);
+                    return Err(error);
+                }
+                self.reserve(slot).await
+            }
         }
     }
 
@@ -301,7 +317,7 @@ impl<'a, M: Manager> Checkout<'a, M> {
     fn may_ping_itself(&self, now: Tick) -> bool {
         let state = self.raw.context();
         let settings = state.settings.load();
-        let is_trusted = self.face == Kind::Async || settings.ping_on == PingOn::Borrower;
+        let is_trusted = self.face == Face::Async || settings.ping_on == PingOn::Borrower;
         state.driver.kind() == self.face
             && is_trusted
             && now + settings.ping_timeout <= self.deadline

@@ -52,6 +52,11 @@ pub(crate) fn all_evicted<M: Manager>(raw: &Raw<M>, evicted: usize) -> GetError<
     GetError::AllEvicted { evicted, counts: counts(raw) }
 }
 
+/// The driver needs the thread that would wait.
+pub(crate) fn wrong_thread<M: Manager>(raw: &Raw<M>) -> GetError<M::Error> {
+    GetError::WrongThread { counts: counts(raw) }
+}
+
 /// Connecting has failed. `None`: no cause is known, as a connect has succeeded meanwhile.
 pub(crate) fn cannot_connect<M: Manager>(raw: &Raw<M>) -> Option<GetError<M::Error>> {
     let cause = raw.context().last_connect_failure.load_full()?;

@@ -4,7 +4,7 @@
 use crate::clock::{Deadline, Tick};
 use crate::error::ManagerError;
 use crate::health::EvictionCause;
-use crate::manager::{BoxFuture, Kind, Manager};
+use crate::manager::{BoxFuture, Face, Manager};
 use crate::pool::ground::assignment::taken_back;
 use crate::pool::ground::caught::Caught;
 use crate::pool::service::enqueue;
@@ -249,5 +249,5 @@ async fn fallible_call<M: Manager, T>(
 
 /// Whether an answer came after its deadline, which is possible only if the call blocks.
 fn is_late<M: Manager>(state: &State<M>, deadline: &Deadline) -> bool {
-    state.driver.kind() == Kind::Blocking && deadline.is_past()
+    state.driver.kind() == Face::Blocking && deadline.is_past()
 }

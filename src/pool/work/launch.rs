@@ -2,7 +2,7 @@
 //! runtime. What the runtime does not run is taken back and run by a thread.
 
 use crate::clock::Tick;
-use crate::manager::{Kind, Manager};
+use crate::manager::{Face, Manager};
 use crate::no_unwind::no_unwind;
 use crate::pool::ground::assignment::{Assignment, By, Reason, UNPOLLED, run_taken_back};
 use crate::pool::ground::park::block_on;
@@ -19,7 +19,7 @@ pub(crate) fn launch<M: Manager>(
 ) -> bool {
     let state = raw.context();
     match &*state.spawner {
-        Some(spawn) if state.driver.kind() == Kind::Async => {
+        Some(spawn) if state.driver.kind() == Face::Async => {
             let weak = Arc::downgrade(raw);
             let on_drop = move || {
                 // Never the last of the pool: the work, which is taken back later, has another.

@@ -7,7 +7,7 @@
 
 use super::calls::perform;
 use super::launch::launch;
-use crate::manager::{Kind, Manager};
+use crate::manager::{Face, Manager};
 use crate::pool::ground::park::block_on;
 use crate::pool::state::job::{Job, Lane, Queue};
 use crate::pool::state::pooled::Raw;
@@ -56,8 +56,8 @@ fn limit<M: Manager>(raw: &Raw<M>, lane: Lane) -> usize {
     let state = raw.context();
     let settings = state.settings.load();
     let most = match state.driver.kind() {
-        Kind::Blocking => settings.worker_threads,
-        Kind::Async => usize::MAX,
+        Face::Blocking => settings.worker_threads,
+        Face::Async => usize::MAX,
     };
     match lane {
         Lane::Connect => usize::MAX,

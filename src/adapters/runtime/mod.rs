@@ -1,0 +1,97 @@
+//! On which tokio runtime the connections of a driver for tasks live, and whether anything drives
+//! it still.
+//!
+//! A connection belongs to the runtime that it was opened on: its socket is heard of there, and its
+//! driver's task runs there. If that runtime ends, or is no longer driven, the connection is of no
+//! use to anybody. So a manager opens connections where the borrower that waits for one is, and
+//! gives up those whose runtime is lost.
+
+mod background;
+mod home;
+
+pub(super) use self::home::Home;
+
+use crate::Face;
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::runtime::Handle;
+
+/// Where a manager opens its connections.
+///
+/// On the runtime that was chosen; if there is none, or it is gone, on that of the last borrower
+/// that waited for a connection; before there is one, on that on which the manager was made; else
+/// on one of the crate's own.
+pub(super) struct Runtimes {
+    chosen: Option<Arc<Home>>,
+    last: Mutex<Option<Arc<Home>>>,
+}
+
+impl Runtimes {
+    /// Of a manager that is made here.
+    pub(super) fn here() -> Self {
+        let last = Handle::try_current().ok().map(Home::of);
+        Self { chosen: None, last: Mutex::new(last) }
+    }
+
+    pub(super) fn choose(&mut self, runtime: Handle) {
+        self.chosen = Some(Home::of(runtime));
+    }
+
+    fn last(&self) -> MutexGuard<'_, Option<Arc<Home>>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the next connection is opened.
+    fn home(&self) -> Arc<Home> {
+        let last = || self.last().clone();
+        let chosen = self.chosen.clone().filter(|home| !home.is_lost());
+        let home = chosen.or_else(|| last().filter(|home| !home.is_lost()));
+        home.unwrap_or_else(background::home)
+    }
+
+    /// A borrower is about to wait on this thread. False: that would keep the runtime from opening
+    /// the connection that it waits for.
+    pub(super) fn may_wait_here(&self, face: Face) -> bool {
+        if self.chosen.is_none()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            self.note(runtime);
+        }
+        face == Face::Async || !self.home().is_driven_by_this_thread_alone()
+    }
+
+    /// The next connections are wanted in `runtime`.
+    fn note(&self, runtime: Handle) {
+        let before = {
+            let mut last = self.last();
+            if last.as_ref().is_some_and(|home| home.is(&runtime) && !home.is_lost()) {
+                return;
+            }
+            last.replace(Home::of(runtime))
+        };
+        // What is being opened there may never end.
+        if let Some(before) = before {
+            before.free_guests();
+        }
+    }
+
+    /// Does `work` in a home; if that is lost meanwhile, once more in another.
+    pub(super) async fn run<F: Future>(&self, work: impl Fn() -> F) -> (F::Output, Arc<Home>) {
+        loop {
+            let home = self.home();
+            if let Some(output) = home.run(work()).await {
+                return (output, home);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Runtimes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtimes")
+            .field("chosen", &self.chosen)
+            .field("last", &*self.last())
+            .finish()
+    }
+}

@@ -1,0 +1,89 @@
+//! The socket beneath a driver's connection: whether the peer has hung up while the connection lay
+//! idle, and a way to end a call that blocks on it.
+//!
+//! Of the drivers only one tells which socket is its own. The others are found by a [`Mark`]: a TCP
+//! user timeout that no other socket of the process has, which the driver is told to set.
+
+#[cfg(target_os = "linux")]
+mod mark;
+mod watchdog;
+
+#[cfg(target_os = "linux")]
+pub(super) use self::mark::Mark;
+pub(super) use self::watchdog::{Leash, Tied};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::fcntl_dupfd_cloexec;
+use rustix::net::{Shutdown, shutdown};
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+
+/// A second descriptor for a driver's socket: good for as long as it is kept, whatever the driver
+/// does with its own. The peer sees the end of the connection once both are closed.
+#[derive(Debug)]
+pub(super) struct Socket(OwnedFd);
+
+/// What can be seen of an idle connection without a round trip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sight {
+    /// Nothing has come.
+    Quiet,
+    /// Something has come that was not asked for.
+    Data,
+    /// The peer has closed the connection, or the system has given it up.
+    HungUp,
+}
+
+impl Socket {
+    /// Of a descriptor that the caller knows to be open. `None`: the system has no room for another
+    /// one, or none of that number is open.
+    #[allow(unsafe_code)]
+    pub(super) fn of(number: RawFd) -> Option<Self> {
+        if number < 0 {
+            return None;
+        }
+        // SAFETY: the descriptor is borrowed for one system call, which makes a descriptor of our
+        // own of it. A number that is closed meanwhile makes the call fail; one that is opened anew
+        // makes it succeed for another file, of which nothing is read or written: at worst it is
+        // open for longer. -1 was refused above.
+        let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+        fcntl_dupfd_cloexec(borrowed, 0).ok().map(Self)
+    }
+
+    /// A system call that does not wait.
+    pub(super) fn look(&self) -> Sight {
+        // Also on the peer's word that it will say no more, though there may be a farewell to read.
+        #[cfg(target_os = "linux")]
+        let farewell = PollFlags::RDHUP;
+        #[cfg(not(target_os = "linux"))]
+        let farewell = PollFlags::empty();
+        let mut polled = [PollFd::new(&self.0, PollFlags::IN | farewell)];
+        if poll(&mut polled, Some(&Timespec::default())).is_err() {
+            return Sight::Quiet;
+        }
+        let seen = polled[0].revents();
+        if seen.intersects(PollFlags::HUP | PollFlags::ERR | farewell) {
+            Sight::HungUp
+        } else if seen.contains(PollFlags::IN) {
+            self.peek()
+        } else {
+            Sight::Quiet
+        }
+    }
+
+    /// Where the system does not tell of a farewell, it is seen in what is to be read.
+    fn peek(&self) -> Sight {
+        use rustix::net::{RecvFlags, recv};
+        let mut byte = [0_u8];
+        match recv(&self.0, &mut byte[..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+            Ok((0, _)) => Sight::HungUp,
+            Ok(_) => Sight::Data,
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Sight::Quiet,
+            Err(_) => Sight::HungUp,
+        }
+    }
+
+    /// Ends all that blocks on it, now and later.
+    pub(super) fn shut_down(&self) {
+        let _ = shutdown(&self.0, Shutdown::Both);
+    }
+}

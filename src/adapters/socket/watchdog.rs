@@ -1,0 +1,135 @@
+//! Ends calls that block on a socket beyond their limit: what a read timeout cannot do, as it
+//! begins anew with each byte.
+
+use super::Socket;
+use crate::fork::{Own, PerProcess};
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+/// What is shut down when the time is up.
+#[derive(Clone, Debug)]
+pub(in crate::adapters) enum Tied {
+    Known(Arc<Socket>),
+    /// One that the driver is about to make.
+    #[cfg(target_os = "linux")]
+    Marked(super::Mark),
+}
+
+impl Tied {
+    fn shut_down(&self) {
+        match self {
+            Self::Known(socket) => socket.shut_down(),
+            #[cfg(target_os = "linux")]
+            Self::Marked(mark) => {
+                if let Some(socket) = mark.find() {
+                    socket.shut_down();
+                }
+            }
+        }
+    }
+}
+
+/// Until it is dropped, the socket is shut down once the limit has passed.
+#[must_use]
+#[derive(Debug)]
+pub(in crate::adapters) struct Leash {
+    watchdog: Arc<Own<Watchdog>>,
+    key: Key,
+}
+
+/// When, and a number that tells those of the same moment apart.
+type Key = (Instant, u64);
+
+impl Leash {
+    /// # Errors
+    ///
+    /// Returns the system's error if it has no thread left to watch.
+    pub(in crate::adapters) fn until(limit: Instant, tied: Tied) -> io::Result<Self> {
+        let watchdog = WATCHDOG.get();
+        let key = watchdog.watch(limit, tied)?;
+        Ok(Self { watchdog, key })
+    }
+
+    /// Lets go. Whether the limit had not passed: if it had, the socket has been, or is being, shut
+    /// down.
+    pub(in crate::adapters) fn end(self) -> bool {
+        self.watchdog.let_go(&self.key)
+    }
+}
+
+impl Drop for Leash {
+    fn drop(&mut self) {
+        self.watchdog.let_go(&self.key);
+    }
+}
+
+/// One thread for all calls of the process, started with the first.
+#[derive(Debug, Default)]
+struct Watchdog {
+    watched: Mutex<Watched>,
+    has_changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Watched {
+    tied: BTreeMap<Key, Tied>,
+    number: u64,
+    has_thread: bool,
+}
+
+static WATCHDOG: PerProcess<Watchdog> = PerProcess::new();
+
+impl Watchdog {
+    fn watched(&self) -> MutexGuard<'_, Watched> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn watch(&self, limit: Instant, tied: Tied) -> io::Result<Key> {
+        let mut watched = self.watched();
+        if !watched.has_thread {
+            thread::Builder::new()
+                .name("caliburn-watchdog".into())
+                .spawn(|| WATCHDOG.get().run())?;
+            watched.has_thread = true;
+        }
+        watched.number += 1;
+        let key = (limit, watched.number);
+        let is_next = watched.tied.first_key_value().is_none_or(|(first, _)| key < *first);
+        watched.tied.insert(key, tied);
+        drop(watched);
+        if is_next {
+            self.has_changed.notify_one();
+        }
+        Ok(key)
+    }
+
+    fn let_go(&self, key: &Key) -> bool {
+        self.watched().tied.remove(key).is_some()
+    }
+
+    fn run(&self) {
+        let mut watched = self.watched();
+        loop {
+            let now = Instant::now();
+            let next = watched.tied.first_entry();
+            watched = match next {
+                None => self.has_changed.wait(watched).unwrap_or_else(PoisonError::into_inner),
+                Some(first) if first.key().0 > now => {
+                    let left = first.key().0 - now;
+                    let waited = self.has_changed.wait_timeout(watched, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+                Some(first) => {
+                    let tied = first.remove();
+                    // Not under the lock: to find a socket takes a while.
+                    drop(watched);
+                    tied.shut_down();
+                    self.watched()
+                }
+            };
+        }
+    }
+}
