@@ -245,3 +245,22 @@ impl fmt::Debug for Home {
             .finish()
     }
 }
+
+#[cfg(test)]
+impl Home {
+    /// As if a second had passed.
+    pub(super) fn forget_signs(&self) {
+        self.life.state().answered = None;
+    }
+
+    pub(super) fn handle(&self) -> Handle {
+        self.runtime.clone()
+    }
+
+    pub(super) fn runtime_thread(&self) -> Option<String> {
+        let (sender, name) = std::sync::mpsc::channel();
+        let name_of_thread = move || std::thread::current().name().map(str::to_owned);
+        self.runtime.spawn(async move { sender.send(name_of_thread()).unwrap() });
+        name.recv_timeout(Duration::from_secs(20)).unwrap()
+    }
+}

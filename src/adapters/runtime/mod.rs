@@ -9,6 +9,9 @@
 mod background;
 mod home;
 
+#[cfg(test)]
+mod tests;
+
 pub(super) use self::home::Home;
 
 use crate::Face;
@@ -80,7 +83,7 @@ impl Runtimes {
     pub(super) async fn run<F: Future>(&self, work: impl Fn() -> F) -> (F::Output, Arc<Home>) {
         loop {
             let home = self.home();
-            if let Some(output) = home.run(work()).await {
+            if let Some(output) = home.run(async { work().await }).await {
                 return (output, home);
             }
         }

@@ -6,6 +6,8 @@
 
 #[cfg(target_os = "linux")]
 mod mark;
+#[cfg(test)]
+mod tests;
 mod watchdog;
 
 #[cfg(target_os = "linux")]
