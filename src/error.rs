@@ -4,6 +4,7 @@ mod build;
 
 pub use build::{BuildError, ConfigError, NotReady, Problem};
 
+use crate::hooks::HookError;
 use crate::sync::Arc;
 use std::error::Error;
 use std::fmt;
@@ -15,6 +16,8 @@ use std::time::Duration;
 pub enum ManagerError<E> {
     /// The manager returned this error.
     Failed(E),
+    /// A [hook](crate::Builder::after_connect) returned this error, which is none of the manager's.
+    Hook(HookError),
     /// The call did not end within its limit.
     TimedOut,
     /// The manager panicked, with this message.
@@ -27,12 +30,26 @@ pub enum ManagerError<E> {
     Pending,
 }
 
+impl<E: Error + 'static> ManagerError<E> {
+    /// A hook's error: the driver's own, if it is one of those.
+    pub(crate) fn of_hook(error: HookError) -> Self {
+        match error.downcast() {
+            Ok(error) => Self::Failed(*error),
+            Err(error) => Self::Hook(error),
+        }
+    }
+}
+
 /// Shows all causes: many drivers keep what happened in the `source()` of an error that only tells
 /// its kind.
 impl<E: Error + 'static> fmt::Display for ManagerError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Failed(error) => write_chain(error, f),
+            Self::Hook(error) => {
+                f.write_str("a hook failed: ")?;
+                write_chain(&**error, f)
+            }
             Self::TimedOut => f.write_str("no answer within the limit"),
             Self::Panicked(message) => write!(f, "the manager panicked: {message}"),
             Self::Spawner(message) => {
@@ -66,6 +83,7 @@ impl<E: Error + 'static> Error for ManagerError<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Failed(error) => Some(error),
+            Self::Hook(error) => Some(&**error),
             _ => None,
         }
     }

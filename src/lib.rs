@@ -3,11 +3,13 @@
 pub mod adapters;
 mod clock;
 mod config;
+mod data;
 pub mod error;
 mod fork;
 #[cfg(doc)]
 pub mod guide;
 pub mod health;
+mod hooks;
 mod manager;
 mod no_unwind;
 mod pool;
@@ -17,8 +19,10 @@ mod sync;
 
 pub use clock::{Clock, Deadline, MockClock};
 pub use config::{Fairness, MAX_CAPACITY, PingOn, Settings};
+pub use data::ConnectionData;
 pub use error::{BuildError, ConfigError, GetError, ManagerError, NotReady, TryGetError};
 pub use health::{ConnectionInfo, EvictionCause, HealthStrategy, Verdict};
-pub use manager::{AsyncManager, BlockingManager, ErrorClass, Face, Manager};
+pub use hooks::{HookError, Metadata};
+pub use manager::{AsyncManager, BlockingManager, BoxFuture, ErrorClass, Face, Manager};
 pub use pool::{Builder, CloseReport, Pool, PooledConnection};
 pub use stats::Stats;

@@ -14,6 +14,7 @@ use std::pin::Pin;
 /// | [`needs_reset`](Self::needs_reset) | once after each loan, unless the connection has broken | the returning thread |
 /// | [`may_ping_here`](Self::may_ping_here) | before each ping that a borrower could make itself | the borrower's thread |
 /// | [`may_wait_here`](Self::may_wait_here) | each time that a borrower is about to wait | the borrower's thread |
+/// | [`renews_session`](Self::renews_session) | once after each reset, if there are hooks for new connections | a worker |
 /// | [`classify`](Self::classify) | once for each connect that fails with an error | a worker |
 /// | [`ping_is_cancel_safe`](Self::ping_is_cancel_safe) | once for each ping that was dropped half-way | the thread that dropped it |
 ///
@@ -45,6 +46,13 @@ pub trait Manager: Send + Sync + 'static {
     /// connection that [has broken](Self::has_broken).
     fn needs_reset(&self, connection: &mut Self::Connection) -> bool {
         let _ = connection;
+        false
+    }
+
+    /// Whether a [reset](BlockingManager::reset) makes the session as good as new, so that it undoes
+    /// what the [hooks](crate::Builder::after_connect) of new connections did: they are run again
+    /// after each. Default: no.
+    fn renews_session(&self) -> bool {
         false
     }
 
@@ -201,7 +209,8 @@ pub enum Face {
     Async,
 }
 
-pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+/// A future in a box, which any thread may poll.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Both kinds of manager behind one table: a blocking call is a future that is ready at its first
 /// poll.

@@ -68,6 +68,8 @@ pub enum EvictionCause {
     Broken,
     /// It could not be reset on its return.
     ResetFailed,
+    /// A [hook](crate::Builder::before_acquire) failed on it.
+    HookFailed,
     /// Its borrower panicked while holding it, or a callback panicked on it.
     Panicked,
     /// Its borrower [discarded](crate::PooledConnection::discard) it.
@@ -80,7 +82,7 @@ pub enum EvictionCause {
 
 impl EvictionCause {
     /// All causes, in order.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::MaxLifetime,
         Self::IdleTimeout,
         Self::MaxUses,
@@ -89,6 +91,7 @@ impl EvictionCause {
         Self::PingCancelled,
         Self::Broken,
         Self::ResetFailed,
+        Self::HookFailed,
         Self::Panicked,
         Self::Discarded,
         Self::Surplus,
@@ -112,6 +115,7 @@ impl EvictionCause {
             Self::PingCancelled => "ping cancelled",
             Self::Broken => "broken",
             Self::ResetFailed => "reset failed",
+            Self::HookFailed => "hook failed",
             Self::Panicked => "panicked",
             Self::Discarded => "discarded",
             Self::Surplus => "surplus",

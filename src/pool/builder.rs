@@ -17,6 +17,7 @@ use crate::config::{Fairness, PingOn, Settings};
 use crate::error::BuildError;
 use crate::fork;
 use crate::health::HealthStrategy;
+use crate::hooks::Hooks;
 use crate::manager::{Async, AsyncManager, Blocking, BlockingManager, BoxFuture, Driver, Manager};
 use crate::raw::RawPool;
 use crate::raw::bitmap::Bitmap;
@@ -52,6 +53,7 @@ pub struct Builder<M: Manager> {
     capacity: Option<usize>,
     initial_size: Option<usize>,
     strategy: Box<dyn HealthStrategy>,
+    pub(crate) hooks: Hooks<M>,
     clock: Clock,
     spawner: Option<Spawner>,
     manual_maintenance: bool,
@@ -88,6 +90,7 @@ impl<M: Manager> Builder<M> {
             capacity: None,
             initial_size: None,
             strategy: Box::new(()),
+            hooks: Hooks::new(),
             clock: Clock::real(),
             spawner: None,
             manual_maintenance: false,
@@ -274,6 +277,7 @@ impl<M: Manager> Builder<M> {
             manager: self.manager,
             driver: self.driver,
             strategy: Foreign::new(self.strategy),
+            hooks: Foreign::new(self.hooks),
             timers: Timers::new(self.clock.clone()),
             clock: self.clock,
             generation: Relaxed::<u64>::new(0),

@@ -5,6 +5,7 @@
 
 mod borrow;
 mod builder;
+mod builder_hooks;
 mod close;
 mod ground;
 mod handle;

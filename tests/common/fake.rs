@@ -75,6 +75,7 @@ pub struct State {
     reset: Mutex<Mode>,
     close: Mutex<Mode>,
     needs_reset: AtomicBool,
+    renews_session: AtomicBool,
     has_broken_panics: AtomicBool,
     drop_panics: Arc<AtomicBool>,
     ping_is_cancel_safe: AtomicBool,
@@ -153,6 +154,11 @@ impl Fake {
     /// `needs_reset` says yes for every connection, not only for dirty ones.
     pub fn always_needs_reset(&self) {
         self.0.needs_reset.store(true, SeqCst);
+    }
+
+    /// What hooks did to a connection is gone after each reset.
+    pub fn resets_renew_sessions(&self) {
+        self.0.renews_session.store(true, SeqCst);
     }
 
     pub fn has_broken_panics(&self, yes: bool) {
@@ -266,6 +272,10 @@ impl Manager for Fake {
         conn.dirty || self.0.needs_reset.load(SeqCst)
     }
 
+    fn renews_session(&self) -> bool {
+        self.0.renews_session.load(SeqCst)
+    }
+
     fn classify(&self, error: &FakeError) -> ErrorClass {
         match error {
             FakeError::WrongPassword => ErrorClass::Permanent,
@@ -319,6 +329,10 @@ impl Manager for AsyncFake {
 
     fn needs_reset(&self, conn: &mut Conn) -> bool {
         self.0.needs_reset(conn)
+    }
+
+    fn renews_session(&self) -> bool {
+        self.0.renews_session()
     }
 
     fn classify(&self, error: &FakeError) -> ErrorClass {

@@ -308,7 +308,8 @@ impl<'a, M: Manager> Checkout<'a, M> {
     /// that one that is always polled late is never served.
     fn has_answered_before(&self, slot: &Slot<M>) -> bool {
         let entry = slot.value();
-        let is_fresh = self.pinged_in_vain.is_some_and(|since| entry.info.last_checked >= since);
+        let checked = entry.info.last_checked.max(entry.prepared);
+        let is_fresh = self.pinged_in_vain.is_some_and(|since| checked >= since);
         is_fresh && !entry.info.is_used_since_check() && !entry.ping_due
     }
 

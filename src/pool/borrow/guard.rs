@@ -1,5 +1,6 @@
 //! The guard: a borrowed connection.
 
+use crate::data::ConnectionData;
 use crate::health::{ConnectionInfo, EvictionCause};
 use crate::manager::Manager;
 use crate::pool::service::enqueue;
@@ -71,6 +72,16 @@ impl<M: Manager> PooledConnection<M> {
         let entry = this.0.value_mut();
         entry.suspect();
         entry.info.last_error = Some(now);
+    }
+
+    /// Returns what the user keeps beside the connection.
+    pub fn data(this: &Self) -> &ConnectionData {
+        &this.0.value().data
+    }
+
+    /// Returns the same, to be changed.
+    pub fn data_mut(this: &mut Self) -> &mut ConnectionData {
+        &mut this.0.value_mut().data
     }
 
     /// Returns what the pool knows of the connection: its age, uses and checks.

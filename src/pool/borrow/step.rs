@@ -18,7 +18,7 @@ const MOST_SLOW: usize = 3;
 pub(crate) enum Step<M: Manager> {
     /// This connection is fit, and the [last look](super::last_look) says so too: lend it.
     Lend(Slot<M>),
-    /// Have this one pinged first.
+    /// Have this one pinged first, and the hooks run.
     Ping(Slot<M>),
     /// The strategy evicted a connection born at that moment: there may be others.
     Evicted(Tick),
@@ -54,14 +54,24 @@ pub(crate) fn judge<M: Manager>(raw: &Raw<M>, mut slot: Slot<M>) -> Step<M> {
     let now = raw.context().clock.tick();
     let (entry, ledger) = slot.parts();
     match judge::on_borrow(entry, ledger, raw, now) {
+        Verdict::Keep if must_prepare(&slot, now) => Step::Ping(slot),
         Verdict::Keep => look(slot).map_or(Step::Dead, Step::Lend),
-        Verdict::Ping => Step::Ping(slot),
+        Verdict::Ping => {
+            slot.value_mut().ping_due = true;
+            Step::Ping(slot)
+        }
         Verdict::Evict(cause) => {
             let born = slot.value().info.born;
             enqueue::close(slot, cause);
             Step::Evicted(born)
         }
     }
+}
+
+/// Whether hooks must be run before `slot` is lent.
+fn must_prepare<M: Manager>(slot: &Slot<M>, now: Tick) -> bool {
+    let has_hooks = !slot.pool().context().hooks.before_acquire.is_empty();
+    has_hooks && !slot.value().is_prepared(slot.ledger(), now)
 }
 
 /// The last step of every checkout.

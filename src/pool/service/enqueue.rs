@@ -44,13 +44,20 @@ pub(crate) fn reset<M: Manager>(slot: Slot<M>) {
     job.put(&raw);
 }
 
-/// Has the connection pinged, then put back or, if a borrower has reserved it, handed over.
+/// Has the connection pinged, then put back.
+pub(crate) fn check<M: Manager>(mut slot: Slot<M>) {
+    slot.value_mut().ping_due = true;
+    ping(slot, None);
+}
+
+/// Has the connection pinged if that is due, and prepared for a loan; then put back or, if a borrower has reserved it, handed over.
 pub(crate) fn ping<M: Manager>(slot: Slot<M>, reservation: Option<Reservation>) {
     let raw = slot.keep_alive();
     let is_reserved = reservation.is_some();
     let briefly_out = (!is_reserved).then(|| raw.context().service.take_briefly());
     let priority = if is_reserved { Priority::Demand } else { Priority::Upkeep };
     let mut job = Job::new(&raw, Held::Open(slot, reservation), Call::Ping, priority);
+    job.is_for_loan = is_reserved;
     job.briefly_out = briefly_out;
     job.put(&raw);
 }
@@ -70,6 +77,7 @@ impl<M: Manager> Job<M> {
             retires: false,
             is_broken: false,
             is_begun: false,
+            is_for_loan: false,
             briefly_out: None,
         }
     }
@@ -77,7 +85,9 @@ impl<M: Manager> Job<M> {
     /// A ping that its borrower makes itself; with a reservation, as it may be taken from it.
     pub(crate) fn own_ping(slot: Slot<M>, reservation: Option<Reservation>) -> Self {
         let raw = slot.keep_alive();
-        Self::new(&raw, Held::Open(slot, reservation), Call::Ping, Priority::Demand)
+        let mut job = Self::new(&raw, Held::Open(slot, reservation), Call::Ping, Priority::Demand);
+        job.is_for_loan = true;
+        job
     }
 
     /// Queues it and has somebody come for it.

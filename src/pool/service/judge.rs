@@ -77,7 +77,9 @@ fn ask<M: Manager>(
     let verdict =
         no_unwind(|| if is_asked { judge(strategy, info, occasion) } else { Verdict::Keep });
     let verdict = verdict.unwrap_or(Verdict::Evict(EvictionCause::Panicked));
-    let is_fit = verdict == Verdict::Keep && !entry.ping_due && !raw.is_in_debt();
+    let is_accompanied = state.hooks.accompany_loans();
+    let is_fit =
+        verdict == Verdict::Keep && !entry.ping_due && !raw.is_in_debt() && !is_accompanied;
     // What answers slowly takes the slow road, where others are preferred to it.
     let is_fit = is_fit && !entry.is_slow;
     // A validity begins with a Keep, not with silence: before a loan if the strategy is asked then,

@@ -90,8 +90,12 @@ fn come_back_slowly<M: Manager>(mut slot: Slot<M>, mut finding: Finding) {
     }
     end_loan(&slot);
     match finding {
+        Finding::Sound if !slot.pool().context().hooks.on_return.is_empty() => enqueue::reset(slot),
         Finding::Sound => put_back(slot),
-        Finding::NeedsReset => enqueue::reset(slot),
+        Finding::NeedsReset => {
+            slot.value_mut().reset_due = true;
+            enqueue::reset(slot)
+        }
         Finding::Flawed(cause) => flaw::evict(slot, cause),
     }
 }

@@ -1,9 +1,11 @@
 //! A connection and what is known of it.
 
 use crate::clock::Tick;
+use crate::data::ConnectionData;
 use crate::health::{ConnectionInfo, EvictionCause, Validity};
 use crate::stats::Ledger;
 use crate::sync::{Arc, Relaxed};
+use std::time::Duration;
 
 /// Until when a connection need not be judged: the strategy's [`Validity`], as moments.
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,12 +41,23 @@ impl Fit {
     }
 }
 
+/// For how long a connection stays prepared for a borrower that did not take it.
+const PREPARED_FOR: Duration = Duration::from_secs(1);
+
 /// See the [module](self).
 pub(crate) struct Entry<C> {
     pub(crate) connection: C,
     pub(crate) fit: Fit,
     /// It must be pinged before its next loan, whatever the strategy says then.
     pub(crate) ping_due: bool,
+    /// It must be reset, beside what the hooks do after a loan.
+    pub(crate) reset_due: bool,
+    /// When the hooks before a loan were last run on it.
+    pub(crate) prepared: Tick,
+    /// After so many transitions.
+    prepared_after: u64,
+    /// The user's, beside the connection.
+    pub(crate) data: ConnectionData,
     /// Its last ping took unusually long: it is lent after all others.
     pub(crate) is_slow: bool,
     /// Up to date only once [refreshed](Self::refresh).
@@ -53,6 +66,12 @@ pub(crate) struct Entry<C> {
     checkouts_before: u64,
     /// The last attempt to replace it.
     pub(crate) replacement: Option<Arc<Attempt>>,
+}
+
+/// A connection that was just opened.
+pub(crate) struct Fresh<C> {
+    pub(crate) connection: C,
+    pub(crate) data: ConnectionData,
 }
 
 /// An attempt to replace a connection ahead of its end, as the connection's entry knows it.
@@ -95,7 +114,7 @@ impl<C> Entry<C> {
     /// A connection opened `now` in a pool of that `generation`; `chance`, from 0 to 1, is its
     /// jitter for life.
     pub(crate) fn newborn(
-        connection: C,
+        fresh: Fresh<C>,
         ledger: &Ledger,
         now: Tick,
         generation: u64,
@@ -104,9 +123,13 @@ impl<C> Entry<C> {
         ledger.begin(now);
         let luck = (chance * f64::from(u32::MAX)) as u32;
         Self {
-            connection,
+            connection: fresh.connection,
             fit: Fit::default(),
             ping_due: false,
+            reset_due: false,
+            prepared: Tick(0),
+            prepared_after: 0,
+            data: fresh.data,
             is_slow: false,
             info: ConnectionInfo::newborn(now, generation, luck),
             checkouts_before: ledger.checkouts(),
@@ -149,6 +172,17 @@ impl<C> Entry<C> {
     pub(crate) fn was_reset(&mut self, ledger: &Ledger, now: Tick) {
         self.info.last_checked = now;
         self.info.uses_when_checked = self.uses(ledger);
+    }
+
+    /// The hooks before a loan have been run.
+    pub(crate) fn was_prepared(&mut self, ledger: &Ledger, now: Tick) {
+        (self.prepared, self.prepared_after) = (now, ledger.transitions());
+    }
+
+    /// Whether they have been, since its last loan and a moment ago.
+    pub(crate) fn is_prepared(&self, ledger: &Ledger, now: Tick) -> bool {
+        let is_recent = self.prepared > Tick(0) && now.since(self.prepared) < PREPARED_FOR;
+        is_recent && self.prepared_after == ledger.transitions()
     }
 
     fn uses(&self, ledger: &Ledger) -> u64 {

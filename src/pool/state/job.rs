@@ -26,6 +26,8 @@ pub(crate) struct Job<M: Manager> {
     pub(crate) is_broken: bool,
     /// The call has begun: if the job is dropped now, the call was cancelled half-way.
     pub(crate) is_begun: bool,
+    /// A ping for a borrower: the hooks before a loan are run, too.
+    pub(crate) is_for_loan: bool,
     /// The connection will be free again soon. Given up once it is.
     pub(crate) briefly_out: Option<BrieflyOut>,
 }

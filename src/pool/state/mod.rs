@@ -16,6 +16,7 @@ use crate::clock::{Clock, Tick};
 use crate::config::Settings;
 use crate::error::ManagerError;
 use crate::health::{EvictionCause, HealthStrategy, Occasions};
+use crate::hooks::Hooks;
 use crate::manager::{BoxFuture, Driver, Manager};
 use crate::raw::requests::Requests;
 use crate::stats::Counters;
@@ -35,6 +36,7 @@ pub(crate) struct State<M: Manager> {
     pub(crate) manager: M,
     pub(crate) driver: &'static dyn Driver<M>,
     pub(crate) strategy: Foreign<Box<dyn HealthStrategy>>,
+    pub(crate) hooks: Foreign<Hooks<M>>,
     pub(crate) occasions: Occasions,
     pub(crate) strategy_interval: Option<Duration>,
     pub(crate) clock: Clock,

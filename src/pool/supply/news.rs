@@ -117,7 +117,6 @@ pub(crate) fn ping_failed<M: Manager>(
     begun: Tick,
     was_lent: bool,
 ) -> Affected {
-    state.counters.ping_failures.add();
     let failure = Arc::new(failure);
     replace(&state.last_ping_failure, Some(Arc::clone(&failure)));
     let now = state.clock.now();

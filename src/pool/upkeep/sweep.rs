@@ -112,9 +112,9 @@ fn look_at<M: Manager>(raw: &Raw<M>, mut slot: Slot<M>, now: Tick) {
     let (entry, ledger) = slot.parts();
     match judge::on_sweep(entry, ledger, raw, now) {
         // Until it answers quickly again.
-        Verdict::Keep if slot.value().is_slow => enqueue::ping(slot, None),
+        Verdict::Keep if slot.value().is_slow => enqueue::check(slot),
         Verdict::Keep => drop(slot),
-        Verdict::Ping => enqueue::ping(slot, None),
+        Verdict::Ping => enqueue::check(slot),
         Verdict::Evict(cause) if !shrink::is_needed(raw) => enqueue::close(slot, cause),
         // No borrower would get it: it is of no use to anybody, whether there is another or not.
         Verdict::Evict(cause) if is_past_lending(raw, &mut slot, now) => {

@@ -2,16 +2,18 @@
 //! face is the driver's kind may ping itself.
 
 use crate::clock::{Deadline, Tick};
+use crate::data::ConnectionData;
 use crate::error::ManagerError;
-use crate::health::EvictionCause;
+use crate::health::{ConnectionInfo, EvictionCause};
+use crate::hooks::{self, Hook};
 use crate::manager::{BoxFuture, Face, Manager};
 use crate::pool::ground::assignment::taken_back;
-use crate::pool::ground::caught::Caught;
+use crate::pool::ground::caught::{Caught, let_go};
 use crate::pool::service::enqueue;
 use crate::pool::service::judge::suspect_generation;
 use crate::pool::service::release;
 use crate::pool::state::State;
-use crate::pool::state::entry::{Entry, Stage};
+use crate::pool::state::entry::{Entry, Fresh, Stage};
 use crate::pool::state::job::{Held, Job, Order};
 use crate::pool::state::pooled::{Raw, Slot, Vacant};
 use crate::pool::supply::overruns::taking_long_at;
@@ -46,14 +48,14 @@ async fn connect<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
     let limit = order.permit.limit;
     let (begun, deadline, noted) =
         begin(state, vacant.ledger(), Call::Connect, Priority::Demand, limit);
-    let future = state.driver.connect(&state.manager, &deadline);
+    let future = Box::pin(open(state, &deadline, begun));
     let result = fallible_call(state, &deadline, future).await;
     drop(noted);
     let Some((vacant, order)) = job.take_order() else { return };
     state.supply.end_order(&order);
     match result {
-        Ok(connection) => {
-            welcome(raw, vacant, connection, begun);
+        Ok(fresh) => {
+            welcome(raw, vacant, fresh, begun);
             news::opened(raw);
             if let Some(old) = order.replaces {
                 // Made, so break.
@@ -70,6 +72,24 @@ async fn connect<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
     state.events.post();
 }
 
+/// The manager's part, and that of the hooks.
+async fn open<M: Manager>(
+    state: &State<M>,
+    deadline: &Deadline,
+    begun: Tick,
+) -> Result<Fresh<M::Connection>, ManagerError<M::Error>> {
+    let opened = state.driver.connect(&state.manager, deadline).await;
+    let connection = opened.map_err(ManagerError::Failed)?;
+    let mut fresh = Fresh { connection, data: ConnectionData::default() };
+    let hooks = &state.hooks.after_connect;
+    if !hooks.is_empty() {
+        let info = ConnectionInfo::newborn(begun, state.generation.get(), 0);
+        let Fresh { connection, data } = &mut fresh;
+        hooks::run::<M>(hooks, connection, &info, data).await.map_err(ManagerError::of_hook)?;
+    }
+    Ok(fresh)
+}
+
 impl<M: Manager> Job<M> {
     /// Takes the slot and the order of a connect; the caller counts the job off.
     fn take_order(&mut self) -> Option<(Vacant<M>, Order)> {
@@ -84,11 +104,11 @@ impl<M: Manager> Job<M> {
 }
 
 /// Puts a fresh connection in service; if the limit was lowered meanwhile, it is closed again.
-fn welcome<M: Manager>(raw: &Raw<M>, vacant: Vacant<M>, connection: M::Connection, begun: Tick) {
+fn welcome<M: Manager>(raw: &Raw<M>, vacant: Vacant<M>, fresh: Fresh<M::Connection>, begun: Tick) {
     let state = raw.context();
     let (now, generation) = (state.clock.now(), state.generation.get());
     let jitter = state.supply.jitter.draw();
-    let mut entry = Entry::newborn(connection, vacant.ledger(), now, generation, jitter);
+    let mut entry = Entry::newborn(fresh, vacant.ledger(), now, generation, jitter);
     if state.last_ping_failure.load().is_some() {
         // Connects may succeed though what they open is dead.
         entry.info.distrust();
@@ -135,21 +155,64 @@ async fn reset<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
     let (entry, ledger) = slot.parts();
     let limit = state.settings.load().reset_timeout;
     let (_, deadline, noted) = begin(state, ledger, Call::Reset, Priority::Demand, limit);
-    let future = state.driver.reset(&state.manager, &mut entry.connection, &deadline);
+    let is_due = entry.reset_due;
+    let future = Box::pin(make_clean(state, entry, ledger, &deadline));
     let result = fallible_call(state, &deadline, future).await;
     drop(noted);
-    state.counters.resets.add();
-    let is_reset = result.is_ok() && !is_late(state, &deadline);
-    if is_reset {
-        entry.was_reset(ledger, state.clock.now());
+    if is_due {
+        state.counters.resets.add();
     }
+    let is_late = is_late(state, &deadline);
     let Some(slot) = job.end() else { return };
-    if is_reset {
-        release::put_back(slot);
-    } else {
-        suspect_generation(raw, slot.value().info.generation);
-        enqueue::close(slot, EvictionCause::ResetFailed);
+    match result {
+        Ok(()) if !is_late => release::put_back(slot),
+        Err(ManagerError::Hook(error)) => {
+            let_go(error);
+            enqueue::close(slot, EvictionCause::HookFailed);
+        }
+        other => {
+            let_go(other);
+            suspect_generation(raw, slot.value().info.generation);
+            enqueue::close(slot, EvictionCause::ResetFailed);
+        }
     }
+}
+
+/// The manager's part in a reset, if it is due, and that of the hooks.
+async fn make_clean<M: Manager>(
+    state: &State<M>,
+    entry: &mut Entry<M::Connection>,
+    ledger: &Ledger,
+    deadline: &Deadline,
+) -> Result<(), ManagerError<M::Error>> {
+    let hooks = &state.hooks;
+    let mut is_renewed = false;
+    if entry.reset_due {
+        let reset = state.driver.reset(&state.manager, &mut entry.connection, deadline).await;
+        reset.map_err(ManagerError::Failed)?;
+        entry.reset_due = false;
+        entry.was_reset(ledger, state.clock.now());
+        is_renewed = !hooks.after_connect.is_empty() && state.manager.renews_session();
+    }
+    let after_connect = if is_renewed { &hooks.after_connect[..] } else { &[] };
+    for hooks in [after_connect, &hooks.on_return] {
+        run_hooks(state, hooks, entry, ledger).await?;
+    }
+    Ok(())
+}
+
+async fn run_hooks<M: Manager>(
+    state: &State<M>,
+    hooks: &[Hook<M>],
+    entry: &mut Entry<M::Connection>,
+    ledger: &Ledger,
+) -> Result<(), ManagerError<M::Error>> {
+    if hooks.is_empty() {
+        return Ok(());
+    }
+    entry.refresh(ledger, state.generation.get(), state.clock.now());
+    let Entry { connection, info, data, .. } = entry;
+    hooks::run::<M>(hooks, connection, info, data).await.map_err(ManagerError::Hook)
 }
 
 async fn ping<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
@@ -166,26 +229,44 @@ async fn ping<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
     }
 }
 
-/// Pings the connection. Returns it if it answered; else it has been queued to be closed.
+/// Pings the connection if that is due, and prepares it for a loan if it is for one. Returns it if
+/// all went well; else it has been queued to be closed.
 pub(crate) async fn check<M: Manager>(raw: &Raw<M>, mut job: Job<M>) -> Option<Slot<M>> {
     let state = raw.context();
     let priority = job.priority;
     job.is_begun = true;
     let generation = state.generation.get();
-    state.counters.pings.add();
+    let is_for_loan = job.is_for_loan;
     let (entry, ledger) = job.slot()?.parts();
+    let is_due = entry.ping_due;
+    if is_due {
+        state.counters.pings.add();
+    }
     let limit = state.settings.load().ping_timeout;
     let (begun, deadline, noted) = begin(state, ledger, Call::Ping, priority, limit);
-    let future = state.driver.ping(&state.manager, &mut entry.connection, &deadline);
+    let future = Box::pin(async {
+        if is_due {
+            let pinged = state.driver.ping(&state.manager, &mut entry.connection, &deadline).await;
+            pinged.map_err(ManagerError::Failed)?;
+            entry.has_answered(ledger, state.clock.now(), generation);
+        }
+        if is_for_loan || !is_due {
+            run_hooks(state, &state.hooks.before_acquire, entry, ledger).await?;
+            entry.was_prepared(ledger, state.clock.now());
+        }
+        Ok(())
+    });
     let result = fallible_call(state, &deadline, future).await;
     drop(noted);
     let mut slot = job.end()?;
     let failure = match result {
         Ok(()) if is_late(state, &deadline) => ManagerError::TimedOut,
         Ok(()) => {
+            if !is_due {
+                return Some(slot);
+            }
             let now = state.clock.now();
-            let (entry, ledger) = slot.parts();
-            entry.has_answered(ledger, now, generation);
+            let entry = slot.value_mut();
             entry.is_slow = state.supply.pings.is_slow(now.since(begun));
             news::answered(state, entry.info.born);
             return Some(slot);
@@ -194,9 +275,17 @@ pub(crate) async fn check<M: Manager>(raw: &Raw<M>, mut job: Job<M>) -> Option<S
     };
     let entry = slot.value();
     let (born, was_lent) = (entry.info.born, !entry.is_unused(slot.ledger()));
-    suspect_generation(raw, entry.info.generation);
+    let cause = match failure {
+        // It says nothing about the server.
+        ManagerError::Hook(_) => EvictionCause::HookFailed,
+        _ => EvictionCause::PingFailed,
+    };
+    if cause == EvictionCause::PingFailed {
+        state.counters.ping_failures.add();
+        suspect_generation(raw, entry.info.generation);
+    }
     let affected = news::ping_failed(state, failure, born, begun, was_lent);
-    enqueue::close(slot, EvictionCause::PingFailed);
+    enqueue::close(slot, cause);
     news::tell(raw, &affected);
     None
 }
@@ -242,9 +331,9 @@ async fn call<M: Manager, T>(
 async fn fallible_call<M: Manager, T>(
     state: &State<M>,
     deadline: &Deadline,
-    future: BoxFuture<'_, Result<T, M::Error>>,
+    future: BoxFuture<'_, Result<T, ManagerError<M::Error>>>,
 ) -> Result<T, ManagerError<M::Error>> {
-    call(state, deadline, future).await?.map_err(ManagerError::Failed)
+    call(state, deadline, future).await?
 }
 
 /// Whether an answer came after its deadline, which is possible only if the call blocks.
