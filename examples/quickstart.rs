@@ -496,7 +496,7 @@ fn main() -> ExitCode {
     match run(&plan) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }

@@ -40,33 +40,42 @@ impl<E: Error + 'static> ManagerError<E> {
     }
 }
 
-/// Shows all causes: many drivers keep what happened in the `source()` of an error that only tells
-/// its kind.
-impl<E: Error + 'static> fmt::Display for ManagerError<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl<E: Error + 'static> ManagerError<E> {
+    /// As the source of another error: the driver's error itself, if there is one.
+    fn as_source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Failed(error) => write_chain(error, f),
-            Self::Hook(error) => {
-                f.write_str("a hook failed: ")?;
-                write_chain(&**error, f)
-            }
-            Self::TimedOut => f.write_str("no answer within the limit"),
-            Self::Panicked(message) => write!(f, "the manager panicked: {message}"),
-            Self::Spawner(message) => {
-                write!(
-                    f,
-                    "the spawner did not run the task, and outside of it the call panicked: {message}"
-                )
-            }
-            Self::Pending => f.write_str("no answer yet"),
+            Self::Failed(error) => Some(error),
+            Self::Pending => None,
+            other => Some(other),
         }
     }
 }
 
-/// Other drivers repeat the cause in their own text, so what has been said already is left out.
-fn write_chain(error: &(dyn Error + 'static), f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let mut said = error.to_string();
-    f.write_str(&said)?;
+impl<E: Error + 'static> fmt::Display for ManagerError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(error) => write!(f, "{error}"),
+            Self::Hook(_) => f.write_str("a hook failed"),
+            Self::TimedOut => f.write_str("no answer within the limit"),
+            Self::Panicked(message) => write!(f, "the manager panicked: {message}"),
+            Self::Spawner(message) => write!(
+                f,
+                "the spawner did not run the task, and outside of it the call panicked: {message}"
+            ),
+            Self::Pending => f.write_str("no answer yet"),
+        }?;
+        write_causes(self, f)
+    }
+}
+
+/// Appends the causes of `error`, if the alternate form is asked for: `{error:#}`. Without it an
+/// error says what it knows itself, and its `source()` the rest, so that no report has it twice.
+/// Some drivers repeat the cause in their own text: what was said already is left out.
+fn write_causes(error: &(dyn Error + 'static), f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    if !f.alternate() {
+        return Ok(());
+    }
+    let mut said = String::new();
     let mut next = error.source();
     while let Some(cause) = next {
         let text = cause.to_string();
@@ -82,7 +91,7 @@ fn write_chain(error: &(dyn Error + 'static), f: &mut fmt::Formatter<'_>) -> fmt
 impl<E: Error + 'static> Error for ManagerError<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Failed(error) => Some(error),
+            Self::Failed(error) => error.source(),
             Self::Hook(error) => Some(&**error),
             _ => None,
         }
@@ -154,8 +163,9 @@ impl fmt::Display for Phase {
 /// Why [`get`](crate::Pool::get), [`get_timeout`](crate::Pool::get_timeout) or their async forms
 /// returned no connection.
 ///
-/// `Display` says in one sentence what the borrower waited for, how long, what the pool looked
-/// like, and what the manager's last error was.
+/// `Display` says in one sentence what the borrower waited for, how long, and what the pool looked
+/// like. Why connecting or a ping failed is its `source()`: the driver's error, if there is one.
+/// `{error:#}` shows all of it; so do reports, such as anyhow's.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum GetError<E> {
@@ -167,10 +177,10 @@ pub enum GetError<E> {
         waited: Duration,
         /// What the pool looked like.
         counts: Counts,
-        /// The manager's part in it; this is the `source()`. In phase `Ping`, the error of the last
-        /// ping; else that of the last connect, if it failed. [`Pending`](ManagerError::Pending) if
-        /// neither failed and the borrower could only wait for the manager; `None` if it could wait
-        /// for other borrowers.
+        /// The manager's part in it; what failed is the `source()`. In phase `Ping`, the error of
+        /// the last ping; else that of the last connect, if it failed.
+        /// [`Pending`](ManagerError::Pending) if neither failed and the borrower could only wait
+        /// for the manager; `None` if it could wait for other borrowers.
         cause: Option<Arc<ManagerError<E>>>,
     },
     /// The line is as long as [`Settings::max_waiters`](crate::Settings::max_waiters) allows.
@@ -183,7 +193,7 @@ pub enum GetError<E> {
     Connect {
         /// What the pool looked like.
         counts: Counts,
-        /// The reason; this is the `source()`.
+        /// The reason, of which the driver's error is the `source()`.
         cause: Arc<ManagerError<E>>,
     },
     /// The health strategy evicted every connection that the borrower was offered: more than
@@ -220,8 +230,8 @@ impl<E: Error + 'static> fmt::Display for GetError<E> {
                     (_, Some(ManagerError::Pending)) => {
                         f.write_str("; the manager has not answered yet")
                     }
-                    (Phase::Ping, Some(cause)) => write!(f, "; the last ping failed: {cause}"),
-                    (_, Some(cause)) => write!(f, "; the last connect failed: {cause}"),
+                    (Phase::Ping, Some(_)) => f.write_str("; the last ping failed"),
+                    (_, Some(_)) => f.write_str("; the last connect failed"),
                     (_, None) if counts.are_all_lent() => {
                         f.write_str("; all are lent, Pool::holders() says to whom")
                     }
@@ -231,7 +241,7 @@ impl<E: Error + 'static> fmt::Display for GetError<E> {
             Self::TooManyWaiters { counts } => {
                 write!(f, "too many borrowers are waiting ({counts})")
             }
-            Self::Connect { counts, cause } => write!(f, "cannot connect: {cause} ({counts})"),
+            Self::Connect { counts, .. } => write!(f, "cannot connect ({counts})"),
             Self::AllEvicted { evicted, counts } => write!(
                 f,
                 "the health strategy refused {evicted} connections in a row, fresh ones too ({counts})"
@@ -243,15 +253,16 @@ impl<E: Error + 'static> fmt::Display for GetError<E> {
             ),
             Self::Closed => f.write_str("the pool is closed"),
             Self::Forked => f.write_str(FORKED),
-        }
+        }?;
+        write_causes(self, f)
     }
 }
 
 impl<E: Error + 'static> Error for GetError<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::TimedOut { cause, .. } => cause.as_deref().map(|cause| cause as _),
-            Self::Connect { cause, .. } => Some(&**cause),
+            Self::TimedOut { cause, .. } => cause.as_deref().and_then(ManagerError::as_source),
+            Self::Connect { cause, .. } => cause.as_source(),
             _ => None,
         }
     }

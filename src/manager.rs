@@ -21,6 +21,12 @@ use std::pin::Pin;
 /// All of them must be quick and must not block. No answer is asked for twice, so one that can be
 /// given only once, such as [`TcpStream::take_error`](std::net::TcpStream::take_error), is not
 /// lost: the pool acts upon it. A panic in any method costs the connection, nothing else.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no manager of connections",
+    label = "does not implement `caliburn::Manager`",
+    note = "managers for databases are in `caliburn::adapters`, each behind a feature",
+    note = "a manager written for r2d2, bb8 or deadpool goes into a bridge: `caliburn::adapters::bridges`"
+)]
 pub trait Manager: Send + Sync + 'static {
     /// The connection type that is pooled.
     type Connection: Send + 'static;
@@ -49,7 +55,7 @@ pub trait Manager: Send + Sync + 'static {
         false
     }
 
-    /// Whether a [reset](BlockingManager::reset) makes the session as good as new, so that it undoes
+    /// Whether a [reset](BlockingManager::reset) makes the session as good as new, and so undoes
     /// what the [hooks](crate::Builder::after_connect) of new connections did: they are run again
     /// after each. Default: no.
     fn renews_session(&self) -> bool {
@@ -129,6 +135,12 @@ pub enum ErrorClass {
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no manager of a blocking driver",
+    label = "does not implement `BlockingManager`",
+    note = "a manager whose calls are futures goes with `Pool::builder_async` or `Pool::new_async`",
+    note = "a manager written for r2d2 goes into an `R2d2Manager` (feature `r2d2`)"
+)]
 pub trait BlockingManager: Manager {
     /// Opens a connection.
     fn connect(&self, deadline: &Deadline) -> Result<Self::Connection, Self::Error>;
@@ -164,6 +176,12 @@ pub trait BlockingManager: Manager {
 ///
 /// They run where [`Builder::spawner`](crate::Builder::spawner) puts them. Without a spawner they
 /// run on the pool's worker threads, which suits drivers that need no runtime of their own.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no manager of an asynchronous driver",
+    label = "does not implement `AsyncManager`",
+    note = "a manager whose calls block goes with `Pool::builder` or `Pool::new`",
+    note = "a manager written for bb8 or deadpool goes into a bridge (features `bb8`, `deadpool`)"
+)]
 pub trait AsyncManager: Manager {
     /// Opens a connection.
     fn connect(

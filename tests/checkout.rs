@@ -132,7 +132,7 @@ fn a_timed_out_error_tells_what_the_pool_looked_like_and_why_it_does_not_grow() 
     assert!(cause.is_some());
     let source = std::error::Error::source(&error).expect("the manager's error");
     assert_eq!(source.to_string(), "refused");
-    assert!(error.to_string().contains("refused"), "{error}");
+    assert!(format!("{error:#}").contains("refused"), "{error:#}");
     drop(held);
 }
 

@@ -371,12 +371,12 @@ fn an_error_names_the_spawner_if_it_is_the_spawner_that_fails() {
     let pool = Pool::builder_async(Native::default()).max_size(1);
     let pool = pool.spawner(|_| panic_on_purpose()).build().unwrap();
     let error = pool.get_timeout(Duration::from_millis(300)).map(drop).unwrap_err();
-    assert!(error.to_string().contains("spawner"), "{error}");
+    assert!(format!("{error:#}").contains("spawner"), "{error:#}");
     let Err(error) = pool.ready(Duration::ZERO).and_then(|()| {
         pool.change(|settings| settings.min_size = 1).unwrap();
         pool.ready(Duration::from_millis(300))
     }) else {
         panic!("nothing can be opened");
     };
-    assert!(error.to_string().contains("spawner"), "{error}");
+    assert!(format!("{error:#}").contains("spawner"), "{error:#}");
 }

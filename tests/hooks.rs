@@ -185,7 +185,7 @@ fn a_hook_that_fails_on_a_new_connection_is_a_failed_connect_with_its_cause() {
     let error = pool.get_timeout(PLENTY).unwrap_err();
     let GetError::Connect { cause, .. } = &error else { panic!("{error}") };
     assert!(matches!(&**cause, ManagerError::Hook(_)), "{cause:?}");
-    assert!(error.to_string().contains("a hook failed: no such role"), "{error}");
+    assert!(format!("{error:#}").contains("a hook failed: no such role"), "{error:#}");
     let root = error.source().and_then(Error::source).unwrap();
     assert_eq!(root.to_string(), "no such role");
     eventually("it is closed", || fake.books().alive() == 0);
@@ -209,7 +209,7 @@ fn a_hook_that_panics_fails() {
     let panics = |_: &mut Conn, _: &mut Metadata<'_>| panic!("a hook panics");
     let pool = pool_of(&fake, |b| b.fail_fast(true).after_connect(panics));
     let error = pool.get_timeout(PLENTY).unwrap_err();
-    assert!(error.to_string().contains("a hook panics"), "{error}");
+    assert!(format!("{error:#}").contains("a hook panics"), "{error:#}");
     eventually("it is closed", || fake.books().alive() == 0);
 }
 
@@ -232,7 +232,7 @@ fn a_hook_that_always_fails_before_a_loan_is_named_when_time_is_up() {
     let fake = Fake::new();
     let pool = pool_of(&fake, |b| b.before_acquire(failing(|| "never")));
     let error = pool.get_timeout(Duration::from_millis(300)).unwrap_err();
-    assert!(error.to_string().contains("a hook failed: never"), "{error}");
+    assert!(format!("{error:#}").contains("a hook failed: never"), "{error:#}");
     let attempts = fake.books().attempts.load(SeqCst);
     assert!(attempts < 30, "connects are paced: {attempts} in 300 ms");
 }

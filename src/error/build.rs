@@ -1,6 +1,6 @@
 //! Errors in building and configuring a pool.
 
-use super::{FORKED, ManagerError};
+use super::{FORKED, ManagerError, write_causes};
 use crate::sync::Arc;
 use std::error::Error;
 use std::fmt;
@@ -21,8 +21,11 @@ impl<E: Error + 'static> fmt::Display for BuildError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Config(error) => error.fmt(f),
-            Self::Thread(_) => f.write_str("the housekeeper's thread could not be started"),
             Self::NotReady(error) => error.fmt(f),
+            Self::Thread(_) => {
+                f.write_str("the housekeeper's thread could not be started")?;
+                write_causes(self, f)
+            }
         }
     }
 }
@@ -47,7 +50,7 @@ pub struct NotReady<E> {
     pub open: usize,
     /// How many should be.
     pub wanted: usize,
-    /// The error of the last attempt to connect, if that failed; this is the `source()`.
+    /// The error of the last attempt to connect, if that failed; the driver's is the `source()`.
     pub cause: Option<Arc<ManagerError<E>>>,
     /// Whether the pool is closed.
     pub is_closed: bool,
@@ -64,16 +67,16 @@ impl<E: Error + 'static> fmt::Display for NotReady<E> {
             return f.write_str("the pool is not ready: it is closed");
         }
         write!(f, "the pool is not ready: {} of {} connections are open", self.open, self.wanted)?;
-        match &self.cause {
-            Some(cause) => write!(f, "; the last connect failed: {cause}"),
-            None => Ok(()),
+        if self.cause.is_some() {
+            f.write_str("; the last connect failed")?;
         }
+        write_causes(self, f)
     }
 }
 
 impl<E: Error + 'static> Error for NotReady<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.cause.as_deref().map(|cause| cause as _)
+        self.cause.as_deref().and_then(ManagerError::as_source)
     }
 }
 

@@ -29,6 +29,26 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::Duration;
 
 impl<M: BlockingManager> Pool<M> {
+    /// Builds a pool with the defaults of [`Settings`] and without a strategy, for a blocking
+    /// driver.
+    ///
+    /// ```
+    /// # #[cfg(feature = "rusqlite")] {
+    /// use caliburn::Pool;
+    /// use caliburn::adapters::sqlite::SqliteManager;
+    ///
+    /// let pool = Pool::new(SqliteManager::shared_memory("songs")).unwrap();
+    /// pool.get().unwrap().execute_batch("CREATE TABLE song (title TEXT)").unwrap();
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns [`BuildError::Thread`] if the system has no thread left for the housekeeper.
+    pub fn new(manager: M) -> Result<Self, BuildError<M::Error>> {
+        Self::builder(manager).build()
+    }
+
     /// Starts building a pool for a blocking driver.
     pub fn builder(manager: M) -> Builder<M> {
         Builder::new(manager, &Blocking)
@@ -36,6 +56,15 @@ impl<M: BlockingManager> Pool<M> {
 }
 
 impl<M: AsyncManager> Pool<M> {
+    /// As [`new`](Self::new), for an asynchronous driver.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`BuildError::Thread`] if the system has no thread left for the housekeeper.
+    pub fn new_async(manager: M) -> Result<Self, BuildError<M::Error>> {
+        Self::builder_async(manager).build()
+    }
+
     /// Starts building a pool for an asynchronous driver.
     pub fn builder_async(manager: M) -> Builder<M> {
         Builder::new(manager, &Async)

@@ -118,7 +118,8 @@ impl<'a, M: Manager> Checkout<'a, M> {
                     self.is_served = true;
                     return Ok(lend(slot, self.borrower));
                 }
-                Step::Ping(slot) => self.ping(slot).await?,
+                Step::Ping(slot) => self.ping(slot, true).await?,
+                Step::Prepare(slot) => self.ping(slot, false).await?,
                 Step::Wait => self.wait(self.begun, false).await?,
                 Step::Again => self.retry(false).await?,
                 Step::Dead => {
@@ -237,12 +238,18 @@ impl<'a, M: Manager> Checkout<'a, M> {
         .await
     }
 
-    /// Lends the connection once it has answered, unless the last look finds it dead.
-    async fn ping(&mut self, slot: Slot<M>) -> Result<Step<M>, GetError<M::Error>> {
+    /// Lends the connection once it has answered, if a ping `is_due`, and the hooks have been run;
+    /// unless the last look finds it dead.
+    async fn ping(
+        &mut self,
+        mut slot: Slot<M>,
+        is_due: bool,
+    ) -> Result<Step<M>, GetError<M::Error>> {
         let now = self.raw.context().clock.now();
         let outcome = if self.has_answered_before(&slot) {
             Outcome::Granted(slot)
         } else {
+            slot.value_mut().ping_due |= is_due;
             self.have_pinged(slot, now).await?
         };
         match outcome {

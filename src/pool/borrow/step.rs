@@ -20,6 +20,8 @@ pub(crate) enum Step<M: Manager> {
     Lend(Slot<M>),
     /// Have this one pinged first, and the hooks run.
     Ping(Slot<M>),
+    /// Have the hooks run on this one first.
+    Prepare(Slot<M>),
     /// The strategy evicted a connection born at that moment: there may be others.
     Evicted(Tick),
     /// The manager knew a connection to be dead: there may be others.
@@ -54,12 +56,9 @@ pub(crate) fn judge<M: Manager>(raw: &Raw<M>, mut slot: Slot<M>) -> Step<M> {
     let now = raw.context().clock.tick();
     let (entry, ledger) = slot.parts();
     match judge::on_borrow(entry, ledger, raw, now) {
-        Verdict::Keep if must_prepare(&slot, now) => Step::Ping(slot),
+        Verdict::Keep if must_prepare(&slot, now) => Step::Prepare(slot),
         Verdict::Keep => look(slot).map_or(Step::Dead, Step::Lend),
-        Verdict::Ping => {
-            slot.value_mut().ping_due = true;
-            Step::Ping(slot)
-        }
+        Verdict::Ping => Step::Ping(slot),
         Verdict::Evict(cause) => {
             let born = slot.value().info.born;
             enqueue::close(slot, cause);
@@ -103,6 +102,10 @@ pub(crate) fn lend_now<M: Manager>(
             Step::Lend(slot) => return Ok(lend(slot, borrower)),
             Step::Evicted(_) | Step::Dead | Step::Again => {}
             Step::Ping(slot) => {
+                enqueue::check(slot);
+                break;
+            }
+            Step::Prepare(slot) => {
                 enqueue::ping(slot, None);
                 break;
             }

@@ -50,7 +50,8 @@ pub(crate) fn check<M: Manager>(mut slot: Slot<M>) {
     ping(slot, None);
 }
 
-/// Has the connection pinged if that is due, and prepared for a loan; then put back or, if a borrower has reserved it, handed over.
+/// Has the connection pinged if that is due, and prepared for a loan; then put back or, if a
+/// borrower has reserved it, handed over.
 pub(crate) fn ping<M: Manager>(slot: Slot<M>, reservation: Option<Reservation>) {
     let raw = slot.keep_alive();
     let is_reserved = reservation.is_some();
