@@ -18,6 +18,8 @@ pub mod stats;
 mod sync;
 
 pub use clock::{Clock, Deadline, MockClock};
+#[cfg(feature = "serde")]
+pub use config::PoolConfig;
 pub use config::{Fairness, MAX_CAPACITY, PingOn, Settings};
 pub use data::ConnectionData;
 pub use error::{BuildError, ConfigError, GetError, ManagerError, NotReady, TryGetError};

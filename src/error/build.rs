@@ -92,6 +92,11 @@ impl ConfigError {
         if problems.is_empty() { Ok(()) } else { Err(Self { problems }) }
     }
 
+    #[cfg(feature = "serde")]
+    pub(crate) fn of_one(problem: Problem) -> Self {
+        Self { problems: vec![problem] }
+    }
+
     /// Returns the problems, at least one.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
@@ -138,6 +143,17 @@ pub enum Problem {
         /// The bound's value.
         limit: usize,
     },
+    /// No setting has this name.
+    Unknown(String),
+    /// The setting of this name must be given.
+    Missing(&'static str),
+    /// A setting has a value that makes no sense. The value is not repeated, as it may be secret.
+    Invalid {
+        /// The setting.
+        setting: String,
+        /// What it must be.
+        expected: &'static str,
+    },
     /// The process was forked, and the pool whose settings were to be changed is its
     /// [parent's](crate::Pool#forks).
     Forked,
@@ -153,6 +169,9 @@ impl fmt::Display for Problem {
             Self::Below { setting, value, bound, limit } => {
                 write!(f, "{setting} ({value}) is below {bound} ({limit})")
             }
+            Self::Unknown(setting) => write!(f, "{setting} is no setting"),
+            Self::Missing(setting) => write!(f, "{setting} is not given"),
+            Self::Invalid { setting, expected } => write!(f, "{setting} must be {expected}"),
             Self::Forked => f.write_str(FORKED),
         }
     }

@@ -14,7 +14,7 @@ use super::upkeep::housekeeper;
 use super::work::worker;
 use crate::clock::{Clock, Tick};
 use crate::config::{Fairness, PingOn, Settings};
-use crate::error::BuildError;
+use crate::error::{BuildError, ConfigError, Problem};
 use crate::fork;
 use crate::health::HealthStrategy;
 use crate::hooks::Hooks;
@@ -88,6 +88,8 @@ pub struct Builder<M: Manager> {
     manual_maintenance: bool,
     discard_on_unwind: bool,
     wait_ready: Option<Duration>,
+    /// Of a configuration that was read.
+    problems: Vec<Problem>,
 }
 
 /// One method for each setting.
@@ -125,6 +127,7 @@ impl<M: Manager> Builder<M> {
             manual_maintenance: false,
             discard_on_unwind: true,
             wait_ready: None,
+            problems: Vec::new(),
         }
     }
 
@@ -169,6 +172,17 @@ impl<M: Manager> Builder<M> {
     /// Sets all [`Settings`] at once. Default: `Settings::default()`.
     pub fn settings(mut self, settings: Settings) -> Self {
         self.settings = settings;
+        self
+    }
+
+    /// Sets all that a configuration says. Its problems are reported by [`build`](Self::build).
+    #[cfg(feature = "serde")]
+    pub fn config(mut self, config: &crate::PoolConfig) -> Self {
+        let read = config.read(&mut self.settings, &mut self.problems);
+        self.capacity = read.capacity.or(self.capacity);
+        self.initial_size = read.initial_size.or(self.initial_size);
+        self.wait_ready = read.wait_ready.or(self.wait_ready);
+        self.strategy = read.strategy.unwrap_or(self.strategy);
         self
     }
 
@@ -269,9 +283,10 @@ impl<M: Manager> Builder<M> {
     /// - [`Thread`](BuildError::Thread): the system has no thread left for the housekeeper.
     /// - [`NotReady`](BuildError::NotReady): the initial connections were not open in time, or
     ///   connecting failed for good. Those that were opened are closed again.
-    pub fn build(self) -> Result<Pool<M>, BuildError<M::Error>> {
+    pub fn build(mut self) -> Result<Pool<M>, BuildError<M::Error>> {
         let capacity = self.capacity.unwrap_or(self.settings.max_size);
-        self.settings.validate(capacity, self.initial_size).map_err(BuildError::Config)?;
+        self.settings.check(capacity, self.initial_size, &mut self.problems);
+        ConfigError::of(std::mem::take(&mut self.problems)).map_err(BuildError::Config)?;
         let wait_ready = self.wait_ready;
         let pool = Pool::adopt(self.assemble(capacity)?);
         if let Some(timeout) = wait_ready {

@@ -1,5 +1,17 @@
 //! Settings: one validated struct, swapped whole at run time.
 
+#[cfg(feature = "serde")]
+mod health;
+#[cfg(feature = "serde")]
+mod pool_config;
+#[cfg(feature = "serde")]
+mod reader;
+#[cfg(feature = "serde")]
+mod value;
+
+#[cfg(feature = "serde")]
+pub use self::pool_config::PoolConfig;
+
 use crate::error::{ConfigError, Problem};
 use std::time::Duration;
 
@@ -136,6 +148,17 @@ impl Settings {
         initial_size: Option<usize>,
     ) -> Result<(), ConfigError> {
         let mut problems = Vec::new();
+        self.check(capacity, initial_size, &mut problems);
+        ConfigError::of(problems)
+    }
+
+    /// The same, beside other problems.
+    pub(crate) fn check(
+        &self,
+        capacity: usize,
+        initial_size: Option<usize>,
+        problems: &mut Vec<Problem>,
+    ) {
         let zero = [
             // An unset capacity is `max_size`: one mistake, one problem.
             ("capacity", capacity == 0 && self.max_size != 0),
@@ -172,6 +195,5 @@ impl Settings {
                 });
             }
         }
-        ConfigError::of(problems)
     }
 }

@@ -1,0 +1,245 @@
+//! A pool's configuration from a file or the environment.
+
+use super::reader::Reader;
+use super::value::{Setting, Table, Value, key_of};
+use super::{Fairness, PingOn, Settings, health};
+use crate::error::{ConfigError, Problem};
+use crate::health::HealthStrategy;
+use serde::{Deserialize, Deserializer};
+use std::fmt;
+use std::time::Duration;
+
+/// What a program's configuration says of its pool: from TOML, JSON, or any other format that serde
+/// knows, and from [environment variables](Self::from_env).
+///
+/// ```
+/// use caliburn::{Pool, PoolConfig};
+///
+/// let config: PoolConfig = serde_json::from_str(r#"{
+///     "url": "postgres://app:secret@db.example/songs",
+///     "max_size": 16,
+///     "checkout_timeout": "2s",
+///     "health": ["ping_after_failure", "age_eviction"]
+/// }"#)?;
+/// assert_eq!(config.url()?, "postgres://app:secret@db.example/songs");
+/// # use std::error::Error;
+/// # struct Null;
+/// # impl caliburn::Manager for Null { type Connection = (); type Error = std::fmt::Error; }
+/// # impl caliburn::BlockingManager for Null {
+/// #     fn connect(&self, _: &caliburn::Deadline) -> Result<(), std::fmt::Error> { Ok(()) }
+/// #     fn ping(&self, _: &mut (), _: &caliburn::Deadline) -> Result<(), std::fmt::Error> { Ok(()) }
+/// # }
+/// # let manager = Null;
+/// let pool = Pool::builder(manager).config(&config).build()?;
+/// # assert_eq!(pool.settings().max_size, 16);
+/// # Ok::<(), Box<dyn Error>>(())
+/// ```
+///
+/// | key | value |
+/// |---|---|
+/// | `url` | what the manager is made of; it is for you to [take](Self::url) |
+/// | each of [`Settings`], by its name | numbers; times as `"30s"`, `"500ms"`, `"1h 30m"`; `"none"` where there may be none or no limit |
+/// | `ping_on` | `"borrower"`, `"worker"` |
+/// | `fairness` | `"fifo"`, or `{ bounded_barging = "1ms" }` |
+/// | `capacity`, `initial_size`, `wait_ready` | as in the [`Builder`](crate::Builder) |
+/// | `health` | `"none"`, names, or `{ ping_on_borrow = "500ms", periodic_sweep = "60s", ping_after_failure = true, age_eviction = { max_lifetime = "30m", idle_timeout = "5m", max_uses = 10000, jitter = 0.6, lead = "1m" } }` |
+///
+/// Keys may have dashes and capitals. Values may be texts throughout, as in the environment. Nothing
+/// is checked before the pool is [built](crate::Builder::build): that reports unknown keys, values
+/// that make no sense, and contradictions, all at once.
+#[derive(Clone, Default)]
+pub struct PoolConfig {
+    entries: Table,
+}
+
+/// What a configuration sets of a pool, as far as it makes sense.
+pub(crate) struct Read {
+    pub(crate) capacity: Option<usize>,
+    pub(crate) initial_size: Option<usize>,
+    pub(crate) wait_ready: Option<Duration>,
+    pub(crate) strategy: Option<Box<dyn HealthStrategy>>,
+}
+
+impl PoolConfig {
+    /// What the environment says: `max_size` is the value of `DATABASE_MAX_SIZE` if `prefix` is
+    /// `"DATABASE_"`. Several strategies are set apart by commas. Variables with the prefix that
+    /// are no settings are problems like other unknown keys.
+    ///
+    /// ```
+    /// let config = caliburn::PoolConfig::from_env("SONGS_DB_");
+    /// # let _ = config;
+    /// ```
+    pub fn from_env(prefix: &str) -> Self {
+        Self::from_pairs(std::env::vars_os().filter_map(|(name, value)| {
+            let name = name.to_str()?.strip_prefix(prefix)?.to_owned();
+            Some((name, value.to_string_lossy().into_owned()))
+        }))
+    }
+
+    /// The same, from pairs of key and value: a command line's options, for example.
+    pub fn from_pairs(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
+        let entry = |(key, value): (String, String)| (key_of(&key), Value::Text(value));
+        Self { entries: pairs.into_iter().map(entry).collect() }
+    }
+
+    /// Adds what `other` says; where both say something, `other` holds.
+    ///
+    /// ```
+    /// # use caliburn::PoolConfig;
+    /// # fn from_file() -> PoolConfig { PoolConfig::default() }
+    /// let config = from_file().overridden_by(PoolConfig::from_env("DATABASE_"));
+    /// # let _ = config;
+    /// ```
+    #[must_use]
+    pub fn overridden_by(mut self, other: Self) -> Self {
+        self.entries.extend(other.entries);
+        self
+    }
+
+    /// The value of `url`.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`ConfigError`] if there is none, or it is no text.
+    pub fn url(&self) -> Result<&str, ConfigError> {
+        match self.entries.get("url") {
+            Some(Value::Text(url)) => Ok(url),
+            Some(_) => {
+                let problem =
+                    Problem::Invalid { setting: "url".into(), expected: String::EXPECTED };
+                Err(ConfigError::of_one(problem))
+            }
+            None => Err(ConfigError::of_one(Problem::Missing("url"))),
+        }
+    }
+
+    /// The settings: the defaults, but for what the configuration says.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`ConfigError`] with all problems of the configuration.
+    pub fn settings(&self) -> Result<Settings, ConfigError> {
+        let (mut settings, mut problems) = (Settings::default(), Vec::new());
+        let read = self.read(&mut settings, &mut problems);
+        let capacity = read.capacity.unwrap_or(settings.max_size);
+        settings.check(capacity, read.initial_size, &mut problems);
+        ConfigError::of(problems)?;
+        Ok(settings)
+    }
+
+    /// Sets what the configuration says of `settings`, and notes what makes no sense.
+    pub(crate) fn read(&self, settings: &mut Settings, problems: &mut Vec<Problem>) -> Read {
+        let mut reader = Reader::new("", &self.entries, problems);
+        // Whoever needs it asks for it.
+        reader.take("url");
+        read_settings(&mut reader, settings);
+        let read = Read {
+            capacity: reader.read("capacity"),
+            initial_size: reader.read("initial_size"),
+            wait_ready: reader.read("wait_ready"),
+            strategy: health::read(&mut reader, "health"),
+        };
+        reader.end();
+        read
+    }
+}
+
+fn read_settings(reader: &mut Reader<'_>, settings: &mut Settings) {
+    fn set<T>(setting: &mut T, read: Option<T>) {
+        if let Some(value) = read {
+            *setting = value;
+        }
+    }
+    // A setting that is forgotten here does not compile.
+    let Settings {
+        max_size,
+        min_size,
+        min_idle,
+        checkout_timeout,
+        connect_timeout,
+        ping_timeout,
+        reset_timeout,
+        close_timeout,
+        idle_timeout,
+        sweep_interval,
+        max_waiters,
+        connect_concurrency,
+        maintenance_concurrency,
+        worker_threads,
+        ping_on,
+        fairness,
+        fail_fast,
+    } = settings;
+    set(max_size, reader.read("max_size"));
+    set(min_size, reader.read("min_size"));
+    set(min_idle, reader.read("min_idle"));
+    set(checkout_timeout, reader.read_limit("checkout_timeout", Duration::MAX));
+    set(connect_timeout, reader.read("connect_timeout"));
+    set(ping_timeout, reader.read("ping_timeout"));
+    set(reset_timeout, reader.read("reset_timeout"));
+    set(close_timeout, reader.read("close_timeout"));
+    set(idle_timeout, reader.read("idle_timeout"));
+    set(sweep_interval, reader.read("sweep_interval"));
+    set(max_waiters, reader.read_limit("max_waiters", usize::MAX));
+    set(connect_concurrency, reader.read("connect_concurrency"));
+    set(maintenance_concurrency, reader.read("maintenance_concurrency"));
+    set(worker_threads, reader.read("worker_threads"));
+    let places = [("borrower", PingOn::Borrower), ("worker", PingOn::Worker)];
+    set(ping_on, reader.choose("ping_on", &places, "borrower or worker"));
+    set(fairness, read_fairness(reader));
+    set(fail_fast, reader.read("fail_fast"));
+}
+
+fn read_fairness(reader: &mut Reader<'_>) -> Option<Fairness> {
+    let key = "fairness";
+    let fairness = match reader.take(key)? {
+        Value::Text(text) if key_of(text.trim()) == "fifo" => Some(Fairness::Fifo),
+        // In the environment: `bounded_barging 1ms`.
+        Value::Text(text) => text
+            .trim()
+            .split_once(' ')
+            .filter(|(name, _)| key_of(name) == "bounded_barging")
+            .and_then(|(_, limit)| humantime::parse_duration(limit.trim()).ok())
+            .map(Fairness::BoundedBarging),
+        Value::Table(table) if table.len() == 1 => table
+            .first_key_value()
+            .filter(|(name, _)| key_of(name) == "bounded_barging")
+            .and_then(|(_, limit)| Duration::of(limit))
+            .map(Fairness::BoundedBarging),
+        _ => None,
+    };
+    if fairness.is_none() {
+        reader.object(key, "fifo, or bounded_barging with a time such as \"1ms\"");
+    }
+    fairness
+}
+
+impl<'de> Deserialize<'de> for PoolConfig {
+    /// Fails only if it is no table.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let entries = Table::deserialize(deserializer)?;
+        let entries = entries.into_iter().map(|(key, value)| (key_of(&key), value)).collect();
+        Ok(Self { entries })
+    }
+}
+
+impl<'de> Deserialize<'de> for Settings {
+    /// As [`PoolConfig`]'s keys for settings, and no others. The error lists all problems.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let config = PoolConfig::deserialize(deserializer)?;
+        let (mut settings, mut problems) = (Self::default(), Vec::new());
+        let mut reader = Reader::new("", &config.entries, &mut problems);
+        read_settings(&mut reader, &mut settings);
+        reader.end();
+        settings.check(settings.max_size, None, &mut problems);
+        ConfigError::of(problems).map_err(serde::de::Error::custom)?;
+        Ok(settings)
+    }
+}
+
+impl fmt::Debug for PoolConfig {
+    /// Without the values, of which one may have a password in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PoolConfig").field(&self.entries.keys()).finish()
+    }
+}
