@@ -1,5 +1,5 @@
-//! Pages to read before the first deployment: one for each database, one on configuration files, and
-//! one for those who come from another pool.
+//! Pages to read before the first deployment: one for each database, one on configuration files,
+//! and one for those who come from another pool.
 
 /// A pool's configuration from TOML, JSON and environment variables.
 #[cfg_attr(any(not(doctest), feature = "serde"), doc = include_str!("guide/configuration.md"))]

@@ -44,9 +44,9 @@ use std::time::Duration;
 /// | `capacity`, `initial_size`, `wait_ready` | as in the [`Builder`](crate::Builder) |
 /// | `health` | `"none"`, names, or `{ ping_on_borrow = "500ms", periodic_sweep = "60s", ping_after_failure = true, age_eviction = { max_lifetime = "30m", idle_timeout = "5m", max_uses = 10000, jitter = 0.6, lead = "1m" } }` |
 ///
-/// Keys may have dashes and capitals. Values may be texts throughout, as in the environment. Nothing
-/// is checked before the pool is [built](crate::Builder::build): that reports unknown keys, values
-/// that make no sense, and contradictions, all at once.
+/// Keys may have dashes and capitals. Values may be texts throughout, as in the environment.
+/// Nothing is checked before the pool is [built](crate::Builder::build): that reports unknown keys,
+/// values that make no sense, and contradictions, all at once.
 #[derive(Clone, Default)]
 pub struct PoolConfig {
     entries: Table,

@@ -13,6 +13,8 @@ use super::state::{Spawner, State};
 use super::upkeep::housekeeper;
 use super::work::worker;
 use crate::clock::{Clock, Tick};
+#[cfg(feature = "serde")]
+use crate::config::PoolConfig;
 use crate::config::{Fairness, PingOn, Settings};
 use crate::error::{BuildError, ConfigError, Problem};
 use crate::fork;
@@ -177,7 +179,7 @@ impl<M: Manager> Builder<M> {
 
     /// Sets all that a configuration says. Its problems are reported by [`build`](Self::build).
     #[cfg(feature = "serde")]
-    pub fn config(mut self, config: &crate::PoolConfig) -> Self {
+    pub fn config(mut self, config: &PoolConfig) -> Self {
         let read = config.read(&mut self.settings, &mut self.problems);
         self.capacity = read.capacity.or(self.capacity);
         self.initial_size = read.initial_size.or(self.initial_size);
