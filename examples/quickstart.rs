@@ -3,7 +3,7 @@
 //!
 //! `cargo run --release --example quickstart --features rusqlite -- --help`
 
-use caliburn::adapters::sqlite::SqliteManager;
+use caliburn::adapters::sqlite::{SqliteConnection, SqliteManager};
 use caliburn::health::{AgeEviction, PeriodicSweep, PingAfterFailure, PingOnBorrow};
 use caliburn::{BlockingManager, Deadline, ErrorClass, HealthStrategy, Manager, Pool, Stats};
 use rusqlite::{Connection, ErrorCode};
@@ -107,7 +107,7 @@ fn number<T: std::str::FromStr>(option: &str, value: &str) -> Result<T, String> 
 
 /// A connection that can be cut, as if a network lay between.
 struct Line {
-    sqlite: Connection,
+    sqlite: SqliteConnection,
     is_cut: Arc<AtomicBool>,
     /// Its driver has noticed.
     is_known_dead: bool,
@@ -115,7 +115,7 @@ struct Line {
 
 impl Line {
     /// For one statement; each may be the first to find the line dead.
-    fn sqlite(&mut self) -> Result<&mut Connection, LineError> {
+    fn sqlite(&mut self) -> Result<&mut SqliteConnection, LineError> {
         self.is_known_dead |= self.is_cut.load(Relaxed);
         if self.is_known_dead { Err(LineError::Cut) } else { Ok(&mut self.sqlite) }
     }
@@ -186,7 +186,7 @@ impl Manager for Cuttable {
     type Error = LineError;
 
     fn has_broken(&self, line: &mut Line) -> bool {
-        line.is_known_dead
+        self.sqlite.has_broken(&mut line.sqlite) || line.is_known_dead
     }
 
     fn needs_reset(&self, line: &mut Line) -> bool {
@@ -424,10 +424,9 @@ fn run(plan: &Plan) -> Result<(), Box<dyn Error>> {
         "PRAGMA journal_mode = WAL;
          CREATE TABLE entry (id INTEGER PRIMARY KEY, amount INTEGER NOT NULL)",
     )?;
-    let sqlite = SqliteManager::file(&path)
-        .busy_timeout(Duration::from_secs(5))
-        .on_connect(|conn| conn.pragma_update(None, "synchronous", "NORMAL"));
+    let sqlite = SqliteManager::file(&path).busy_timeout(Duration::from_secs(5));
     let pool = Pool::builder(Cuttable { sqlite, lines: Mutex::default() })
+        .after_connect(|conn, _| Ok(conn.sqlite.pragma_update(None, "synchronous", "NORMAL")?))
         .max_size(plan.size)
         .min_size(plan.size.div_ceil(2))
         .health(plan.strategy()?)

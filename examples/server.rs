@@ -181,17 +181,19 @@ async fn stop() {
 }
 
 /// What is in the file is only looked at.
-fn sqlite(file: Option<String>) -> SqliteManager {
-    match file {
-        Some(file) => SqliteManager::file(file).flags(OpenFlags::SQLITE_OPEN_READ_ONLY),
-        None => SqliteManager::shared_memory("server").on_connect(|conn| {
-            conn.execute_batch(
+fn sqlite(file: Option<String>) -> Builder<SqliteManager> {
+    let Some(file) = file else {
+        let builder = Pool::builder(SqliteManager::shared_memory("server"));
+        return builder.after_connect(|conn, _| {
+            Ok(conn.execute_batch(
                 "CREATE TABLE IF NOT EXISTS album (title TEXT);
                  CREATE TABLE IF NOT EXISTS artist (name TEXT);
                  CREATE TABLE IF NOT EXISTS song (title TEXT, album TEXT, artist TEXT)",
-            )
-        }),
-    }
+            )?)
+        });
+    };
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
+    Pool::builder(SqliteManager::file(file).flags(flags))
 }
 
 #[tokio::main]
@@ -217,7 +219,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
             let manager = AsyncPostgresManager::new(url.parse()?);
             serve(Pool::builder_async(manager), listen).await?
         }
-        Err(_) => serve(Pool::builder(sqlite(file)), listen).await?,
+        Err(_) => serve(sqlite(file), listen).await?,
     };
     Ok(if has_ended_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -6,8 +6,8 @@ mod common;
 use caliburn::adapters::sqlite::SqliteManager;
 use caliburn::health::PingOnBorrow;
 use caliburn::{
-    BlockingManager, BuildError, Clock, Deadline, ErrorClass, GetError, Manager, ManagerError,
-    Pool, PooledConnection,
+    BlockingManager, BuildError, Builder, Clock, Deadline, ErrorClass, GetError, Manager,
+    ManagerError, Pool, PooledConnection,
 };
 use common::{PLENTY, eventually};
 use rusqlite::{Connection, Error, ErrorCode, OpenFlags};
@@ -67,9 +67,9 @@ fn root<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a Error {
 
 /// Building with `wait_ready` fails at once with `code`, and so does the first `get` without it.
 #[track_caller]
-fn assert_permanent(manager: impl Fn() -> SqliteManager, code: ErrorCode) {
+fn assert_permanent(builder: impl Fn() -> Builder<SqliteManager>, code: ErrorCode) {
     let begun = Instant::now();
-    let error = Pool::builder(manager()).min_size(1).wait_ready(PLENTY * 10).build().unwrap_err();
+    let error = builder().min_size(1).wait_ready(PLENTY * 10).build().unwrap_err();
     let BuildError::NotReady(not_ready) = &error else { panic!("{error}") };
     assert!(
         matches!(not_ready.cause.as_deref(), Some(ManagerError::Failed(_))),
@@ -77,7 +77,7 @@ fn assert_permanent(manager: impl Fn() -> SqliteManager, code: ErrorCode) {
     );
     assert_eq!(root(&error).sqlite_error_code(), Some(code), "{error}");
 
-    let pool = Pool::builder(manager()).build().unwrap();
+    let pool = builder().build().unwrap();
     let error = pool.get_timeout(PLENTY * 10).unwrap_err();
     assert!(matches!(error, GetError::Connect { .. }), "{error}");
     assert_eq!(root(&error).sqlite_error_code(), Some(code), "{error}");
@@ -210,7 +210,7 @@ fn a_file_that_is_no_database_fails_for_good_at_build_and_at_the_first_get() {
     let (_directory, path) = directory();
     for content in ["no", &"This is a letter to my aunt.\n".repeat(1000)] {
         std::fs::write(&path, content).unwrap();
-        assert_permanent(|| SqliteManager::file(&path), ErrorCode::NotADatabase);
+        assert_permanent(|| Pool::builder(SqliteManager::file(&path)), ErrorCode::NotADatabase);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), content, "it was written to");
     }
 }
@@ -219,20 +219,26 @@ fn a_file_that_is_no_database_fails_for_good_at_build_and_at_the_first_get() {
 fn a_missing_directory_fails_for_good_at_build_and_at_the_first_get() {
     let (directory, _) = directory();
     let path = directory.path().join("missing").join("test.db");
-    assert_permanent(|| SqliteManager::file(&path), ErrorCode::CannotOpen);
+    assert_permanent(|| Pool::builder(SqliteManager::file(&path)), ErrorCode::CannotOpen);
 }
 
 #[test]
 fn a_directory_in_place_of_a_file_fails_for_good() {
     let (directory, _) = directory();
-    assert_permanent(|| SqliteManager::file(directory.path()), ErrorCode::CannotOpen);
+    assert_permanent(
+        || Pool::builder(SqliteManager::file(directory.path())),
+        ErrorCode::CannotOpen,
+    );
 }
 
 #[test]
 fn a_missing_file_fails_for_good_if_it_may_not_be_created() {
     let (_directory, path) = directory();
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
-    assert_permanent(|| SqliteManager::file(&path).flags(flags), ErrorCode::CannotOpen);
+    assert_permanent(
+        || Pool::builder(SqliteManager::file(&path).flags(flags)),
+        ErrorCode::CannotOpen,
+    );
     assert!(!path.exists());
 }
 
@@ -278,7 +284,10 @@ fn a_read_only_file_can_be_read_and_not_written() {
     close(pool);
     // A hook that must write cannot do so here, now or later.
     assert_permanent(
-        || manager().on_connect(|conn| conn.pragma_update(None, "user_version", 2)),
+        || {
+            let builder = Pool::builder(manager());
+            builder.after_connect(|conn, _| Ok(conn.pragma_update(None, "user_version", 2)?))
+        },
         ErrorCode::ReadOnly,
     );
 }
@@ -288,10 +297,12 @@ fn threads_and_tasks_insert_together_and_nothing_is_lost() {
     const WORKERS: i64 = 4;
     const INSERTS: i64 = 25;
     let (_directory, path) = prepared();
-    let manager = SqliteManager::file(&path)
-        .busy_timeout(PLENTY)
-        .on_connect(|conn| conn.pragma_update(None, "synchronous", "OFF"));
-    let pool = Pool::builder(manager).max_size(3).checkout_timeout(PLENTY).build().unwrap();
+    let pool = Pool::builder(SqliteManager::file(&path).busy_timeout(PLENTY))
+        .after_connect(|conn, _| Ok(conn.pragma_update(None, "synchronous", "OFF")?))
+        .max_size(3)
+        .checkout_timeout(PLENTY)
+        .build()
+        .unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
     std::thread::scope(|scope| {
         for worker in 0..WORKERS {
@@ -336,11 +347,14 @@ fn a_detached_connection_goes_on_working_without_its_pool() {
 fn each_connection_passes_through_the_hook_once() {
     let calls = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&calls);
-    let manager = SqliteManager::shared_memory("hook").on_connect(move |conn| {
-        seen.fetch_add(1, SeqCst);
-        conn.pragma_update(None, "foreign_keys", true)
-    });
-    let pool = Pool::builder(manager).max_size(2).build().unwrap();
+    let pool = Pool::builder(SqliteManager::shared_memory("hook"))
+        .after_connect(move |conn, _| {
+            seen.fetch_add(1, SeqCst);
+            Ok(conn.pragma_update(None, "foreign_keys", true)?)
+        })
+        .max_size(2)
+        .build()
+        .unwrap();
     for _ in 0..3 {
         for conn in [pool.get().unwrap(), pool.get().unwrap()] {
             let keys: bool = conn.query_row("PRAGMA foreign_keys", [], |row| row.get(0)).unwrap();

@@ -2,23 +2,44 @@
 //!
 //! See also the [page on SQLite](crate::guide::sqlite).
 
-use crate::{BlockingManager, Deadline, ErrorClass, Manager};
-use rusqlite::{Connection, Error, ErrorCode, OpenFlags, Result};
+mod connection;
+mod file;
+
+pub use self::connection::SqliteConnection;
+#[doc(no_inline)]
+pub use ::rusqlite;
+
+use self::file::FileId;
+use crate::{BlockingManager, Deadline, ErrorClass, Manager, PooledConnection};
+use rusqlite::{Error, ErrorCode, OpenFlags, Result, ffi};
+use std::convert::Infallible;
 use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// What rusqlite gives a connection unless told otherwise.
 const DEFAULT_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-type Hook = dyn Fn(&mut Connection) -> Result<()> + Send + Sync;
+/// A pool of connections to SQLite.
+pub type Pool = crate::Pool<SqliteManager>;
+
+/// A borrowed connection to SQLite.
+pub type Connection = PooledConnection<SqliteManager>;
 
 /// Opens connections to one SQLite database.
 ///
-/// A transaction that a borrower left open is rolled back before anybody else gets the connection.
-/// What else it changed (pragmas, temporary tables, attached databases) stays: set those in
-/// [`on_connect`](Self::on_connect), for all connections alike.
+/// A transaction that a borrower left open is rolled back before the next loan. Hooks that it set
+/// (on commit, rollback and update, the progress handler, the authorizer) are taken back, unless
+/// [`keep_hooks`](Self::keep_hooks), and the [busy timeout](Self::busy_timeout) is again the
+/// manager's. What else it changed (pragmas, temporary tables, attached databases, functions, the
+/// hook of the write-ahead log) stays: have those set on all connections alike, by
+/// [`Builder::after_connect`](crate::Builder::after_connect).
+///
+/// A file that was replaced under the pool, or removed, is noticed by the next ping, so have a
+/// strategy that pings if that can happen. A handle to interrupt a connection stays good after the
+/// loan: drop it before.
 ///
 /// A database that cannot be opened, or is none, is a [permanent](ErrorClass::Permanent) error:
 /// borrowers learn of it at once. One that is busy or locked is a transient one.
@@ -30,9 +51,10 @@ type Hook = dyn Fn(&mut Connection) -> Result<()> + Send + Sync;
 /// # let directory = tempfile::tempdir()?;
 /// # let path = directory.path().join("app.db");
 ///
-/// let manager = SqliteManager::file(path)
-///     .on_connect(|conn| conn.pragma_update(None, "journal_mode", "WAL"));
-/// let pool = Pool::builder(manager).max_size(8).build()?;
+/// let pool = Pool::builder(SqliteManager::file(path))
+///     .after_connect(|conn, _| Ok(conn.pragma_update(None, "journal_mode", "WAL")?))
+///     .max_size(8)
+///     .build()?;
 ///
 /// pool.get()?.execute_batch("CREATE TABLE song (title TEXT NOT NULL)")?;
 ///
@@ -50,7 +72,7 @@ pub struct SqliteManager {
     place: Place,
     flags: OpenFlags,
     busy_timeout: Duration,
-    on_connect: Option<Box<Hook>>,
+    keeps_hooks: bool,
 }
 
 enum Place {
@@ -58,14 +80,14 @@ enum Place {
     /// SQLite drops such a database with its last connection; the anchor is one that is never lent.
     Memory {
         name: String,
-        anchor: Mutex<Option<Connection>>,
+        anchor: Mutex<Option<rusqlite::Connection>>,
     },
 }
 
 impl SqliteManager {
     /// The database in a file, which is created if it is not there.
     ///
-    /// As in [`Connection::open`], a path that begins with `file:` is a URI. `:memory:` would give
+    /// As in [`rusqlite::Connection::open`], a path that begins with `file:` is a URI. `:memory:` would give
     /// each connection a database of its own: use [`shared_memory`](Self::shared_memory).
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self::at(Place::File(path.into()))
@@ -103,7 +125,7 @@ impl SqliteManager {
             place,
             flags: OpenFlags::default(),
             busy_timeout: DEFAULT_BUSY_TIMEOUT,
-            on_connect: None,
+            keeps_hooks: false,
         }
     }
 
@@ -127,38 +149,66 @@ impl SqliteManager {
         self
     }
 
-    /// What to do with each new connection before it is lent: pragmas, functions, a schema. Called
-    /// again, it replaces what was given before. If it fails, so does the connect.
+    /// Leaves hooks as they are when a connection comes back: for those that
+    /// [`Builder::after_connect`](crate::Builder::after_connect) has set. Borrowers must take back
+    /// their own. Default: hooks are taken back after each loan in which they may have been set.
     ///
     /// ```
-    /// # use caliburn::adapters::sqlite::SqliteManager;
-    /// let manager = SqliteManager::file("app.db").on_connect(|conn| {
-    ///     conn.pragma_update(None, "journal_mode", "WAL")?;
-    ///     conn.pragma_update(None, "foreign_keys", true)
-    /// });
-    /// # let _ = manager;
+    /// # use caliburn::{Pool, adapters::sqlite::SqliteManager};
+    /// use std::sync::atomic::{AtomicU64, Ordering};
+    /// static COMMITS: AtomicU64 = AtomicU64::new(0);
+    ///
+    /// let pool = Pool::builder(SqliteManager::shared_memory("counted").keep_hooks())
+    ///     .after_connect(|conn, _| {
+    ///         Ok(conn.commit_hook(Some(|| {
+    ///             COMMITS.fetch_add(1, Ordering::Relaxed);
+    ///             false
+    ///         }))?)
+    ///     })
+    ///     .build();
+    /// # pool.unwrap().get().unwrap().execute_batch("CREATE TABLE song (title TEXT)").unwrap();
+    /// # assert_eq!(COMMITS.load(Ordering::Relaxed), 1);
     /// ```
-    pub fn on_connect(
-        mut self,
-        hook: impl Fn(&mut Connection) -> Result<()> + Send + Sync + 'static,
-    ) -> Self {
-        self.on_connect = Some(Box::new(hook));
+    pub fn keep_hooks(mut self) -> Self {
+        self.keeps_hooks = true;
         self
     }
 
-    fn open(&self) -> Result<Connection> {
+    fn open(&self) -> Result<SqliteConnection> {
         match &self.place {
-            Place::File(path) => Connection::open_with_flags(path, self.flags),
+            Place::File(path) => {
+                // If another takes its place meanwhile, the next ping notices.
+                let before = FileId::of(path);
+                let conn = rusqlite::Connection::open_with_flags(path, self.flags)?;
+                Ok(SqliteConnection::new(conn, before.or_else(|| FileId::of(path))))
+            }
             Place::Memory { name, anchor } => {
                 let uri = memory_uri(name)?;
                 let flags = self.flags | OpenFlags::SQLITE_OPEN_URI;
                 let mut anchor = anchor.lock().unwrap_or_else(PoisonError::into_inner);
                 if anchor.is_none() {
-                    *anchor = Some(Connection::open_with_flags(&uri, flags)?);
+                    *anchor = Some(rusqlite::Connection::open_with_flags(&uri, flags)?);
                 }
-                Connection::open_with_flags(&uri, flags)
+                Ok(SqliteConnection::new(rusqlite::Connection::open_with_flags(&uri, flags)?, None))
             }
         }
+    }
+
+    /// Whether the path still leads to the file that the connection has open.
+    fn is_in_place(&self, connection: &SqliteConnection) -> bool {
+        match (&self.place, connection.file()) {
+            (Place::File(path), Some(file)) => FileId::of(path) == Some(file),
+            _ => true,
+        }
+    }
+}
+
+impl FromStr for SqliteManager {
+    type Err = Infallible;
+
+    /// As [`file`](Self::file).
+    fn from_str(path: &str) -> std::result::Result<Self, Infallible> {
+        Ok(Self::file(path))
     }
 }
 
@@ -180,16 +230,25 @@ fn memory_uri(name: &str) -> Result<String> {
 }
 
 /// SQLite counts in milliseconds, and no further than this.
-fn set_busy_timeout(connection: &Connection, timeout: Duration) -> Result<()> {
+fn set_busy_timeout(connection: &rusqlite::Connection, timeout: Duration) -> Result<()> {
     connection.busy_timeout(timeout.min(Duration::from_millis(i32::MAX as u64)))
 }
 
 impl Manager for SqliteManager {
-    type Connection = Connection;
+    type Connection = SqliteConnection;
     type Error = Error;
 
-    fn needs_reset(&self, connection: &mut Connection) -> bool {
-        !connection.is_autocommit()
+    /// Never. But it is asked before each loan and after it.
+    fn has_broken(&self, connection: &mut SqliteConnection) -> bool {
+        connection.begin_or_end_loan();
+        false
+    }
+
+    fn needs_reset(&self, connection: &mut SqliteConnection) -> bool {
+        // What takes no time is done here: a worker would cost more than most loans.
+        let is_restored = self.keeps_hooks || connection.unhook().is_ok();
+        let is_restored = is_restored && set_busy_timeout(connection, self.busy_timeout).is_ok();
+        !is_restored || !connection.is_autocommit()
     }
 
     fn classify(&self, error: &Error) -> ErrorClass {
@@ -212,25 +271,31 @@ impl Manager for SqliteManager {
 }
 
 impl BlockingManager for SqliteManager {
-    fn connect(&self, deadline: &Deadline) -> Result<Connection> {
-        let mut connection = self.open()?;
+    fn connect(&self, deadline: &Deadline) -> Result<SqliteConnection> {
+        let connection = self.open()?;
         set_busy_timeout(&connection, self.busy_timeout.min(deadline.remaining()))?;
         // Opening reads nothing: a file that is no database shows itself only now.
         connection.query_row("PRAGMA schema_version", [], |_| Ok(()))?;
         set_busy_timeout(&connection, self.busy_timeout)?;
-        if let Some(hook) = &self.on_connect {
-            hook(&mut connection)?;
-        }
         Ok(connection)
     }
 
-    fn ping(&self, connection: &mut Connection, _: &Deadline) -> Result<()> {
+    fn ping(&self, connection: &mut SqliteConnection, _: &Deadline) -> Result<()> {
+        if !self.is_in_place(connection) {
+            let moved = ffi::Error::new(ffi::SQLITE_READONLY_DBMOVED);
+            let text = "the database file was replaced or removed".to_owned();
+            return Err(Error::SqliteFailure(moved, Some(text)));
+        }
         // Takes no lock and reads no page, so there is nothing to wait for.
-        connection.prepare_cached("SELECT 1")?.query_row([], |_| Ok(()))
+        connection.driver().prepare_cached("SELECT 1")?.query_row([], |_| Ok(()))
     }
 
-    fn reset(&self, connection: &mut Connection, _: &Deadline) -> Result<()> {
-        connection.execute_batch("ROLLBACK")
+    fn reset(&self, connection: &mut SqliteConnection, _: &Deadline) -> Result<()> {
+        if !self.keeps_hooks {
+            connection.unhook()?;
+        }
+        set_busy_timeout(connection, self.busy_timeout)?;
+        if connection.is_autocommit() { Ok(()) } else { connection.execute_batch("ROLLBACK") }
     }
 }
 

@@ -1,0 +1,95 @@
+//! A connection to SQLite, and what its borrowers did to it.
+
+use super::file::FileId;
+use rusqlite::hooks::{Action, AuthContext, Authorization};
+use rusqlite::{Connection, Result};
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+
+/// What is pooled: a [`rusqlite::Connection`] in all but name.
+///
+/// Where a function wants one, give it `&conn` or `&mut conn`.
+pub struct SqliteConnection {
+    conn: Connection,
+    /// The file that it was opened on; none if it is in memory, or the system tells no files apart.
+    file: Option<FileId>,
+    /// Hooks may have been set: that takes a `&mut`.
+    may_have_hooks: bool,
+    is_lent: bool,
+}
+
+impl SqliteConnection {
+    pub(super) fn new(conn: Connection, file: Option<FileId>) -> Self {
+        Self { conn, file, may_have_hooks: false, is_lent: false }
+    }
+
+    pub(super) fn file(&self) -> Option<FileId> {
+        self.file
+    }
+
+    pub(super) fn driver(&mut self) -> &mut Connection {
+        &mut self.conn
+    }
+
+    /// The pool asks, once before each loan and once after it.
+    pub(super) fn begin_or_end_loan(&mut self) {
+        self.is_lent = !self.is_lent;
+        if self.is_lent {
+            // What was set before is meant to be there.
+            self.may_have_hooks = false;
+        }
+    }
+
+    /// Takes back the hooks that a borrower may have set. None of it does I/O. (A hook of the
+    /// write-ahead log stays: without one SQLite would no longer make checkpoints by itself.)
+    pub(super) fn unhook(&mut self) -> Result<()> {
+        if !self.may_have_hooks {
+            return Ok(());
+        }
+        let conn = &mut self.conn;
+        conn.commit_hook(None::<fn() -> bool>)?;
+        conn.rollback_hook(None::<fn()>)?;
+        conn.update_hook(None::<fn(Action, &str, &str, i64)>)?;
+        conn.progress_handler(0, None::<fn() -> bool>)?;
+        conn.authorizer(None::<fn(AuthContext<'_>) -> Authorization>)?;
+        self.may_have_hooks = false;
+        Ok(())
+    }
+}
+
+impl Deref for SqliteConnection {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.conn
+    }
+}
+
+impl DerefMut for SqliteConnection {
+    fn deref_mut(&mut self) -> &mut Connection {
+        self.may_have_hooks = true;
+        &mut self.conn
+    }
+}
+
+impl AsRef<Connection> for SqliteConnection {
+    fn as_ref(&self) -> &Connection {
+        self
+    }
+}
+
+impl From<SqliteConnection> for Connection {
+    /// For a connection that was [detached](crate::PooledConnection::detach).
+    fn from(connection: SqliteConnection) -> Self {
+        connection.conn
+    }
+}
+
+impl fmt::Debug for SqliteConnection {
+    /// Without the path, which may say more than a log should know.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteConnection")
+            .field("is_autocommit", &self.conn.is_autocommit())
+            .finish_non_exhaustive()
+    }
+}
