@@ -87,8 +87,9 @@ enum Place {
 impl SqliteManager {
     /// The database in a file, which is created if it is not there.
     ///
-    /// As in [`rusqlite::Connection::open`], a path that begins with `file:` is a URI. `:memory:` would give
-    /// each connection a database of its own: use [`shared_memory`](Self::shared_memory).
+    /// As in [`rusqlite::Connection::open`], a path that begins with `file:` is a URI. `:memory:`
+    /// would give each connection a database of its own: use
+    /// [`shared_memory`](Self::shared_memory).
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self::at(Place::File(path.into()))
     }

@@ -76,9 +76,14 @@ impl Postgres {
 
     /// What `psql` answers to a statement, for an eye that is not the pool's.
     pub fn ask(&self, sql: &str) -> String {
+        self.ask_in("postgres", sql)
+    }
+
+    /// The same in one of its databases.
+    pub fn ask_in(&self, database: &str, sql: &str) -> String {
         let port = self.port.to_string();
         let output = Command::new(program("psql"))
-            .args(["-h", "127.0.0.1", "-p", &port, "-U", SUPERUSER, "-d", "postgres"])
+            .args(["-h", "127.0.0.1", "-p", &port, "-U", SUPERUSER, "-d", database])
             .args(["-X", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", sql])
             .output()
             .expect("psql");
