@@ -12,10 +12,11 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use tokio::runtime::{Handle, Id, RuntimeFlavor, worker_index};
 
-/// For how long a runtime of one thread that has shown a sign of life is taken to be driven.
-const FRESH: Duration = Duration::from_secs(1);
-/// How long such a runtime may take to show one.
-const PATIENCE: Duration = Duration::from_millis(5);
+/// For how long a runtime of one thread that has answered is taken to be driven. What runs there
+/// tells nothing: it may have been the last before its thread went on to something else.
+const FRESH: Duration = Duration::from_millis(20);
+/// How long such a runtime may take to answer.
+const PATIENCE: Duration = Duration::from_millis(10);
 
 /// See the [module](self).
 pub(in crate::adapters) struct Home {
@@ -34,7 +35,7 @@ struct Life {
 
 #[derive(Default)]
 struct State {
-    /// When the task was last polled.
+    /// When the task last answered a question.
     answered: Option<Instant>,
     /// Since when an answer is due.
     asked: Option<Instant>,
@@ -81,7 +82,7 @@ impl Home {
     pub(in crate::adapters) fn fails(&self, occasion: Occasion) -> bool {
         let needs_help = self.runtime.runtime_flavor() == RuntimeFlavor::CurrentThread;
         let is_asked = occasion != Occasion::Return && needs_help;
-        self.is_lost() || is_asked && !self.is_here() && !self.life.shows_a_sign()
+        self.is_lost() || is_asked && !self.is_here() && !self.life.answers()
     }
 
     fn is_here(&self) -> bool {
@@ -89,13 +90,13 @@ impl Home {
     }
 
     /// Whether the runtime makes progress without the thread that asks. One with threads of its own
-    /// does. One without must have shown a sign of life, or show one now; for that this waits for
-    /// some milliseconds at most, and once for each runtime that is no longer driven.
+    /// does. One without is asked, unless it answered a moment ago; this waits for some
+    /// milliseconds at most, and once for each runtime that is no longer driven.
     pub(super) fn is_driven(&self) -> bool {
         if self.is_lost() {
             return false;
         }
-        self.runtime.runtime_flavor() != RuntimeFlavor::CurrentThread || self.life.shows_a_sign()
+        self.runtime.runtime_flavor() != RuntimeFlavor::CurrentThread || self.life.answers()
     }
 
     /// Whether the runtime would stand still if this thread blocked.
@@ -142,7 +143,7 @@ impl Life {
         guests.into_values().for_each(Waker::wake);
     }
 
-    fn shows_a_sign(&self) -> bool {
+    fn answers(&self) -> bool {
         let now = Instant::now();
         let mut state = self.state();
         if state.answered.is_some_and(|at| now.saturating_duration_since(at) < FRESH) {
@@ -210,8 +211,9 @@ impl Future for Sentinel {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let mut state = self.0.state();
-        state.answered = Some(Instant::now());
-        state.asked = None;
+        if state.asked.take().is_some() {
+            state.answered = Some(Instant::now());
+        }
         state.task = Some(context.waker().clone());
         let is_deserted = state.is_deserted;
         drop(state);
@@ -248,8 +250,8 @@ impl fmt::Debug for Home {
 
 #[cfg(test)]
 impl Home {
-    /// As if a second had passed.
-    pub(super) fn forget_signs(&self) {
+    /// As if some time had passed.
+    pub(super) fn forget_answers(&self) {
         self.life.state().answered = None;
     }
 

@@ -78,7 +78,7 @@ fn connections_of_a_runtime_that_is_not_driven_fail_elsewhere() {
     let runtimes = idle.block_on(async { Runtimes::here() });
     let (_, home) = idle.block_on(runtimes.run(|| ready(())));
     assert!(!idle.block_on(async { home.fails(Occasion::Loan) }), "here it is driven");
-    home.forget_signs();
+    home.forget_answers();
     assert!(!home.fails(Occasion::Return), "a return waits for nothing");
     let begun = Instant::now();
     assert!(driven.block_on(async { home.fails(Occasion::Loan) }));
@@ -102,7 +102,7 @@ fn connections_of_a_busy_runtime_serve_elsewhere() {
             }
         })
     });
-    home.forget_signs();
+    home.forget_answers();
     assert!(!home.fails(Occasion::Loan));
     drop(sender);
     drives.join().unwrap();
@@ -134,7 +134,7 @@ fn what_is_being_opened_on_a_runtime_that_is_lost_is_opened_on_another() {
         };
         has_begun.recv_timeout(ENOUGH).unwrap();
         let left = leave(left);
-        runtimes.last().as_ref().unwrap().forget_signs();
+        runtimes.last().as_ref().unwrap().forget_answers();
         wait_in(&runtimes, &taken);
         let home = connect.join().unwrap();
         let is_elsewhere = home.is(taken.handle()) || home.is(&background::home().handle());
