@@ -1,4 +1,6 @@
 #![doc = include_str!("../README.md")]
+// Badges that name the feature which an item needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod adapters;
 mod clock;
