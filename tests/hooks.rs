@@ -359,3 +359,37 @@ fn hooks_may_use_the_pool_they_belong_to() {
     // A pool that its own hook holds would never be dropped.
     pool.lock().unwrap().take();
 }
+
+#[test]
+fn a_connection_whose_hook_was_given_up_half_way_is_not_lent_again() {
+    let (fake, has_begun) = (Fake::new(), Arc::new(AtomicBool::new(false)));
+    // Of a ping it would not matter.
+    fake.pings_are_cancel_safe();
+    let begin = Arc::clone(&has_begun);
+    let pool = Pool::builder_async(AsyncFake(fake.clone()))
+        .max_size(1)
+        .before_acquire_async(move |conn, _| {
+            let hangs = conn.id == 0;
+            begin.store(true, SeqCst);
+            Box::pin(async move {
+                if hangs {
+                    std::future::pending::<()>().await;
+                }
+                Ok(())
+            })
+        })
+        .build()
+        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let mut get = Box::pin(pool.get_async());
+        while !has_begun.load(SeqCst) {
+            assert!(poll_once(&mut get).is_pending());
+            tokio::task::yield_now().await;
+        }
+        drop(get);
+    });
+    assert_eq!(pool.get_timeout(PLENTY).unwrap().id, 1);
+    assert_eq!(evicted(&pool, EvictionCause::PingCancelled), 1);
+    assert_settled(&pool, fake.books());
+}

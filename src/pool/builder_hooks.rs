@@ -69,6 +69,7 @@ impl<M: BlockingManager> Builder<M> {
 
     /// Adds code to run on a connection after each loan, after the reset if one is due, and as part
     /// of it: within `reset_timeout`, on a worker's thread. If it fails, the connection is evicted.
+    /// It is not run on one that has broken, or was discarded or detached.
     ///
     /// ```
     /// # #[cfg(feature = "rusqlite")] {

@@ -201,7 +201,10 @@ impl<M: Manager> Job<M> {
         if is_cancelled_ping {
             state.counters.pings_cancelled.add();
         }
-        if is_cancelled_ping && no_unwind(|| state.manager.ping_is_cancel_safe()).unwrap_or(false) {
+        // Of hooks nobody knows what they leave half done.
+        let is_ping_alone = !self.is_for_loan || state.hooks.before_acquire.is_empty();
+        let is_safe = || no_unwind(|| state.manager.ping_is_cancel_safe()).unwrap_or(false);
+        if is_cancelled_ping && is_ping_alone && is_safe() {
             drop(slot);
         } else if self.retires {
             retire(slot);
