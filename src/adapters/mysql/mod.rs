@@ -5,25 +5,53 @@
 //! | feature | `mysql` | `mysql_async` |
 //! | driver | [mysql](https://docs.rs/mysql) | [mysql_async](https://docs.rs/mysql_async) |
 //! | manager | [`MysqlManager`] | [`AsyncMysqlManager`] |
-//! | borrowed | [`MysqlConnection`] | [`AsyncMysqlConnection`] |
+//! | pool | [`Pool`] | [`AsyncPool`] |
+//! | borrowed | [`MysqlConnection`] in a [`Connection`] | [`AsyncMysqlConnection`] in an [`AsyncConnection`] |
 //!
 //! See also the [page on MySQL](crate::guide::mysql).
 
+mod address;
 #[cfg(feature = "mysql")]
 mod blocking;
-#[cfg(feature = "mysql")]
-mod blocking_connection;
-mod session;
+mod errors;
+mod line;
+mod proof;
+mod statement;
 #[cfg(feature = "mysql_async")]
 mod tokio;
-#[cfg(feature = "mysql_async")]
-mod tokio_connection;
+mod url;
+mod watch;
 
 #[cfg(feature = "mysql")]
-pub use self::blocking::MysqlManager;
+#[cfg_attr(docsrs, doc(cfg(feature = "mysql")))]
+pub use self::blocking::{MysqlConnection, MysqlManager, MysqlTransaction};
+#[cfg(feature = "mysql_async")]
+#[cfg_attr(docsrs, doc(cfg(feature = "mysql_async")))]
+pub use self::tokio::{AsyncMysqlConnection, AsyncMysqlManager, AsyncMysqlTransaction};
+pub use self::url::UrlError;
 #[cfg(feature = "mysql")]
-pub use self::blocking_connection::MysqlConnection;
+#[cfg_attr(docsrs, doc(cfg(feature = "mysql")))]
+pub use ::mysql;
 #[cfg(feature = "mysql_async")]
-pub use self::tokio::AsyncMysqlManager;
+#[cfg_attr(docsrs, doc(cfg(feature = "mysql_async")))]
+pub use ::mysql_async;
+
+/// A pool for threads.
+#[cfg(feature = "mysql")]
+#[cfg_attr(docsrs, doc(cfg(feature = "mysql")))]
+pub type Pool = crate::Pool<MysqlManager>;
+
+/// What a [`Pool`] lends.
+#[cfg(feature = "mysql")]
+#[cfg_attr(docsrs, doc(cfg(feature = "mysql")))]
+pub type Connection = crate::PooledConnection<MysqlManager>;
+
+/// A pool for tasks.
 #[cfg(feature = "mysql_async")]
-pub use self::tokio_connection::AsyncMysqlConnection;
+#[cfg_attr(docsrs, doc(cfg(feature = "mysql_async")))]
+pub type AsyncPool = crate::Pool<AsyncMysqlManager>;
+
+/// What an [`AsyncPool`] lends.
+#[cfg(feature = "mysql_async")]
+#[cfg_attr(docsrs, doc(cfg(feature = "mysql_async")))]
+pub type AsyncConnection = crate::PooledConnection<AsyncMysqlManager>;

@@ -112,6 +112,12 @@ impl Home {
         }
     }
 
+    /// Has a task run here.
+    #[allow(dead_code, reason = "not all drivers need it")]
+    pub(in crate::adapters) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        drop(self.runtime.spawn(task));
+    }
+
     /// Drives `future` in the runtime's context, whoever polls it. `None`: the home was lost.
     pub(in crate::adapters) async fn run<F: Future>(&self, future: F) -> Option<F::Output> {
         let mut future = pin!(future);

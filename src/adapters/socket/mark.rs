@@ -1,7 +1,7 @@
 //! How a socket is found among those of the process.
 
 use super::Socket;
-use rustix::net::sockopt::tcp_user_timeout;
+use rustix::net::sockopt::{socket_keepalive, tcp_keepidle, tcp_user_timeout};
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -9,27 +9,48 @@ use std::time::Duration;
 
 /// About what the system itself waits for the receipt of what it has sent.
 const DEFAULT: Duration = Duration::from_secs(15 * 60);
-/// So many marks are told apart, a millisecond each.
+/// So many marks are told apart by their user timeout, a millisecond each.
 const MARKS: u32 = 1 << 15;
+/// So many are told apart by their keepalive, a second each, beginning with as many.
+const KEEPALIVE_MARKS: u32 = 1 << 14;
 
-/// A TCP user timeout that no other socket of the process has, unless there are tens of thousands.
+/// A setting that no other socket of the process has, unless there are tens of thousands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::adapters) struct Mark(u32);
+pub(in crate::adapters) enum Mark {
+    /// The TCP user timeout, in milliseconds.
+    UserTimeout(u32),
+    /// When keepalive begins, in seconds: hours, so it is to be set anew when the socket is found.
+    Keepalive(u32),
+}
 
 impl Mark {
-    /// A little more than `timeout`, or else than what the system would wait anyway.
+    /// A user timeout of a little more than `timeout`, or else than what the system would wait
+    /// anyway.
     pub(in crate::adapters) fn above(timeout: Option<Duration>) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        // O11: a counter.
-        let number = 1 + NEXT.fetch_add(1, Ordering::Relaxed) % MARKS;
+        let number = 1 + next() % MARKS;
         let timeout = timeout.filter(|timeout| !timeout.is_zero()).unwrap_or(DEFAULT);
         let most = u128::from(u32::MAX / 2);
-        Self(timeout.as_millis().min(most) as u32 + number)
+        Self::UserTimeout(timeout.as_millis().min(most) as u32 + number)
+    }
+
+    /// For drivers that can be told of no user timeout.
+    #[allow(dead_code, reason = "not all drivers need it")]
+    pub(in crate::adapters) fn by_keepalive() -> Self {
+        Self::Keepalive(KEEPALIVE_MARKS + next() % KEEPALIVE_MARKS)
     }
 
     /// What the driver is to set.
+    #[allow(dead_code, reason = "not all drivers need it")]
     pub(in crate::adapters) fn user_timeout(self) -> Duration {
-        Duration::from_millis(self.0.into())
+        self.setting()
+    }
+
+    /// What the driver is to set.
+    pub(in crate::adapters) fn setting(self) -> Duration {
+        match self {
+            Self::UserTimeout(ms) => Duration::from_millis(ms.into()),
+            Self::Keepalive(s) => Duration::from_secs(s.into()),
+        }
     }
 
     /// The socket on which the driver has set it. Some system calls for each socket of the process.
@@ -39,11 +60,26 @@ impl Mark {
             descriptors.filter(|entry| is_socket(&entry.path())).filter_map(|entry| {
                 let number = entry.file_name().to_str()?.parse().ok()?;
                 let socket = Socket::of(number)?;
-                let is_marked = tcp_user_timeout(&socket.0).is_ok_and(|timeout| timeout == self.0);
-                is_marked.then_some(socket)
+                self.is_on(&socket).then_some(socket)
             });
         sockets.next()
     }
+
+    fn is_on(self, Socket(socket): &Socket) -> bool {
+        match self {
+            Self::UserTimeout(ms) => tcp_user_timeout(socket).is_ok_and(|set| set == ms),
+            Self::Keepalive(_) => {
+                socket_keepalive(socket).unwrap_or(false)
+                    && tcp_keepidle(socket).is_ok_and(|set| set == self.setting())
+            }
+        }
+    }
+}
+
+fn next() -> u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // O11: a counter.
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 fn is_socket(descriptor: &Path) -> bool {

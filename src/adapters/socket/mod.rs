@@ -84,6 +84,26 @@ impl Socket {
         }
     }
 
+    /// The port of its own end.
+    #[allow(dead_code, reason = "not all drivers need it")]
+    pub(super) fn local_port(&self) -> Option<u16> {
+        use rustix::net::{SocketAddrAny, getsockname};
+        let address: SocketAddrAny = getsockname(&self.0).ok()?;
+        std::net::SocketAddr::try_from(address).ok().map(|address| address.port())
+    }
+
+    /// Asks after `idle` of silence whether the peer's machine is still there, and gives it up
+    /// within about half a minute.
+    #[cfg(target_os = "linux")]
+    #[allow(dead_code, reason = "not all drivers need it")]
+    pub(super) fn keep_alive(&self, idle: std::time::Duration) {
+        use rustix::net::sockopt as set;
+        let _ = set::set_tcp_keepidle(&self.0, idle);
+        let _ = set::set_tcp_keepintvl(&self.0, std::time::Duration::from_secs(5));
+        let _ = set::set_tcp_keepcnt(&self.0, 3);
+        let _ = set::set_tcp_user_timeout(&self.0, 25_000);
+    }
+
     /// Ends all that blocks on it, now and later.
     pub(super) fn shut_down(&self) {
         let _ = shutdown(&self.0, Shutdown::Both);

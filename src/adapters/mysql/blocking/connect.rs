@@ -1,0 +1,227 @@
+//! How a connection is opened within its limit.
+
+use super::super::address::{Favourite, is_local, look_up, share};
+use super::super::errors::without_tls;
+use super::super::line::Line;
+use crate::Deadline;
+use mysql::{Conn, DriverError, Error, Opts, OptsBuilder, Result};
+use std::io;
+use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// When silence makes the system ask whether the server's machine is still there, and how often
+/// until it gives it up.
+const KEEPALIVE_MS: u32 = 10_000;
+#[cfg(any(target_os = "linux", target_os = "macos"))]
+const KEEPALIVE_INTERVAL_S: u32 = 5;
+#[cfg(any(target_os = "linux", target_os = "macos"))]
+const KEEPALIVE_PROBES: u32 = 3;
+/// How long the system waits for the receipt of what it has sent.
+#[cfg(target_os = "linux")]
+const USER_TIMEOUT_MS: u32 = 25_000;
+
+/// Where the driver looks for the server's public key if it may not ask the server for it: where
+/// there is none. Then it fails before it sends the password.
+const NO_KEY: &str = "/dev/null/no key of the server is known";
+
+/// How the driver is to connect.
+#[derive(Debug, Default)]
+pub(super) struct Connect {
+    /// `None`: only to the machine itself.
+    pub(super) may_send_password: Option<bool>,
+    favourite: Favourite,
+}
+
+impl Connect {
+    /// # Errors
+    ///
+    /// Returns the error of the last address that was tried.
+    pub(super) fn open(&self, opts: &Opts, deadline: &Deadline) -> Result<(Conn, Line)> {
+        let opts = self.guarded(careful(opts));
+        let mut addresses = match goes_by_name(&opts) {
+            true => vec![None],
+            false => self.addresses(&opts)?.into_iter().map(Some).collect(),
+        };
+        addresses.reverse();
+        loop {
+            let (address, others) = (addresses.pop().flatten(), addresses.len());
+            let limit = share(deadline.remaining(), others + 1);
+            match attempt(&opts, address, limit).map_err(|error| plainly(error, &opts)) {
+                Ok(opened) => {
+                    address.inspect(|address| self.favourite.set(*address));
+                    return Ok(opened);
+                }
+                Err(error) if others == 0 || is_an_answer(&error) => return Err(error),
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn addresses(&self, opts: &Opts) -> Result<Vec<IpAddr>> {
+        let host = opts.get_ip_or_hostname();
+        let mut addresses = look_up(&host).map_err(|error| {
+            let whom = format!("{host}:{}", opts.get_tcp_port());
+            let reason = (whom, error.to_string(), error.kind());
+            Error::from(DriverError::CouldNotConnect(Some(reason)))
+        })?;
+        self.favourite.put_first(&mut addresses);
+        Ok(addresses)
+    }
+
+    /// Without TLS a server that asks for the password, to be encrypted with a key that it shows
+    /// itself, could be anybody.
+    fn guarded(&self, opts: Opts) -> Opts {
+        let is_private = opts.get_ssl_opts().is_some() || opts.get_socket().is_some();
+        let is_allowed =
+            self.may_send_password.unwrap_or_else(|| is_local(&opts.get_ip_or_hostname()));
+        if is_private || is_allowed {
+            return opts;
+        }
+        let key = opts.get_server_key_path().map_or_else(|| PathBuf::from(NO_KEY), Path::to_owned);
+        let builder = OptsBuilder::from_opts(opts).server_key_path(Some(key));
+        builder.enable_cleartext_plugin(false).into()
+    }
+}
+
+/// Whether the driver must look up the host itself: to check the name in the certificate, or
+/// because it goes through a file.
+fn goes_by_name(opts: &Opts) -> bool {
+    let checks_the_name = opts.get_ssl_opts().is_some_and(|tls| !tls.skip_domain_validation());
+    opts.get_socket().is_some() || checks_the_name
+}
+
+/// One that was refused was reached: the next address would lead to the same refusal.
+fn is_an_answer(error: &Error) -> bool {
+    !matches!(
+        error,
+        Error::IoError(_)
+            | Error::DriverError(DriverError::ConnectTimeout | DriverError::CouldNotConnect(_))
+    )
+}
+
+/// What the lack of a key really means.
+fn plainly(error: Error, opts: &Opts) -> Error {
+    let is_guarded = opts.get_server_key_path() == Some(Path::new(NO_KEY));
+    match error {
+        Error::IoError(error)
+            if is_guarded
+                && matches!(
+                    error.kind(),
+                    io::ErrorKind::NotADirectory | io::ErrorKind::NotFound
+                ) =>
+        {
+            let message = "the server asked for the password, which is not sent without TLS";
+            io::Error::new(io::ErrorKind::PermissionDenied, message).into()
+        }
+        error => error,
+    }
+}
+
+fn attempt(opts: &Opts, address: Option<IpAddr>, limit: Duration) -> Result<(Conn, Line)> {
+    if limit.is_zero() {
+        return Err(DriverError::ConnectTimeout.into());
+    }
+    let until = Instant::now() + limit;
+    let own = opts.get_tcp_connect_timeout().map_or(limit, |own| own.min(limit));
+    let mut builder = OptsBuilder::from_opts(opts.clone()).tcp_connect_timeout(Some(own));
+    if let Some(address) = address {
+        builder = builder.ip_or_hostname(Some(host_of(address)));
+    }
+    #[cfg(target_os = "linux")]
+    let leash = {
+        let mark = crate::adapters::socket::Mark::above(
+            opts.get_tcp_user_timeout_ms().map(|ms| Duration::from_millis(ms.into())),
+        );
+        let timeout = u32::try_from(mark.user_timeout().as_millis()).unwrap_or(u32::MAX);
+        builder = builder.tcp_user_timeout_ms(Some(timeout));
+        watched::Leashes::until(until, mark)?
+    };
+    let opened = match opts.get_ssl_opts() {
+        None => Conn::new(builder),
+        Some(_) => {
+            // Asked for TLS that was not compiled in, the driver panics.
+            let opened = catch_unwind(AssertUnwindSafe(|| Conn::new(builder)));
+            opened.unwrap_or_else(|panic| Err(without_tls(panic).into()))
+        }
+    };
+    #[cfg(target_os = "linux")]
+    if !leash.end() {
+        return Err(DriverError::ConnectTimeout.into());
+    }
+    let conn = opened?;
+    let line = line_of(&conn);
+    Ok((conn, line))
+}
+
+/// As the driver's options have it.
+fn host_of(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
+    }
+}
+
+#[cfg(unix)]
+fn line_of(conn: &Conn) -> Line {
+    use std::os::fd::AsRawFd;
+    Line::of(crate::adapters::socket::Socket::of(conn.as_raw_fd()))
+}
+
+#[cfg(not(unix))]
+fn line_of(_: &Conn) -> Line {
+    Line::default()
+}
+
+#[cfg(target_os = "linux")]
+mod watched {
+    use crate::adapters::socket::{Leash, Mark, Tied};
+    use std::io;
+    use std::time::{Duration, Instant};
+
+    /// How long after its limit a connect is cut off again: the socket cannot be found before the
+    /// driver has marked it, which it does once it is connected.
+    const AGAIN: [Duration; 5] = [
+        Duration::ZERO,
+        Duration::from_millis(5),
+        Duration::from_millis(50),
+        Duration::from_millis(500),
+        Duration::from_secs(5),
+    ];
+
+    pub(super) struct Leashes(Vec<Leash>);
+
+    impl Leashes {
+        pub(super) fn until(limit: Instant, mark: Mark) -> io::Result<Self> {
+            let leashes = AGAIN.map(|late| Leash::until(limit + late, Tied::Marked(mark)));
+            leashes.into_iter().collect::<io::Result<_>>().map(Self)
+        }
+
+        /// Whether the limit was kept.
+        pub(super) fn end(self) -> bool {
+            self.0.into_iter().next().is_none_or(Leash::end)
+        }
+    }
+}
+
+/// Fills in what guards against a peer that is gone, and leaves out the second session.
+fn careful(opts: &Opts) -> Opts {
+    let idle = opts.get_tcp_keepalive_time_ms();
+    let mut builder = OptsBuilder::from_opts(opts.clone()).prefer_socket(false);
+    builder = builder.tcp_keepalive_time_ms(idle.or(Some(KEEPALIVE_MS)));
+    #[cfg(any(target_os = "linux", target_os = "macos"))]
+    {
+        let interval = opts.get_tcp_keepalive_probe_interval_secs();
+        let count = opts.get_tcp_keepalive_probe_count();
+        builder = builder
+            .tcp_keepalive_probe_interval_secs(interval.or(Some(KEEPALIVE_INTERVAL_S)))
+            .tcp_keepalive_probe_count(count.or(Some(KEEPALIVE_PROBES)));
+    }
+    #[cfg(target_os = "linux")]
+    {
+        let receipt = opts.get_tcp_user_timeout_ms();
+        builder = builder.tcp_user_timeout_ms(receipt.or(Some(USER_TIMEOUT_MS)));
+    }
+    builder.into()
+}

@@ -1,0 +1,316 @@
+//! A connection of the blocking driver, and what becomes of its session while it is on loan.
+
+use super::transaction::MysqlTransaction;
+use crate::Deadline;
+use crate::adapters::idle::{Idle, Occasion};
+use crate::adapters::mysql::errors::is_farewell;
+use crate::adapters::mysql::line::{Limit, Line};
+use crate::adapters::mysql::proof::{Found, Home, Proof, ProofRow, set_autocommit};
+use crate::adapters::mysql::statement::Effect;
+use crate::adapters::mysql::watch::{End, Watch};
+use mysql::prelude::{AsStatement, Protocol, Queryable};
+use mysql::{
+    Binary, ChangeUserOpts, Conn, DriverError, Error, Opts, Params, QueryResult, Result, Text,
+    TxOpts, from_row_opt,
+};
+use std::fmt;
+use std::io;
+use std::ops::{Deref, DerefMut};
+use std::time::{Duration, Instant};
+
+/// The driver's connection, and what is known of its session.
+///
+/// The driver does not tell whether a transaction is open, nor whether an answer was left unread by
+/// a failure (after a read timeout the next query would be given the answer to the last one). So
+/// this wrapper watches, by the text of each statement. On its own methods of [`Queryable`], and in
+/// a [transaction](Self::start_transaction) that is ended, a loan costs nothing on return as long
+/// as each statement was a usual one: one at a time, and none that sets variables, chooses another
+/// database, locks tables or calls a procedure.
+///
+/// After anything else the connection pays one round trip on its way back, off the borrower's
+/// thread: after [`query_iter`](Queryable::query_iter) and [`exec_iter`](Queryable::exec_iter),
+/// whose rows are read out of sight, and after all that goes to the driver's own [`Conn`], to which
+/// this derefs (`"SELECT 1".fetch(&mut **conn)`). It rolls back, gives up locks on tables, goes
+/// back to the database, and shows that questions and answers are in step; if they are not, the
+/// connection is closed.
+pub struct MysqlConnection {
+    conn: Conn,
+    watch: Watch,
+    idle: Idle,
+    line: Line,
+    response_timeout: Option<Duration>,
+}
+
+impl MysqlConnection {
+    /// Of a session that has been prepared for its first borrower.
+    pub(super) fn new(conn: Conn, line: Line, response_timeout: Option<Duration>) -> Result<Self> {
+        let watch = Watch::new(Home::unknown(), false);
+        let mut this = Self { conn, watch, idle: Idle::now(), line, response_timeout };
+        let found = this.prove()?;
+        this.watch.adopt(found);
+        Ok(this)
+    }
+
+    /// The pool asks.
+    pub(super) fn has_broken(&mut self) -> bool {
+        let occasion = self.idle.occasion();
+        if occasion != Occasion::Return {
+            self.watch.lend();
+        }
+        let is_broken =
+            self.watch.is_broken() || occasion == Occasion::LoanAfterIdling && self.line.is_dead();
+        if is_broken {
+            self.line.cut();
+        }
+        is_broken
+    }
+
+    pub(super) fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
+    /// The pool's own calls end at its limits.
+    pub(super) fn within<T>(
+        &mut self,
+        deadline: &Deadline,
+        call: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<T> {
+        let limit = self.line.until(Instant::now() + deadline.remaining())?;
+        let outcome = call(self);
+        self.judge(Some(limit), outcome)
+    }
+
+    /// One that was late is of no more use, whatever it answered.
+    fn judge<T>(&mut self, limit: Option<Limit>, outcome: Result<T>) -> Result<T> {
+        if limit.is_none_or(Limit::end) {
+            return outcome;
+        }
+        self.watch.give_up();
+        outcome.map_err(|_| io::Error::from(io::ErrorKind::TimedOut).into())
+    }
+
+    /// The driver says goodbye.
+    pub(super) fn close(self, deadline: &Deadline) {
+        let _limit = self.line.until(Instant::now() + deadline.remaining());
+        drop(self.conn);
+    }
+
+    pub(super) fn ping(&mut self) -> Result<()> {
+        let call = self.watch.begin(Effect::Keeps);
+        let outcome = self.conn.ping();
+        self.watch.end(call, end_of(&outcome));
+        outcome
+    }
+
+    /// Makes sure.
+    pub(super) fn settle(&mut self) -> Result<Found> {
+        self.watch.lose_sight();
+        let found = self.prove()?;
+        if !self.watch.was_lent() {
+            self.watch.adopt(found.clone());
+            return Ok(found);
+        }
+        if !found.is_of(self.watch.home()) {
+            return Err(DriverError::SetupError.into());
+        }
+        let is_autocommit = self.watch.home().is_autocommit;
+        if found.is_autocommit != is_autocommit {
+            self.conn.query_drop(set_autocommit(is_autocommit))?;
+        }
+        self.watch.settle(&found);
+        Ok(found)
+    }
+
+    /// Has the server forget all about a session that was [settled](Self::settle), and prepares it
+    /// anew.
+    pub(super) fn renew(
+        &mut self,
+        settled: &Found,
+        opts: &Opts,
+        prepare: impl FnOnce(&mut Conn) -> Result<()>,
+    ) -> Result<()> {
+        self.watch.lose_sight();
+        match opts.get_db_name().filter(|name| !name.is_empty()) {
+            // It was gone back to.
+            _ if self.watch.home().database.is_some() => self.conn.reset()?,
+            Some(database) => {
+                self.conn.reset()?;
+                self.conn.select_db(database)?;
+            }
+            None if !settled.has_database() => self.conn.reset()?,
+            None => {
+                // Only so is no database chosen any more.
+                self.conn.change_user(ChangeUserOpts::DEFAULT)?;
+                for statement in opts.get_init() {
+                    self.conn.query_drop(statement)?;
+                }
+            }
+        }
+        prepare(&mut self.conn)?;
+        self.watch.renew();
+        Ok(())
+    }
+
+    /// Begins a transaction. One that is dropped is rolled back.
+    ///
+    /// Takes the place of the driver's [`Conn::start_transaction`], which cannot tell the pool how
+    /// its transaction has ended.
+    ///
+    /// # Errors
+    ///
+    /// Returns the server's error, or that of the connection.
+    pub fn start_transaction(&mut self, options: TxOpts) -> Result<MysqlTransaction<'_>> {
+        MysqlTransaction::begin(self, options)
+    }
+
+    /// Makes a call that reads its answer to the end, and remembers what came of it.
+    pub(super) fn observe<T>(
+        &mut self,
+        effect: Effect,
+        call: impl FnOnce(&mut Conn) -> Result<T>,
+    ) -> Result<T> {
+        let limit = self.response_timeout.map(|timeout| self.line.until(Instant::now() + timeout));
+        let limit = limit.transpose()?;
+        let observed = self.watch.begin(effect);
+        let outcome = call(&mut self.conn);
+        self.watch.end(observed, end_of(&outcome));
+        self.judge(limit, outcome)
+    }
+
+    /// Makes a call whose answer is read by the caller, out of sight.
+    pub(super) fn out_of_sight<'a, T>(
+        &'a mut self,
+        call: impl FnOnce(&'a mut Conn) -> Result<T>,
+    ) -> Result<T> {
+        let limit = self.response_timeout.map(|timeout| self.line.until(Instant::now() + timeout));
+        let limit = limit.transpose()?;
+        self.watch.lose_sight();
+        let Self { conn, watch, .. } = self;
+        let outcome = call(conn);
+        if limit.is_none_or(Limit::end) {
+            return outcome;
+        }
+        watch.give_up();
+        outcome.map_err(|_| io::Error::from(io::ErrorKind::TimedOut).into())
+    }
+
+    pub(super) fn text<T>(
+        &mut self,
+        sql: &str,
+        read: impl FnOnce(&mut QueryResult<'_, '_, '_, Text>) -> Result<T>,
+    ) -> Result<T> {
+        self.observe(Effect::of(sql), |conn| {
+            let mut result = conn.query_iter(sql)?;
+            let value = read(&mut result);
+            drain(result).and(value)
+        })
+    }
+
+    pub(super) fn binary<T>(
+        &mut self,
+        statement: &impl AsStatement,
+        params: impl Into<Params>,
+        read: impl FnOnce(&mut QueryResult<'_, '_, '_, Binary>) -> Result<T>,
+    ) -> Result<T> {
+        let statement = statement.as_statement(self)?;
+        self.observe(self.watch.effect_of(statement.id()), |conn| {
+            let mut result = conn.exec_iter(&*statement, params)?;
+            let value = read(&mut result);
+            drain(result).and(value)
+        })
+    }
+
+    pub(super) fn connection(&mut self) -> &mut Self {
+        self
+    }
+
+    pub(super) fn watch_mut(&mut self) -> &mut Watch {
+        &mut self.watch
+    }
+
+    /// Ends what is open, and shows that answers are in step.
+    fn prove(&mut self) -> Result<Found> {
+        let proof = Proof::new();
+        let home = Some(self.watch.home()).filter(|_| self.watch.was_lent());
+        let mut result = self.conn.query_iter(proof.sql(home))?;
+        let mut rows = Vec::new();
+        while let Some(set) = result.iter() {
+            for row in set {
+                rows.push(from_row_opt::<ProofRow>(row?));
+            }
+        }
+        proof.check(rows).ok_or_else(|| DriverError::PacketOutOfSync.into())
+    }
+}
+
+/// Reads what is left of an answer. What the server has to say against a later part of it is
+/// dropped, as the driver does.
+fn drain<P: Protocol>(mut result: QueryResult<'_, '_, '_, P>) -> Result<()> {
+    while let Some(set) = result.iter() {
+        for row in set {
+            if let Err(error) = row
+                && end_of_error(&error) == End::Broken
+            {
+                return Err(error);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn end_of<T>(outcome: &Result<T>) -> End {
+    match outcome {
+        Ok(_) => End::InStep { has_failed: false },
+        Err(error) => end_of_error(error),
+    }
+}
+
+fn end_of_error(error: &Error) -> End {
+    let is_fatal = match error {
+        Error::MySqlError(error) => is_farewell(error.code),
+        Error::FromValueError(_) | Error::FromRowError(_) | Error::UrlError(_) => false,
+        // Mistakes that the driver finds before it sends anything.
+        Error::DriverError(
+            DriverError::MismatchedStmtParams(..)
+            | DriverError::Params(_)
+            | DriverError::MixedParams
+            | DriverError::ReadOnlyTransNotSupported,
+        ) => false,
+        _ => true,
+    };
+    if is_fatal { End::Broken } else { End::InStep { has_failed: true } }
+}
+
+impl Deref for MysqlConnection {
+    type Target = Conn;
+
+    fn deref(&self) -> &Conn {
+        &self.conn
+    }
+}
+
+impl DerefMut for MysqlConnection {
+    /// From here on nobody watches: the connection is reset on return.
+    fn deref_mut(&mut self) -> &mut Conn {
+        self.watch.lose_sight();
+        &mut self.conn
+    }
+}
+
+impl From<MysqlConnection> for Conn {
+    /// For a connection that was [detached](crate::PooledConnection::detach).
+    fn from(connection: MysqlConnection) -> Self {
+        connection.conn
+    }
+}
+
+impl fmt::Debug for MysqlConnection {
+    /// Without the options, which contain the password; the driver's own `Debug` shows it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MysqlConnection")
+            .field("id", &self.conn.connection_id())
+            .field("is_sure", &self.watch.is_sure())
+            .field("is_broken", &self.watch.is_broken())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,86 @@
+//! What a connection's socket is good for beyond the driver: a look at it before a loan, and limits
+//! that hold whatever the server does. Where the system has no such sockets, or it was not found,
+//! there is neither.
+
+use std::io;
+use std::time::Instant;
+
+#[cfg(unix)]
+use crate::adapters::socket::{Leash, Sight, Socket, Tied};
+#[cfg(unix)]
+use std::sync::Arc;
+
+/// The socket beneath a connection, if it is known.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Line {
+    #[cfg(unix)]
+    socket: Option<Arc<Socket>>,
+}
+
+/// Until it is dropped, the connection is cut once its limit has passed.
+#[must_use]
+#[derive(Debug)]
+pub(super) struct Limit {
+    #[cfg(unix)]
+    leash: Option<Leash>,
+}
+
+#[cfg(unix)]
+impl Line {
+    pub(super) fn of(socket: Option<Socket>) -> Self {
+        Self { socket: socket.map(Arc::new) }
+    }
+
+    /// Whether the server has hung up, or has said something that it was not asked for: the next
+    /// answer would be taken for another one's.
+    pub(super) fn is_dead(&self) -> bool {
+        self.socket.as_ref().is_some_and(|socket| socket.look() != Sight::Quiet)
+    }
+
+    /// The port of its own end, if it is known to have one.
+    #[cfg(feature = "mysql_async")]
+    pub(super) fn local_port(&self) -> Option<u16> {
+        self.socket.as_ref().and_then(|socket| socket.local_port())
+    }
+
+    /// Nothing waits for the server any more, not even a goodbye.
+    pub(super) fn cut(&self) {
+        self.socket.iter().for_each(|socket| socket.shut_down());
+    }
+
+    /// # Errors
+    ///
+    /// Returns the system's error if it has no thread left to watch.
+    pub(super) fn until(&self, limit: Instant) -> io::Result<Limit> {
+        let tied = self.socket.clone().map(Tied::Known);
+        Ok(Limit { leash: tied.map(|tied| Leash::until(limit, tied)).transpose()? })
+    }
+}
+
+#[cfg(not(unix))]
+impl Line {
+    pub(super) fn is_dead(&self) -> bool {
+        false
+    }
+
+    #[cfg(feature = "mysql_async")]
+    pub(super) fn local_port(&self) -> Option<u16> {
+        None
+    }
+
+    pub(super) fn cut(&self) {}
+
+    pub(super) fn until(&self, _: Instant) -> io::Result<Limit> {
+        Ok(Limit {})
+    }
+}
+
+impl Limit {
+    /// Whether it was kept.
+    pub(super) fn end(self) -> bool {
+        #[cfg(unix)]
+        return self.leash.is_none_or(Leash::end);
+        #[cfg(not(unix))]
+        true
+    }
+}

@@ -1,0 +1,162 @@
+//! One round trip that undoes what a borrower left open, and shows that a session is fit for the
+//! next one.
+
+use super::statement::ROLLBACK;
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+
+/// How a session was when it was opened, or made anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Home {
+    /// It commits by itself.
+    pub(super) is_autocommit: bool,
+    /// A plain `COMMIT` or `ROLLBACK` begins nothing.
+    pub(super) ends_plainly: bool,
+    /// `None`: it has none, or one that cannot be named in each character set.
+    pub(super) database: Option<String>,
+    user: Option<u64>,
+}
+
+impl Home {
+    /// Of a session that nothing is known of.
+    pub(super) fn unknown() -> Self {
+        Self { is_autocommit: true, ends_plainly: false, database: None, user: None }
+    }
+
+    /// As far as it is known without asking the server.
+    #[cfg(feature = "mysql_async")]
+    pub(super) fn expected(is_autocommit: bool, database: Option<&str>) -> Self {
+        let database = database.and_then(nameable);
+        Self { is_autocommit, ends_plainly: false, database, user: None }
+    }
+}
+
+/// Ends whatever transaction is open and gives up locks on tables. That the next answer to arrive
+/// is the answer to the last question shows in its number: an answer that a borrower has left
+/// behind would not contain it.
+///
+/// Nothing that a borrower can set for its session changes what these statements do. They name what
+/// `completion_type` would add, and the limit that `sql_select_limit` would set; they have no
+/// quoted text but a name of plain letters in backticks, which no `sql_mode` takes for anything
+/// else; and they ask for numbers, whose digits are ASCII in each character set, if there are
+/// perhaps zeros between them.
+pub(super) struct Proof {
+    number: u64,
+}
+
+/// The rows of an answer to a [`Proof`]: its number, whether the session commits by itself, whether
+/// a plain `COMMIT` only commits, a checksum of the user, the database.
+pub(super) type ProofRow = (Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>, Option<Vec<u8>>);
+
+/// What the answer to a proof has shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) is_autocommit: bool,
+    pub(super) ends_plainly: bool,
+    user: u64,
+    database: Option<Vec<u8>>,
+}
+
+impl Proof {
+    /// Another one each time, and one that no other session has.
+    pub(super) fn new() -> Self {
+        // Keys differ from one to the next.
+        Self { number: RandomState::new().build_hasher().finish() }
+    }
+
+    pub(super) fn sql(&self, home: Option<&Home>) -> String {
+        let database = home.and_then(|home| home.database.as_deref());
+        let back = database.map(|name| format!("USE `{name}`; ")).unwrap_or_default();
+        // The longest name of a type is the one that does nothing more.
+        format!(
+            "{ROLLBACK}; UNLOCK TABLES; {back}SELECT {}, @@autocommit, \
+             LENGTH(@@completion_type) = {}, CRC32(USER()), DATABASE() LIMIT 1",
+            self.number,
+            "NO_CHAIN".len()
+        )
+    }
+
+    /// `None`: the rows are no answer to this.
+    pub(super) fn check<E>(&self, rows: Vec<Result<ProofRow, E>>) -> Option<Found> {
+        let [row] = <[_; 1]>::try_from(rows).ok()?;
+        let (number, is_autocommit, ends_plainly, user, database) = row.ok()?;
+        (digits(&number)? == self.number).then_some(Found {
+            is_autocommit: digits(&is_autocommit)? == 1,
+            ends_plainly: digits(&ends_plainly)? == 1,
+            user: digits(&user)?,
+            database,
+        })
+    }
+}
+
+impl Found {
+    /// This is how the session is from now on.
+    pub(super) fn into_home(self) -> Home {
+        let Self { is_autocommit, ends_plainly, user, database } = self;
+        let database = database.and_then(|name| String::from_utf8(name).ok());
+        let database = database.as_deref().and_then(nameable);
+        Home { is_autocommit, ends_plainly, database, user: Some(user) }
+    }
+
+    pub(super) fn has_database(&self) -> bool {
+        self.database.is_some()
+    }
+
+    /// Not if it was given to another user.
+    pub(super) fn is_of(&self, home: &Home) -> bool {
+        home.user.is_none_or(|user| user == self.user)
+    }
+}
+
+/// A number in any character set.
+fn digits(text: &[u8]) -> Option<u64> {
+    let digits: Vec<u8> = text.iter().copied().filter(|byte| *byte != 0).collect();
+    str::from_utf8(&digits).ok()?.parse().ok()
+}
+
+/// The name, if it is the same in each character set and needs no escaping.
+fn nameable(name: &str) -> Option<String> {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b'`';
+    name.bytes().all(is_plain).then(|| name.into()).filter(|name: &String| !name.is_empty())
+}
+
+/// Has a session commit by itself, or not.
+pub(super) fn set_autocommit(on: bool) -> String {
+    format!("SET autocommit = {}", u8::from(on))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proof_takes_no_answer_but_its_own() {
+        let proof = Proof::new();
+        let text = |number: u64| number.to_string().into_bytes();
+        let row = |number| {
+            Ok::<ProofRow, ()>((text(number), text(1), text(1), text(7), Some("songs".into())))
+        };
+        let found = proof.check(vec![row(proof.number)]).unwrap();
+        assert_eq!(found.into_home().database.as_deref(), Some("songs"));
+        assert_eq!(proof.check::<()>(vec![]), None);
+        assert_eq!(proof.check(vec![row(proof.number ^ 1)]), None);
+        assert_eq!(proof.check(vec![Err(())]), None);
+        assert_eq!(proof.check(vec![row(proof.number), row(proof.number)]), None);
+    }
+
+    #[test]
+    fn a_number_is_read_in_each_character_set() {
+        assert_eq!(digits(b"120"), Some(120));
+        assert_eq!(digits(b"\x001\x002\x000"), Some(120));
+        assert_eq!(digits(b"1\0\0\x002\0\0\0"), Some(12));
+        assert_eq!(digits(b"12x"), None);
+    }
+
+    #[test]
+    fn only_names_that_mean_the_same_everywhere_are_named() {
+        assert_eq!(nameable("my-songs").as_deref(), Some("my-songs"));
+        for name in ["", "so`ngs", "so ngs", "Lieder für", "a\0b"] {
+            assert_eq!(nameable(name), None, "{name}");
+        }
+    }
+}

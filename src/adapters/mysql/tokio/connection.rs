@@ -1,0 +1,229 @@
+//! A connection of the driver for tasks, and what becomes of its session while it is on loan.
+
+use super::cancel::{Canceller, Running};
+use super::seen::{Answer, Kind, Seen};
+use super::transaction::AsyncMysqlTransaction;
+use crate::adapters::idle::{Idle, Occasion};
+use crate::adapters::mysql::line::Line;
+use crate::adapters::mysql::proof::{Found, Home as SessionHome, Proof, ProofRow, set_autocommit};
+use crate::adapters::mysql::watch::Watch;
+use crate::adapters::runtime::Home;
+use mysql_async::consts::StatusFlags;
+use mysql_async::prelude::Queryable;
+use mysql_async::{ChangeUserOpts, Conn, DriverError, Opts, Result, TxOpts};
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The driver's connection, and what is known of its session.
+///
+/// The driver gives a connection up if a request is dropped before its answer has begun to arrive,
+/// and reads what is left of an answer before the next request. But it forgets that it must when a
+/// request had first to tidy up after another (to read a second result, to roll back a
+/// [`Transaction`](mysql_async::Transaction) that was dropped), and then the next request would be
+/// given the answer to the one that was dropped. So this wrapper watches.
+///
+/// On its own methods of [`Queryable`], and in a [transaction](Self::start_transaction) that is
+/// ended, a loan costs nothing on return: the server's last answer tells whether a transaction is
+/// open, and the text of a statement that it was a usual one, which sets no variables, chooses no
+/// other database, locks no tables and calls no procedure. (Of prepared statements the text is not
+/// seen; a `SET TRANSACTION` that is prepared is in force for the next borrower's transaction.)
+///
+/// After a prepared statement that the server refuses; after a call that was dropped half-way;
+/// after [`query_iter`](Queryable::query_iter) and [`exec_iter`](Queryable::exec_iter); and after
+/// all that goes to the driver's own [`Conn`], to which this derefs (`"SELECT 1".fetch(&mut
+/// **conn)`), the connection pays one round trip on its way back, off the borrower's task. It rolls
+/// back, gives up locks on tables, goes back to the database, and shows that questions and answers
+/// are in step; if they are not, the connection is closed.
+///
+/// The server would go on with a query whose call was dropped. If it has not ended after a tenth of
+/// a second, its session is ended (`KILL`) from a second connection.
+pub struct AsyncMysqlConnection {
+    conn: Conn,
+    seen: Seen,
+    home: Arc<Home>,
+    idle: Idle,
+}
+
+impl AsyncMysqlConnection {
+    /// Of a session that was just opened.
+    pub(super) async fn new(
+        conn: Conn,
+        line: Line,
+        home: Arc<Home>,
+        canceller: Arc<Canceller>,
+        response_timeout: Option<Duration>,
+    ) -> Result<Self> {
+        let flags = conn.last_ok_packet().map(|ok| ok.status_flags());
+        let is_autocommit =
+            flags.is_none_or(|flags| flags.contains(StatusFlags::SERVER_STATUS_AUTOCOMMIT));
+        let opts = conn.opts();
+        let is_as_expected = opts.after_connect().is_none() && opts.init().is_empty();
+        let is_as_expected = is_as_expected && opts.setup().is_empty();
+        let expected = SessionHome::expected(is_autocommit, opts.db_name());
+        let running = Running::new(canceller, Arc::clone(&home), &conn, line.clone());
+        let watch = Watch::new(expected, is_as_expected);
+        let seen = Seen::new(watch, running, line, response_timeout);
+        let mut this = Self { conn, seen, home, idle: Idle::now() };
+        if !is_as_expected {
+            this.settle().await?;
+        }
+        Ok(this)
+    }
+
+    /// The pool asks.
+    pub(super) fn has_broken(&mut self) -> bool {
+        let occasion = self.idle.occasion();
+        if occasion != Occasion::Return {
+            self.seen.catch_up(&self.conn);
+            self.seen.watch.lend();
+        }
+        self.is_broken()
+            || self.home.fails(occasion)
+            || occasion == Occasion::LoanAfterIdling && self.seen.line.is_dead()
+    }
+
+    fn is_broken(&self) -> bool {
+        self.seen.watch.is_broken() || self.conn.is_disconnected()
+    }
+
+    pub(super) fn watch(&mut self) -> &Watch {
+        self.seen.catch_up(&self.conn);
+        &self.seen.watch
+    }
+
+    /// It says goodbye as well as it can.
+    pub(super) async fn disconnect(self) {
+        let _ = self.home.run(self.conn.disconnect()).await;
+    }
+
+    pub(super) fn line(&self) -> &Line {
+        &self.seen.line
+    }
+
+    /// The pool's own ping, which no borrower's limit concerns.
+    pub(super) async fn check(&mut self) -> Result<()> {
+        self.seen.catch_up(&self.conn);
+        let kept = self.seen.response_timeout.take();
+        let outcome = self.ping().await;
+        self.seen.response_timeout = kept;
+        outcome
+    }
+
+    /// Makes sure.
+    pub(super) async fn settle(&mut self) -> Result<Found> {
+        self.seen.watch.lose_sight();
+        let found = self.prove().await?;
+        if !self.seen.watch.was_lent() {
+            self.seen.watch.adopt(found.clone());
+            self.seen.settled();
+            return Ok(found);
+        }
+        if !found.is_of(self.seen.watch.home()) {
+            return Err(DriverError::ConnectionClosed.into());
+        }
+        let is_autocommit = self.seen.watch.home().is_autocommit;
+        if found.is_autocommit != is_autocommit {
+            self.conn.query_drop(set_autocommit(is_autocommit)).await?;
+        }
+        self.seen.watch.settle(&found);
+        self.seen.settled();
+        Ok(found)
+    }
+
+    /// Ends what is open, and shows that answers are in step.
+    async fn prove(&mut self) -> Result<Found> {
+        let proof = Proof::new();
+        let watch = &self.seen.watch;
+        let home = Some(watch.home()).filter(|_| watch.was_lent());
+        let mut result = self.conn.query_iter(proof.sql(home)).await?;
+        let mut rows = Vec::new();
+        while !result.is_empty() {
+            rows.extend(result.try_collect::<ProofRow>().await?);
+        }
+        drop(result);
+        proof.check(rows).ok_or_else(|| DriverError::PacketOutOfOrder.into())
+    }
+
+    /// Has the server forget all about a session that was [settled](Self::settle), and prepares it
+    /// anew.
+    pub(super) async fn renew(&mut self, settled: &Found, opts: &Opts) -> Result<()> {
+        self.seen.watch.lose_sight();
+        let database = opts.db_name().filter(|name| !name.is_empty());
+        let is_there = self.seen.watch.home().database.is_some();
+        let is_right = is_there || database.is_none() && !settled.has_database();
+        // With a change of user, even to the same one, the database is chosen anew.
+        if !is_right || !self.conn.reset().await? {
+            self.conn.change_user(ChangeUserOpts::default()).await?;
+        }
+        self.seen.watch.renew();
+        self.seen.settled();
+        Ok(())
+    }
+
+    /// Begins a transaction. One that is dropped is rolled back before the next call.
+    ///
+    /// Takes the place of the driver's [`Conn::start_transaction`], which cannot tell the pool how
+    /// its transaction has ended.
+    ///
+    /// # Errors
+    ///
+    /// Returns the server's error, or that of the connection.
+    pub async fn start_transaction(
+        &mut self,
+        options: TxOpts,
+    ) -> Result<AsyncMysqlTransaction<'_>> {
+        AsyncMysqlTransaction::begin(&mut self.conn, &mut self.seen, options).await
+    }
+
+    pub(super) fn observe<'a: 'b, 'b, T: Send + 'b>(
+        &'a mut self,
+        kind: Kind,
+        call: impl FnOnce(&'a mut Conn) -> Answer<'b, T> + Send + 'b,
+    ) -> Answer<'b, T> {
+        self.seen.catch_up(&self.conn);
+        self.seen.observe(&mut self.conn, kind, call)
+    }
+
+    /// For a call whose answer is read by the caller, out of sight.
+    pub(super) fn out_of_sight(&mut self) -> &mut Conn {
+        self
+    }
+}
+
+impl Deref for AsyncMysqlConnection {
+    type Target = Conn;
+
+    fn deref(&self) -> &Conn {
+        &self.conn
+    }
+}
+
+impl DerefMut for AsyncMysqlConnection {
+    /// From here on nobody watches: the connection is reset on return.
+    fn deref_mut(&mut self) -> &mut Conn {
+        self.seen.catch_up(&self.conn);
+        self.seen.watch.lose_sight();
+        &mut self.conn
+    }
+}
+
+impl From<AsyncMysqlConnection> for Conn {
+    /// For a connection that was [detached](crate::PooledConnection::detach).
+    fn from(mut connection: AsyncMysqlConnection) -> Self {
+        connection.seen.running.end();
+        connection.conn
+    }
+}
+
+impl fmt::Debug for AsyncMysqlConnection {
+    /// Without the options, which contain the password; the driver's own `Debug` shows it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AsyncMysqlConnection")
+            .field("id", &self.conn.id())
+            .field("is_sure", &self.seen.watch.is_sure())
+            .field("is_broken", &self.is_broken())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,313 @@
+//! MySQL and MariaDB for tasks, by way of [mysql_async](https://docs.rs/mysql_async).
+
+mod cancel;
+mod connect;
+mod connection;
+mod queryable;
+mod seen;
+mod transaction;
+
+pub use self::connection::AsyncMysqlConnection;
+pub use self::transaction::AsyncMysqlTransaction;
+
+use self::cancel::Canceller;
+use self::connect::Connect;
+use super::errors::classify;
+use super::line::Limit;
+use super::url::{UrlError, parse};
+use crate::adapters::Reset;
+use crate::adapters::runtime::Runtimes;
+use crate::{AsyncManager, Deadline, ErrorClass, Face, Manager};
+use mysql_async::{DriverError, Error, IoError, Opts, OptsBuilder, Result};
+use std::fmt;
+use std::io;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
+
+type Change = dyn Fn(OptsBuilder) -> OptsBuilder + Send + Sync;
+
+/// Opens connections to one MySQL or MariaDB server.
+///
+/// What a borrower left open is undone before the next one gets the connection: a transaction, locks
+/// on tables, another database than the first, autocommit. What else it changed (variables,
+/// temporary tables, named locks) stays, unless [`Reset::Session`] is asked for. A borrower's future
+/// may be dropped in the middle of a query: the next borrower gets neither its answer nor its
+/// transaction, and the server does not go on with it for long. See [`AsyncMysqlConnection`] for
+/// how, and what it costs.
+///
+/// Refused credentials, an unknown database and all else that trying again would not change are
+/// [permanent](ErrorClass::Permanent) errors: borrowers learn of them at once. A server that is
+/// down, shuts down or has too many connections is a transient one. TLS is the driver's: its
+/// features, and [`OptsBuilder::ssl_opts`]. Without TLS, see
+/// [`password_without_tls`](Self::password_without_tls).
+///
+/// Connections live on the tokio runtime of the borrower that waits for one, or on the one given to
+/// [`runtime`](Self::runtime); of borrowers that are in none, on one of the crate's own. Calls are
+/// dropped at the pool's limits, whatever the driver does; on Linux the connection is cut, too, so
+/// that a server that sends without pause keeps no thread.
+///
+/// If a name has several addresses, the next one is tried when the last has failed, and beside it
+/// when it has taken a quarter of a second. The one that has answered last is tried first.
+///
+/// Whatever the options leave open is set so that a server that vanishes without a word is given up
+/// within half a minute, on Linux: TCP keepalive (10 s, then every 5 s, three times) and the TCP
+/// user timeout. A server that is slow, or stopped, is not affected.
+///
+/// `prefer_socket` is turned off: with it the driver opens a second session while the first is
+/// still there, more than the pool may have. Give it [`OptsBuilder::socket`] to use a socket file.
+///
+/// ```no_run
+/// use caliburn::Pool;
+/// use caliburn::adapters::mysql::AsyncMysqlManager;
+/// use mysql_async::prelude::Queryable;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let manager = AsyncMysqlManager::from_url("mysql://app:secret@db.example:3306/songs")?;
+/// let pool = Pool::builder_async(manager).max_size(8).build()?;
+///
+/// let mut conn = pool.get_async().await?;
+/// conn.exec_drop("INSERT INTO song (title) VALUES (?)", ("Nimue",)).await?;
+/// let count: Option<u64> = conn.query_first("SELECT count(*) FROM song").await?;
+/// # let _ = count;
+/// # Ok(())
+/// # }
+/// ```
+#[must_use]
+pub struct AsyncMysqlManager {
+    opts: Opts,
+    connect: Arc<Connect>,
+    canceller: Arc<Canceller>,
+    before_connect: Option<Box<Change>>,
+    runtimes: Runtimes,
+    reset: Reset,
+    response_timeout: Option<Duration>,
+}
+
+impl AsyncMysqlManager {
+    /// Connections as `opts` say ([`Opts`] or an [`OptsBuilder`]). The driver's own pool, and the
+    /// options for it, have no part in this. What to do with each new connection is among the
+    /// options: [`init`](OptsBuilder::init), [`setup`](OptsBuilder::setup),
+    /// [`after_connect`](OptsBuilder::after_connect).
+    ///
+    /// ```
+    /// # use caliburn::adapters::mysql::AsyncMysqlManager;
+    /// use mysql_async::OptsBuilder;
+    ///
+    /// let opts = OptsBuilder::default()
+    ///     .ip_or_hostname("db.example")
+    ///     .user(Some("app"))
+    ///     .pass(Some("secret"))
+    ///     .setup(vec!["SET time_zone = '+00:00'"]);
+    /// let manager = AsyncMysqlManager::new(opts);
+    /// # let _ = manager;
+    /// ```
+    pub fn new(opts: impl Into<Opts>) -> Self {
+        let connect = Arc::new(Connect::default());
+        Self {
+            opts: OptsBuilder::from_opts(opts).prefer_socket(false).into(),
+            canceller: Arc::new(Canceller::new(Arc::clone(&connect))),
+            connect,
+            before_connect: None,
+            runtimes: Runtimes::here(),
+            reset: Reset::default(),
+            response_timeout: None,
+        }
+    }
+
+    /// Connections as a URL says: `mysql://user:password@host:port/database?option=value`.
+    ///
+    /// # Errors
+    ///
+    /// Returns what is wrong with the URL, without any part of its user and password.
+    pub fn from_url(url: &str) -> std::result::Result<Self, UrlError> {
+        parse(url, Opts::from_url).map(Self::new)
+    }
+
+    /// The runtime on which connections live, for a manager that is made elsewhere.
+    ///
+    /// ```
+    /// # use caliburn::adapters::mysql::AsyncMysqlManager;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let runtime = tokio::runtime::Runtime::new()?;
+    /// let manager = AsyncMysqlManager::from_url("mysql://app@localhost")?.runtime(runtime.handle().clone());
+    /// # let _ = manager;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn runtime(mut self, runtime: Handle) -> Self {
+        self.runtimes.choose(runtime);
+        self
+    }
+
+    /// What is undone of a loan before the next one. By default, [`Reset::Transaction`].
+    ///
+    /// With [`Reset::Session`] each borrower gets a session as good as new: variables, temporary
+    /// tables, locks and prepared statements of the one before are gone, and the database is that of
+    /// the options. It costs two round trips and those of [`setup`](OptsBuilder::setup) on every
+    /// return, off the borrower's task, and the statements have to be prepared again. What was done
+    /// in [`init`](OptsBuilder::init) and [`after_connect`](OptsBuilder::after_connect) is gone,
+    /// too.
+    pub fn reset(mut self, reset: Reset) -> Self {
+        self.reset = reset;
+        self
+    }
+
+    /// How long a borrower's call may take, from its beginning until its answer was read. By
+    /// default, without limit. Needs a runtime with timers.
+    ///
+    /// A connection whose answer is late is closed, and the call fails with
+    /// [`TimedOut`](io::ErrorKind::TimedOut). It does not hold for
+    /// [`query_iter`](mysql_async::prelude::Queryable::query_iter) and
+    /// [`exec_iter`](mysql_async::prelude::Queryable::exec_iter).
+    pub fn response_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.response_timeout = timeout;
+        self
+    }
+
+    /// Whether a password may be used on a connection without TLS. By default, only if the server is
+    /// on the same machine: `localhost`, a loopback address or a socket file.
+    ///
+    /// A server with `caching_sha2_password`, the default of MySQL 8, asks for the password of an
+    /// account that it has not seen since it was started. Without TLS the driver encrypts it with a
+    /// key that the server shows, and so anyone who can pass for the server can read it. The driver
+    /// cannot be kept from that. So what is not allowed fails with a permanent error before anything
+    /// is sent. Allow it in a network that you trust.
+    pub fn password_without_tls(mut self, is_allowed: bool) -> Self {
+        self.connect = Arc::new(Connect::with_password(is_allowed));
+        self.canceller = Arc::new(Canceller::new(Arc::clone(&self.connect)));
+        self
+    }
+
+    /// Called with a copy of the options before each connect: to fill in a password that changes,
+    /// for example. Its time counts as the connect's.
+    ///
+    /// ```no_run
+    /// # use caliburn::adapters::mysql::{AsyncMysqlManager, UrlError};
+    /// # fn token_of_the_hour() -> String { String::new() }
+    /// # fn example() -> Result<(), UrlError> {
+    /// let manager = AsyncMysqlManager::from_url("mysql://app@db.example")?
+    ///     .before_connect(|opts| opts.pass(Some(token_of_the_hour())));
+    /// # let _ = manager;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn before_connect(
+        mut self,
+        change: impl Fn(OptsBuilder) -> OptsBuilder + Send + Sync + 'static,
+    ) -> Self {
+        self.before_connect = Some(Box::new(change));
+        self
+    }
+
+    async fn open(&self, deadline: &Deadline) -> Result<(mysql_async::Conn, super::line::Line)> {
+        let mut opts = self.opts.clone();
+        if let Some(change) = &self.before_connect {
+            opts = change(OptsBuilder::from_opts(opts)).prefer_socket(false).into();
+        }
+        self.connect.open(opts, deadline).await
+    }
+}
+
+impl FromStr for AsyncMysqlManager {
+    type Err = UrlError;
+
+    /// As [`from_url`](Self::from_url).
+    fn from_str(url: &str) -> std::result::Result<Self, UrlError> {
+        Self::from_url(url)
+    }
+}
+
+impl Manager for AsyncMysqlManager {
+    type Connection = AsyncMysqlConnection;
+    type Error = Error;
+
+    fn has_broken(&self, connection: &mut AsyncMysqlConnection) -> bool {
+        connection.has_broken()
+    }
+
+    fn may_wait_here(&self, face: Face) -> bool {
+        self.runtimes.may_wait_here(face)
+    }
+
+    fn needs_reset(&self, connection: &mut AsyncMysqlConnection) -> bool {
+        let watch = connection.watch();
+        !watch.is_clean() || self.reset == Reset::Session && watch.was_lent()
+    }
+
+    fn classify(&self, error: &Error) -> ErrorClass {
+        use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+        let is_permanent = match error {
+            Error::Server(error) => return classify(error.code),
+            Error::Driver(error) => matches!(
+                error,
+                DriverError::CantParseServerVersion { .. }
+                    | DriverError::UnknownAuthPlugin { .. }
+                    | DriverError::MysqlOldPasswordDisabled
+                    | DriverError::CleartextPluginDisabled
+                    | DriverError::NoClientSslFlagFromServer
+                    | DriverError::NoKeyFound
+            ),
+            Error::Io(IoError::Io(error)) => {
+                matches!(error.kind(), InvalidInput | PermissionDenied | Unsupported)
+            }
+            Error::Url(_) => true,
+            _ => false,
+        };
+        if is_permanent { ErrorClass::Permanent } else { ErrorClass::Transient }
+    }
+}
+
+impl AsyncManager for AsyncMysqlManager {
+    async fn connect(&self, deadline: &Deadline) -> Result<AsyncMysqlConnection> {
+        let (opened, home) = self.runtimes.run(|| self.open(deadline)).await;
+        let (conn, line) = opened?;
+        let _limit = limit(&line, deadline)?;
+        let canceller = Arc::clone(&self.canceller);
+        AsyncMysqlConnection::new(conn, line, home, canceller, self.response_timeout).await
+    }
+
+    async fn ping(&self, connection: &mut AsyncMysqlConnection, deadline: &Deadline) -> Result<()> {
+        let _limit = limit(connection.line(), deadline)?;
+        connection.check().await
+    }
+
+    async fn reset(
+        &self,
+        connection: &mut AsyncMysqlConnection,
+        deadline: &Deadline,
+    ) -> Result<()> {
+        let _limit = limit(connection.line(), deadline)?;
+        let was_lent = connection.watch().was_lent();
+        let settled = connection.settle().await?;
+        if self.reset == Reset::Session && was_lent {
+            connection.renew(&settled, &self.opts).await?;
+        }
+        Ok(())
+    }
+
+    async fn close(&self, connection: AsyncMysqlConnection, _: &Deadline) {
+        // It says goodbye as well as it can.
+        connection.disconnect().await;
+    }
+}
+
+/// Cuts the connection at the deadline, even if its server keeps the future busy.
+fn limit(line: &super::line::Line, deadline: &Deadline) -> Result<Limit> {
+    Ok(line.until(Instant::now() + deadline.remaining())?)
+}
+
+impl fmt::Debug for AsyncMysqlManager {
+    /// Without the options, which contain the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AsyncMysqlManager")
+            .field("host", &self.opts.ip_or_hostname())
+            .field("port", &self.opts.tcp_port())
+            .field("runtimes", &self.runtimes)
+            .field("reset", &self.reset)
+            .field("response_timeout", &self.response_timeout)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,168 @@
+//! Watches the calls that are made on a connection for tasks.
+
+use super::super::errors::is_farewell;
+use super::super::line::Line;
+use super::super::statement::{Effect, ROLLBACK};
+use super::super::watch::{Call, End, Flags, Watch};
+use super::cancel::Running;
+use mysql_async::consts::StatusFlags;
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Error, Result, Transaction, TxOpts};
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::time::Duration;
+
+/// What the driver's calls return.
+pub(super) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
+
+/// What is known of a session, and of the call that is being made.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) watch: Watch,
+    /// A call has succeeded, and the driver has kept the last word of the server's answer.
+    answered: Option<(Call, Kind)>,
+    /// A transaction is open that its borrower has left.
+    must_roll_back: bool,
+    pub(super) running: Running,
+    pub(super) line: Line,
+    pub(super) response_timeout: Option<Duration>,
+}
+
+/// What is known of a call before it is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A statement, with what its text tells. The server's answer tells how the session stands.
+    Text(Effect),
+    /// A prepared statement: only the answer tells.
+    Prepared,
+    /// Ends a transaction.
+    Commit,
+    /// Not a statement: it changes nothing, and the answer tells nothing.
+    Aside,
+}
+
+impl Kind {
+    fn effect(self) -> Effect {
+        match self {
+            Self::Text(effect) => effect,
+            Self::Prepared | Self::Commit | Self::Aside => Effect::Keeps,
+        }
+    }
+
+    /// If the server has refused it.
+    fn effect_of_failure(self) -> Effect {
+        match self {
+            Self::Text(effect) => effect,
+            Self::Prepared | Self::Commit => Effect::Unknown,
+            Self::Aside => Effect::Keeps,
+        }
+    }
+}
+
+impl Seen {
+    pub(super) fn new(
+        watch: Watch,
+        running: Running,
+        line: Line,
+        response_timeout: Option<Duration>,
+    ) -> Self {
+        Self { watch, answered: None, must_roll_back: false, running, line, response_timeout }
+    }
+
+    /// Takes note of what the last answer has said.
+    pub(super) fn catch_up(&mut self, conn: &Conn) {
+        let Some((call, kind)) = self.answered.take() else { return };
+        let Some(flags) = conn.last_ok_packet().map(|ok| ok.status_flags()) else { return };
+        let flags = Flags {
+            is_in_transaction: flags.contains(StatusFlags::SERVER_STATUS_IN_TRANS),
+            is_autocommit: flags.contains(StatusFlags::SERVER_STATUS_AUTOCOMMIT),
+        };
+        // The session's settings have had another one begin.
+        self.must_roll_back |= kind == Kind::Commit && flags.is_in_transaction;
+        self.watch.end_with(call, flags);
+    }
+
+    pub(super) fn roll_back_later(&mut self) {
+        self.must_roll_back = true;
+        self.watch.lose_sight();
+    }
+
+    /// A proof has shown that nothing is open or under way.
+    pub(super) fn settled(&mut self) {
+        self.answered = None;
+        self.must_roll_back = false;
+        self.running.end();
+    }
+
+    /// Makes a call that reads its answer to the end, and remembers what came of it.
+    pub(super) fn observe<'a: 'b, 'b, Q: Queryable, T: Send + 'b>(
+        &'a mut self,
+        on: &'a mut Q,
+        kind: Kind,
+        call: impl FnOnce(&'a mut Q) -> Answer<'b, T> + Send + 'b,
+    ) -> Answer<'b, T> {
+        let must_roll_back = self.must_roll_back;
+        Box::pin(self.watched(kind, async move {
+            if must_roll_back {
+                on.query_drop(ROLLBACK).await?;
+            }
+            call(on).await
+        }))
+    }
+
+    /// Begins a transaction of the driver's.
+    pub(super) async fn begin<'a>(
+        &mut self,
+        on: &'a mut Conn,
+        options: TxOpts,
+    ) -> Result<Transaction<'a>> {
+        let must_roll_back = self.must_roll_back;
+        let begin = async move {
+            if must_roll_back {
+                on.query_drop(ROLLBACK).await?;
+            }
+            on.start_transaction(options).await
+        };
+        self.watched(Kind::Prepared, begin).await
+    }
+
+    /// If the call is dropped, or panics, the session stays uncertain.
+    pub(super) async fn watched<T>(
+        &mut self,
+        kind: Kind,
+        call: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let observed = self.watch.begin(kind.effect());
+        self.running.begin();
+        let outcome = match self.response_timeout {
+            None => call.await,
+            Some(timeout) => match tokio::time::timeout(timeout, call).await {
+                Ok(outcome) => outcome,
+                Err(_) => {
+                    self.watch.give_up();
+                    return Err(io::Error::from(io::ErrorKind::TimedOut).into());
+                }
+            },
+        };
+        self.running.end();
+        match &outcome {
+            Ok(_) if kind == Kind::Aside => {
+                self.watch.end(observed, End::InStep { has_failed: false });
+            }
+            Ok(_) => {
+                self.must_roll_back = false;
+                self.answered = Some((observed, kind));
+            }
+            Err(Error::Server(error)) if is_farewell(error.code) => {
+                self.watch.end(observed, End::Broken);
+            }
+            Err(Error::Server(_)) => {
+                let failed = observed.with(kind.effect_of_failure());
+                self.watch.end(failed, End::InStep { has_failed: true });
+            }
+            Err(_) => {}
+        }
+        outcome
+    }
+}

@@ -1,0 +1,106 @@
+//! A transaction whose end the pool sees.
+
+use super::seen::{Answer, Kind, Seen};
+use mysql_async::{Conn, Result, Transaction, TxOpts};
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+
+/// A transaction on a borrowed connection, from
+/// [`start_transaction`](super::AsyncMysqlConnection::start_transaction).
+///
+/// Query it as the connection. What is not [committed](Self::commit) is rolled back. It derefs to
+/// the driver's [`Transaction`]; what is done by way of that costs the connection a round trip on
+/// its way back.
+#[must_use = "what is not committed is rolled back"]
+pub struct AsyncMysqlTransaction<'a> {
+    /// There until it is ended.
+    driver: Option<Transaction<'a>>,
+    seen: &'a mut Seen,
+}
+
+impl<'a> AsyncMysqlTransaction<'a> {
+    pub(super) async fn begin(
+        conn: &'a mut Conn,
+        seen: &'a mut Seen,
+        options: TxOpts,
+    ) -> Result<Self> {
+        seen.catch_up(conn);
+        let driver = seen.begin(conn, options).await?;
+        Ok(Self { driver: Some(driver), seen })
+    }
+
+    fn parts(&mut self) -> (&mut Transaction<'a>, &mut Seen) {
+        let driver = self.driver.as_mut().expect("it has not ended");
+        self.seen.catch_up(driver);
+        (driver, self.seen)
+    }
+
+    /// As on the connection.
+    pub(super) fn observe<'s: 'b, 'b, T: Send + 'b>(
+        &'s mut self,
+        kind: Kind,
+        call: impl FnOnce(&'s mut Transaction<'a>) -> Answer<'b, T> + Send + 'b,
+    ) -> Answer<'b, T> {
+        let (driver, seen) = self.parts();
+        seen.observe(driver, kind, call)
+    }
+
+    /// For a call whose answer is read by the caller, out of sight.
+    pub(super) fn out_of_sight(&mut self) -> &mut Transaction<'a> {
+        let (driver, seen) = self.parts();
+        seen.watch.lose_sight();
+        driver
+    }
+
+    /// Commits.
+    ///
+    /// # Errors
+    ///
+    /// Returns the server's error, or that of the connection; then it is rolled back, if it was not
+    /// committed.
+    pub async fn commit(mut self) -> Result<()> {
+        let driver = self.driver.take().expect("it has not ended");
+        self.seen.catch_up(&driver);
+        self.seen.watched(Kind::Commit, driver.commit()).await
+    }
+
+    /// Rolls back.
+    ///
+    /// # Errors
+    ///
+    /// Returns the server's error, or that of the connection.
+    pub async fn rollback(mut self) -> Result<()> {
+        let driver = self.driver.take().expect("it has not ended");
+        self.seen.catch_up(&driver);
+        self.seen.watched(Kind::Commit, driver.rollback()).await
+    }
+}
+
+impl<'a> Deref for AsyncMysqlTransaction<'a> {
+    type Target = Transaction<'a>;
+
+    fn deref(&self) -> &Transaction<'a> {
+        self.driver.as_ref().expect("it has not ended")
+    }
+}
+
+impl<'a> DerefMut for AsyncMysqlTransaction<'a> {
+    /// From here on nobody watches: the connection is reset on return.
+    fn deref_mut(&mut self) -> &mut Transaction<'a> {
+        self.out_of_sight()
+    }
+}
+
+impl Drop for AsyncMysqlTransaction<'_> {
+    fn drop(&mut self) {
+        if self.driver.take().is_some() {
+            self.seen.roll_back_later();
+        }
+    }
+}
+
+impl fmt::Debug for AsyncMysqlTransaction<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AsyncMysqlTransaction").finish_non_exhaustive()
+    }
+}

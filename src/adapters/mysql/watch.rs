@@ -1,0 +1,272 @@
+//! What is known of a session while it is on loan.
+
+use super::proof::{Found, Home};
+use super::statement::Effect;
+use std::collections::HashMap;
+use std::mem::replace;
+
+/// So many prepared statements are told apart.
+const MOST_STATEMENTS: usize = 4096;
+
+/// Watches the calls that are made on a connection. It is certain of a session as long as it has
+/// seen every call end, and knows what each of them did.
+#[derive(Debug)]
+pub(super) struct Watch {
+    home: Home,
+    /// All calls were seen, every answer was read to its end.
+    is_sure: bool,
+    may_be_in_transaction: bool,
+    /// A plain `COMMIT` or `ROLLBACK` begins nothing.
+    ends_plainly: bool,
+    is_broken: bool,
+    was_lent: bool,
+    /// Of the statements that were seen when they were prepared.
+    statements: HashMap<u32, Effect>,
+}
+
+/// A call that has begun.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Call {
+    effect: Effect,
+    was_sure: bool,
+}
+
+#[cfg(feature = "mysql_async")]
+impl Call {
+    pub(super) fn with(self, effect: Effect) -> Self {
+        Self { effect, ..self }
+    }
+}
+
+/// How a call ended. One that does not end, because it panicked or was dropped, leaves the session
+/// uncertain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// As it should, or with an error that leaves the session in step.
+    InStep { has_failed: bool },
+    /// The connection is of no more use.
+    Broken,
+}
+
+/// What the server's answer says of the session, where the driver shows it.
+#[cfg(feature = "mysql_async")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Flags {
+    pub(super) is_in_transaction: bool,
+    pub(super) is_autocommit: bool,
+}
+
+impl Watch {
+    /// Of a session that was just opened. It is not certain of it before a [proof](Self::adopt).
+    pub(super) fn new(home: Home, is_sure: bool) -> Self {
+        Self {
+            home,
+            is_sure,
+            may_be_in_transaction: false,
+            ends_plainly: false,
+            is_broken: false,
+            was_lent: false,
+            statements: HashMap::new(),
+        }
+    }
+
+    pub(super) fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// Whether it was lent since it was opened or made anew.
+    pub(super) fn was_lent(&self) -> bool {
+        self.was_lent
+    }
+
+    pub(super) fn is_broken(&self) -> bool {
+        self.is_broken
+    }
+
+    pub(super) fn is_sure(&self) -> bool {
+        self.is_sure
+    }
+
+    /// Whether the next borrower would find the session as it should.
+    pub(super) fn is_clean(&self) -> bool {
+        self.is_sure && !self.may_be_in_transaction
+    }
+
+    /// It is about to be lent. What was done before, when it was opened, is as it should be, even
+    /// if it was out of sight: a database that was chosen there must not be undone.
+    pub(super) fn lend(&mut self) {
+        if !replace(&mut self.was_lent, true) && !self.is_sure {
+            self.home.database = None;
+        }
+    }
+
+    /// From here on somebody else does what he likes.
+    pub(super) fn lose_sight(&mut self) {
+        self.is_sure = false;
+    }
+
+    pub(super) fn give_up(&mut self) {
+        self.is_broken = true;
+    }
+
+    pub(super) fn begin(&mut self, effect: Effect) -> Call {
+        Call { effect, was_sure: replace(&mut self.is_sure, false) }
+    }
+
+    pub(super) fn end(&mut self, call: Call, end: End) {
+        let End::InStep { has_failed } = end else {
+            self.is_broken = true;
+            return;
+        };
+        self.is_sure = call.was_sure && call.effect != Effect::Unknown;
+        match call.effect {
+            Effect::Ends if !has_failed => self.may_be_in_transaction = false,
+            Effect::MayChain if !has_failed && self.ends_plainly => {
+                self.may_be_in_transaction = false;
+            }
+            Effect::Keeps if self.home.is_autocommit => {}
+            _ => self.may_be_in_transaction = true,
+        }
+    }
+
+    /// The same, if the server has said how the session stands.
+    #[cfg(feature = "mysql_async")]
+    pub(super) fn end_with(&mut self, call: Call, flags: Flags) {
+        self.is_sure = call.was_sure
+            && call.effect != Effect::Unknown
+            && flags.is_autocommit == self.home.is_autocommit;
+        self.may_be_in_transaction = flags.is_in_transaction;
+    }
+
+    /// Remembers what executing a statement does.
+    pub(super) fn note(&mut self, statement: u32, effect: Effect) {
+        if self.statements.len() >= MOST_STATEMENTS {
+            self.statements.clear();
+        }
+        self.statements.insert(statement, effect);
+    }
+
+    pub(super) fn forget(&mut self, statement: u32) {
+        self.statements.remove(&statement);
+    }
+
+    pub(super) fn effect_of(&self, statement: u32) -> Effect {
+        self.statements.get(&statement).copied().unwrap_or(Effect::Unknown)
+    }
+
+    /// A proof has succeeded: nothing is open.
+    pub(super) fn settle(&mut self, found: &Found) {
+        self.is_sure = true;
+        self.may_be_in_transaction = false;
+        self.ends_plainly = found.ends_plainly;
+    }
+
+    /// A proof has succeeded on a session that was not lent yet: this is how it should be.
+    pub(super) fn adopt(&mut self, found: Found) {
+        self.settle(&found);
+        self.home = found.into_home();
+    }
+
+    /// The server has forgotten all about the session, and it was prepared anew.
+    pub(super) fn renew(&mut self) {
+        self.is_sure = true;
+        self.may_be_in_transaction = false;
+        self.ends_plainly = self.home.ends_plainly;
+        self.statements.clear();
+        self.was_lent = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapters::mysql::proof::Proof;
+
+    const WELL: End = End::InStep { has_failed: false };
+
+    fn watch(is_autocommit: bool, ends_plainly: bool) -> Watch {
+        let proof = Proof::new();
+        let sql = proof.sql(None);
+        let (_, rest) = sql.split_once("SELECT ").unwrap();
+        let (number, _) = rest.split_once(',').unwrap();
+        let text = |flag: bool| u8::from(flag).to_string().into_bytes();
+        let (is_autocommit, ends_plainly) = (text(is_autocommit), text(ends_plainly));
+        let row = (number.into(), is_autocommit, ends_plainly, text(true), Some("songs".into()));
+        let found = proof.check(vec![Ok::<_, ()>(row)]).unwrap();
+        let mut watch = Watch::new(Home::unknown(), false);
+        watch.adopt(found);
+        watch
+    }
+
+    fn play(watch: &mut Watch, statements: &[&str]) {
+        for sql in statements {
+            let call = watch.begin(Effect::of(sql));
+            watch.end(call, WELL);
+        }
+    }
+
+    #[test]
+    fn a_committed_transaction_leaves_the_session_clean() {
+        let mut watch = watch(true, true);
+        play(&mut watch, &["BEGIN", "INSERT INTO t VALUES (1)"]);
+        assert!(!watch.is_clean());
+        play(&mut watch, &["COMMIT"]);
+        assert!(watch.is_clean());
+    }
+
+    #[test]
+    fn a_commit_that_failed_or_may_begin_anew_does_not() {
+        let mut failed = watch(true, true);
+        play(&mut failed, &["BEGIN"]);
+        let call = failed.begin(Effect::of("COMMIT"));
+        failed.end(call, End::InStep { has_failed: true });
+        assert!(!failed.is_clean());
+        let mut chained = watch(true, false);
+        play(&mut chained, &["BEGIN", "COMMIT"]);
+        assert!(!chained.is_clean());
+    }
+
+    #[test]
+    fn what_was_not_seen_stays_uncertain() {
+        for sql in ["SET @x = 1", "USE other"] {
+            let mut watch = watch(true, true);
+            play(&mut watch, &[sql, "BEGIN", "COMMIT"]);
+            assert!(!watch.is_clean(), "{sql}");
+        }
+        let mut watch = watch(true, true);
+        let _dropped = watch.begin(Effect::Keeps);
+        play(&mut watch, &["SELECT 1"]);
+        assert!(!watch.is_clean());
+    }
+
+    #[test]
+    fn in_a_session_that_does_not_commit_each_statement_may_begin_a_transaction() {
+        let mut watch = watch(false, true);
+        assert!(watch.is_clean());
+        play(&mut watch, &["SELECT 1"]);
+        assert!(!watch.is_clean());
+        play(&mut watch, &["COMMIT"]);
+        assert!(watch.is_clean());
+    }
+
+    #[test]
+    fn a_statement_that_was_prepared_out_of_sight_may_do_anything() {
+        let mut watch = watch(true, true);
+        watch.note(1, Effect::Keeps);
+        assert_eq!(watch.effect_of(1), Effect::Keeps);
+        assert_eq!(watch.effect_of(2), Effect::Unknown);
+        watch.forget(1);
+        assert_eq!(watch.effect_of(1), Effect::Unknown);
+    }
+
+    #[test]
+    fn a_database_that_was_chosen_before_the_first_loan_is_not_undone() {
+        let mut watch = watch(true, true);
+        watch.lend();
+        assert_eq!(watch.home().database.as_deref(), Some("songs"));
+        watch.renew();
+        watch.lose_sight();
+        watch.lend();
+        assert_eq!(watch.home().database, None);
+    }
+}
