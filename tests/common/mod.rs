@@ -6,6 +6,8 @@ mod faults;
 #[cfg(unix)]
 pub mod fork;
 pub mod harness;
+#[cfg(all(feature = "mysql", feature = "mysql_async"))]
+pub mod my;
 #[cfg(all(feature = "postgres", feature = "tokio-postgres"))]
 pub mod pg;
 pub mod proxy;

@@ -189,9 +189,8 @@ mod tests {
         let sql = proof.sql(None);
         let (_, rest) = sql.split_once("SELECT ").unwrap();
         let (number, _) = rest.split_once(',').unwrap();
-        let text = |flag: bool| u8::from(flag).to_string().into_bytes();
-        let (is_autocommit, ends_plainly) = (text(is_autocommit), text(ends_plainly));
-        let row = (number.into(), is_autocommit, ends_plainly, text(true), Some("songs".into()));
+        let number = number.parse().unwrap();
+        let row = (number, is_autocommit, ends_plainly, 1, Some("songs".into()));
         let found = proof.check(vec![Ok::<_, ()>(row)]).unwrap();
         let mut watch = Watch::new(Home::unknown(), false);
         watch.adopt(found);

@@ -38,7 +38,7 @@ impl Connect {
     ///
     /// Returns the error of the last address that was tried.
     pub(super) async fn open(&self, opts: Opts, deadline: &Deadline) -> Result<(Conn, Line)> {
-        let until = Instant::now() + deadline.remaining();
+        let until = super::cut_off(deadline);
         self.guard(&opts)?;
         if opts.socket().is_some() {
             return attempt(opts, None, until).await.1;
