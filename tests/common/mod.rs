@@ -8,6 +8,7 @@ pub mod fork;
 pub mod harness;
 #[cfg(all(feature = "mysql", feature = "mysql_async"))]
 pub mod my;
+pub mod my_fake;
 #[cfg(all(feature = "postgres", feature = "tokio-postgres"))]
 pub mod pg;
 pub mod proxy;

@@ -25,11 +25,19 @@ pub trait Adapter: Manager<Connection: std::fmt::Debug, Error: Send> + Sized {
     /// Resets the session after each loan.
     fn renewing(self) -> Self;
 
+    /// With a limit for each call of a borrower's.
+    fn answering_within(self, timeout: Duration) -> Self;
+
     /// Starts a caller: a thread or a task.
     fn spawn<T: Send + 'static>(caller: impl Future<Output = T> + Send + 'static) -> JoinHandle<T>;
 
     fn get(
         pool: &Pool<Self>,
+    ) -> impl Future<Output = Result<PooledConnection<Self>, GetError<Self::Error>>> + Send;
+
+    fn get_within(
+        pool: &Pool<Self>,
+        timeout: Duration,
     ) -> impl Future<Output = Result<PooledConnection<Self>, GetError<Self::Error>>> + Send;
 
     /// The first column of the first row.
@@ -90,6 +98,10 @@ impl Adapter for MysqlManager {
         self.reset(Reset::Session)
     }
 
+    fn answering_within(self, timeout: Duration) -> Self {
+        self.response_timeout(Some(timeout))
+    }
+
     fn spawn<T: Send + 'static>(caller: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
         let runtime = Handle::current();
         tokio::task::spawn_blocking(move || runtime.block_on(caller))
@@ -97,6 +109,13 @@ impl Adapter for MysqlManager {
 
     async fn get(pool: &Pool<Self>) -> Result<PooledConnection<Self>, GetError<mysql::Error>> {
         pool.get()
+    }
+
+    async fn get_within(
+        pool: &Pool<Self>,
+        timeout: Duration,
+    ) -> Result<PooledConnection<Self>, GetError<mysql::Error>> {
+        pool.get_timeout(timeout)
     }
 
     async fn ask(conn: &mut MysqlConnection, sql: &str) -> mysql::Result<Option<String>> {
@@ -159,6 +178,10 @@ impl Adapter for AsyncMysqlManager {
         self.reset(Reset::Session)
     }
 
+    fn answering_within(self, timeout: Duration) -> Self {
+        self.response_timeout(Some(timeout))
+    }
+
     fn spawn<T: Send + 'static>(caller: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
         tokio::spawn(caller)
     }
@@ -167,6 +190,13 @@ impl Adapter for AsyncMysqlManager {
         pool: &Pool<Self>,
     ) -> Result<PooledConnection<Self>, GetError<mysql_async::Error>> {
         pool.get_async().await
+    }
+
+    async fn get_within(
+        pool: &Pool<Self>,
+        timeout: Duration,
+    ) -> Result<PooledConnection<Self>, GetError<mysql_async::Error>> {
+        pool.get_timeout_async(timeout).await
     }
 
     async fn ask(

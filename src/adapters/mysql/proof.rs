@@ -84,6 +84,26 @@ impl Proof {
     }
 }
 
+/// The question with which the pool pings: an answer that was left behind does not pass for the
+/// answer to this, as it would for that to the protocol's own ping.
+pub(super) struct Ping {
+    number: u64,
+}
+
+impl Ping {
+    pub(super) fn new() -> Self {
+        Self { number: Proof::new().number }
+    }
+
+    pub(super) fn sql(&self) -> String {
+        format!("SELECT {} LIMIT 1", self.number)
+    }
+
+    pub(super) fn is_answered_by(&self, number: Option<u64>) -> bool {
+        number == Some(self.number)
+    }
+}
+
 impl Found {
     /// This is how the session is from now on.
     pub(super) fn into_home(self) -> Home {

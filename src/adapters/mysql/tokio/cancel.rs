@@ -9,7 +9,7 @@ use super::connect::Connect;
 use crate::Deadline;
 use crate::adapters::runtime::Home;
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Opts, Result};
+use mysql_async::{Conn, Opts, Result, Row};
 use std::mem::take;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -115,7 +115,7 @@ impl Session {
         let sql = format!(
             "SELECT 1 FROM information_schema.processlist WHERE id = {number} AND {is_ours} LIMIT 1"
         );
-        if conn.query_first::<u8, _>(sql).await?.is_some() {
+        if !conn.query::<Row, _>(sql).await?.is_empty() {
             // It may have ended meanwhile.
             match conn.query_drop(format!("KILL {number}")).await {
                 Err(mysql_async::Error::Server(_)) => {}

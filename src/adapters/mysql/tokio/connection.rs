@@ -5,12 +5,15 @@ use super::seen::{Answer, Kind, Seen};
 use super::transaction::AsyncMysqlTransaction;
 use crate::adapters::idle::{Idle, Occasion};
 use crate::adapters::mysql::line::Line;
-use crate::adapters::mysql::proof::{Found, Home as SessionHome, Proof, ProofRow, set_autocommit};
-use crate::adapters::mysql::watch::Watch;
+use crate::adapters::mysql::proof::{
+    Found, Home as SessionHome, Ping, Proof, ProofRow, set_autocommit,
+};
+use crate::adapters::mysql::statement::Effect;
+use crate::adapters::mysql::watch::{End, Watch};
 use crate::adapters::runtime::Home;
 use mysql_async::consts::StatusFlags;
 use mysql_async::prelude::Queryable;
-use mysql_async::{ChangeUserOpts, Conn, DriverError, Opts, Result, TxOpts};
+use mysql_async::{ChangeUserOpts, Conn, DriverError, Opts, Result, Row, TxOpts, from_row_opt};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -102,13 +105,19 @@ impl AsyncMysqlConnection {
         &self.seen.line
     }
 
-    /// The pool's own ping, which no borrower's limit concerns.
+    /// The pool's own ping: asks for a number.
     pub(super) async fn check(&mut self) -> Result<()> {
         self.seen.catch_up(&self.conn);
-        let kept = self.seen.response_timeout.take();
-        let outcome = self.ping().await;
-        self.seen.response_timeout = kept;
-        outcome
+        let ping = Ping::new();
+        let call = self.seen.watch.begin(Effect::Keeps);
+        let row: Option<Row> = self.conn.query_first(ping.sql()).await?;
+        self.seen.watch.end(call, End::InStep { has_failed: false });
+        let number = row.and_then(|mut row| row.take_opt(0)?.ok());
+        if ping.is_answered_by(number) {
+            return Ok(());
+        }
+        self.seen.watch.give_up();
+        Err(DriverError::PacketOutOfOrder.into())
     }
 
     /// Makes sure.
@@ -140,7 +149,15 @@ impl AsyncMysqlConnection {
         let mut result = self.conn.query_iter(proof.sql(home)).await?;
         let mut rows = Vec::new();
         while !result.is_empty() {
-            rows.extend(result.try_collect::<ProofRow>().await?);
+            // More rows than the one that is right may be without end.
+            while rows.len() <= 1
+                && let Some(row) = result.next().await?
+            {
+                rows.push(from_row_opt::<ProofRow>(row));
+            }
+            if rows.len() > 1 {
+                return Err(DriverError::PacketOutOfOrder.into());
+            }
         }
         drop(result);
         proof.check(rows).ok_or_else(|| DriverError::PacketOutOfOrder.into())

@@ -134,7 +134,9 @@ impl Seen {
         call: impl Future<Output = Result<T>>,
     ) -> Result<T> {
         let observed = self.watch.begin(kind.effect());
-        self.running.begin();
+        if kind != Kind::Aside {
+            self.running.begin();
+        }
         let outcome = match self.response_timeout {
             None => call.await,
             Some(timeout) => match tokio::time::timeout(timeout, call).await {
