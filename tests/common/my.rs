@@ -25,6 +25,8 @@ pub trait Adapter: Manager<Connection: std::fmt::Debug, Error: Send> + Sized {
     /// Resets the session after each loan.
     fn renewing(self) -> Self;
 
+    fn password_without_tls(self, is_allowed: bool) -> Self;
+
     /// With a limit for each call of a borrower's.
     fn answering_within(self, timeout: Duration) -> Self;
 
@@ -96,6 +98,10 @@ impl Adapter for MysqlManager {
 
     fn renewing(self) -> Self {
         self.reset(Reset::Session)
+    }
+
+    fn password_without_tls(self, is_allowed: bool) -> Self {
+        self.password_without_tls(is_allowed)
     }
 
     fn answering_within(self, timeout: Duration) -> Self {
@@ -176,6 +182,10 @@ impl Adapter for AsyncMysqlManager {
 
     fn renewing(self) -> Self {
         self.reset(Reset::Session)
+    }
+
+    fn password_without_tls(self, is_allowed: bool) -> Self {
+        self.password_without_tls(is_allowed)
     }
 
     fn answering_within(self, timeout: Duration) -> Self {

@@ -38,7 +38,6 @@ impl Line {
     }
 
     /// The port of its own end, if it is known to have one.
-    #[cfg(feature = "mysql_async")]
     pub(super) fn local_port(&self) -> Option<u16> {
         self.socket.as_ref().and_then(|socket| socket.local_port())
     }
@@ -63,7 +62,6 @@ impl Line {
         false
     }
 
-    #[cfg(feature = "mysql_async")]
     pub(super) fn local_port(&self) -> Option<u16> {
         None
     }

@@ -13,6 +13,7 @@
 mod address;
 #[cfg(feature = "mysql")]
 mod blocking;
+mod cancel;
 mod errors;
 mod line;
 mod proof;

@@ -30,25 +30,40 @@ const NO_KEY: &str = "/dev/null/no key of the server is known";
 #[derive(Debug, Default)]
 pub(super) struct Connect {
     /// `None`: only to the machine itself.
-    pub(super) may_send_password: Option<bool>,
+    may_send_password: Option<bool>,
     favourite: Favourite,
 }
 
 impl Connect {
+    /// Whether or not it goes over a network.
+    pub(super) fn with_password(is_allowed: bool) -> Self {
+        Self { may_send_password: Some(is_allowed), ..Self::default() }
+    }
+
     /// # Errors
     ///
     /// Returns the error of the last address that was tried.
     pub(super) fn open(&self, opts: &Opts, deadline: &Deadline) -> Result<(Conn, Line)> {
         let opts = self.guarded(careful(opts));
-        let mut addresses = match goes_by_name(&opts) {
+        let addresses = match goes_by_name(&opts) {
             true => vec![None],
             false => self.addresses(&opts)?.into_iter().map(Some).collect(),
         };
+        self.one_of(addresses, &opts, deadline)
+    }
+
+    /// Those that are left share the time that is left.
+    fn one_of(
+        &self,
+        mut addresses: Vec<Option<IpAddr>>,
+        opts: &Opts,
+        deadline: &Deadline,
+    ) -> Result<(Conn, Line)> {
         addresses.reverse();
         loop {
             let (address, others) = (addresses.pop().flatten(), addresses.len());
             let limit = share(deadline.remaining(), others + 1);
-            match attempt(&opts, address, limit).map_err(|error| plainly(error, &opts)) {
+            match attempt(opts, address, limit).map_err(|error| plainly(error, opts)) {
                 Ok(opened) => {
                     address.inspect(|address| self.favourite.set(*address));
                     return Ok(opened);
@@ -224,4 +239,38 @@ fn careful(opts: &Opts) -> Opts {
         builder = builder.tcp_user_timeout_ms(receipt.or(Some(USER_TIMEOUT_MS)));
     }
     builder.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::net::{Ipv4Addr, TcpListener};
+
+    /// "Too many connections", by a server that can be told from others.
+    const FULL: &[u8] = b"\x17\0\0\0\xff\x10\x04Too many connections";
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_mute_server_at_the_first_address_leaves_time_for_the_second() {
+        let there = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = there.local_addr().unwrap().port();
+        let second = Ipv4Addr::new(127, 0, 0, 2);
+        let _mute = TcpListener::bind((second, port)).unwrap();
+        let server = std::thread::spawn(move || {
+            for _ in 0..2 {
+                there.accept().unwrap().0.write_all(FULL).unwrap();
+            }
+        });
+        let opts = Opts::from(OptsBuilder::new().tcp_port(port));
+        let connect = Connect::default();
+        for (first, next) in [(second, Ipv4Addr::LOCALHOST), (Ipv4Addr::LOCALHOST, second)] {
+            let addresses = vec![Some(first.into()), Some(next.into())];
+            let deadline = Deadline::after(Duration::from_millis(800));
+            let error = connect.one_of(addresses, &opts, &deadline).unwrap_err();
+            assert!(matches!(&error, Error::MySqlError(error) if error.code == 1040), "{error}");
+            assert!(!deadline.is_past());
+        }
+        server.join().unwrap();
+    }
 }

@@ -1,5 +1,6 @@
 //! A connection of the blocking driver, and what becomes of its session while it is on loan.
 
+use super::cancel::Ending;
 use super::transaction::MysqlTransaction;
 use crate::Deadline;
 use crate::adapters::idle::{Idle, Occasion};
@@ -38,14 +39,20 @@ pub struct MysqlConnection {
     watch: Watch,
     idle: Idle,
     line: Line,
+    ending: Ending,
     response_timeout: Option<Duration>,
 }
 
 impl MysqlConnection {
     /// Of a session that has been prepared for its first borrower.
-    pub(super) fn new(conn: Conn, line: Line, response_timeout: Option<Duration>) -> Result<Self> {
+    pub(super) fn new(
+        conn: Conn,
+        line: Line,
+        ending: Ending,
+        response_timeout: Option<Duration>,
+    ) -> Result<Self> {
         let watch = Watch::new(Home::unknown(), false);
-        let mut this = Self { conn, watch, idle: Idle::now(), line, response_timeout };
+        let mut this = Self { conn, watch, idle: Idle::now(), line, ending, response_timeout };
         let found = this.prove()?;
         this.watch.adopt(found);
         Ok(this)
@@ -77,16 +84,13 @@ impl MysqlConnection {
     ) -> Result<T> {
         let limit = self.line.until(Instant::now() + deadline.remaining())?;
         let outcome = call(self);
-        self.judge(Some(limit), outcome)
+        judge(&mut self.watch, Some(limit), outcome)
     }
 
-    /// One that was late is of no more use, whatever it answered.
-    fn judge<T>(&mut self, limit: Option<Limit>, outcome: Result<T>) -> Result<T> {
-        if limit.is_none_or(Limit::end) {
-            return outcome;
-        }
-        self.watch.give_up();
-        outcome.map_err(|_| io::Error::from(io::ErrorKind::TimedOut).into())
+    /// For a borrower's call.
+    fn limit(&self) -> Result<Option<Limit>> {
+        let until = |timeout| self.line.until(Instant::now() + timeout);
+        Ok(self.response_timeout.map(until).transpose()?)
     }
 
     /// The driver says goodbye.
@@ -176,12 +180,15 @@ impl MysqlConnection {
         effect: Effect,
         call: impl FnOnce(&mut Conn) -> Result<T>,
     ) -> Result<T> {
-        let limit = self.response_timeout.map(|timeout| self.line.until(Instant::now() + timeout));
-        let limit = limit.transpose()?;
+        let limit = self.limit()?;
         let observed = self.watch.begin(effect);
         let outcome = call(&mut self.conn);
         self.watch.end(observed, end_of(&outcome));
-        self.judge(limit, outcome)
+        let outcome = judge(&mut self.watch, limit, outcome);
+        if outcome.as_ref().is_err_and(is_late) {
+            self.ending.end(self.conn.connection_id(), &self.line);
+        }
+        outcome
     }
 
     /// Makes a call whose answer is read by the caller, out of sight.
@@ -189,16 +196,15 @@ impl MysqlConnection {
         &'a mut self,
         call: impl FnOnce(&'a mut Conn) -> Result<T>,
     ) -> Result<T> {
-        let limit = self.response_timeout.map(|timeout| self.line.until(Instant::now() + timeout));
-        let limit = limit.transpose()?;
+        let limit = self.limit()?;
         self.watch.lose_sight();
-        let Self { conn, watch, .. } = self;
-        let outcome = call(conn);
-        if limit.is_none_or(Limit::end) {
-            return outcome;
+        let Self { conn, watch, ending, line, .. } = self;
+        let number = conn.connection_id();
+        let outcome = judge(watch, limit, call(conn));
+        if outcome.as_ref().is_err_and(is_late) {
+            ending.end(number, line);
         }
-        watch.give_up();
-        outcome.map_err(|_| io::Error::from(io::ErrorKind::TimedOut).into())
+        outcome
     }
 
     pub(super) fn text<T>(
@@ -252,6 +258,21 @@ impl MysqlConnection {
         }
         proof.check(rows).ok_or_else(|| DriverError::PacketOutOfSync.into())
     }
+}
+
+/// A call that was late leaves a connection of no more use, whatever it answered.
+fn judge<T>(watch: &mut Watch, limit: Option<Limit>, outcome: Result<T>) -> Result<T> {
+    if limit.is_none_or(Limit::end) {
+        return outcome;
+    }
+    watch.give_up();
+    outcome.map_err(|_| io::Error::from(io::ErrorKind::TimedOut).into())
+}
+
+/// Whether the server may be at work on the query yet.
+fn is_late(error: &Error) -> bool {
+    use io::ErrorKind::{TimedOut, WouldBlock};
+    matches!(error, Error::IoError(error) if matches!(error.kind(), TimedOut | WouldBlock))
 }
 
 /// Reads what is left of an answer. What the server has to say against a later part of it is

@@ -1,5 +1,6 @@
 //! MySQL and MariaDB for threads, by way of [mysql](https://docs.rs/mysql).
 
+mod cancel;
 mod connect;
 mod connection;
 mod queryable;
@@ -8,6 +9,7 @@ mod transaction;
 pub use self::connection::MysqlConnection;
 pub use self::transaction::MysqlTransaction;
 
+use self::cancel::{Canceller, Ending};
 use self::connect::Connect;
 use super::errors::classify;
 use super::url::{UrlError, parse};
@@ -17,6 +19,7 @@ use mysql::{Conn, DriverError, Error, Opts, OptsBuilder, Result};
 use std::fmt;
 use std::io;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 type Hook = dyn Fn(&mut Conn) -> Result<()> + Send + Sync;
@@ -76,7 +79,8 @@ type Change = dyn Fn(OptsBuilder) -> OptsBuilder + Send + Sync;
 #[must_use]
 pub struct MysqlManager {
     opts: Opts,
-    connect: Connect,
+    connect: Arc<Connect>,
+    canceller: Arc<Canceller>,
     before_connect: Option<Box<Change>>,
     on_connect: Option<Box<Hook>>,
     reset: Reset,
@@ -101,9 +105,11 @@ impl MysqlManager {
     /// # let _ = manager;
     /// ```
     pub fn new(opts: impl Into<Opts>) -> Self {
+        let connect = Arc::new(Connect::default());
         Self {
             opts: opts.into(),
-            connect: Connect::default(),
+            canceller: Arc::new(Canceller::new(Arc::clone(&connect))),
+            connect,
             before_connect: None,
             on_connect: None,
             reset: Reset::default(),
@@ -135,8 +141,8 @@ impl MysqlManager {
     /// How long a borrower's call may take, from its beginning until its answer was read. By
     /// default, without limit.
     ///
-    /// A connection whose answer is late is cut, and the call fails with
-    /// [`TimedOut`](io::ErrorKind::TimedOut). For [`query_iter`](mysql::prelude::Queryable::query_iter)
+    /// A connection whose answer is late is cut, its session is ended at the server (`KILL`, from a
+    /// second connection), and the call fails with [`TimedOut`](io::ErrorKind::TimedOut). For [`query_iter`](mysql::prelude::Queryable::query_iter)
     /// and [`exec_iter`](mysql::prelude::Queryable::exec_iter) the limit is for the beginning of the
     /// answer.
     pub fn response_timeout(mut self, timeout: Option<Duration>) -> Self {
@@ -154,7 +160,8 @@ impl MysqlManager {
     /// password without sending it work in any case; and so does
     /// [`OptsBuilder::server_key_path`], with which the key is not taken from the server.
     pub fn password_without_tls(mut self, is_allowed: bool) -> Self {
-        self.connect.may_send_password = Some(is_allowed);
+        self.connect = Arc::new(Connect::with_password(is_allowed));
+        self.canceller = Arc::new(Canceller::new(Arc::clone(&self.connect)));
         self
     }
 
@@ -263,7 +270,8 @@ impl BlockingManager for MysqlManager {
         let (mut conn, line) = self.connect.open(&opts, deadline)?;
         let limit = line.until(Instant::now() + deadline.remaining())?;
         self.prepare(&mut conn)?;
-        let connection = MysqlConnection::new(conn, line, self.response_timeout)?;
+        let ending = Ending { canceller: Arc::clone(&self.canceller), opts };
+        let connection = MysqlConnection::new(conn, line, ending, self.response_timeout)?;
         if limit.end() { Ok(connection) } else { Err(DriverError::ConnectTimeout.into()) }
     }
 

@@ -1,128 +1,73 @@
-//! Ends the sessions of queries that nobody waits for any more.
-//!
-//! The server goes on with a query after its connection was closed, and keeps the session until the
-//! query ends. So a connection that is given up in the middle of a query is ended from a second
-//! one, after a moment in which the query may end by itself.
+//! Ends the sessions of queries whose calls were dropped.
 
+use super::super::cancel::{Abandoned, GRACE, PATIENCE, Queue};
 use super::super::line::Line;
 use super::connect::Connect;
 use crate::Deadline;
 use crate::adapters::runtime::Home;
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Opts, Result, Row};
-use std::mem::take;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use mysql_async::{Conn, Error, Opts, Result, Row};
+use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::Instant;
 
-/// How long a query that was given up may go on.
-const GRACE: Duration = Duration::from_millis(100);
-/// How long it may take to reach the server for that.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How often it is tried: the server may have no room for a second connection.
-const ATTEMPTS: u32 = 5;
-
-/// Who ends sessions, for all connections of a manager.
+/// Ends sessions, for all connections of a manager.
 #[derive(Debug)]
 pub(super) struct Canceller {
     connect: Arc<Connect>,
-    state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    sessions: Vec<Session>,
-    is_at_work: bool,
-}
-
-/// One to be ended.
-#[derive(Debug)]
-struct Session {
-    number: u32,
-    /// Keeps the connection open: its answer shows that the query has ended.
-    line: Line,
-    opts: Opts,
+    queue: Queue<Opts>,
 }
 
 impl Canceller {
     pub(super) fn new(connect: Arc<Connect>) -> Self {
-        Self { connect, state: Mutex::default() }
+        Self { connect, queue: Queue::default() }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn end(self: Arc<Self>, session: Session, home: &Home) {
-        let mut state = self.state();
-        state.sessions.push(session);
-        if !std::mem::replace(&mut state.is_at_work, true) {
-            drop(state);
+    fn end(self: Arc<Self>, session: Abandoned<Opts>, home: &Home) {
+        if self.queue.push(session) {
             let mut work = Work(Some(self));
             home.spawn(async move {
-                if let Some(canceller) = &work.0 {
-                    canceller.work().await;
+                if let Some(canceller) = &work.0
+                    && canceller.work().await
+                {
+                    drop(work.0.take());
                 }
-                drop(work.0.take());
             });
         }
     }
 
-    /// Until there is nothing left to do.
-    async fn work(&self) {
-        for attempt in 1_u32.. {
+    /// Until there is nothing left to do, or the runtime ends.
+    async fn work(&self) -> bool {
+        loop {
             // The runtime need not have timers.
-            let pause = tokio::task::spawn_blocking(move || thread::sleep(GRACE * attempt));
+            let pause = tokio::task::spawn_blocking(|| thread::sleep(GRACE / 2));
             if pause.await.is_err() {
-                return;
+                return false;
             }
-            let mut sessions = take(&mut self.state().sessions);
-            sessions.retain(|session| !session.line.is_dead());
-            let has_failed = match sessions.first() {
-                Some(first) => self.kill(&sessions, first.opts.clone()).await.is_err(),
-                None => false,
-            };
-            let mut state = self.state();
-            if has_failed && attempt < ATTEMPTS {
-                state.sessions.extend(sessions);
-            }
-            if state.sessions.is_empty() {
-                state.is_at_work = false;
-                return;
+            let Some(due) = self.queue.due() else { return true };
+            if let Some(first) = due.first()
+                && self.kill(&due, first.opts.clone()).await.is_err()
+            {
+                self.queue.try_again(due);
             }
         }
     }
 
-    async fn kill(&self, sessions: &[Session], opts: Opts) -> Result<()> {
+    async fn kill(&self, sessions: &[Abandoned<Opts>], opts: Opts) -> Result<()> {
+        let goes_through_a_file = opts.socket().is_some();
         let (mut conn, line) = self.connect.open(opts, &Deadline::after(PATIENCE)).await?;
-        let _limit = line.until(std::time::Instant::now() + PATIENCE)?;
+        let _limit = line.until(Instant::now() + PATIENCE)?;
         for session in sessions {
-            session.kill(&mut conn).await?;
+            let Some(question) = session.question(goes_through_a_file) else { continue };
+            if !conn.query::<Row, _>(question).await?.is_empty() {
+                match conn.query_drop(session.kill()).await {
+                    // It may have ended meanwhile.
+                    Err(Error::Server(_)) => {}
+                    outcome => outcome?,
+                }
+            }
         }
         conn.disconnect().await
-    }
-}
-
-impl Session {
-    /// Ends it if it is ours: behind a balancer the same number may be another one's.
-    async fn kill(&self, conn: &mut Conn) -> Result<()> {
-        let is_ours = match (self.line.local_port(), self.opts.socket()) {
-            (Some(port), None) => format!("host LIKE '%:{port}'"),
-            (_, Some(_)) => "host = 'localhost'".into(),
-            (None, None) => return Ok(()),
-        };
-        let number = self.number;
-        let sql = format!(
-            "SELECT 1 FROM information_schema.processlist WHERE id = {number} AND {is_ours} LIMIT 1"
-        );
-        if !conn.query::<Row, _>(sql).await?.is_empty() {
-            // It may have ended meanwhile.
-            match conn.query_drop(format!("KILL {number}")).await {
-                Err(mysql_async::Error::Server(_)) => {}
-                outcome => outcome?,
-            }
-        }
-        Ok(())
     }
 }
 
@@ -131,9 +76,7 @@ struct Work(Option<Arc<Canceller>>);
 
 impl Drop for Work {
     fn drop(&mut self) {
-        if let Some(canceller) = &self.0 {
-            *canceller.state() = State::default();
-        }
+        self.0.iter().for_each(|canceller| canceller.queue.abandon());
     }
 }
 
@@ -167,8 +110,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if self.is_running {
-            let session =
-                Session { number: self.number, line: self.line.clone(), opts: self.opts.clone() };
+            let session = Abandoned::new(self.number, &self.line, self.opts.clone());
             self.canceller.clone().end(session, &self.home);
         }
     }
