@@ -25,6 +25,12 @@ pub(super) fn is_farewell(code: u16) -> bool {
     matches!(code, 1053 | 1927 | 3169 | 4031)
 }
 
+/// Whether a server's certificate was refused, which trying again would not change. Which TLS the
+/// drivers were built with, and so the type of its errors, is not known here.
+pub(super) fn is_about_a_certificate(message: &str) -> bool {
+    message.to_ascii_lowercase().contains("certificate")
+}
+
 /// Asked for TLS that was not compiled in, the drivers panic.
 pub(super) fn without_tls(panic: Box<dyn Any + Send>) -> io::Error {
     let message = match panic.downcast::<String>() {

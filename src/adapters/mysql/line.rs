@@ -82,3 +82,26 @@ impl Limit {
         true
     }
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsRawFd;
+
+    #[test]
+    #[ignore = "needs a release build: how long a look takes"]
+    fn a_look_takes_less_than_a_microsecond() {
+        const LOOKS: u32 = 1_000_000;
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(server.local_addr().unwrap()).unwrap();
+        let line = Line::of(Socket::of(client.as_raw_fd()));
+        let begun = Instant::now();
+        for _ in 0..LOOKS {
+            assert!(!line.is_dead());
+        }
+        let look = begun.elapsed() / LOOKS;
+        println!("a look takes {look:?}");
+        assert!(look.as_nanos() < 1_000, "{look:?}");
+    }
+}

@@ -15,21 +15,27 @@ pub(super) struct Home {
     /// `None`: it has none, or one that cannot be named in each character set.
     pub(super) database: Option<String>,
     user: Option<u64>,
+    role: Option<u64>,
 }
 
 impl Home {
     /// Of a session that nothing is known of.
     pub(super) fn unknown() -> Self {
-        Self { is_autocommit: true, ends_plainly: false, database: None, user: None }
+        Self { is_autocommit: true, ends_plainly: false, database: None, user: None, role: None }
     }
 
     /// As far as it is known without asking the server.
     #[cfg(feature = "mysql_async")]
     pub(super) fn expected(is_autocommit: bool, database: Option<&str>) -> Self {
         let database = database.and_then(nameable);
-        Self { is_autocommit, ends_plainly: false, database, user: None }
+        Self { is_autocommit, database, ..Self::unknown() }
     }
 }
+
+/// A checksum of the role, in MySQL 8 and MariaDB 10. Older servers know no roles, and read over it;
+/// and either reads over what is said to the other.
+const ROLE: &str =
+    "IFNULL(/*!80000 CRC32(CURRENT_ROLE()) + *//*M!100005 CRC32(CURRENT_ROLE()) + */ 0, 0)";
 
 /// Ends whatever transaction is open and gives up locks on tables. That the next answer to arrive
 /// is the answer to the last question shows in its number: an answer that a borrower has left
@@ -44,8 +50,8 @@ pub(super) struct Proof {
 }
 
 /// The rows of an answer to a [`Proof`]: its number, whether the session commits by itself, whether
-/// a plain `COMMIT` only commits, a checksum of the user, the database.
-pub(super) type ProofRow = (u64, bool, bool, u64, Option<Vec<u8>>);
+/// a plain `COMMIT` only commits, checksums of user and role, the database.
+pub(super) type ProofRow = (u64, bool, bool, u64, u64, Option<Vec<u8>>);
 
 /// What the answer to a proof has shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +59,7 @@ pub(super) struct Found {
     pub(super) is_autocommit: bool,
     pub(super) ends_plainly: bool,
     user: u64,
+    role: u64,
     database: Option<Vec<u8>>,
 }
 
@@ -69,7 +76,7 @@ impl Proof {
         // The longest name of a type is the one that does nothing more.
         format!(
             "{ROLLBACK}; UNLOCK TABLES; {back}SELECT {}, @@autocommit, \
-             CHAR_LENGTH(@@completion_type) = {}, CRC32(USER()), DATABASE() LIMIT 1",
+             CHAR_LENGTH(@@completion_type) = {}, CRC32(USER()), {ROLE}, DATABASE() LIMIT 1",
             self.number,
             "NO_CHAIN".len()
         )
@@ -78,8 +85,8 @@ impl Proof {
     /// `None`: the rows are no answer to this.
     pub(super) fn check<E>(&self, rows: Vec<Result<ProofRow, E>>) -> Option<Found> {
         let [row] = <[_; 1]>::try_from(rows).ok()?;
-        let (number, is_autocommit, ends_plainly, user, database) = row.ok()?;
-        let found = Found { is_autocommit, ends_plainly, user, database };
+        let (number, is_autocommit, ends_plainly, user, role, database) = row.ok()?;
+        let found = Found { is_autocommit, ends_plainly, user, role, database };
         (number == self.number).then_some(found)
     }
 }
@@ -107,10 +114,16 @@ impl Ping {
 impl Found {
     /// This is how the session is from now on.
     pub(super) fn into_home(self) -> Home {
-        let Self { is_autocommit, ends_plainly, user, database } = self;
+        let Self { is_autocommit, ends_plainly, user, role, database } = self;
         let database = database.and_then(|name| String::from_utf8(name).ok());
         let database = database.as_deref().and_then(nameable);
-        Home { is_autocommit, ends_plainly, database, user: Some(user) }
+        Home { is_autocommit, ends_plainly, database, user: Some(user), role: Some(role) }
+    }
+
+    /// Not if the borrower has taken another role. The server keeps it when it resets the session,
+    /// and even when the user is changed.
+    pub(super) fn has_role_of(&self, home: &Home) -> bool {
+        home.role == Some(self.role)
     }
 
     pub(super) fn has_database(&self) -> bool {
@@ -141,7 +154,7 @@ mod tests {
     #[test]
     fn a_proof_takes_no_answer_but_its_own() {
         let proof = Proof::new();
-        let row = |number| Ok::<ProofRow, ()>((number, true, true, 7, Some("songs".into())));
+        let row = |number| Ok::<ProofRow, ()>((number, true, true, 7, 0, Some("songs".into())));
         let found = proof.check(vec![row(proof.number)]).unwrap();
         assert_eq!(found.into_home().database.as_deref(), Some("songs"));
         assert_eq!(proof.check::<()>(vec![]), None);

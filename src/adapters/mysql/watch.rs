@@ -190,7 +190,7 @@ mod tests {
         let (_, rest) = sql.split_once("SELECT ").unwrap();
         let (number, _) = rest.split_once(',').unwrap();
         let number = number.parse().unwrap();
-        let row = (number, is_autocommit, ends_plainly, 1, Some("songs".into()));
+        let row = (number, is_autocommit, ends_plainly, 1, 0, Some("songs".into()));
         let found = proof.check(vec![Ok::<_, ()>(row)]).unwrap();
         let mut watch = Watch::new(Home::unknown(), false);
         watch.adopt(found);

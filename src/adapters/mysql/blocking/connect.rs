@@ -112,6 +112,7 @@ fn is_an_answer(error: &Error) -> bool {
     !matches!(
         error,
         Error::IoError(_)
+            | Error::CodecError(_)
             | Error::DriverError(DriverError::ConnectTimeout | DriverError::CouldNotConnect(_))
     )
 }

@@ -141,20 +141,20 @@ impl MysqlConnection {
         prepare: impl FnOnce(&mut Conn) -> Result<()>,
     ) -> Result<()> {
         self.watch.lose_sight();
-        match opts.get_db_name().filter(|name| !name.is_empty()) {
-            // It was gone back to.
-            _ if self.watch.home().database.is_some() => self.conn.reset()?,
-            Some(database) => {
-                self.conn.reset()?;
-                self.conn.select_db(database)?;
-            }
-            None if !settled.has_database() => self.conn.reset()?,
-            None => {
-                // Only so is no database chosen any more.
-                self.conn.change_user(ChangeUserOpts::DEFAULT)?;
-                for statement in opts.get_init() {
-                    self.conn.query_drop(statement)?;
-                }
+        let database = opts.get_db_name().filter(|name| !name.is_empty());
+        let home = self.watch.home();
+        let is_back = home.database.is_some();
+        let is_none = database.is_none() && !settled.has_database();
+        if !settled.has_role_of(home) {
+            return Err(DriverError::SetupError.into());
+        }
+        if is_back || is_none {
+            self.conn.reset()?;
+        } else {
+            // With a change of user, even to the same one, the database is chosen anew.
+            self.conn.change_user(ChangeUserOpts::DEFAULT)?;
+            for statement in opts.get_init() {
+                self.conn.query_drop(statement)?;
             }
         }
         prepare(&mut self.conn)?;
@@ -271,8 +271,15 @@ fn judge<T>(watch: &mut Watch, limit: Option<Limit>, outcome: Result<T>) -> Resu
 
 /// Whether the server may be at work on the query yet.
 fn is_late(error: &Error) -> bool {
-    use io::ErrorKind::{TimedOut, WouldBlock};
-    matches!(error, Error::IoError(error) if matches!(error.kind(), TimedOut | WouldBlock))
+    let kind = match error {
+        Error::IoError(error) => Some(error.kind()),
+        Error::CodecError(error) => {
+            let source = std::error::Error::source(error);
+            source.and_then(|source| source.downcast_ref::<io::Error>()).map(io::Error::kind)
+        }
+        _ => None,
+    };
+    matches!(kind, Some(io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock))
 }
 
 /// Reads what is left of an answer. What the server has to say against a later part of it is

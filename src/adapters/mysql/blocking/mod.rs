@@ -11,7 +11,7 @@ pub use self::transaction::MysqlTransaction;
 
 use self::cancel::{Canceller, Ending};
 use self::connect::Connect;
-use super::errors::classify;
+use super::errors::{classify, is_about_a_certificate};
 use super::url::{UrlError, parse};
 use crate::adapters::Reset;
 use crate::{BlockingManager, Deadline, ErrorClass, Manager};
@@ -255,7 +255,8 @@ impl Manager for MysqlManager {
                 matches!(error.kind(), InvalidInput | PermissionDenied | Unsupported)
             }
             Error::UrlError(_) => true,
-            _ => false,
+            // TLS among them, if it was compiled in.
+            error => is_about_a_certificate(&error.to_string()),
         };
         if is_permanent { ErrorClass::Permanent } else { ErrorClass::Transient }
     }

@@ -3,6 +3,7 @@
 use super::cancel::{Canceller, Running};
 use super::seen::{Answer, Kind, Seen};
 use super::transaction::AsyncMysqlTransaction;
+use crate::adapters::Reset;
 use crate::adapters::idle::{Idle, Occasion};
 use crate::adapters::mysql::line::Line;
 use crate::adapters::mysql::proof::{
@@ -57,13 +58,14 @@ impl AsyncMysqlConnection {
         home: Arc<Home>,
         canceller: Arc<Canceller>,
         response_timeout: Option<Duration>,
+        reset: Reset,
     ) -> Result<Self> {
         let flags = conn.last_ok_packet().map(|ok| ok.status_flags());
         let is_autocommit =
             flags.is_none_or(|flags| flags.contains(StatusFlags::SERVER_STATUS_AUTOCOMMIT));
         let opts = conn.opts();
         let is_as_expected = opts.after_connect().is_none() && opts.init().is_empty();
-        let is_as_expected = is_as_expected && opts.setup().is_empty();
+        let is_as_expected = is_as_expected && opts.setup().is_empty() && reset != Reset::Session;
         let expected = SessionHome::expected(is_autocommit, opts.db_name());
         let running = Running::new(canceller, Arc::clone(&home), &conn, line.clone());
         let watch = Watch::new(expected, is_as_expected);
@@ -168,10 +170,14 @@ impl AsyncMysqlConnection {
     pub(super) async fn renew(&mut self, settled: &Found, opts: &Opts) -> Result<()> {
         self.seen.watch.lose_sight();
         let database = opts.db_name().filter(|name| !name.is_empty());
-        let is_there = self.seen.watch.home().database.is_some();
-        let is_right = is_there || database.is_none() && !settled.has_database();
+        let home = self.seen.watch.home();
+        let is_back = home.database.is_some();
+        let is_none = database.is_none() && !settled.has_database();
+        if !settled.has_role_of(home) {
+            return Err(DriverError::ConnectionClosed.into());
+        }
         // With a change of user, even to the same one, the database is chosen anew.
-        if !is_right || !self.conn.reset().await? {
+        if !(is_back || is_none) || !self.conn.reset().await? {
             self.conn.change_user(ChangeUserOpts::default()).await?;
         }
         self.seen.watch.renew();

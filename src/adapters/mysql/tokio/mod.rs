@@ -12,7 +12,7 @@ pub use self::transaction::AsyncMysqlTransaction;
 
 use self::cancel::Canceller;
 use self::connect::Connect;
-use super::errors::classify;
+use super::errors::{classify, is_about_a_certificate};
 use super::line::Limit;
 use super::url::{UrlError, parse};
 use crate::adapters::Reset;
@@ -254,7 +254,8 @@ impl Manager for AsyncMysqlManager {
                 matches!(error.kind(), InvalidInput | PermissionDenied | Unsupported)
             }
             Error::Url(_) => true,
-            _ => false,
+            // TLS among them, if it was compiled in.
+            error => is_about_a_certificate(&error.to_string()),
         };
         if is_permanent { ErrorClass::Permanent } else { ErrorClass::Transient }
     }
@@ -266,7 +267,8 @@ impl AsyncManager for AsyncMysqlManager {
         let (conn, line) = opened?;
         let _limit = limit(&line, deadline)?;
         let canceller = Arc::clone(&self.canceller);
-        AsyncMysqlConnection::new(conn, line, home, canceller, self.response_timeout).await
+        let (timeout, reset) = (self.response_timeout, self.reset);
+        AsyncMysqlConnection::new(conn, line, home, canceller, timeout, reset).await
     }
 
     async fn ping(&self, connection: &mut AsyncMysqlConnection, deadline: &Deadline) -> Result<()> {
