@@ -66,7 +66,7 @@ type Change = dyn Fn(OptsBuilder) -> OptsBuilder + Send + Sync;
 /// use mysql::prelude::Queryable;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let manager = MysqlManager::from_url("mysql://app:secret@db.example:3306/songs")?;
+/// let manager = MysqlManager::from_url("mysql://app:secret@localhost:3306/songs")?;
 /// let pool = Pool::builder(manager).max_size(8).build()?;
 ///
 /// let mut conn = pool.get()?;

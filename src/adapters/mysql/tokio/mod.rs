@@ -65,7 +65,7 @@ type Change = dyn Fn(OptsBuilder) -> OptsBuilder + Send + Sync;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let manager = AsyncMysqlManager::from_url("mysql://app:secret@db.example:3306/songs")?;
+/// let manager = AsyncMysqlManager::from_url("mysql://app:secret@localhost:3306/songs")?;
 /// let pool = Pool::builder_async(manager).max_size(8).build()?;
 ///
 /// let mut conn = pool.get_async().await?;
