@@ -55,14 +55,7 @@ impl Mark {
 
     /// The socket on which the driver has set it. Some system calls for each socket of the process.
     pub(in crate::adapters) fn find(self) -> Option<Socket> {
-        let descriptors = fs::read_dir("/proc/self/fd").ok()?.flatten();
-        let mut sockets =
-            descriptors.filter(|entry| is_socket(&entry.path())).filter_map(|entry| {
-                let number = entry.file_name().to_str()?.parse().ok()?;
-                let socket = Socket::of(number)?;
-                self.is_on(&socket).then_some(socket)
-            });
-        sockets.next()
+        find(|socket| self.is_on(socket))
     }
 
     fn is_on(self, Socket(socket): &Socket) -> bool {
@@ -80,6 +73,23 @@ fn next() -> u32 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     // O11: a counter.
     NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// The one of all sockets of the process, whatever its kind, whose reads time out after `timeout`:
+/// a whole number of seconds, as others are rounded.
+#[cfg(feature = "redis")]
+pub(in crate::adapters) fn find_by_read_timeout(timeout: Duration) -> Option<Socket> {
+    use rustix::net::sockopt::{Timeout, socket_timeout};
+    find(|socket| socket_timeout(socket, Timeout::Recv).is_ok_and(|found| found == Some(timeout)))
+}
+
+fn find(is_it: impl Fn(&Socket) -> bool) -> Option<Socket> {
+    let descriptors = fs::read_dir("/proc/self/fd").ok()?.flatten();
+    let mut sockets = descriptors.filter(|entry| is_socket(&entry.path())).filter_map(|entry| {
+        let number = entry.file_name().to_str()?.parse().ok()?;
+        Socket::of(number).filter(&is_it)
+    });
+    sockets.next()
 }
 
 fn is_socket(descriptor: &Path) -> bool {

@@ -12,12 +12,14 @@ mod watchdog;
 
 #[cfg(target_os = "linux")]
 pub(super) use self::mark::Mark;
+#[cfg(all(target_os = "linux", feature = "redis"))]
+pub(super) use self::mark::find_by_read_timeout;
 pub(super) use self::watchdog::{Leash, Tied};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::net::{Shutdown, shutdown};
-use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
 /// A second descriptor for a driver's socket: good for as long as it is kept, whatever the driver
 /// does with its own. The peer sees the end of the connection once both are closed.
@@ -107,5 +109,11 @@ impl Socket {
     /// Ends all that blocks on it, now and later.
     pub(super) fn shut_down(&self) {
         let _ = shutdown(&self.0, Shutdown::Both);
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }

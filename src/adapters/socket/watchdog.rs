@@ -78,6 +78,8 @@ struct Watched {
     tied: BTreeMap<Key, Tied>,
     number: u64,
     has_thread: bool,
+    /// When the thread looks next without being called. `None`: not before it is.
+    looks_at: Option<Instant>,
 }
 
 static WATCHDOG: PerProcess<Watchdog> = PerProcess::new();
@@ -97,10 +99,15 @@ impl Watchdog {
         }
         watched.number += 1;
         let key = (limit, watched.number);
-        let is_next = watched.tied.first_key_value().is_none_or(|(first, _)| key < *first);
+        // Not for each call that begins while no other is under way: of a limit that is let go, the
+        // thread finds out when it would have passed.
+        let looks_too_late = watched.looks_at.is_none_or(|at| limit < at);
         watched.tied.insert(key, tied);
+        if looks_too_late {
+            watched.looks_at = Some(limit);
+        }
         drop(watched);
-        if is_next {
+        if looks_too_late {
             self.has_changed.notify_one();
         }
         Ok(key)
@@ -116,9 +123,14 @@ impl Watchdog {
             let now = Instant::now();
             let next = watched.tied.first_entry();
             watched = match next {
-                None => self.has_changed.wait(watched).unwrap_or_else(PoisonError::into_inner),
+                None => {
+                    watched.looks_at = None;
+                    self.has_changed.wait(watched).unwrap_or_else(PoisonError::into_inner)
+                }
                 Some(first) if first.key().0 > now => {
-                    let left = first.key().0 - now;
+                    let limit = first.key().0;
+                    let left = limit - now;
+                    watched.looks_at = Some(limit);
                     let waited = self.has_changed.wait_timeout(watched, left);
                     waited.unwrap_or_else(PoisonError::into_inner).0
                 }
