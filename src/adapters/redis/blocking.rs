@@ -1,13 +1,17 @@
 //! Redis for threads, by way of [redis](https://docs.rs/redis).
 
-use super::session::{Request, Session};
-use super::target::{Target, check_timeout, classify, out_of_time, refusal};
+use super::blocking_connection::RedisConnection;
+use super::blocking_open::Opened;
+use super::errors::{check_timeout, classify, out_of_time, unexpected};
+use super::link::{Unasked, after};
+use super::pulse::Question;
+use super::talk::converse;
+use super::target::Target;
+use crate::adapters::idle::Occasion;
 use crate::{BlockingManager, Deadline, ErrorClass, Manager};
-use redis::{
-    Cmd, Connection, ConnectionLike, IntoConnectionInfo, Pipeline, RedisError, RedisResult, Value,
-};
-use std::fmt;
-use std::time::Duration;
+use redis::{IntoConnectionInfo, Pipeline, RedisError, RedisResult, Value};
+use std::str::FromStr;
+use std::time::{Duration, Instant};
 
 /// Opens connections to one Redis server, or to what speaks its protocol.
 ///
@@ -24,8 +28,20 @@ use std::time::Duration;
 /// [permanent](ErrorClass::Permanent) errors: borrowers learn of them at once. One that refuses,
 /// loads its data, or has too many clients is a transient one.
 ///
-/// The limit of a connect covers all of it but the look-up of a name; if the name has several
-/// addresses, it starts anew with each. Over a Unix socket it covers the greeting only.
+/// # Limits
+///
+/// All limits are absolute: they hold whether the server is silent, sends one byte after the other
+/// or more than it was asked for. On Linux the socket is found and shut down when the time is up;
+/// elsewhere the system's own timeouts must do, which begin anew with each piece of an answer. Two
+/// things have no limit there is a way to set: a connect to a Unix socket whose server has stopped
+/// taking connections, and on systems other than Linux a TLS handshake.
+///
+/// If the name of the server has several addresses, they share the limit of a connect: one after the
+/// other is tried, first that which served last. With TLS the driver goes on to the next address
+/// only if one does not take the connection.
+///
+/// Before a server has answered the greeting, no more than 64 KiB of what it says is read. That is
+/// not so with TLS, where it has shown its certificate by then, nor with RESP3.
 ///
 /// ```no_run
 /// use caliburn::Pool;
@@ -58,13 +74,22 @@ impl RedisManager {
     ///
     /// # Errors
     ///
-    /// If the URL makes no sense. The error does not repeat it.
+    /// Returns an error that does not repeat the URL if it makes no sense.
     pub fn new(server: impl IntoConnectionInfo) -> RedisResult<Self> {
         Ok(Self { target: Target::new(server)?, response_timeout: None })
     }
 
-    /// How long a command may wait for each piece of its answer, and to be sent, before it fails
-    /// and the connection is lost. Default: for ever, as it is the driver's. Commands that wait on
+    /// The server at a URL, as [`new`](Self::new) takes it.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error that does not repeat the URL if it makes no sense.
+    pub fn from_url(url: &str) -> RedisResult<Self> {
+        Self::new(url)
+    }
+
+    /// How long a command may take, from sending it to the end of its answer, before it fails and
+    /// the connection is lost. Default: for ever, as it is the driver's. Commands that wait on
     /// purpose, such as `BLPOP`, need more than they wait.
     ///
     /// A zero timeout makes every connect fail permanently.
@@ -74,7 +99,8 @@ impl RedisManager {
     }
 
     /// Commands to send on each new connection before it is lent. Called again, it replaces what
-    /// was given before. If one is refused, the connect fails.
+    /// was given before. If one is refused, or all have more than 64 KiB to answer, the connect
+    /// fails.
     ///
     /// ```
     /// # use caliburn::adapters::redis::RedisManager;
@@ -91,13 +117,22 @@ impl RedisManager {
     }
 }
 
+impl FromStr for RedisManager {
+    type Err = RedisError;
+
+    fn from_str(url: &str) -> RedisResult<Self> {
+        Self::from_url(url)
+    }
+}
+
 impl Manager for RedisManager {
     type Connection = RedisConnection;
     type Error = RedisError;
 
     fn has_broken(&self, connection: &mut RedisConnection) -> bool {
-        let session = &connection.session;
-        !connection.driver.is_open() || session.is_unfit() || session.is_unanswered()
+        let occasion = connection.idle.occasion();
+        connection.is_known_to_be_dead()
+            || occasion == Occasion::LoanAfterIdling && connection.link.has_ended(self.unasked())
     }
 
     fn needs_reset(&self, connection: &mut RedisConnection) -> bool {
@@ -112,181 +147,64 @@ impl Manager for RedisManager {
 impl BlockingManager for RedisManager {
     fn connect(&self, deadline: &Deadline) -> RedisResult<RedisConnection> {
         check_timeout(self.response_timeout)?;
-        let mut driver = self.target.client.get_connection_with_timeout(left(deadline)?)?;
-        let (greeting, unimportant) = self.target.greeting();
-        let answers = converse(&mut driver, &greeting, deadline)?;
-        refusal(&answers[..answers.len() - unimportant])?;
-        let mut connection = RedisConnection {
-            driver,
-            session: Session::default(),
-            database: self.target.session.db(),
-        };
-        self.restore_timeouts(&mut connection)?;
+        let Opened { driver, link, pulse } = self.target.open(limit(deadline)?)?;
+        let database = self.target.session.db();
+        let mut connection = RedisConnection::new(driver, link, pulse, database);
+        connection.limit_commands(self.response_timeout)?;
         Ok(connection)
     }
 
     fn ping(&self, connection: &mut RedisConnection, deadline: &Deadline) -> RedisResult<()> {
-        refusal(&converse(&mut connection.driver, redis::pipe().cmd("PING"), deadline)?)?;
-        self.restore_timeouts(connection)
+        let (mut commands, question) = (redis::pipe(), Question::new());
+        question.add_to(&mut commands, connection.pulse);
+        let answers = self.converse(connection, &commands, deadline)?;
+        question.check(answers.first().ok_or_else(unexpected)?, connection.pulse)
     }
 
     fn reset(&self, connection: &mut RedisConnection, deadline: &Deadline) -> RedisResult<()> {
-        let repairs = connection.session.repairs(connection.database);
-        if !repairs.is_empty() {
-            let answers = converse(&mut connection.driver, &repairs, deadline)?;
-            connection.session.judge(answers)?;
+        if let Some(repairs) = connection.session.repairs(connection.database, connection.pulse) {
+            let answers = self.converse(connection, &repairs.commands, deadline)?;
+            repairs.judge(&answers)?;
         }
-        self.restore_timeouts(connection)?;
-        connection.session = Session::default();
+        connection.limit_commands(self.response_timeout)?;
+        connection.session = Default::default();
         Ok(())
     }
 
     /// Has the server close the connection, so that it has done so before there is another.
     fn close(&self, mut connection: RedisConnection, deadline: &Deadline) {
-        let _ = converse(&mut connection.driver, redis::pipe().cmd("QUIT"), deadline);
+        let _ = self.converse(&mut connection, redis::pipe().cmd("QUIT"), deadline);
     }
 }
 
 impl RedisManager {
-    fn restore_timeouts(&self, connection: &mut RedisConnection) -> RedisResult<()> {
-        connection.driver.set_read_timeout(self.response_timeout)?;
-        connection.driver.set_write_timeout(self.response_timeout)
-    }
-}
-
-/// Sends all commands at once and reads an answer for each.
-fn converse(
-    driver: &mut Connection,
-    commands: &Pipeline,
-    deadline: &Deadline,
-) -> RedisResult<Vec<Value>> {
-    driver.set_write_timeout(Some(left(deadline)?))?;
-    driver.send_packed_command(&commands.get_packed_pipeline())?;
-    let mut answers = Vec::new();
-    while answers.len() < commands.len() {
-        driver.set_read_timeout(Some(left(deadline)?))?;
-        match driver.recv_response() {
-            Ok(Value::Push { .. }) => {}
-            Ok(answer) => answers.push(answer),
-            // Why the server hung up says more than that it did.
-            Err(error) => return refusal(&answers).and(Err(error)),
+    fn unasked(&self) -> Unasked {
+        if self.target.is_secured() {
+            Unasked::Anything
+        } else if self.target.speaks_resp3() {
+            Unasked::Pushes
+        } else {
+            Unasked::Nothing
         }
     }
-    Ok(answers)
-}
 
-/// What is left of a limit; sockets know no limit of nothing.
-fn left(deadline: &Deadline) -> RedisResult<Duration> {
-    Some(deadline.remaining()).filter(|left| !left.is_zero()).ok_or_else(out_of_time)
-}
-
-/// What is pooled: a [`redis::Connection`] that remembers what its borrower did with it.
-///
-/// It takes all commands, pipelines and scripts, as the driver's own does, and so does a borrowed
-/// one. For what else the driver's connection can do, there is [`driver`](Self::driver).
-pub struct RedisConnection {
-    driver: Connection,
-    session: Session,
-    database: i64,
-}
-
-impl RedisConnection {
-    /// How long a command may wait for each piece of its answer, for this loan. See
-    /// [`RedisManager::response_timeout`].
-    ///
-    /// # Errors
-    ///
-    /// If it is nothing at all.
-    pub fn set_read_timeout(&mut self, timeout: Option<Duration>) -> RedisResult<()> {
-        self.session.set_timeouts();
-        self.driver.set_read_timeout(timeout)
-    }
-
-    /// How long a command may wait to be sent, for this loan.
-    ///
-    /// # Errors
-    ///
-    /// If it is nothing at all.
-    pub fn set_write_timeout(&mut self, timeout: Option<Duration>) -> RedisResult<()> {
-        self.session.set_timeouts();
-        self.driver.set_write_timeout(timeout)
-    }
-
-    /// The driver's own connection: to subscribe, to listen, to send without waiting for an answer.
-    /// Nobody sees what happens there, so the connection is closed when it comes back.
-    ///
-    /// ```no_run
-    /// # use caliburn::{Pool, adapters::redis::RedisManager};
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let pool = Pool::builder(RedisManager::new("redis://127.0.0.1/")?).build()?;
-    /// let mut conn = pool.get()?;
-    /// let mut news = conn.driver().as_pubsub();
-    /// news.subscribe("news")?;
-    /// let message: String = news.get_message()?.get_payload()?;
-    /// # let _ = message;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn driver(&mut self) -> &mut Connection {
-        self.session.spoil();
-        &mut self.driver
-    }
-
-    /// The driver's own connection, for good: of one that was
-    /// [detached](crate::PooledConnection::detach).
-    pub fn into_driver(self) -> Connection {
-        self.driver
-    }
-}
-
-impl ConnectionLike for RedisConnection {
-    fn req_packed_command(&mut self, packed: &[u8]) -> RedisResult<Value> {
-        let request = Request::packed(self.session, packed, 1);
-        self.session.ask(&request);
-        let answer = self.driver.req_packed_command(packed);
-        self.session.answer(&request, &answer);
-        answer
-    }
-
-    fn req_packed_commands(
-        &mut self,
-        packed: &[u8],
-        offset: usize,
-        count: usize,
+    fn converse(
+        &self,
+        connection: &mut RedisConnection,
+        commands: &Pipeline,
+        deadline: &Deadline,
     ) -> RedisResult<Vec<Value>> {
-        let request = Request::packed(self.session, packed, offset.saturating_add(count));
-        self.session.ask(&request);
-        let answers = self.driver.req_packed_commands(packed, offset, count);
-        self.session.answer(&request, &answers);
-        answers
-    }
-
-    fn req_command(&mut self, command: &Cmd) -> RedisResult<Value> {
-        let request = Request::command(self.session, command);
-        self.session.ask(&request);
-        let answer = self.driver.req_command(command);
-        self.session.answer(&request, &answer);
-        answer
-    }
-
-    fn get_db(&self) -> i64 {
-        self.database
-    }
-
-    fn check_connection(&mut self) -> bool {
-        redis::cmd("PING").exec(self).is_ok()
-    }
-
-    fn is_open(&self) -> bool {
-        self.driver.is_open()
+        let limit = limit(deadline)?;
+        let answers = converse(&mut connection.driver, &connection.link, commands, limit)?;
+        if !connection.link.is_known() {
+            connection.limit_commands(self.response_timeout)?;
+        }
+        Ok(answers)
     }
 }
 
-impl fmt::Debug for RedisConnection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisConnection")
-            .field("database", &self.database)
-            .field("session", &self.session)
-            .finish_non_exhaustive()
-    }
+fn limit(deadline: &Deadline) -> RedisResult<Instant> {
+    /// What is as good as no limit, to clocks that do not know eternity.
+    const LONG: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+    after(deadline.remaining().min(LONG)).ok_or_else(out_of_time)
 }

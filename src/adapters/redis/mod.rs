@@ -9,12 +9,50 @@
 //!
 //! See also the [page on Redis](crate::guide::redis).
 
+mod addresses;
+#[cfg(any(unix, feature = "redis-tokio"))]
+mod answers;
 mod blocking;
+mod blocking_connection;
+mod blocking_open;
+mod errors;
+mod link;
+mod pulse;
+#[cfg(feature = "redis-tokio")]
+mod race;
 mod session;
+mod talk;
 mod target;
 #[cfg(feature = "redis-tokio")]
 mod tokio;
-
-pub use self::blocking::{RedisConnection, RedisManager};
 #[cfg(feature = "redis-tokio")]
-pub use self::tokio::{AsyncRedisConnection, AsyncRedisManager};
+mod tokio_connection;
+#[cfg(feature = "redis-tokio")]
+mod tokio_open;
+#[cfg(feature = "redis-tokio")]
+mod wire;
+
+pub use self::blocking::RedisManager;
+pub use self::blocking_connection::RedisConnection;
+#[cfg(feature = "redis-tokio")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis-tokio")))]
+pub use self::tokio::AsyncRedisManager;
+#[cfg(feature = "redis-tokio")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis-tokio")))]
+pub use self::tokio_connection::AsyncRedisConnection;
+
+/// The driver.
+pub use ::redis;
+
+/// A pool of connections for threads.
+pub type Pool = crate::Pool<RedisManager>;
+/// A borrowed connection, for threads.
+pub type Connection = crate::PooledConnection<RedisManager>;
+/// A pool of connections for tasks.
+#[cfg(feature = "redis-tokio")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis-tokio")))]
+pub type AsyncPool = crate::Pool<AsyncRedisManager>;
+/// A borrowed connection, for tasks.
+#[cfg(feature = "redis-tokio")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis-tokio")))]
+pub type AsyncConnection = crate::PooledConnection<AsyncRedisManager>;

@@ -3,7 +3,9 @@
 //! The server keeps this state, and only a round trip could ask for it. But it changes by commands
 //! alone, so whoever sees them all knows it for nothing.
 
-use redis::{Arg, Cmd, ErrorKind, Pipeline, RedisError, RedisResult, Value};
+use super::errors::unexpected;
+use super::pulse::{Pulse, Question};
+use redis::{Arg, Cmd, ErrorKind, Pipeline, RedisResult, Value};
 
 /// `MULTI` without its `EXEC`.
 const TRANSACTION: u8 = 1 << 0;
@@ -70,37 +72,26 @@ impl Session {
     }
 
     /// What makes the server's side as it was, if anything is needed: one round trip. As answers
-    /// come in order, those to earlier requests will have come too.
-    pub(super) fn repairs(&self, database: i64) -> Pipeline {
-        let mut repairs = redis::pipe();
+    /// come in order, those to earlier requests will have come too; that they do is what the
+    /// question at its end is for.
+    pub(super) fn repairs(&self, database: i64, pulse: Pulse) -> Option<Repairs> {
+        let mut commands = redis::pipe();
         if self.has(TRANSACTION) {
-            repairs.cmd("DISCARD");
+            commands.cmd("DISCARD");
         }
         if self.has(TRANSACTION) || self.has(WATCH) {
-            repairs.cmd("UNWATCH");
+            commands.cmd("UNWATCH");
         }
         if self.has(DATABASE) {
-            repairs.cmd("SELECT").arg(database);
+            commands.cmd("SELECT").arg(database);
         }
-        if repairs.is_empty() && self.is_unanswered {
-            repairs.cmd("PING");
+        if commands.is_empty() && !self.is_unanswered {
+            return None;
         }
-        repairs
-    }
-
-    /// Whether they worked. A `DISCARD` is refused where the transaction had ended after all; if it
-    /// had not, what follows is queued rather than done.
-    pub(super) fn judge(&self, answers: Vec<Value>) -> RedisResult<()> {
-        let skipped = usize::from(self.has(TRANSACTION));
-        for answer in answers.into_iter().skip(skipped) {
-            match answer {
-                Value::Okay => {}
-                Value::SimpleString(pong) if pong == "PONG" => {}
-                Value::ServerError(error) => return Err(error.into()),
-                other => return Err(unexpected(&other)),
-            }
-        }
-        Ok(())
+        let question = Question::new();
+        question.add_to(&mut commands, pulse);
+        let unimportant = usize::from(self.has(TRANSACTION));
+        Some(Repairs { commands, unimportant, question, pulse })
     }
 
     fn has(&self, trace: u8) -> bool {
@@ -108,9 +99,29 @@ impl Session {
     }
 }
 
-/// An answer to a repair or a ping that is none.
-pub(super) fn unexpected(answer: &Value) -> RedisError {
-    (ErrorKind::UnexpectedReturnType, "unexpected answer", format!("{answer:?}")).into()
+/// See [`Session::repairs`].
+pub(super) struct Repairs {
+    pub(super) commands: Pipeline,
+    /// A `DISCARD` is refused where the transaction had ended after all; if it had not, what
+    /// follows is queued rather than done.
+    unimportant: usize,
+    question: Question,
+    pulse: Pulse,
+}
+
+impl Repairs {
+    /// Whether they worked.
+    pub(super) fn judge(&self, answers: &[Value]) -> RedisResult<()> {
+        let (last, repairs) = answers.split_last().ok_or_else(unexpected)?;
+        for answer in repairs.iter().skip(self.unimportant) {
+            match answer {
+                Value::Okay => {}
+                Value::ServerError(error) => return Err(error.clone().into()),
+                _ => return Err(unexpected()),
+            }
+        }
+        self.question.check(last, self.pulse)
+    }
 }
 
 pub(super) trait Answer {

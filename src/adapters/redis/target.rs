@@ -1,79 +1,129 @@
-//! What both Redis adapters know of connecting: whom to reach, how to greet, and which failures
-//! will not pass.
+//! What both Redis adapters know of connecting: whom to reach, and how to greet.
 
-use crate::ErrorClass;
+use super::addresses::Addresses;
+use super::errors::{refusal, unexpected};
+use super::pulse::{Pulse, Question};
 use redis::{
-    Client, ConnectionInfo, ErrorKind, IntoConnectionInfo, Pipeline, RedisConnectionInfo,
-    RedisError, RedisResult, ServerErrorKind, Value,
+    ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Pipeline, RedisConnectionInfo, RedisResult,
+    Value,
 };
 use std::fmt;
-use std::io;
-use std::time::Duration;
 
 /// A server, and what to say to it first.
 ///
 /// The driver would introduce itself too, but it drops what the server answers to a password: a
 /// server that has no room left would pass for one that knows another password.
 pub(super) struct Target {
-    /// Leaves the introduction to us, but for RESP3, which the driver must know of.
-    pub(super) client: Client,
+    /// Its session says nothing but which protocol to speak.
+    pub(super) info: ConnectionInfo,
     pub(super) session: RedisConnectionInfo,
     pub(super) on_connect: Pipeline,
+    pub(super) addresses: Addresses,
+}
+
+/// Who greets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Greeter {
+    /// This crate, before the driver gets to see the connection.
+    Ourselves,
+    /// The driver's connection, which has agreed on RESP3 by itself if it is to speak it.
+    Driver,
 }
 
 impl Target {
     pub(super) fn new(server: impl IntoConnectionInfo) -> RedisResult<Self> {
         let info = server.into_connection_info()?;
         let session = info.redis_settings().clone();
-        let mut bare =
+        let bare =
             RedisConnectionInfo::default().set_protocol(session.protocol()).set_skip_set_lib_name();
-        if session.protocol().supports_resp3() {
-            if let Some(name) = session.username() {
+        Ok(Self {
+            info: info.set_redis_settings(bare),
+            session,
+            on_connect: redis::pipe(),
+            addresses: Addresses::default(),
+        })
+    }
+
+    pub(super) fn speaks_resp3(&self) -> bool {
+        self.session.protocol().supports_resp3()
+    }
+
+    pub(super) fn is_secured(&self) -> bool {
+        matches!(self.info.addr(), ConnectionAddr::TcpTls { .. })
+    }
+
+    /// For a driver that connects and agrees on the protocol by itself.
+    pub(super) fn for_driver(&self) -> ConnectionInfo {
+        let mut bare = self.info.redis_settings().clone();
+        if self.speaks_resp3() {
+            if let Some(name) = self.session.username() {
                 bare = bare.set_username(name);
             }
-            if let Some(password) = session.password() {
+            if let Some(password) = self.session.password() {
                 bare = bare.set_password(password);
             }
         }
-        let client = Client::open(info.set_redis_settings(bare))?;
-        Ok(Self { client, session, on_connect: redis::pipe() })
+        self.info.clone().set_redis_settings(bare)
     }
 
-    pub(super) fn info(&self) -> &ConnectionInfo {
-        self.client.get_connection_info()
-    }
-
-    /// What to send to a server just reached, and how many answers at its end do not matter.
-    pub(super) fn greeting(&self) -> (Pipeline, usize) {
+    /// What to send to a server just reached.
+    pub(super) fn greeting(&self, greeter: Greeter) -> Greeting {
         let session = &self.session;
-        let mut greeting = redis::pipe();
-        if !session.protocol().supports_resp3()
-            && let Some(password) = session.password()
-        {
-            greeting.cmd("AUTH");
+        let mut commands = redis::pipe();
+        if self.speaks_resp3() {
+            if greeter == Greeter::Ourselves {
+                commands.cmd("HELLO").arg(3);
+                if let Some(password) = session.password() {
+                    commands.arg("AUTH").arg(session.username().unwrap_or("default")).arg(password);
+                }
+            }
+        } else if let Some(password) = session.password() {
+            commands.cmd("AUTH");
             // It goes without saying, and servers before 6.0 would not have it said.
             if let Some(name) = session.username().filter(|name| *name != "default") {
-                greeting.arg(name);
+                commands.arg(name);
             }
-            greeting.arg(password);
+            commands.arg(password);
         }
         if session.db() != 0 {
-            greeting.cmd("SELECT").arg(session.db());
+            commands.cmd("SELECT").arg(session.db());
         }
         // A server that takes connections may yet be loading its data.
-        greeting.cmd("PING");
+        let (question, asked) = (Question::new(), commands.len());
+        question.add_to(&mut commands, Pulse::Echoes);
         self.on_connect.cmd_iter().for_each(|command| {
-            greeting.add_command(command.clone());
+            commands.add_command(command.clone());
         });
-        if session.skip_set_lib_name() {
-            return (greeting, 0);
+        let important = commands.len();
+        if !session.skip_set_lib_name() {
+            // Servers before 7.2 do not know these.
+            commands.cmd("CLIENT").arg("SETINFO").arg("LIB-NAME");
+            commands.arg(session.lib_name().unwrap_or("redis-rs(caliburn)"));
+            commands.cmd("CLIENT").arg("SETINFO").arg("LIB-VER");
+            commands.arg(session.lib_ver().unwrap_or(env!("CARGO_PKG_VERSION")));
         }
-        // Servers before 7.2 do not know these.
-        greeting.cmd("CLIENT").arg("SETINFO").arg("LIB-NAME");
-        greeting.arg(session.lib_name().unwrap_or("redis-rs(caliburn)"));
-        greeting.cmd("CLIENT").arg("SETINFO").arg("LIB-VER");
-        greeting.arg(session.lib_ver().unwrap_or(env!("CARGO_PKG_VERSION")));
-        (greeting, 2)
+        Greeting { commands, important, question, asked }
+    }
+}
+
+/// See [`Target::greeting`].
+pub(super) struct Greeting {
+    pub(super) commands: Pipeline,
+    /// So many answers, from the first, must be no refusals.
+    important: usize,
+    question: Question,
+    /// Which of the commands is the question.
+    asked: usize,
+}
+
+impl Greeting {
+    /// Whether the server takes the connection, and how it answers from now on.
+    pub(super) fn judge(&self, answers: &[Value]) -> RedisResult<Pulse> {
+        let answer = answers.get(self.asked).ok_or_else(unexpected)?;
+        refusal(&answers[..self.asked])?;
+        let pulse = self.question.learn(answer)?;
+        refusal(answers.get(self.asked + 1..self.important).unwrap_or_default())?;
+        Ok(pulse)
     }
 }
 
@@ -81,59 +131,9 @@ impl fmt::Debug for Target {
     /// Without user and password, and without what is sent on connecting.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Target")
-            .field("address", &format_args!("{}", self.info().addr()))
+            .field("address", &format_args!("{}", self.info.addr()))
             .field("database", &self.session.db())
             .field("protocol", &self.session.protocol())
             .finish_non_exhaustive()
     }
 }
-
-/// The first refusal among these, as an error.
-pub(super) fn refusal<'a>(answers: impl IntoIterator<Item = &'a Value>) -> RedisResult<()> {
-    answers.into_iter().try_for_each(|answer| match answer {
-        Value::ServerError(error) => Err(error.clone().into()),
-        _ => Ok(()),
-    })
-}
-
-pub(super) fn check_timeout(timeout: Option<Duration>) -> RedisResult<()> {
-    match timeout {
-        Some(Duration::ZERO) => {
-            Err((ErrorKind::InvalidClientConfig, "a response timeout of nothing").into())
-        }
-        _ => Ok(()),
-    }
-}
-
-pub(super) fn out_of_time() -> RedisError {
-    io::Error::from(io::ErrorKind::TimedOut).into()
-}
-
-pub(super) fn classify(error: &RedisError) -> ErrorClass {
-    let will_not_pass = match error.kind() {
-        // What answers is no Redis, unless it was cut off in the middle of a word.
-        ErrorKind::Parse => !error.to_string().contains("end of input"),
-        ErrorKind::AuthenticationFailed
-        | ErrorKind::InvalidClientConfig
-        | ErrorKind::RESP3NotSupported
-        | ErrorKind::Server(ServerErrorKind::NoPerm) => true,
-        // All that has no code of its own. That there is no room for more clients is among it.
-        ErrorKind::Server(ServerErrorKind::ResponseError) => {
-            let detail = error.detail().unwrap_or_default();
-            CONFIGURATION.iter().any(|part| detail.contains(part))
-        }
-        _ => matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPROTO" | "DENIED")),
-    };
-    if will_not_pass { ErrorClass::Permanent } else { ErrorClass::Transient }
-}
-
-/// In what servers of all ages say of wrong passwords, users and databases.
-const CONFIGURATION: [&str; 7] = [
-    "invalid password",
-    "AUTH",
-    "'auth'",
-    "DB index",
-    "SELECT is not allowed",
-    "unknown command",
-    "Protocol version",
-];

@@ -1,16 +1,18 @@
 //! Redis for tasks on tokio, by way of [redis](https://docs.rs/redis).
 
-use super::session::{Request, Session, unexpected};
-use super::target::{Target, check_timeout, classify, refusal};
-use crate::adapters::idle::Idle;
-use crate::adapters::runtime::{Home, Runtimes};
+use super::errors::{check_timeout, classify, unexpected};
+use super::link::Unasked;
+use super::pulse::Question;
+use super::target::Target;
+use super::tokio_connection::AsyncRedisConnection;
+use super::tokio_open::Opened;
+use crate::adapters::idle::Occasion;
+use crate::adapters::runtime::Runtimes;
 use crate::{AsyncManager, Deadline, ErrorClass, Face, Manager};
-use redis::aio::{ConnectionLike, MultiplexedConnection};
-use redis::{
-    AsyncConnectionConfig, Cmd, IntoConnectionInfo, Pipeline, RedisError, RedisFuture, RedisResult,
-    Value,
-};
+use redis::io::AsyncDNSResolver;
+use redis::{AsyncConnectionConfig, IntoConnectionInfo, Pipeline, RedisError, RedisResult};
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -34,6 +36,11 @@ const DEFAULT_RESPONSE_TIMEOUT: Duration = Duration::from_millis(500);
 /// Wrong credentials, a database that the server does not have and a server that is no Redis are
 /// [permanent](ErrorClass::Permanent) errors: borrowers learn of them at once. One that refuses,
 /// loads its data, or has too many clients is a transient one.
+///
+/// If the name of the server has several addresses, they are raced as RFC 8305 says, first that
+/// which served last: an address that is silent or does not answer the greeting costs a quarter of a
+/// second at most. Before a server has answered the greeting, no more than 64 KiB of what it says is
+/// read. That is not so with TLS, where it has shown its certificate by then.
 ///
 /// Connections live on the tokio runtime on which [`new`](Self::new) was called, or the one given
 /// to [`runtime`](Self::runtime). With a response timeout, commands must be awaited on a tokio
@@ -60,6 +67,7 @@ const DEFAULT_RESPONSE_TIMEOUT: Duration = Duration::from_millis(500);
 pub struct AsyncRedisManager {
     target: Target,
     config: AsyncConnectionConfig,
+    resolver: Option<Arc<dyn AsyncDNSResolver>>,
     response_timeout: Option<Duration>,
     runtimes: Runtimes,
 }
@@ -71,14 +79,24 @@ impl AsyncRedisManager {
     ///
     /// # Errors
     ///
-    /// If the URL makes no sense. The error does not repeat it.
+    /// Returns an error that does not repeat the URL if it makes no sense.
     pub fn new(server: impl IntoConnectionInfo) -> RedisResult<Self> {
         Ok(Self {
             target: Target::new(server)?,
             config: AsyncConnectionConfig::new(),
+            resolver: None,
             response_timeout: Some(DEFAULT_RESPONSE_TIMEOUT),
             runtimes: Runtimes::here(),
         })
+    }
+
+    /// The server at a URL, as [`new`](Self::new) takes it.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error that does not repeat the URL if it makes no sense.
+    pub fn from_url(url: &str) -> RedisResult<Self> {
+        Self::new(url)
     }
 
     /// How long a command may take before it fails and the connection is lost. Default 500 ms, as
@@ -92,7 +110,8 @@ impl AsyncRedisManager {
     }
 
     /// Commands to send on each new connection before it is lent. Called again, it replaces what
-    /// was given before. If one is refused, the connect fails.
+    /// was given before. If one is refused, or all have more than 64 KiB to answer, the connect
+    /// fails.
     ///
     /// ```
     /// # use caliburn::adapters::redis::AsyncRedisManager;
@@ -108,11 +127,18 @@ impl AsyncRedisManager {
         self
     }
 
-    /// What else the driver can be told: who resolves names, where pushed messages go. Its two
-    /// timeouts are not used; [`response_timeout`](Self::response_timeout) and the pool's
-    /// [`connect_timeout`](crate::Settings::connect_timeout) stand in for them.
+    /// What else the driver can be told, such as where pushed messages go. Its two timeouts are not
+    /// used; [`response_timeout`](Self::response_timeout) and the pool's
+    /// [`connect_timeout`](crate::Settings::connect_timeout) stand in for them. Nor is its resolver:
+    /// see [`resolver`](Self::resolver).
     pub fn config(mut self, config: AsyncConnectionConfig) -> Self {
         self.config = config;
+        self
+    }
+
+    /// What resolves names. Default: the system, on a thread of the runtime's.
+    pub fn resolver(mut self, resolver: impl AsyncDNSResolver) -> Self {
+        self.resolver = Some(Arc::new(resolver));
         self
     }
 
@@ -123,41 +149,28 @@ impl AsyncRedisManager {
         self
     }
 
-    async fn open(&self) -> RedisResult<MultiplexedConnection> {
+    async fn open(&self, deadline: &Deadline) -> RedisResult<Opened> {
         check_timeout(self.response_timeout)?;
         let config = self.config.clone().set_connection_timeout(None).set_response_timeout(None);
-        let client = &self.target.client;
-        let mut unhurried = client.get_multiplexed_async_connection_with_config(&config).await?;
-        self.greet(&mut unhurried).await?;
-        Ok(unhurried)
+        self.target.open_async(&config, self.resolver.as_deref(), deadline.remaining()).await
     }
 
-    async fn greet(&self, driver: &mut MultiplexedConnection) -> RedisResult<()> {
-        let (greeting, unimportant) = self.target.greeting();
-        let mut commands = greeting.cmd_iter();
-        // By itself: a server without room for more clients refuses it and hangs up, and of answers
-        // to several commands the driver would then say only that some are missing.
-        if let Some(first) = commands.next() {
-            refusal([&driver.send_packed_command(first).await?])?;
+    fn unasked(&self) -> Unasked {
+        if self.target.is_secured() {
+            Unasked::Anything
+        } else if self.target.speaks_resp3() {
+            Unasked::Pushes
+        } else {
+            Unasked::Nothing
         }
-        let mut rest = redis::pipe();
-        commands.for_each(|command| {
-            rest.add_command(command.clone());
-        });
-        if rest.is_empty() {
-            return Ok(());
-        }
-        let answers = driver.send_packed_commands(&rest, 0, rest.len()).await?;
-        refusal(&answers[..answers.len().saturating_sub(unimportant)])
     }
+}
 
-    /// The same connection, for borrowers.
-    fn hurried(&self, unhurried: &MultiplexedConnection) -> MultiplexedConnection {
-        let mut driver = unhurried.clone();
-        if let Some(timeout) = self.response_timeout {
-            driver.set_response_timeout(timeout);
-        }
-        driver
+impl FromStr for AsyncRedisManager {
+    type Err = RedisError;
+
+    fn from_str(url: &str) -> RedisResult<Self> {
+        Self::from_url(url)
     }
 }
 
@@ -167,7 +180,11 @@ impl Manager for AsyncRedisManager {
 
     fn has_broken(&self, connection: &mut AsyncRedisConnection) -> bool {
         let occasion = connection.idle.occasion();
-        connection.session.is_unfit() || connection.home.fails(occasion)
+        connection.session.is_unfit()
+            || connection.line.is_gone()
+            || connection.home.fails(occasion)
+            || occasion == Occasion::LoanAfterIdling
+                && connection.line.link.has_ended(self.unasked())
     }
 
     fn may_wait_here(&self, face: Face) -> bool {
@@ -188,36 +205,26 @@ impl Manager for AsyncRedisManager {
 }
 
 impl AsyncManager for AsyncRedisManager {
-    async fn connect(&self, _: &Deadline) -> RedisResult<AsyncRedisConnection> {
-        let (opened, home) = self.runtimes.run(|| self.open()).await;
-        let unhurried = opened?;
-        Ok(AsyncRedisConnection {
-            driver: self.hurried(&unhurried),
-            unhurried,
-            session: Session::default(),
-            database: self.target.session.db(),
-            home,
-            idle: Idle::now(),
-        })
+    async fn connect(&self, deadline: &Deadline) -> RedisResult<AsyncRedisConnection> {
+        let (opened, home) = self.runtimes.run(|| self.open(deadline)).await;
+        let database = self.target.session.db();
+        Ok(AsyncRedisConnection::new(opened?, self.response_timeout, database, home))
     }
 
     async fn ping(&self, connection: &mut AsyncRedisConnection, _: &Deadline) -> RedisResult<()> {
-        match connection.unhurried.send_packed_command(&redis::cmd("PING")).await? {
-            Value::SimpleString(_) => Ok(()),
-            Value::ServerError(error) => Err(error.into()),
-            other => Err(unexpected(&other)),
-        }
+        let (mut commands, question) = (redis::pipe(), Question::new());
+        question.add_to(&mut commands, connection.pulse);
+        let answers = connection.unhurried.send_packed_commands(&commands, 0, 1).await?;
+        question.check(answers.first().ok_or_else(unexpected)?, connection.pulse)
     }
 
     async fn reset(&self, connection: &mut AsyncRedisConnection, _: &Deadline) -> RedisResult<()> {
-        let repairs = connection.session.repairs(connection.database);
-        if !repairs.is_empty() {
-            let answers =
-                connection.unhurried.send_packed_commands(&repairs, 0, repairs.len()).await?;
-            connection.session.judge(answers)?;
+        if let Some(repairs) = connection.session.repairs(connection.database, connection.pulse) {
+            let commands = &repairs.commands;
+            let driver = &mut connection.unhurried;
+            repairs.judge(&driver.send_packed_commands(commands, 0, commands.len()).await?)?;
         }
-        connection.driver = self.hurried(&connection.unhurried);
-        connection.session = Session::default();
+        connection.renew(self.response_timeout);
         Ok(())
     }
 
@@ -232,83 +239,6 @@ impl fmt::Debug for AsyncRedisManager {
         f.debug_struct("AsyncRedisManager")
             .field("target", &self.target)
             .field("response_timeout", &self.response_timeout)
-            .finish_non_exhaustive()
-    }
-}
-
-/// What is pooled: a [`MultiplexedConnection`] that remembers what its borrower did with it.
-///
-/// It takes all commands, pipelines and scripts, as the driver's own does: where one is wanted,
-/// give `&mut *conn`. It cannot be cloned, so no borrower keeps a hand on it. For what else the
-/// driver's connection can do, there is [`driver`](Self::driver).
-pub struct AsyncRedisConnection {
-    driver: MultiplexedConnection,
-    /// The same without a response timeout, for the pool, which has limits of its own.
-    unhurried: MultiplexedConnection,
-    session: Session,
-    database: i64,
-    home: Arc<Home>,
-    idle: Idle,
-}
-
-impl AsyncRedisConnection {
-    /// How long a command may take, for this loan. See [`AsyncRedisManager::response_timeout`].
-    pub fn set_response_timeout(&mut self, timeout: Duration) {
-        self.session.set_timeouts();
-        self.driver.set_response_timeout(timeout);
-    }
-
-    /// The driver's own connection: to subscribe, or to share it among tasks for the length of the
-    /// loan. Nobody sees what happens there, so the connection is closed when it comes back; a
-    /// clone of it, when that is dropped too.
-    pub fn driver(&mut self) -> &mut MultiplexedConnection {
-        self.session.spoil();
-        &mut self.driver
-    }
-
-    /// The driver's own connection, for good: of one that was
-    /// [detached](crate::PooledConnection::detach).
-    pub fn into_driver(self) -> MultiplexedConnection {
-        self.driver
-    }
-}
-
-impl ConnectionLike for AsyncRedisConnection {
-    fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
-        Box::pin(async move {
-            let request = Request::command(self.session, command);
-            self.session.ask(&request);
-            let answer = self.driver.send_packed_command(command).await;
-            self.session.answer(&request, &answer);
-            answer
-        })
-    }
-
-    fn req_packed_commands<'a>(
-        &'a mut self,
-        pipeline: &'a Pipeline,
-        offset: usize,
-        count: usize,
-    ) -> RedisFuture<'a, Vec<Value>> {
-        Box::pin(async move {
-            let request = Request::pipeline(self.session, pipeline, offset.saturating_add(count));
-            self.session.ask(&request);
-            let answers = self.driver.send_packed_commands(pipeline, offset, count).await;
-            self.session.answer(&request, &answers);
-            answers
-        })
-    }
-
-    fn get_db(&self) -> i64 {
-        self.database
-    }
-}
-
-impl fmt::Debug for AsyncRedisConnection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AsyncRedisConnection")
-            .field("database", &self.database)
-            .field("session", &self.session)
             .finish_non_exhaustive()
     }
 }

@@ -1,0 +1,123 @@
+//! A borrowed connection, for tasks.
+
+use super::pulse::Pulse;
+use super::session::{Request, Session};
+use super::tokio_open::{Line, Opened};
+use crate::adapters::idle::Idle;
+use crate::adapters::runtime::Home;
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::{Cmd, Pipeline, RedisFuture, Value};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What is pooled: a [`MultiplexedConnection`] that remembers what its borrower did with it.
+///
+/// It takes all commands, pipelines and scripts, as the driver's own does: where one is wanted,
+/// give `&mut *conn`. It cannot be cloned, so no borrower keeps a hand on it. For what else the
+/// driver's connection can do, there is [`driver`](Self::driver).
+pub struct AsyncRedisConnection {
+    driver: MultiplexedConnection,
+    /// The same without a response timeout, for the pool, which has limits of its own.
+    pub(super) unhurried: MultiplexedConnection,
+    pub(super) line: Line,
+    pub(super) session: Session,
+    pub(super) database: i64,
+    pub(super) pulse: Pulse,
+    pub(super) home: Arc<Home>,
+    pub(super) idle: Idle,
+}
+
+impl AsyncRedisConnection {
+    pub(super) fn new(
+        opened: Opened,
+        response_timeout: Option<Duration>,
+        database: i64,
+        home: Arc<Home>,
+    ) -> Self {
+        let Opened { driver, line, pulse } = opened;
+        let mut connection = Self {
+            unhurried: driver.clone(),
+            driver,
+            line,
+            session: Session::default(),
+            database,
+            pulse,
+            home,
+            idle: Idle::now(),
+        };
+        connection.renew(response_timeout);
+        connection
+    }
+
+    /// As a borrower is to find it.
+    pub(super) fn renew(&mut self, response_timeout: Option<Duration>) {
+        self.driver = self.unhurried.clone();
+        if let Some(timeout) = response_timeout {
+            self.driver.set_response_timeout(timeout);
+        }
+        self.session = Session::default();
+    }
+
+    /// How long a command may take, for this loan. See
+    /// [`AsyncRedisManager::response_timeout`](super::AsyncRedisManager::response_timeout).
+    pub fn set_response_timeout(&mut self, timeout: Duration) {
+        self.session.set_timeouts();
+        self.driver.set_response_timeout(timeout);
+    }
+
+    /// The driver's own connection: to subscribe, or to share it among tasks for the length of the
+    /// loan. Nobody sees what happens there, so the connection is closed when it comes back,
+    /// and with it all clones.
+    pub fn driver(&mut self) -> &mut MultiplexedConnection {
+        self.session.spoil();
+        &mut self.driver
+    }
+
+    /// The driver's own connection, for good: of one that was
+    /// [detached](crate::PooledConnection::detach).
+    pub fn into_driver(self) -> MultiplexedConnection {
+        self.line.leave_alone();
+        self.driver
+    }
+}
+
+impl ConnectionLike for AsyncRedisConnection {
+    fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
+        Box::pin(async move {
+            let request = Request::command(self.session, command);
+            self.session.ask(&request);
+            let answer = self.driver.send_packed_command(command).await;
+            self.session.answer(&request, &answer);
+            answer
+        })
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipeline: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        Box::pin(async move {
+            let request = Request::pipeline(self.session, pipeline, offset.saturating_add(count));
+            self.session.ask(&request);
+            let answers = self.driver.send_packed_commands(pipeline, offset, count).await;
+            self.session.answer(&request, &answers);
+            answers
+        })
+    }
+
+    fn get_db(&self) -> i64 {
+        self.database
+    }
+}
+
+impl fmt::Debug for AsyncRedisConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AsyncRedisConnection")
+            .field("database", &self.database)
+            .field("session", &self.session)
+            .finish_non_exhaustive()
+    }
+}
