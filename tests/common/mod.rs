@@ -13,6 +13,7 @@ pub mod my_fake;
 pub mod pg;
 pub mod proxy;
 pub mod reentry;
+pub mod resp;
 pub mod server;
 pub mod servers;
 pub mod wire;

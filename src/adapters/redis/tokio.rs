@@ -180,11 +180,15 @@ impl Manager for AsyncRedisManager {
 
     fn has_broken(&self, connection: &mut AsyncRedisConnection) -> bool {
         let occasion = connection.idle.occasion();
+        if occasion == Occasion::Return {
+            connection.settle();
+        }
+        let unasked = self.unasked();
         connection.session.is_unfit()
             || connection.line.is_gone()
+            || unasked == Unasked::Nothing && connection.has_heard_more()
             || connection.home.fails(occasion)
-            || occasion == Occasion::LoanAfterIdling
-                && connection.line.link.has_ended(self.unasked())
+            || occasion == Occasion::LoanAfterIdling && connection.line.link.has_ended(unasked)
     }
 
     fn may_wait_here(&self, face: Face) -> bool {
@@ -215,7 +219,9 @@ impl AsyncManager for AsyncRedisManager {
         let (mut commands, question) = (redis::pipe(), Question::new());
         question.add_to(&mut commands, connection.pulse);
         let answers = connection.unhurried.send_packed_commands(&commands, 0, 1).await?;
-        question.check(answers.first().ok_or_else(unexpected)?, connection.pulse)
+        question.check(answers.first().ok_or_else(unexpected)?, connection.pulse)?;
+        connection.settle();
+        Ok(())
     }
 
     async fn reset(&self, connection: &mut AsyncRedisConnection, _: &Deadline) -> RedisResult<()> {

@@ -26,6 +26,8 @@ pub struct AsyncRedisConnection {
     pub(super) pulse: Pulse,
     pub(super) home: Arc<Home>,
     pub(super) idle: Idle,
+    /// How much had come when the last answer was complete.
+    heard: usize,
 }
 
 impl AsyncRedisConnection {
@@ -45,6 +47,7 @@ impl AsyncRedisConnection {
             pulse,
             home,
             idle: Idle::now(),
+            heard: 0,
         };
         connection.renew(response_timeout);
         connection
@@ -57,6 +60,17 @@ impl AsyncRedisConnection {
             self.driver.set_response_timeout(timeout);
         }
         self.session = Session::default();
+        self.settle();
+    }
+
+    /// All that was asked has been answered.
+    pub(super) fn settle(&mut self) {
+        self.heard = self.line.heard();
+    }
+
+    /// Whether something has come since, though the driver may have dropped it.
+    pub(super) fn has_heard_more(&self) -> bool {
+        self.heard != self.line.heard()
     }
 
     /// How long a command may take, for this loan. See

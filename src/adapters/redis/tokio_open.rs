@@ -40,6 +40,11 @@ impl Line {
         self.state.as_ref().is_some_and(|state| state.is_gone())
     }
 
+    /// How much has come so far, in bytes. Always 0 if the stream is the driver's.
+    pub(super) fn heard(&self) -> usize {
+        self.state.as_ref().map_or(0, |state| state.heard())
+    }
+
     /// It ends with the last clone of the driver's connection.
     pub(super) fn leave_alone(mut self) {
         self.is_left_alone = true;

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -23,7 +23,6 @@ use tokio::net::UnixStream;
 pub(super) struct Wire {
     stream: Stream,
     state: Arc<State>,
-    heard: usize,
 }
 
 enum Stream {
@@ -35,11 +34,19 @@ enum Stream {
 /// What outlives the stream.
 #[derive(Debug, Default)]
 pub(super) struct State {
+    /// In bytes.
+    heard: AtomicUsize,
     is_gone: AtomicBool,
     is_settled: AtomicBool,
 }
 
 impl State {
+    /// How much has come so far. After an answer, that counts at least all of the answer.
+    pub(super) fn heard(&self) -> usize {
+        // O11: what hands the answer over orders this, too.
+        self.heard.load(Ordering::Relaxed)
+    }
+
     /// Whether the driver has dropped the stream.
     pub(super) fn is_gone(&self) -> bool {
         // O11: what is found a moment late is found at the next look.
@@ -72,7 +79,7 @@ impl Wire {
     }
 
     fn new(stream: Stream) -> Self {
-        Self { stream, state: Arc::default(), heard: 0 }
+        Self { stream, state: Arc::default() }
     }
 
     pub(super) fn state(&self) -> Arc<State> {
@@ -148,9 +155,11 @@ impl AsyncRead for Wire {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(with_stream!(self.as_mut(), stream => Pin::new(stream).poll_read(context, buffer)))?;
-        self.heard = self.heard.saturating_add(buffer.filled().len() - before);
+        let more = buffer.filled().len() - before;
+        // O11: nothing else adds to it; see its reader.
+        let heard = self.state.heard.fetch_add(more, Ordering::Relaxed).wrapping_add(more);
         // O11: it is set once, and by what has read all of the greeting.
-        if self.heard > 2 * BOUND && !self.state.is_settled.load(Ordering::Relaxed) {
+        if heard > 2 * BOUND && !self.state.is_settled.load(Ordering::Relaxed) {
             return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
         }
         Poll::Ready(Ok(()))
