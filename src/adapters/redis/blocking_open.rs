@@ -36,12 +36,23 @@ impl Target {
             }
             _ => return self.attempt(info, left(limit)?, limit),
         };
-        let addresses = self.addresses.in_order(look_up(host, port, limit)?);
+        let addresses = look_up(host, port, limit)?;
+        self.open_one_of(addresses, &info, limit)
+    }
+
+    fn open_one_of(
+        &self,
+        addresses: Vec<SocketAddr>,
+        info: &ConnectionInfo,
+        limit: Instant,
+    ) -> RedisResult<Opened> {
+        let addresses = self.addresses.in_order(addresses);
         let mut failure = None;
         for (tried, address) in addresses.iter().enumerate() {
             let Ok(left) = left(limit) else { break };
             let timeout = share(left, addresses.len() - tried);
-            let info = info.clone().set_addr(ConnectionAddr::Tcp(host_of(*address), port));
+            let place = ConnectionAddr::Tcp(host_of(*address), address.port());
+            let info = info.clone().set_addr(place);
             match self.attempt(info, timeout, Instant::now() + timeout) {
                 Ok(opened) => {
                     self.addresses.note(*address);
@@ -101,5 +112,48 @@ pub(super) fn no_address(is_unknown: bool) -> RedisError {
         (ErrorKind::InvalidClientConfig, "the name has no address").into()
     } else {
         out_of_time()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::thread;
+
+    /// Answers each word that may be a question.
+    fn serve(stream: TcpStream) {
+        let mut answers = stream.try_clone().unwrap();
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            let answer = match &*line {
+                "PING" => "+PONG\r\n",
+                "CLIENT" => "+OK\r\n",
+                _ => continue,
+            };
+            answers.write_all(answer.as_bytes()).unwrap();
+        }
+    }
+
+    #[test]
+    fn an_address_that_is_mute_costs_its_share_of_the_limit_and_only_once() {
+        const LIMIT: Duration = Duration::from_secs(2);
+        let [mute, other_mute, good] = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let addresses = [&mute, &other_mute, &good].map(|it| it.local_addr().unwrap());
+        thread::spawn(move || {
+            for stream in good.incoming() {
+                thread::spawn(move || serve(stream.unwrap()));
+            }
+        });
+        let target = Target::new("redis://several.example/").unwrap();
+        let open = || {
+            let begun = Instant::now();
+            target.open_one_of(addresses.to_vec(), &target.for_driver(), begun + LIMIT).unwrap();
+            begun.elapsed()
+        };
+        let first = open();
+        assert!(first >= LIMIT / 3 && first < LIMIT, "{first:?}");
+        let second = open();
+        assert!(second < LIMIT / 3, "{second:?}");
     }
 }
