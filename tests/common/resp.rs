@@ -26,6 +26,8 @@ pub enum Fault {
     Flood,
     /// An answer of a gigabyte.
     Huge,
+    /// A line without end. Not among [`FAULTS`].
+    Line,
     /// One answer too many.
     Extra,
     /// Half an answer, and the end.
@@ -124,6 +126,10 @@ fn commit(fault: Fault, stream: &mut TcpStream, answer: &str) -> Option<()> {
         Fault::Flood => while stream.write_all("+OK\r\n".repeat(10_000).as_bytes()).is_ok() {},
         Fault::Huge => {
             stream.write_all(b"$1000000000\r\n").ok()?;
+            while stream.write_all(&[b'x'; 65536]).is_ok() {}
+        }
+        Fault::Line => {
+            stream.write_all(b"+").ok()?;
             while stream.write_all(&[b'x'; 65536]).is_ok() {}
         }
         Fault::Extra => {
