@@ -8,7 +8,6 @@ use caliburn::adapters::redis::{AsyncRedisManager, RedisManager};
 use caliburn::{AsyncManager as _, BlockingManager as _, Deadline};
 use common::resp::{Fault, Moment, Resp};
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
@@ -25,25 +24,25 @@ fn in_use() -> usize {
 /// The most that is in use during so many connects at once, beyond what was before.
 fn most(connect: impl Fn(&str) + Sync) -> usize {
     let server = Resp::start();
-    let (most, before, running) = (AtomicUsize::new(0), in_use(), AtomicUsize::new(AT_ONCE));
+    let (mut most, before) = (0, in_use());
     for fault in [Fault::Huge, Fault::Line, Fault::Flood] {
-        running.store(AT_ONCE, SeqCst);
         let start = Barrier::new(AT_ONCE);
         thread::scope(|scope| {
-            for _ in 0..AT_ONCE {
-                scope.spawn(|| {
-                    start.wait();
-                    server.misbehave(Some((Moment::Startup, fault)));
-                    connect(&server.url());
-                    running.fetch_sub(1, SeqCst);
-                });
-            }
-            while running.load(SeqCst) > 0 {
-                most.fetch_max(in_use().saturating_sub(before), SeqCst);
+            let connects: Vec<_> = (0..AT_ONCE)
+                .map(|_| {
+                    scope.spawn(|| {
+                        start.wait();
+                        server.misbehave(Some((Moment::Startup, fault)));
+                        connect(&server.url());
+                    })
+                })
+                .collect();
+            while !connects.iter().all(|connect| connect.is_finished()) {
+                most = most.max(in_use().saturating_sub(before));
             }
         });
     }
-    most.into_inner()
+    most
 }
 
 #[test]
@@ -57,7 +56,8 @@ fn a_greeting_without_end_takes_little_memory() {
         let url = format!("{url}?protocol=resp3");
         let manager = AsyncRedisManager::from_url(&url).unwrap().runtime(runtime.handle().clone());
         let deadline = Deadline::after(LIMIT);
-        let _ = runtime.block_on(tokio::time::timeout(LIMIT, manager.connect(&deadline)));
+        let connect = async { tokio::time::timeout(LIMIT, manager.connect(&deadline)).await };
+        let _ = runtime.block_on(connect);
     });
     println!("{threads} KiB for threads, {tasks} KiB for tasks, {AT_ONCE} at once");
     for most in [threads, tasks] {
