@@ -37,11 +37,15 @@ const HOOKS: [(&str, Leave); 5] = [
         conn.commit_hook(Some(refuse)).unwrap();
     }),
     ("rollback hook", |conn, calls| {
-        let count = move || drop(calls.fetch_add(1, SeqCst));
+        let count = move || {
+            calls.fetch_add(1, SeqCst);
+        };
         conn.rollback_hook(Some(count)).unwrap();
     }),
     ("update hook", |conn, calls| {
-        let count = move |_, _: &str, _: &str, _| drop(calls.fetch_add(1, SeqCst));
+        let count = move |_, _: &str, _: &str, _| {
+            calls.fetch_add(1, SeqCst);
+        };
         conn.update_hook(Some(count)).unwrap();
     }),
     ("progress handler", |conn, calls| {

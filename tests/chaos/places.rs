@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 /// A server that is reached by way of a proxy.
-pub trait Place: Sized + 'static {
+pub(crate) trait Place: Sized + 'static {
     type Blocking: BlockingManager;
     type Async: AsyncManager;
 
@@ -43,9 +43,9 @@ pub trait Place: Sized + 'static {
     async fn begin_async(conn: &mut <Self::Async as Manager>::Connection);
 }
 
-pub use super::common::servers::process::Seat;
+pub(crate) use super::common::servers::process::Seat;
 
-pub struct Postgres(postgres::Postgres);
+pub(crate) struct Postgres(postgres::Postgres);
 
 impl Postgres {
     fn config(&self, proxy: SocketAddr) -> String {
@@ -111,7 +111,7 @@ impl Place for Postgres {
     }
 }
 
-pub struct MariaDb(mariadb::MariaDb);
+pub(crate) struct MariaDb(mariadb::MariaDb);
 
 impl MariaDb {
     fn url(&self, proxy: SocketAddr) -> String {
@@ -181,7 +181,7 @@ impl Place for MariaDb {
     }
 }
 
-pub struct Redis(redis::Redis);
+pub(crate) struct Redis(redis::Redis);
 
 impl Place for Redis {
     type Blocking = RedisManager;

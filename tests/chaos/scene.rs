@@ -17,16 +17,16 @@ const SIZE: usize = 8;
 const MILLISECOND: Duration = Duration::from_millis(1);
 
 #[derive(Clone, Copy)]
-pub struct Scene {
+pub(crate) struct Scene {
     lasts: Duration,
 }
 
 impl Scene {
-    pub fn short() -> Self {
+    pub(crate) fn short() -> Self {
         Self { lasts: Duration::from_secs(6) }
     }
 
-    pub fn long() -> Self {
+    pub(crate) fn long() -> Self {
         Self { lasts: Duration::from_secs(120) }
     }
 }
@@ -138,7 +138,7 @@ fn take_stock<P: Place, M: Manager>(
     eventually("no session is left", || place.sessions() == 0);
 }
 
-pub fn tasks<P: Place>(scene: Scene) {
+pub(crate) fn tasks<P: Place>(scene: Scene) {
     let mut place = P::start();
     let proxy = Proxy::to(loopback(place.seat().port));
     let address = proxy.address();
@@ -196,7 +196,7 @@ async fn borrow<P: Place>(pool: Pool<P::Async>, tally: Arc<Tally>, borrower: u64
     }
 }
 
-pub fn threads<P: Place>(scene: Scene) {
+pub(crate) fn threads<P: Place>(scene: Scene) {
     let mut place = P::start();
     let proxy = Proxy::to(loopback(place.seat().port));
     let address = proxy.address();
