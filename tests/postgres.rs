@@ -4,7 +4,8 @@
 
 mod common;
 
-use caliburn::adapters::postgres::{AsyncPostgresManager, CLEAN_SESSION, PostgresManager};
+use caliburn::adapters::Reset;
+use caliburn::adapters::postgres::{AsyncPostgresManager, PostgresManager};
 use caliburn::health::PingOnBorrow;
 use caliburn::{BuildError, GetError, ManagerError, Pool, PooledConnection, error::Phase};
 use common::pg::{Driver, MARK, RUNTIME, ask, assert_unmarked, both, drivers, named, root, single};
@@ -75,7 +76,7 @@ both! {
         let server = Postgres::start(&[]);
         let manager = D::open(&named(&server, "it"))
             .on_connect("CREATE TEMP TABLE born AS SELECT 1; SET work_mem = '128kB'")
-            .on_return(CLEAN_SESSION);
+            .reset(Reset::Session);
         let pool = single(manager);
         let mut client = pool.get().unwrap();
         assert_eq!(D::ask(&mut client, "SHOW work_mem").unwrap().as_deref(), Some("128kB"));
@@ -460,7 +461,7 @@ fn sockets_to(port: u16) -> usize {
 fn a_silent_server_fails_a_borrowers_query_if_that_is_wanted() {
     let server = Postgres::start(&[]);
     let manager =
-        PostgresManager::open(&named(&server, "it")).silence_limit(Duration::from_millis(200));
+        PostgresManager::open(&named(&server, "it")).response_timeout(Some(Duration::from_millis(200)));
     let pool = single(manager);
     let mut client = pool.get().unwrap();
     client.simple_query("SELECT pg_sleep(0.05)").unwrap();

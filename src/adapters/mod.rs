@@ -39,7 +39,13 @@ mod idle;
 mod runtime;
 #[cfg(all(
     unix,
-    any(feature = "mysql", feature = "mysql_async", feature = "postgres", feature = "redis")
+    any(
+        feature = "mysql",
+        feature = "mysql_async",
+        feature = "postgres",
+        feature = "redis",
+        feature = "tokio-postgres"
+    )
 ))]
 mod socket;
 

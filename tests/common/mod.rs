@@ -11,6 +11,8 @@ pub mod my;
 pub mod my_fake;
 #[cfg(all(feature = "postgres", feature = "tokio-postgres"))]
 pub mod pg;
+#[cfg(any(feature = "postgres", feature = "tokio-postgres"))]
+pub mod pg_fake;
 pub mod proxy;
 pub mod reentry;
 pub mod resp;

@@ -3,6 +3,7 @@
 use super::PLENTY;
 use super::servers::postgres::Postgres;
 use bytes::Bytes;
+use caliburn::adapters::Reset;
 use caliburn::adapters::postgres::{AsyncPostgresManager, PostgresManager};
 use caliburn::{Builder, Manager, Pool};
 use futures_util::{SinkExt, StreamExt};
@@ -24,7 +25,10 @@ pub static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
 pub trait Driver: Manager<Error = Error, Connection: Debug> + Debug {
     fn open(dsn: &str) -> Self;
     fn on_connect(self, sql: &str) -> Self;
-    fn on_return(self, sql: &str) -> Self;
+    fn reset(self, reset: Reset) -> Self;
+    fn cancel_after(self, grace: Option<Duration>) -> Self;
+    fn response_timeout(self, timeout: Option<Duration>) -> Self;
+    fn statement_cache_size(self, statements: usize) -> Self;
     fn secured_by<T>(self, connector: T) -> Self
     where
         T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,
@@ -77,8 +81,20 @@ impl Driver for PostgresManager {
         self.on_connect(sql)
     }
 
-    fn on_return(self, sql: &str) -> Self {
-        self.on_return(sql)
+    fn reset(self, reset: Reset) -> Self {
+        self.reset(reset)
+    }
+
+    fn cancel_after(self, grace: Option<Duration>) -> Self {
+        self.cancel_after(grace)
+    }
+
+    fn response_timeout(self, timeout: Option<Duration>) -> Self {
+        self.response_timeout(timeout)
+    }
+
+    fn statement_cache_size(self, statements: usize) -> Self {
+        self.statement_cache_size(statements)
     }
 
     fn secured_by<T>(self, connector: T) -> Self
@@ -165,8 +181,20 @@ impl Driver for AsyncPostgresManager {
         self.on_connect(sql)
     }
 
-    fn on_return(self, sql: &str) -> Self {
-        self.on_return(sql)
+    fn reset(self, reset: Reset) -> Self {
+        self.reset(reset)
+    }
+
+    fn cancel_after(self, grace: Option<Duration>) -> Self {
+        self.cancel_after(grace)
+    }
+
+    fn response_timeout(self, timeout: Option<Duration>) -> Self {
+        self.response_timeout(timeout)
+    }
+
+    fn statement_cache_size(self, statements: usize) -> Self {
+        self.statement_cache_size(statements)
     }
 
     fn secured_by<T>(self, connector: T) -> Self

@@ -5,23 +5,83 @@
 //! | feature | `postgres` | `tokio-postgres` |
 //! | driver | [postgres](https://docs.rs/postgres) | [tokio-postgres](https://docs.rs/tokio-postgres) |
 //! | manager | [`PostgresManager`] | [`AsyncPostgresManager`] |
-//! | borrowed | [`PostgresClient`] | [`AsyncPostgresClient`] |
+//! | pool of it | [`Pool`] | [`AsyncPool`] |
+//! | borrowed | [`Connection`], a [`PostgresClient`] | [`AsyncConnection`], an [`AsyncPostgresClient`] |
+//! | transaction | [`PostgresTransaction`] | [`AsyncPostgresTransaction`] |
 //! | to cancel a query | [`PostgresCancelToken`] | [`AsyncPostgresCancelToken`] |
+//! | notifications | the driver's | [`AsyncPostgresNotifications`] |
 //!
 //! See also the [page on PostgreSQL](crate::guide::postgresql).
 
 #[cfg(feature = "postgres")]
 mod blocking;
+#[cfg(feature = "postgres")]
+mod blocking_cancel;
+#[cfg(feature = "postgres")]
+mod blocking_client;
+#[cfg(feature = "postgres")]
+mod blocking_transaction;
+#[cfg(feature = "tokio-postgres")]
+mod cancel;
+#[cfg(feature = "tokio-postgres")]
+mod client;
+mod course;
+mod errors;
+mod greeting;
 mod messages;
+mod named;
+#[cfg(feature = "tokio-postgres")]
+mod notifications;
+mod options;
+mod probe;
 mod route;
 #[cfg(feature = "tokio-postgres")]
 mod session;
+mod statements;
 mod tap;
+mod tapped;
 #[cfg(feature = "tokio-postgres")]
 mod tokio;
+#[cfg(feature = "tokio-postgres")]
+mod transaction;
 
 #[cfg(feature = "postgres")]
-pub use self::blocking::{PostgresCancelToken, PostgresClient, PostgresManager};
-pub use self::route::CLEAN_SESSION;
+#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
+pub use self::{
+    blocking::PostgresManager,
+    blocking_cancel::PostgresCancelToken,
+    blocking_client::PostgresClient,
+    blocking_transaction::{PostgresTransaction, PostgresTransactionBuilder},
+};
 #[cfg(feature = "tokio-postgres")]
-pub use self::tokio::{AsyncPostgresCancelToken, AsyncPostgresClient, AsyncPostgresManager};
+#[cfg_attr(docsrs, doc(cfg(feature = "tokio-postgres")))]
+pub use self::{
+    cancel::AsyncPostgresCancelToken,
+    client::AsyncPostgresClient,
+    notifications::AsyncPostgresNotifications,
+    tokio::AsyncPostgresManager,
+    transaction::{AsyncPostgresTransaction, AsyncPostgresTransactionBuilder},
+};
+#[cfg(feature = "postgres")]
+#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
+pub use ::postgres;
+#[cfg(feature = "tokio-postgres")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tokio-postgres")))]
+pub use ::tokio_postgres;
+
+/// A pool for threads.
+#[cfg(feature = "postgres")]
+#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
+pub type Pool = crate::Pool<PostgresManager>;
+/// What it lends.
+#[cfg(feature = "postgres")]
+#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
+pub type Connection = crate::PooledConnection<PostgresManager>;
+/// A pool for tasks.
+#[cfg(feature = "tokio-postgres")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tokio-postgres")))]
+pub type AsyncPool = crate::Pool<AsyncPostgresManager>;
+/// What it lends.
+#[cfg(feature = "tokio-postgres")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tokio-postgres")))]
+pub type AsyncConnection = crate::PooledConnection<AsyncPostgresManager>;

@@ -1,64 +1,34 @@
-//! How to reach a PostgreSQL server so that a [`Tap`] is on the connection, with TLS or without,
-//! and which errors on the way there are final. Shared by both drivers.
+//! How to reach a PostgreSQL server so that a [`Tap`] is on the connection, with TLS or without.
+//! Shared by both drivers.
 
-use super::tap::{Patience, Tap, Tapped};
-use crate::ErrorClass;
+use super::course::Course;
+use super::tap::Tap;
+use super::tapped::{Patience, Tapped};
 use std::convert::Infallible;
 use std::error::Error;
 use std::future::{Future, Ready, ready};
+use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio_postgres::Socket;
 use tokio_postgres::config::{Host, SslMode, SslNegotiation};
-use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
-use tokio_postgres::{Config, Error as DriverError, SimpleQueryMessage, Socket};
-
-/// Ends what a session keeps beyond its transactions, other than prepared statements: some of those
-/// the drivers keep for types they looked up, so `DISCARD ALL` would take too much.
-pub const CLEAN_SESSION: &str = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
-    SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES";
-
-/// To be asked of a session that must be in step, and may have a transaction open: one that no
-/// earlier answer can hold. A rollback alone would be a warning in the server's log if there is
-/// none.
-pub(super) struct Probe(u64);
-
-impl Probe {
-    pub(super) fn new() -> Self {
-        static NUMBER: AtomicU64 = AtomicU64::new(1_000_000_000);
-        // O11: a counter.
-        Self(NUMBER.fetch_add(1, Ordering::Relaxed))
-    }
-
-    pub(super) fn sql(&self) -> String {
-        format!("BEGIN; ROLLBACK; SELECT {}", self.0)
-    }
-
-    /// Whether that is the answer.
-    pub(super) fn check(&self, answer: &[SimpleQueryMessage]) -> Result<(), DriverError> {
-        let is_answer = |message: &SimpleQueryMessage| match message {
-            SimpleQueryMessage::Row(row) => row.get(0) == Some(&*self.0.to_string()),
-            _ => false,
-        };
-        if answer.iter().any(is_answer) {
-            return Ok(());
-        }
-        // Nobody but the driver can make an error of its kind.
-        "out of step".parse::<Config>().map(drop)
-    }
-
-    /// It was asked within a transaction that has failed.
-    pub(super) fn is_too_early(error: &DriverError) -> bool {
-        error.code() == Some(&SqlState::IN_FAILED_SQL_TRANSACTION)
-    }
-}
 
 /// What the two drivers' configurations have in common.
 pub(super) trait Reachable: Clone {
     fn host_count(&self) -> usize;
     fn wants_tls(&self) -> SslMode;
     fn all_hosts(&self) -> &[Host];
+    fn all_ports(&self) -> &[u16];
+    fn has_addresses(&self) -> bool;
+    /// One for each host.
+    fn set_addresses(&mut self, addresses: &[IpAddr]);
+    /// To one address; less if that is set already.
+    fn limit_connect(&mut self, limit: Duration);
+    fn user_timeout(&self) -> Option<Duration>;
+    fn set_user_timeout(&mut self, timeout: Duration);
     /// As it is, but for what the plain connector needs to be called.
     fn in_plain(&self) -> Self;
 }
@@ -76,6 +46,33 @@ macro_rules! reachable {
 
             fn all_hosts(&self) -> &[Host] {
                 self.get_hosts()
+            }
+
+            fn all_ports(&self) -> &[u16] {
+                self.get_ports()
+            }
+
+            fn has_addresses(&self) -> bool {
+                !self.get_hostaddrs().is_empty()
+            }
+
+            fn set_addresses(&mut self, addresses: &[IpAddr]) {
+                for address in addresses {
+                    self.hostaddr(*address);
+                }
+            }
+
+            fn limit_connect(&mut self, limit: Duration) {
+                let own = self.get_connect_timeout().copied().unwrap_or(limit);
+                self.connect_timeout(own.min(limit));
+            }
+
+            fn user_timeout(&self) -> Option<Duration> {
+                self.get_tcp_user_timeout().copied()
+            }
+
+            fn set_user_timeout(&mut self, timeout: Duration) {
+                self.tcp_user_timeout(timeout);
             }
 
             fn in_plain(&self) -> Self {
@@ -96,7 +93,6 @@ macro_rules! reachable {
 
 #[cfg(feature = "postgres")]
 reachable!(postgres::Config);
-#[cfg(feature = "tokio-postgres")]
 reachable!(tokio_postgres::Config);
 
 /// Which connector goes with a configuration.
@@ -124,11 +120,45 @@ impl Route {
     }
 }
 
+/// What a connector's stream is for.
+#[derive(Clone, Debug)]
+pub(super) enum Purpose {
+    /// A connection.
+    Connect(Arc<Course>),
+    /// A request to cancel.
+    Cancel,
+}
+
+impl Purpose {
+    fn begin_attempt(&self, tap: &Tap) {
+        // The server before in the list may have had TLS, and this one may not.
+        tap.detach();
+        if let Self::Connect(course) = self {
+            course.begin_attempt(tap);
+        }
+    }
+
+    fn meet(&self, socket: &Socket) {
+        if let Self::Connect(course) = self {
+            course.meet(socket);
+        }
+    }
+
+    fn tapped<S>(&self, stream: S, binding: fn(&S) -> ChannelBinding, tap: Tap) -> Tapped<S> {
+        let tapped = Tapped::on(stream, binding, tap);
+        match self {
+            Self::Connect(_) => tapped,
+            Self::Cancel => tapped.until_the_server_hangs_up(),
+        }
+    }
+}
+
 /// A TLS connector with a tap behind it.
 #[derive(Clone)]
 pub(super) struct Secured<T> {
     pub(super) tls: T,
     pub(super) tap: Tap,
+    pub(super) purpose: Purpose,
 }
 
 impl<T: MakeTlsConnect<Socket>> MakeTlsConnect<Socket> for Secured<T> {
@@ -137,9 +167,9 @@ impl<T: MakeTlsConnect<Socket>> MakeTlsConnect<Socket> for Secured<T> {
     type Error = T::Error;
 
     fn make_tls_connect(&mut self, domain: &str) -> Result<Self::TlsConnect, T::Error> {
-        // The server before in the list may have had TLS, and this one may not.
-        self.tap.detach();
-        Ok(Secured { tls: self.tls.make_tls_connect(domain)?, tap: self.tap.clone() })
+        self.purpose.begin_attempt(&self.tap);
+        let (tap, purpose) = (self.tap.clone(), self.purpose.clone());
+        Ok(Secured { tls: self.tls.make_tls_connect(domain)?, tap, purpose })
     }
 }
 
@@ -149,9 +179,11 @@ impl<T: TlsConnect<Socket>> TlsConnect<Socket> for Secured<T> {
     type Future = Handshake<T::Future>;
 
     fn connect(self, socket: Socket) -> Self::Future {
+        self.purpose.meet(&socket);
         Handshake {
             future: Box::pin(self.tls.connect(socket)),
             tap: self.tap,
+            purpose: self.purpose,
             patience: Patience::default(),
         }
     }
@@ -161,6 +193,7 @@ impl<T: TlsConnect<Socket>> TlsConnect<Socket> for Secured<T> {
 pub(super) struct Handshake<F> {
     future: Pin<Box<F>>,
     tap: Tap,
+    purpose: Purpose,
     patience: Patience,
 }
 
@@ -176,7 +209,8 @@ where
         let this = &mut *self;
         if let Poll::Ready(result) = this.future.as_mut().poll(context) {
             let stream = result.map_err(Into::into)?;
-            return Poll::Ready(Ok(this.tap.attach(stream, S::channel_binding)));
+            let tapped = this.purpose.tapped(stream, S::channel_binding, this.tap.clone());
+            return Poll::Ready(Ok(tapped));
         }
         this.patience.poll(&this.tap, context).map(|late| Err(late.into()))
     }
@@ -184,7 +218,10 @@ where
 
 /// Passes for a TLS connector, and puts nothing but a tap on the socket.
 #[derive(Clone)]
-pub(super) struct Plain(pub(super) Tap);
+pub(super) struct Plain {
+    pub(super) tap: Tap,
+    pub(super) purpose: Purpose,
+}
 
 impl MakeTlsConnect<Socket> for Plain {
     type Stream = Tapped<Socket>;
@@ -192,6 +229,7 @@ impl MakeTlsConnect<Socket> for Plain {
     type Error = Infallible;
 
     fn make_tls_connect(&mut self, _: &str) -> Result<Self, Infallible> {
+        self.purpose.begin_attempt(&self.tap);
         Ok(self.clone())
     }
 }
@@ -202,43 +240,7 @@ impl TlsConnect<Socket> for Plain {
     type Future = Ready<Result<Tapped<Socket>, Infallible>>;
 
     fn connect(self, socket: Socket) -> Self::Future {
-        ready(Ok(self.0.attach(socket, |_| ChannelBinding::none())))
+        self.purpose.meet(&socket);
+        ready(Ok(self.purpose.tapped(socket, |_| ChannelBinding::none(), self.tap)))
     }
-}
-
-/// Whether an error in connecting (or in what is to be done on each new connection) may pass.
-pub(super) fn classify(error: &DriverError, hosts: usize) -> ErrorClass {
-    let is_permanent = match error.as_db_error() {
-        Some(error) => is_permanent(error.code(), error.message()),
-        None => is_misconfigured(error),
-    };
-    // Of several hosts, only what the last one said is known: another may be about to come back.
-    if is_permanent && hosts <= 1 { ErrorClass::Permanent } else { ErrorClass::Transient }
-}
-
-/// By code (<https://www.postgresql.org/docs/current/errcodes-appendix.html>): no entry or wrong
-/// password, no such database, no such schema, no right to what was asked or no sense in it, no
-/// such value for a setting.
-fn is_permanent(code: &SqlState, message: &str) -> bool {
-    const CLASSES: [&str; 4] = ["28", "3D", "3F", "42"];
-    // That there is already one of that name may be somebody else's doing.
-    const DUPLICATES: [&str; 6] = ["42P03", "42P04", "42P05", "42P06", "42P07", "42710"];
-    // PgBouncer has one code for all that it refuses by itself.
-    const POOLER: [&str; 3] = ["no such database", "no such user", "authentication failed"];
-    let is_final = CLASSES.iter().any(|class| code.code().starts_with(class))
-        && !DUPLICATES.contains(&code.code());
-    let is_poolers =
-        *code == SqlState::PROTOCOL_VIOLATION && POOLER.iter().any(|text| message.contains(text));
-    is_final || is_poolers || *code == SqlState::INVALID_PARAMETER_VALUE
-}
-
-/// The driver tells the kinds of its own errors apart by their text alone. ("server does not
-/// support TLS" is not among these: so it calls all that a server says instead of yes, also that it
-/// is out of processes.)
-fn is_misconfigured(error: &DriverError) -> bool {
-    const OWN: [&str; 3] =
-        ["invalid configuration", "invalid connection string", "authentication error"];
-    let text = error.to_string();
-    let cause = error.source().map(ToString::to_string).unwrap_or_default();
-    OWN.iter().any(|own| text.starts_with(own)) || cause == "no TLS implementation configured"
 }

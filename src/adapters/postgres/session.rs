@@ -3,14 +3,16 @@
 //!
 //! What a client asks goes through a queue to the driver, which a task polls. A future that is
 //! dropped right after its first poll leaves its request in that queue: nothing is on the wire yet,
-//! and the tap has heard nothing. So whoever brings a connection back polls the driver once, which
-//! shows the queue to the tap. It does not let it through: the task will, most often together with
-//! what the next borrower asks.
+//! and the tap has heard nothing. So the thread that brings a connection back polls the driver
+//! once, which shows the queue to the tap. It does not let it through, and reads nothing: the task
+//! will, most often together with what the next borrower asks.
 //!
 //! This is what makes the common case cheap. A statement that was prepared for one query is closed
 //! when it is dropped, so nearly every connection comes back with a request in its queue; a round
 //! trip for each would double the cost of a query.
 
+use super::cancel::Canceller;
+use super::notifications::Inbox;
 use super::tap::Tap;
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -18,36 +20,77 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Waker};
 use std::thread;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
-use tokio_postgres::Error;
+use tokio_postgres::error::DbError;
+use tokio_postgres::{AsyncMessage, Connection, Error, Socket};
 
-pub(super) type Driver = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
+/// A connection of the driver's, over whatever stream.
+pub(super) trait Converse: Send {
+    fn poll_message(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<AsyncMessage, Error>>>;
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Converse for Connection<Socket, T> {
+    fn poll_message(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<AsyncMessage, Error>>> {
+        Connection::poll_message(self, context)
+    }
+}
+
+pub(super) type Driver = Box<dyn Converse>;
+pub(super) type OnNotice = Arc<dyn Fn(&DbError) + Send + Sync>;
 
 /// A connection's driver, and the task that polls it.
 pub(super) struct Session {
     shared: Arc<Shared>,
     task: JoinHandle<()>,
+    runtime: Handle,
+    canceller: Canceller,
 }
 
 struct Shared {
-    /// `None` once it has ended. Held by whoever polls it.
+    /// `None` once it has ended. Held while it is polled.
     driver: Mutex<Option<Driver>>,
-    /// The task's. Whoever polls the driver, it is the task that the driver wakes.
+    /// The task's. By whatever the driver is polled, it is the task that the driver wakes.
     waker: Mutex<Waker>,
     tap: Tap,
+    inbox: Inbox,
+    on_notice: Option<OnNotice>,
 }
 
 impl Session {
     /// On the current runtime.
-    pub(super) fn spawn(driver: Driver, tap: Tap) -> Self {
+    pub(super) fn spawn(
+        driver: Driver,
+        tap: Tap,
+        canceller: Canceller,
+        on_notice: Option<OnNotice>,
+    ) -> Self {
         let waker = Mutex::new(Waker::noop().clone());
-        let shared = Arc::new(Shared { driver: Mutex::new(Some(driver)), waker, tap });
-        let task = tokio::spawn(Drive(shared.clone()));
-        Self { shared, task }
+        let driver = Mutex::new(Some(driver));
+        let inbox = Inbox::default();
+        let shared = Arc::new(Shared { driver, waker, tap, inbox, on_notice });
+        let runtime = Handle::current();
+        let task = runtime.spawn(Drive(shared.clone()));
+        Self { shared, task, runtime, canceller }
     }
 
     pub(super) fn tap(&self) -> &Tap {
         &self.shared.tap
+    }
+
+    pub(super) fn inbox(&self) -> &Inbox {
+        &self.shared.inbox
+    }
+
+    pub(super) fn canceller(&self) -> &Canceller {
+        &self.canceller
     }
 
     /// No transaction is open, and none can be opened by what is still under way.
@@ -58,11 +101,11 @@ impl Session {
         let Ok(mut driver) = self.shared.driver.try_lock() else { return false };
         // Otherwise there might be a whole result set to read and to throw away, which is not for a
         // borrower.
-        if !self.shared.tap.hold_writes() {
+        if !self.shared.tap.hold() {
             return false;
         }
         self.shared.poll_for_the_task(&mut driver);
-        if self.shared.tap.release_writes() {
+        if self.shared.tap.release() {
             self.shared.waker().wake_by_ref();
         }
         driver.is_some() && self.shared.tap.is_clean()
@@ -71,7 +114,7 @@ impl Session {
     /// Waits until the driver has put all that was asked on the wire, as far as the wire takes it.
     pub(super) async fn settle(&self) {
         poll_fn(|context| match self.shared.driver.try_lock() {
-            // Somebody polls it, which takes no longer than a system call or two, if it has a core.
+            // It is being polled, which takes no longer than some system calls, given a core.
             Err(TryLockError::WouldBlock) => {
                 thread::yield_now();
                 context.waker().wake_by_ref();
@@ -79,11 +122,20 @@ impl Session {
             }
             Err(TryLockError::Poisoned(_)) => Poll::Ready(()),
             Ok(mut driver) => {
+                let _entered = self.runtime.enter();
                 self.shared.poll_for_the_task(&mut driver);
                 Poll::Ready(())
             }
         })
         .await;
+    }
+
+    /// Has the server give up what it is busy with, if anything.
+    pub(super) async fn cancel(&self) {
+        if self.tap().is_busy() {
+            // A server that cannot be reached for this is told goodbye all the same.
+            let _ = self.canceller.cancel().await;
+        }
     }
 
     /// Once the client is gone: waits until the driver has said goodbye and closed the socket.
@@ -95,9 +147,16 @@ impl Session {
 
 impl Drop for Session {
     /// Without a goodbye: a server that does not answer would keep the driver, and so the socket,
-    /// for as long as it likes.
+    /// for as long as it likes. What it is busy with it is asked to give up.
     fn drop(&mut self) {
         self.task.abort();
+        if self.tap().is_busy() {
+            let canceller = self.canceller.clone();
+            self.runtime.spawn(async move {
+                // There is no other way to reach it.
+                let _ = canceller.cancel().await;
+            });
+        }
     }
 }
 
@@ -113,11 +172,26 @@ impl Shared {
     /// Whether the driver has ended.
     fn poll(&self, driver: &mut Option<Driver>, context: &mut Context<'_>) -> bool {
         let Some(running) = driver else { return true };
-        let has_ended = running.as_mut().poll(context).is_ready();
-        if has_ended {
-            *driver = None;
+        self.tap.begin_turn();
+        loop {
+            match running.poll_message(context) {
+                Poll::Pending => return false,
+                Poll::Ready(Some(Ok(AsyncMessage::Notification(notification)))) => {
+                    self.inbox.put(notification);
+                }
+                Poll::Ready(Some(Ok(AsyncMessage::Notice(notice)))) => {
+                    if let Some(on_notice) = &self.on_notice {
+                        on_notice(&notice);
+                    }
+                }
+                Poll::Ready(Some(Ok(_))) => {}
+                Poll::Ready(Some(Err(_)) | None) => {
+                    *driver = None;
+                    self.inbox.end();
+                    return true;
+                }
+            }
         }
-        has_ended
     }
 
     fn poll_for_the_task(&self, driver: &mut Option<Driver>) {
@@ -135,7 +209,7 @@ impl Future for Drive {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        // Within the lock: whoever polls next finds the waker that is good now.
+        // Within the lock: the next to poll finds the waker that is good now.
         let mut driver = self.0.driver();
         self.0.waker().clone_from(context.waker());
         let has_ended = self.0.poll(&mut driver, context);
@@ -149,6 +223,7 @@ impl Drop for Drive {
     fn drop(&mut self) {
         let driver = self.0.driver().take();
         drop(driver);
+        self.0.inbox.end();
     }
 }
 

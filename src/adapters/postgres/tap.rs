@@ -6,24 +6,20 @@
 //! and what was answered, and remembers the last request that could have changed the state.
 //! (<https://www.postgresql.org/docs/current/protocol-flow.html>)
 
-use super::messages::Messages;
-use std::future::Future;
+use super::greeting::Greeting;
+use super::messages::Message;
+use super::named::Named;
 use std::io;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep_until};
-use tokio_postgres::tls::{ChannelBinding, TlsStream};
 
-/// What one connection's tap knows; shared between its stream and those who want to know. Nobody
-/// holds the lock for longer than it takes to count.
+/// What one connection's tap knows; shared between its stream and those who want to know. The lock
+/// is never held for longer than it takes to count.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tap(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
-struct State {
+pub(super) struct State {
     /// A stream goes through the tap. If not, nothing below is known.
     is_attached: bool,
     /// Answers that the requests written so far will have.
@@ -35,59 +31,77 @@ struct State {
     is_executing: bool,
     ended_with_sync: bool,
     /// The socket would not take all; what the driver holds back may be anything.
-    is_blocked: bool,
+    pub(super) is_blocked: bool,
     is_in_transaction: bool,
     /// A copy was ended from here, well or not.
     has_copied: bool,
     /// Something failed since the last time that all was known to be in order.
     has_erred: bool,
+    /// The session may be subscribed to notifications.
+    listens: bool,
     /// The stream has failed or ended.
     is_gone: bool,
-    /// When the server must have said something, if somebody waits for it.
+    /// Not by the server's doing: it may be at work still.
+    is_given_up: bool,
+    /// When the server must have answered.
     limit: Option<Instant>,
-    /// The same, from the last that it said.
-    silence_limit: Option<Duration>,
+    /// For how long the server may say nothing while an answer is waited for.
+    response_timeout: Option<Duration>,
     /// Since when an answer is waited for.
     silent_since: Option<Instant>,
-    /// What is to be written is looked at and stays where it is.
-    is_held: bool,
+    /// How often the stream may still be read in this poll of the driver's.
+    reads_left: Option<u32>,
+    /// What is to be written is looked at and stays where it is, and nothing is read.
+    pub(super) is_held: bool,
     /// So many bytes at the head of what is to be written have been looked at.
-    foreseen: usize,
+    pub(super) foreseen: usize,
+    greeting: Greeting,
+    named: Named,
+}
+
+/// After so many reads the driver lets others have a turn: a server that talks without pause would
+/// keep it busy for as long as it likes.
+const READS: u32 = 64;
+
+/// Whether the stream may be read now.
+pub(super) enum Turn {
+    Read,
+    /// The driver has had its turn, and is to be polled again.
+    Later,
+    /// The driver was only asked what it has to write.
+    Held,
+    Late,
 }
 
 impl Tap {
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// There is no stream yet, or a raw one that nobody can listen in on.
     pub(super) fn detach(&self) {
         let mut state = self.state();
-        *state = State { limit: state.limit, ..State::default() };
+        *state = State { limit: state.limit, reads_left: state.reads_left, ..State::default() };
     }
 
-    pub(super) fn attach<S>(&self, stream: S, binding: fn(&S) -> ChannelBinding) -> Tapped<S> {
+    /// A stream goes through the tap from here on.
+    pub(super) fn attach(&self) {
         self.detach();
         let mut state = self.state();
         state.is_attached = true;
         state.asked = 1;
-        drop(state);
-        Tapped {
-            stream,
-            binding,
-            tap: self.clone(),
-            sent: Messages::after_an_untagged_one(),
-            received: Messages::default(),
-            patience: Patience::default(),
-        }
     }
 
-    /// No transaction is open, none can be opened by what is still under way, and nothing went
-    /// wrong.
+    /// No transaction is open, none can be opened by what is still under way, nothing went wrong,
+    /// and nothing is left over that must be ended.
     pub(super) fn is_clean(&self) -> bool {
         let state = self.state();
-        let is_doubtful = state.is_in_transaction || state.has_erred;
-        state.is_attached && state.is_settled() && !is_doubtful
+        state.is_in_order() && !state.listens && !state.named.are_too_many()
+    }
+
+    /// As [`is_clean`](Self::is_clean), of transactions alone.
+    pub(super) fn is_in_order(&self) -> bool {
+        self.state().is_in_order()
     }
 
     pub(super) fn is_attached(&self) -> bool {
@@ -100,6 +114,13 @@ impl Tap {
 
     pub(super) fn is_gone(&self) -> bool {
         self.state().is_gone
+    }
+
+    /// The server may be busy with a request that was made here.
+    pub(super) fn is_busy(&self) -> bool {
+        let state = self.state();
+        let is_heard = !state.is_gone || state.is_given_up;
+        state.is_attached && is_heard && !state.is_settled()
     }
 
     /// Questions and answers may be out of step. When the server has refused a copy, it answers
@@ -118,55 +139,103 @@ impl Tap {
         state.has_copied = false;
     }
 
+    /// Whether the session may be subscribed to notifications.
+    pub(super) fn listens(&self) -> bool {
+        self.state().listens
+    }
+
+    pub(super) fn has_ended_listening(&self) {
+        self.state().listens = false;
+    }
+
+    /// What is known of the statements that the session has names for.
+    pub(super) fn named<T>(&self, look: impl FnOnce(&mut Named) -> T) -> T {
+        look(&mut self.state().named)
+    }
+
     /// If all requests that could open or close a transaction are answered: from here on small
     /// writes are looked at, and not done.
     #[cfg(feature = "tokio-postgres")]
-    pub(super) fn hold_writes(&self) -> bool {
+    pub(super) fn hold(&self) -> bool {
         let mut state = self.state();
         state.is_held = state.is_attached && state.is_settled();
         state.is_held
     }
 
-    /// To here. Whether there is one that somebody must do now, by polling the driver again.
+    /// To here. Whether there is one that must be done now, by polling the driver again.
     #[cfg(feature = "tokio-postgres")]
-    pub(super) fn release_writes(&self) -> bool {
+    pub(super) fn release(&self) -> bool {
         let mut state = self.state();
         state.is_held = false;
         state.foreseen > 0
     }
 
+    /// The driver is about to be polled.
+    #[cfg(feature = "tokio-postgres")]
+    pub(super) fn begin_turn(&self) {
+        self.state().reads_left = Some(READS);
+    }
+
     /// No answer may keep its asker waiting for longer.
-    #[cfg(feature = "postgres")]
-    pub(super) fn set_silence_limit(&self, limit: Option<Duration>) {
-        self.state().silence_limit = limit;
+    pub(super) fn set_response_timeout(&self, limit: Option<Duration>) {
+        self.state().response_timeout = limit;
     }
 
     /// Reads fail with [`TimedOut`](io::ErrorKind::TimedOut) from then on.
-    #[cfg(feature = "postgres")]
     pub(super) fn set_limit(&self, limit: Option<Instant>) {
         self.state().limit = limit;
+    }
+
+    /// The stream has ended, or failed.
+    pub(super) fn note_end(&self, error: Option<&io::Error>) {
+        let mut state = self.state();
+        state.is_given_up |=
+            !state.is_gone && error.is_some_and(|error| error.kind() == io::ErrorKind::TimedOut);
+        state.is_gone = true;
     }
 }
 
 impl State {
-    fn limit(&mut self) -> Option<Instant> {
+    pub(super) fn limit(&mut self) -> Option<Instant> {
         if self.limit.is_some() {
             return self.limit;
         }
-        let silence = self.silence_limit.filter(|_| self.answered < self.asked)?;
+        let timeout = self.response_timeout.filter(|_| self.answered < self.asked)?;
         let since = *self.silent_since.get_or_insert_with(Instant::now);
-        since.checked_add(silence)
+        since.checked_add(timeout)
+    }
+
+    pub(super) fn turn(&mut self) -> Turn {
+        if self.is_held {
+            return Turn::Held;
+        }
+        if self.limit.is_some_and(|limit| limit <= Instant::now()) {
+            return Turn::Late;
+        }
+        match &mut self.reads_left {
+            Some(0) => return Turn::Later,
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        Turn::Read
+    }
+
+    fn is_in_order(&self) -> bool {
+        let is_doubtful = self.is_in_transaction || self.has_erred;
+        self.is_attached && self.is_settled() && !is_doubtful
     }
 
     fn is_settled(&self) -> bool {
         self.answered >= self.asked_riskily && !self.is_executing && !self.is_blocked
     }
 
-    fn sent(&mut self, tag: u8) {
+    pub(super) fn sent(&mut self, message: Message<'_>) {
+        let tag = message.tag;
         let is_sync = tag == b'S';
         match tag {
             b'E' => self.is_executing = true,
             b'c' | b'f' => self.has_copied = true,
+            b'P' | b'B' | b'C' => self.named.sent(message),
             b'Q' | b'F' | b'S' => {
                 self.asked += 1;
                 self.ended_with_sync = is_sync;
@@ -178,144 +247,43 @@ impl State {
         }
     }
 
-    fn received(&mut self, tag: u8, first: u8) {
-        match tag {
+    /// Something has come, so many bytes of it.
+    pub(super) fn heard(&mut self, bytes: usize) {
+        self.silent_since = None;
+        if self.answered == 0 {
+            self.greeting.heard(bytes);
+        }
+    }
+
+    pub(super) fn received(&mut self, message: Message<'_>) {
+        if self.answered == 0 {
+            self.greeting.received(message);
+        }
+        match message.tag {
             b'Z' => {
                 self.answered = self.asked.min(self.answered + 1);
-                self.is_in_transaction = first != b'I';
+                self.is_in_transaction = message.body.first() != Some(&b'I');
             }
-            b'E' => self.has_erred = true,
+            b'E' => {
+                self.has_erred = true;
+                self.named.received(message);
+            }
+            b'A' => self.listens = true,
+            b'C' => {
+                self.listens |= message.body == b"LISTEN\0";
+                self.named.received(message);
+            }
             // `CopyInResponse`: the server overhears the `Sync` that came with the `Execute`.
             b'G' if self.ended_with_sync => self.asked = self.asked.saturating_sub(1),
             _ => {}
         }
     }
-}
 
-/// The driver goes on taking requests as long as less than 8 KiB wait to be written: of what is
-/// shorter, the tap sees all.
-const HOLDABLE: usize = 1024;
-
-/// A stream with a tap on it.
-#[derive(Debug)]
-pub(super) struct Tapped<S> {
-    stream: S,
-    /// What a secured stream can be bound to; a plain one to nothing.
-    binding: fn(&S) -> ChannelBinding,
-    tap: Tap,
-    sent: Messages,
-    received: Messages,
-    patience: Patience,
-}
-
-/// Waits for the end of a tap's limit.
-#[derive(Debug, Default)]
-pub(super) struct Patience(Option<Pin<Box<Sleep>>>);
-
-impl Patience {
-    /// Ready with an error once the limit has passed.
-    pub(super) fn poll(&mut self, tap: &Tap, context: &mut Context<'_>) -> Poll<io::Error> {
-        // The timer stays: to put it off costs nothing, to set another one a system call.
-        let Some(limit) = tap.state().limit() else { return Poll::Pending };
-        let limit = limit.into();
-        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(limit)));
-        if sleep.deadline() != limit {
-            sleep.as_mut().reset(limit);
-        }
-        ready!(sleep.as_mut().poll(context));
-        Poll::Ready(io::ErrorKind::TimedOut.into())
-    }
-}
-
-impl<S> Tapped<S> {
-    /// The stream is not ready: an error once the limit has passed.
-    fn or_too_late(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.patience.poll(&self.tap, context).map(Err)
-    }
-
-    fn note<T>(&self, result: &io::Result<T>) {
-        if result.is_err() {
-            self.tap.state().is_gone = true;
-        }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Tapped<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let this = &mut *self;
-        let result = match Pin::new(&mut this.stream).poll_read(context, buffer) {
-            Poll::Pending => ready!(this.or_too_late(context)),
-            Poll::Ready(result) => result,
-        };
-        this.note(&result);
-        let fresh = &buffer.filled()[before..];
-        let mut state = this.tap.state();
-        state.is_gone |= fresh.is_empty();
-        state.silent_since = None;
-        this.received.look_at(fresh, |tag, first| state.received(tag, first));
-        drop(state);
-        Poll::Ready(result)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Tapped<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let this = &mut *self;
-        let mut state = this.tap.state();
-        if state.is_held && bytes.len() <= HOLDABLE {
-            let foreseen = std::mem::replace(&mut state.foreseen, bytes.len());
-            let fresh = bytes.get(foreseen..).unwrap_or_default();
-            this.sent.look_at(fresh, |tag, _| state.sent(tag));
-            return Poll::Pending;
-        }
-        drop(state);
-        let polled = Pin::new(&mut this.stream).poll_write(context, bytes);
-        let mut state = this.tap.state();
-        let Poll::Ready(result) = polled else {
-            state.is_blocked = true;
-            drop(state);
-            return this.or_too_late(context).map_ok(|()| 0);
-        };
-        if let Ok(written) = result {
-            state.is_blocked = written < bytes.len();
-            let foreseen = state.foreseen.min(written);
-            state.foreseen -= foreseen;
-            this.sent.look_at(&bytes[foreseen..written], |tag, _| state.sent(tag));
-        }
-        drop(state);
-        this.note(&result);
-        Poll::Ready(result)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        // The drivers read before they write: only from here on is an answer waited for.
-        if let Poll::Ready(Err(late)) = this.or_too_late(context) {
-            return Poll::Ready(Err(late));
-        }
-        let polled = Pin::new(&mut this.stream).poll_flush(context);
-        // Until this is through, the driver does not look at what else it was asked.
-        this.tap.state().is_blocked = polled.is_pending();
-        polled
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Tapped<S> {
-    fn channel_binding(&self) -> ChannelBinding {
-        (self.binding)(&self.stream)
+    /// # Errors
+    ///
+    /// If the server has said more than can be of use before it was ready for the first request.
+    pub(super) fn check_greeting(&self) -> io::Result<()> {
+        if self.answered == 0 { self.greeting.check() } else { Ok(()) }
     }
 }
 
@@ -323,16 +291,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Tapped<S> {
 mod tests {
     use super::*;
 
+    fn message(tag: u8, body: &[u8]) -> Message<'_> {
+        Message { tag, length: body.len(), body }
+    }
+
     /// `>` and a tag goes to the server, `<` and a tag comes from it, a `ReadyForQuery` with its
     /// state.
     fn after(conversation: &str) -> State {
         let mut state = State { is_attached: true, asked: 1, ..State::default() };
-        state.received(b'Z', b'I');
+        state.received(message(b'Z', b"I"));
         for word in conversation.split_whitespace() {
             match word.as_bytes() {
-                [b'>', tag] => state.sent(*tag),
-                [b'<', tag] => state.received(*tag, 0),
-                [b'<', tag, first] => state.received(*tag, *first),
+                [b'>', tag] => state.sent(message(*tag, b"")),
+                [b'<', tag] => state.received(message(*tag, b"")),
+                [b'<', tag, body @ ..] => state.received(message(*tag, body)),
                 _ => panic!("{word}"),
             }
         }
@@ -375,13 +347,15 @@ mod tests {
             ">Q <G",
             // Something failed.
             ">Q <E <ZI",
+            // A notification.
+            "<A",
         ] {
             assert!(!is_clean(unclean), "{unclean}");
         }
     }
 
     #[test]
-    fn answers_that_nobody_asked_for_do_not_count_for_later() {
+    fn answers_that_were_not_asked_for_do_not_count_for_later() {
         assert!(!is_clean("<ZI <ZI <ZI >Q"));
     }
 
@@ -405,8 +379,8 @@ mod tests {
         let tap = Tap(Arc::new(Mutex::new(after(">B >E >S <ZI >S >C >S <ZI"))));
         tap.settle();
         let mut state = tap.state();
-        state.sent(b'Q');
-        state.received(b'Z', b'I');
+        state.sent(message(b'Q', b""));
+        state.received(message(b'Z', b"I"));
         assert!(!state.is_settled());
     }
 }

@@ -1,41 +1,51 @@
 //! PostgreSQL for tasks, by way of [tokio-postgres](https://docs.rs/tokio-postgres).
 
-use super::route::{Plain, Probe, Reachable as _, Route, Secured, classify};
-use super::session::{Driver, Session};
+use super::cancel::Canceller;
+use super::client::AsyncPostgresClient;
+use super::course::{Course, distinct, names};
+use super::errors::{classify, out_of_step, parse};
+use super::options::{Options, setters};
+use super::route::{Plain, Purpose, Reachable as _, Route, Secured};
+use super::session::{Driver, OnNotice, Session};
+use super::statements::Statements;
 use super::tap::Tap;
+use crate::adapters::Reset;
 use crate::adapters::idle::Idle;
-use crate::adapters::runtime::{Home, Runtimes};
+use crate::adapters::runtime::Runtimes;
 use crate::{AsyncManager, Deadline, ErrorClass, Face, Manager};
 use std::any::TypeId;
 use std::fmt;
-use std::future::Future;
-use std::ops::{Deref, DerefMut};
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::str::FromStr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
+use tokio_postgres::error::DbError;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres::{CancelToken, Client, Config, Connection, Error, NoTls, Socket};
 
 /// Opens connections to PostgreSQL.
 ///
-/// A transaction that a borrower left open is rolled back before anybody else gets the connection;
-/// so is one that a dropped future may still be about to open. Whether there is one is read off the
-/// server's answers, so a clean connection costs no round trip on its way back. What else a
-/// borrower changed (settings, temporary tables, advisory locks, prepared statements) stays, unless
-/// [`on_return`](Self::on_return) says otherwise.
+/// A transaction that a borrower left open is rolled back before the next borrower gets the
+/// connection; so is one that a dropped future may still be about to open. Whether there is one is
+/// read off the server's answers, so a clean connection costs no round trip on its way back. A
+/// session that listens to notifications ends that as well. What else a borrower changed (settings,
+/// temporary tables, advisory locks) stays, unless [`reset`](Self::reset) says otherwise.
 ///
 /// A borrower's future may be dropped in the middle of a query: the driver keeps requests and
-/// answers in step. The query itself runs on at the server, and the connection waits for it before
-/// it is lent again, `reset_timeout` at most.
+/// answers in step. The server is asked to give up the query
+/// [after a short grace](Self::cancel_after).
 ///
-/// Refused credentials, a missing database and all else that trying again would not change are
-/// [permanent](ErrorClass::Permanent) errors: borrowers learn of them at once. A server that is
-/// down, starts up, or has too many connections is a transient one. With several hosts all errors
-/// are, as the driver tells only what the last one said.
+/// Refused credentials, a missing database, a certificate that is not trusted and all else that
+/// trying again would not change are [permanent](ErrorClass::Permanent) errors: borrowers learn of
+/// them at once. A server that is down, starts up, or has too many connections is a transient one.
+/// With several hosts all errors are, as the driver tells only what the last one said.
 ///
-/// Connections live on the tokio runtime on which [`new`](Self::new) was called, or the one given
-/// to [`runtime`](Self::runtime).
+/// Connections live on the tokio runtime that is given to [`runtime`](Self::runtime); without one,
+/// on that of the borrower that waits for a connection; without that, on a runtime of the crate's
+/// own. One whose runtime has ended is replaced.
 ///
 /// ```no_run
 /// use caliburn::Pool;
@@ -43,7 +53,7 @@ use tokio_postgres::{CancelToken, Client, Config, Connection, Error, NoTls, Sock
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let manager = AsyncPostgresManager::new("host=localhost user=app dbname=songs".parse()?);
+/// let manager = AsyncPostgresManager::from_url("postgresql://app@localhost/songs")?;
 /// let pool = Pool::builder_async(manager).max_size(8).build()?;
 ///
 /// let client = pool.get_async().await?;
@@ -55,31 +65,25 @@ use tokio_postgres::{CancelToken, Client, Config, Connection, Error, NoTls, Sock
 /// ```
 #[must_use]
 pub struct AsyncPostgresManager {
-    config: Config,
-    tls: Option<Box<dyn Secure>>,
+    options: Options<Config>,
+    tls: Option<Arc<dyn Secure>>,
     runtimes: Runtimes,
-    before_connect: Option<Box<Hook>>,
-    on_connect: Option<String>,
-    on_return: Option<String>,
+    on_notice: Option<OnNotice>,
 }
 
-type Hook = dyn Fn(&mut Config) + Send + Sync;
+setters!(AsyncPostgresManager, Config, "tokio_postgres");
+
 type Opened = Result<(Client, Driver), Error>;
 
 impl AsyncPostgresManager {
     /// Connections as `config` says, without TLS.
     ///
     /// With several hosts the driver takes the first that will have it, each time anew; with
-    /// `target_session_attrs=read-write` that is the primary, wherever it moves.
+    /// `target_session_attrs=read-write` that is the primary, wherever it moves. The time that a
+    /// connect may take is shared out among all addresses of all hosts.
     pub fn new(config: Config) -> Self {
-        Self {
-            config,
-            tls: None,
-            runtimes: Runtimes::here(),
-            before_connect: None,
-            on_connect: None,
-            on_return: None,
-        }
+        let options = Options::new(config);
+        Self { options, tls: None, runtimes: Runtimes::here(), on_notice: None }
     }
 
     /// How to secure connections, where `sslmode` allows it: a connector of `postgres-native-tls`
@@ -96,99 +100,98 @@ impl AsyncPostgresManager {
     {
         // The driver's way to say that there is none.
         let is_one = TypeId::of::<T>() != TypeId::of::<NoTls>();
-        self.tls = is_one.then(|| Box::new(connector) as _);
+        self.tls = is_one.then(|| Arc::new(connector) as _);
         self
     }
 
-    /// Where connections live. Default: the runtime on which [`new`](Self::new) was called. Without
-    /// any, connects panic, which borrowers see as their cause for having waited in vain.
+    /// Where connections live, whichever runtime their borrowers are in.
     pub fn runtime(mut self, handle: Handle) -> Self {
         self.runtimes.choose(handle);
         self
     }
 
-    /// Called with a copy of the configuration before each connect: to fill in a password that
-    /// changes, for example. It must not block.
-    ///
-    /// ```no_run
-    /// # use caliburn::adapters::postgres::AsyncPostgresManager;
-    /// # fn token_of_the_hour() -> String { String::new() }
-    /// # fn example() -> Result<(), tokio_postgres::Error> {
-    /// let manager = AsyncPostgresManager::new("host=db user=app".parse()?)
-    ///     .before_connect(|config| { config.password(token_of_the_hour()); });
-    /// # let _ = manager;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn before_connect(mut self, hook: impl Fn(&mut Config) + Send + Sync + 'static) -> Self {
-        self.before_connect = Some(Box::new(hook));
+    /// Called with each notice of the server's. It must not block.
+    pub fn on_notice(mut self, callback: impl Fn(&DbError) + Send + Sync + 'static) -> Self {
+        self.on_notice = Some(Arc::new(callback));
         self
     }
 
-    /// SQL to run on each new connection before it is lent. If it fails, so does the connect.
-    ///
-    /// ```no_run
-    /// # use caliburn::adapters::postgres::AsyncPostgresManager;
-    /// # fn example() -> Result<(), tokio_postgres::Error> {
-    /// let manager = AsyncPostgresManager::new("host=db user=app".parse()?)
-    ///     .on_connect("SET statement_timeout = '5s'; SET search_path = songs");
-    /// # let _ = manager;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn on_connect(mut self, sql: impl Into<String>) -> Self {
-        self.on_connect = Some(sql.into());
-        self
-    }
-
-    /// SQL to run on each connection that comes back, after a rollback if one is due. If it fails,
-    /// the connection is replaced. It costs a round trip on the pool's side each time.
-    ///
-    /// [`CLEAN_SESSION`](super::CLEAN_SESSION) makes a session as good as new but for its prepared
-    /// statements. (Not `DISCARD ALL`, which takes away statements that the driver still counts
-    /// on.) What [`on_connect`](Self::on_connect) has set goes as well: have it in the DSN instead,
-    /// as `options='-c statement_timeout=5s'`.
-    ///
-    /// ```no_run
-    /// # use caliburn::adapters::postgres::{CLEAN_SESSION, AsyncPostgresManager};
-    /// # fn example() -> Result<(), tokio_postgres::Error> {
-    /// let manager = AsyncPostgresManager::new("host=db user=app".parse()?).on_return(CLEAN_SESSION);
-    /// # let _ = manager;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn on_return(mut self, sql: impl Into<String>) -> Self {
-        self.on_return = Some(sql.into());
-        self
-    }
-
-    async fn open(&self) -> Result<(Client, Session, bool), Error> {
-        let mut config = self.config.clone();
-        if let Some(hook) = &self.before_connect {
-            hook(&mut config);
+    async fn open(&self, limit: Duration) -> Result<Parts, Error> {
+        let (begun, mut config) = (Instant::now(), self.options.config());
+        let until = begun + limit;
+        let mut addresses = Vec::new();
+        for (host, port) in names(&config) {
+            // The driver says best what is wrong with a name.
+            let found = tokio::net::lookup_host((host, port)).await;
+            addresses.push(found.map(distinct).unwrap_or_default());
         }
+        let course = Arc::new(Course::plot(&mut config, until, &addresses));
         let tap = Tap::default();
+        tap.set_limit(Some(until));
+        let purpose = Purpose::Connect(course.clone());
         let route = Route::of(&config, self.tls.is_some());
-        let (client, driver) = match (route, &self.tls) {
-            (Route::Secured, Some(tls)) => tls.connect(&config, tap.clone()).await?,
-            (Route::Plain, _) => boxed(config.in_plain().connect(Plain(tap.clone())).await)?,
-            _ => boxed(config.connect(NoTls).await)?,
+        let connect = async {
+            match (route, &self.tls) {
+                (Route::Secured, Some(tls)) => tls.connect(&config, tap.clone(), purpose).await,
+                (Route::Plain, _) => {
+                    let plain = Plain { tap: tap.clone(), purpose };
+                    boxed(config.in_plain().connect(plain).await)
+                }
+                _ => boxed(config.connect(NoTls).await),
+            }
         };
-        let session = Session::spawn(driver, tap);
-        if let Some(sql) = &self.on_connect {
+        let (client, driver) = in_turns(&tap, connect).await?;
+        #[cfg(unix)]
+        let socket = course.arrive();
+        tap.set_limit(Some(until));
+        let canceller = Canceller::new(client.cancel_token(), route, self.tls.clone(), limit);
+        let session = Session::spawn(driver, tap.clone(), canceller, self.on_notice.clone());
+        if let Some(sql) = &self.options.on_connect {
             client.batch_execute(sql).await?;
         }
-        Ok((client, session, route == Route::Plain))
+        tap.set_limit(None);
+        tap.set_response_timeout(self.options.response_timeout);
+        Ok(Parts {
+            client,
+            session,
+            #[cfg(unix)]
+            socket,
+        })
     }
 }
 
+/// Of a connection, before it has a home.
+struct Parts {
+    client: Client,
+    session: Session,
+    #[cfg(unix)]
+    socket: Option<crate::adapters::socket::Socket>,
+}
+
+/// The driver reads for as long as there is something to read.
+async fn in_turns<T>(tap: &Tap, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    poll_fn(|context| {
+        tap.begin_turn();
+        work.as_mut().poll(context)
+    })
+    .await
+}
+
 /// A TLS connector of whatever kind.
-trait Secure: Send + Sync {
+pub(super) trait Secure: Send + Sync {
     fn connect<'a>(
         &'a self,
         config: &'a Config,
         tap: Tap,
+        purpose: Purpose,
     ) -> Pin<Box<dyn Future<Output = Opened> + Send + 'a>>;
+
+    fn cancel<'a>(
+        &'a self,
+        token: &'a CancelToken,
+        tap: Tap,
+    ) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>>;
 }
 
 impl<T> Secure for T
@@ -202,9 +205,19 @@ where
         &'a self,
         config: &'a Config,
         tap: Tap,
+        purpose: Purpose,
     ) -> Pin<Box<dyn Future<Output = Opened> + Send + 'a>> {
-        let secured = Secured { tls: self.clone(), tap };
+        let secured = Secured { tls: self.clone(), tap, purpose };
         Box::pin(async move { boxed(config.connect(secured).await) })
+    }
+
+    fn cancel<'a>(
+        &'a self,
+        token: &'a CancelToken,
+        tap: Tap,
+    ) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>> {
+        let secured = Secured { tls: self.clone(), tap, purpose: Purpose::Cancel };
+        Box::pin(token.cancel_query(secured))
     }
 }
 
@@ -213,7 +226,7 @@ where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (client, connection) = opened?;
-    Ok((client, Box::pin(connection)))
+    Ok((client, Box::new(connection)))
 }
 
 impl Manager for AsyncPostgresManager {
@@ -221,8 +234,7 @@ impl Manager for AsyncPostgresManager {
     type Error = Error;
 
     fn has_broken(&self, client: &mut AsyncPostgresClient) -> bool {
-        let occasion = client.idle.occasion();
-        client.is_closed() || client.session.tap().is_gone() || client.home.fails(occasion)
+        client.has_broken()
     }
 
     fn may_wait_here(&self, face: Face) -> bool {
@@ -230,11 +242,11 @@ impl Manager for AsyncPostgresManager {
     }
 
     fn needs_reset(&self, client: &mut AsyncPostgresClient) -> bool {
-        self.on_return.is_some() || !client.session.is_clean()
+        self.options.reset != Reset::Transaction || !client.session.is_clean()
     }
 
     fn classify(&self, error: &Error) -> ErrorClass {
-        classify(error, self.config.host_count())
+        classify(error, self.options.config.host_count())
     }
 
     fn ping_is_cancel_safe(&self) -> bool {
@@ -243,10 +255,20 @@ impl Manager for AsyncPostgresManager {
 }
 
 impl AsyncManager for AsyncPostgresManager {
-    async fn connect(&self, _: &Deadline) -> Result<AsyncPostgresClient, Error> {
-        let (opened, home) = self.runtimes.run(|| self.open()).await;
-        let (client, session, is_plain) = opened?;
-        Ok(AsyncPostgresClient { client, session, is_plain, home, idle: Idle::now() })
+    async fn connect(&self, deadline: &Deadline) -> Result<AsyncPostgresClient, Error> {
+        let limit = deadline.remaining();
+        let (opened, home) = self.runtimes.run(|| self.open(limit)).await;
+        let parts = opened?;
+        let tap = parts.session.tap().clone();
+        Ok(AsyncPostgresClient {
+            client: parts.client,
+            session: parts.session,
+            statements: Statements::new(self.options.statement_cache_size, tap),
+            home,
+            idle: Idle::now(),
+            #[cfg(unix)]
+            socket: parts.socket,
+        })
     }
 
     async fn ping(&self, client: &mut AsyncPostgresClient, _: &Deadline) -> Result<(), Error> {
@@ -254,130 +276,14 @@ impl AsyncManager for AsyncPostgresManager {
     }
 
     async fn reset(&self, client: &mut AsyncPostgresClient, _: &Deadline) -> Result<(), Error> {
-        client.session.settle().await;
-        let tap = client.session.tap();
-        if !tap.is_attached() {
-            client.roll_back_blindly().await?;
-        } else if !tap.is_clean() {
-            // All that is still under way is answered before this.
-            client.check_connection().await?;
-            if tap.may_be_out_of_step() {
-                client.roll_back_blindly().await?;
-            } else if tap.is_in_transaction() {
-                client.batch_execute("ROLLBACK").await?;
-            }
-            tap.settle();
-        }
-        match &self.on_return {
-            Some(sql) => client.batch_execute(sql).await,
-            None => Ok(()),
-        }
+        let home = client.home.clone();
+        let reset = client.make_clean(&self.options);
+        // A connection whose runtime is lost has broken.
+        home.run(reset).await.unwrap_or_else(|| Err(out_of_step()))
     }
 
     async fn close(&self, client: AsyncPostgresClient, _: &Deadline) {
-        let AsyncPostgresClient { client, session, .. } = client;
-        drop(client);
-        session.end().await;
-    }
-}
-
-impl fmt::Debug for AsyncPostgresManager {
-    /// Without user, password and SQL.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AsyncPostgresManager")
-            .field("hosts", &self.config.get_hosts())
-            .field("ports", &self.config.get_ports())
-            .field("dbname", &self.config.get_dbname())
-            .field("tls", &self.tls.is_some())
-            .finish_non_exhaustive()
-    }
-}
-
-/// What is pooled: a [`tokio_postgres::Client`] in all but name.
-///
-/// Where a function wants one, or a `GenericClient`, give it `&**client`. The connection is driven
-/// by a task of the runtime; if this is dropped outside of a pool, it ends at once.
-///
-/// Do not keep a `RowStream` or the like when the client goes back: the driver delivers what is
-/// left in it before the next borrower's answers, who would have to wait until somebody takes it.
-pub struct AsyncPostgresClient {
-    client: Client,
-    session: Session,
-    is_plain: bool,
-    home: Arc<Home>,
-    idle: Idle,
-}
-
-impl AsyncPostgresClient {
-    /// As [`Client::cancel_token`], which it stands in for: a connector that the manager did not
-    /// need, `cancel_query` does not need either. A [`Transaction`](tokio_postgres::Transaction)'s
-    /// own token does not know of that: take this one first.
-    pub fn cancel_token(&self) -> AsyncPostgresCancelToken {
-        AsyncPostgresCancelToken { token: self.client.cancel_token(), is_plain: self.is_plain }
-    }
-
-    async fn roll_back_blindly(&self) -> Result<(), Error> {
-        let probe = Probe::new();
-        let mut answer = self.simple_query(&probe.sql()).await;
-        if answer.as_ref().is_err_and(Probe::is_too_early) {
-            self.batch_execute("ROLLBACK").await?;
-            answer = self.simple_query(&probe.sql()).await;
-        }
-        probe.check(&answer?)
-    }
-}
-
-impl Deref for AsyncPostgresClient {
-    type Target = Client;
-
-    fn deref(&self) -> &Client {
-        &self.client
-    }
-}
-
-impl DerefMut for AsyncPostgresClient {
-    fn deref_mut(&mut self) -> &mut Client {
-        &mut self.client
-    }
-}
-
-impl fmt::Debug for AsyncPostgresClient {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AsyncPostgresClient")
-            .field("session", &self.session)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Asks the server to give up a query, over a connection of its own: see [`CancelToken`].
-#[derive(Clone)]
-pub struct AsyncPostgresCancelToken {
-    token: CancelToken,
-    is_plain: bool,
-}
-
-impl AsyncPostgresCancelToken {
-    /// As [`CancelToken::cancel_query`]: the server does not report whether a query was cancelled.
-    /// `tls` is used only if the connection itself has TLS.
-    ///
-    /// It may arrive late: wait for the query's end before the connection goes back to the pool, or
-    /// it may be the next borrower's query that is given up.
-    ///
-    /// # Errors
-    ///
-    /// If the server could not be reached.
-    pub async fn cancel_query<T: MakeTlsConnect<Socket>>(&self, tls: T) -> Result<(), Error> {
-        if self.is_plain {
-            self.token.cancel_query(Plain(Tap::default())).await
-        } else {
-            self.token.cancel_query(tls).await
-        }
-    }
-}
-
-impl fmt::Debug for AsyncPostgresCancelToken {
-    /// Without the key.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AsyncPostgresCancelToken").finish_non_exhaustive()
+        let home = client.home.clone();
+        home.run(client.close()).await;
     }
 }

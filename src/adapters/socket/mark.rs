@@ -1,8 +1,12 @@
 //! How a socket is found among those of the process.
 
 use super::Socket;
+#[cfg(feature = "postgres")]
+use rustix::net::sockopt::set_tcp_user_timeout;
 use rustix::net::sockopt::{socket_keepalive, tcp_keepidle, tcp_user_timeout};
 use std::fs;
+#[cfg(feature = "postgres")]
+use std::os::fd::RawFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -56,6 +60,21 @@ impl Mark {
     /// The socket on which the driver has set it. Some system calls for each socket of the process.
     pub(in crate::adapters) fn find(self) -> Option<Socket> {
         find(|socket| self.is_on(socket))
+    }
+
+    /// The socket of that descriptor, if the mark is on it.
+    #[cfg(feature = "postgres")]
+    pub(in crate::adapters) fn of(self, number: RawFd) -> Option<Socket> {
+        Socket::of(number).filter(|socket| self.is_on(socket))
+    }
+
+    /// Takes the mark off again. `None`: the system's own timeout.
+    #[cfg(feature = "postgres")]
+    pub(in crate::adapters) fn replace(socket: &Socket, timeout: Option<Duration>) {
+        let most = u128::from(u32::MAX / 2);
+        let timeout = timeout.unwrap_or_default().as_millis().min(most) as u32;
+        // At worst the mark stays, which is a timeout like any other.
+        let _ = set_tcp_user_timeout(&socket.0, timeout);
     }
 
     fn is_on(self, Socket(socket): &Socket) -> bool {
