@@ -7,19 +7,16 @@ mod common;
 
 use caliburn::adapters::postgres::{AsyncPostgresManager, PostgresManager};
 use caliburn::{GetError, Pool, error::Phase};
-use common::pg::{Driver, both, single};
+use common::pg::{Driver, Pretence, Pretended, both, single};
 use common::{PLENTY, eventually};
 use std::convert::Infallible;
-use std::future::{Pending, Ready, pending, ready};
+use std::future::{Pending, pending};
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
+use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres::{NoTls, Socket};
 
 /// What the server was asked, `TLS?` and `Sync` among it.
@@ -130,12 +127,6 @@ fn body_of(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     Ok(body)
 }
 
-/// Trusts everybody and hides nothing.
-#[derive(Clone, Debug)]
-struct Pretence;
-
-struct Pretended(Socket);
-
 /// Never comes to an end.
 #[derive(Clone, Debug)]
 struct Endless;
@@ -157,60 +148,6 @@ impl TlsConnect<Socket> for Endless {
 
     fn connect(self, _: Socket) -> Self::Future {
         pending()
-    }
-}
-
-impl MakeTlsConnect<Socket> for Pretence {
-    type Stream = Pretended;
-    type TlsConnect = Self;
-    type Error = Infallible;
-
-    fn make_tls_connect(&mut self, _: &str) -> Result<Self, Infallible> {
-        Ok(self.clone())
-    }
-}
-
-impl TlsConnect<Socket> for Pretence {
-    type Stream = Pretended;
-    type Error = Infallible;
-    type Future = Ready<Result<Pretended, Infallible>>;
-
-    fn connect(self, socket: Socket) -> Self::Future {
-        ready(Ok(Pretended(socket)))
-    }
-}
-
-impl TlsStream for Pretended {
-    fn channel_binding(&self) -> ChannelBinding {
-        ChannelBinding::none()
-    }
-}
-
-impl AsyncRead for Pretended {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Pretended {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
     }
 }
 

@@ -13,6 +13,8 @@ pub mod my_fake;
 pub mod pg;
 #[cfg(any(feature = "postgres", feature = "tokio-postgres"))]
 pub mod pg_fake;
+#[cfg(all(feature = "postgres", feature = "tokio-postgres"))]
+pub mod pg_pretence;
 pub mod proxy;
 pub mod reentry;
 pub mod resp;

@@ -1,6 +1,7 @@
 //! Both PostgreSQL adapters behind one face, for scenarios that are the same for both.
 
 use super::PLENTY;
+pub use super::pg_pretence::{Pretence, Pretended};
 use super::servers::postgres::Postgres;
 use bytes::Bytes;
 use caliburn::adapters::Reset;
@@ -48,11 +49,23 @@ pub trait Driver: Manager<Error = Error, Connection: Debug> + Debug {
     /// With a parameter, in one round trip and without a statement that has a name.
     fn echo_at_once(client: &mut Self::Connection, number: i64) -> Result<i64, Error>;
 
+    /// With a statement that the connection keeps, executed by the driver's own means.
+    fn kept(client: &mut Self::Connection, sql: &str) -> Result<i64, Error>;
+
+    /// The same in one call.
+    fn kept_at_once(client: &mut Self::Connection, sql: &str) -> Result<i64, Error>;
+
+    /// The same within a transaction, which is committed.
+    fn kept_in_transaction(client: &mut Self::Connection, sql: &str) -> Result<i64, Error>;
+
     /// Begins a transaction by the driver's own means, and forgets it.
     fn begin_and_forget(client: &mut Self::Connection) -> Result<(), Error>;
 
     /// Asks the server to give up what that client asks for.
     fn canceller(client: &Self::Connection) -> impl Fn() + Send + 'static;
+
+    /// The same, once, whether it can be done or not.
+    fn cancel_somehow(client: &Self::Connection);
 
     /// A copy into the table `song` or out of it: in five ways by turns, of which only the first
     /// writes a line and ends well.
@@ -123,6 +136,22 @@ impl Driver for PostgresManager {
         client.query_typed(ECHO, &[(&number, Type::INT8)]).map(|rows| rows[0].get(0))
     }
 
+    fn kept(client: &mut Self::Connection, sql: &str) -> Result<i64, Error> {
+        let statement = client.prepare_cached(sql)?;
+        client.query_one(&statement, &[]).map(|row| row.get(0))
+    }
+
+    fn kept_at_once(client: &mut Self::Connection, sql: &str) -> Result<i64, Error> {
+        client.query_one_cached(sql, &[]).map(|row| row.get(0))
+    }
+
+    fn kept_in_transaction(client: &mut Self::Connection, sql: &str) -> Result<i64, Error> {
+        let mut transaction = client.transaction()?;
+        let statement = transaction.prepare_cached(sql)?;
+        let row = transaction.query_one(&statement, &[])?;
+        transaction.commit().map(|()| row.get(0))
+    }
+
     fn begin_and_forget(client: &mut Self::Connection) -> Result<(), Error> {
         std::mem::forget(client.transaction()?);
         Ok(())
@@ -131,6 +160,10 @@ impl Driver for PostgresManager {
     fn canceller(client: &Self::Connection) -> impl Fn() + Send + 'static {
         let token = client.cancel_token();
         move || token.cancel_query(NoTls).expect("a way to the server")
+    }
+
+    fn cancel_somehow(client: &Self::Connection) {
+        let _ = client.cancel_token().cancel_query(Pretence);
     }
 
     fn copy(client: &mut Self::Connection, way: i64) {
@@ -224,6 +257,26 @@ impl Driver for AsyncPostgresManager {
         Ok(rows[0].get(0))
     }
 
+    fn kept(client: &mut Self::Connection, sql: &str) -> Result<i64, Error> {
+        RUNTIME.block_on(async {
+            let statement = client.prepare_cached(sql).await?;
+            client.query_one(&statement, &[]).await.map(|row| row.get(0))
+        })
+    }
+
+    fn kept_at_once(client: &mut Self::Connection, sql: &str) -> Result<i64, Error> {
+        RUNTIME.block_on(client.query_one_cached(sql, &[])).map(|row| row.get(0))
+    }
+
+    fn kept_in_transaction(client: &mut Self::Connection, sql: &str) -> Result<i64, Error> {
+        RUNTIME.block_on(async {
+            let transaction = client.transaction().await?;
+            let statement = transaction.prepare_cached(sql).await?;
+            let row = transaction.query_one(&statement, &[]).await?;
+            transaction.commit().await.map(|()| row.get(0))
+        })
+    }
+
     fn begin_and_forget(client: &mut Self::Connection) -> Result<(), Error> {
         std::mem::forget(RUNTIME.block_on(client.transaction())?);
         Ok(())
@@ -232,6 +285,10 @@ impl Driver for AsyncPostgresManager {
     fn canceller(client: &Self::Connection) -> impl Fn() + Send + 'static {
         let token = client.cancel_token();
         move || RUNTIME.block_on(token.cancel_query(NoTls)).expect("a way to the server")
+    }
+
+    fn cancel_somehow(client: &Self::Connection) {
+        let _ = RUNTIME.block_on(client.cancel_token().cancel_query(Pretence));
     }
 
     fn copy(client: &mut Self::Connection, way: i64) {
