@@ -27,6 +27,9 @@ pub enum Query {
     Prepared,
     /// `simple_query`: one round trip.
     Simple,
+    /// `prepare_cached` and `query_one`, of the pools that keep statements: one round trip, but for
+    /// the first.
+    Cached,
 }
 
 impl Query {
@@ -39,6 +42,7 @@ impl fmt::Display for Query {
         f.write_str(match self {
             Self::Prepared => "query_one",
             Self::Simple => "simple_query",
+            Self::Cached => "prepare_cached",
         })
     }
 }

@@ -5,14 +5,14 @@ use super::{
     Bare, Borrowers, Checks, Contender, Log, Query, SIZE, Times, Which, configured, filled,
 };
 use bb8_postgres::PostgresConnectionManager;
-use caliburn::adapters::postgres::AsyncPostgresManager;
+use caliburn::adapters::postgres::{AsyncPostgresClient, AsyncPostgresManager};
 use caliburn::{AsyncManager, Deadline, Manager, Pool, Stats};
 use deadpool_postgres::{ManagerConfig, RecyclingMethod, Runtime as OnTokio};
 use std::future::Future;
 use std::ops::Deref;
 use std::sync::Arc;
 use tokio::runtime::{Handle, Runtime};
-use tokio_postgres::{Client, Config, Error, NoTls, SimpleQueryMessage};
+use tokio_postgres::{Client, Config, Error, NoTls, SimpleQueryMessage, Statement};
 
 /// What borrowers do with it.
 trait Lender: Send + Sync + 'static {
@@ -25,7 +25,8 @@ trait Lender: Send + Sync + 'static {
 
 async fn ask(client: &Client, query: Query) {
     match query {
-        Query::Prepared => {
+        // Without a statement that is kept.
+        Query::Prepared | Query::Cached => {
             let row = client.query_one(Query::SQL, &[]).await.expect("an answer");
             assert_eq!(row.get::<_, i32>(0), 1);
         }
@@ -38,6 +39,30 @@ async fn ask(client: &Client, query: Query) {
             assert_eq!(rows.count(), 1);
         }
     }
+}
+
+/// A client that may keep statements.
+trait Asked: Deref<Target = Client> + Send + Sync {
+    fn ask(&self, query: Query) -> impl Future<Output = ()> + Send {
+        ask(self, query)
+    }
+}
+
+impl Asked for Boxed {}
+
+impl Asked for AsyncPostgresClient {
+    async fn ask(&self, query: Query) {
+        if query != Query::Cached {
+            return ask(self, query).await;
+        }
+        let statement = self.prepare_cached(Query::SQL).await.expect("a statement");
+        execute(self, &statement).await;
+    }
+}
+
+async fn execute(client: &Client, statement: &Statement) {
+    let row = client.query_one(statement, &[]).await.expect("an answer");
+    assert_eq!(row.get::<_, i32>(0), 1);
 }
 
 struct Tasks<L> {
@@ -73,10 +98,10 @@ fn config(dsn: &str) -> Config {
     dsn.parse().expect("a DSN")
 }
 
-impl<M: AsyncManager<Connection: Deref<Target = Client>>> Lender for Pool<M> {
+impl<M: AsyncManager<Connection: Asked>> Lender for Pool<M> {
     async fn turn(&self, query: Query) {
         let client = self.get_async().await.expect("a connection");
-        ask(&client, query).await;
+        client.ask(query).await;
     }
 
     fn stats(&self) -> Option<Stats> {
@@ -144,6 +169,10 @@ pub(super) fn bb8(which: Which, dsn: &str, runtime: &Runtime) -> Box<dyn Contend
 impl Lender for deadpool_postgres::Pool {
     async fn turn(&self, query: Query) {
         let client = self.get().await.expect("a connection");
+        if query == Query::Cached {
+            let statement = client.prepare_cached(Query::SQL).await.expect("a statement");
+            return execute(&client, &statement).await;
+        }
         ask(&client, query).await;
     }
 }

@@ -3,14 +3,15 @@
 use super::turns::on_threads;
 use super::{Bare, Checks, Contender, Log, Query, SIZE, Times, configured, filled};
 use ::postgres::{Client, Config, Error, NoTls, SimpleQueryMessage};
-use caliburn::adapters::postgres::PostgresManager;
+use caliburn::adapters::postgres::{PostgresClient, PostgresManager};
 use caliburn::{BlockingManager, Deadline, Manager, Pool, Stats};
 use r2d2_postgres::PostgresConnectionManager;
 use std::ops::DerefMut;
 
 fn ask(client: &mut Client, query: Query) {
     match query {
-        Query::Prepared => {
+        // Without a statement that is kept.
+        Query::Prepared | Query::Cached => {
             let row = client.query_one(Query::SQL, &[]).expect("an answer");
             assert_eq!(row.get::<_, i32>(0), 1);
         }
@@ -25,15 +26,35 @@ fn ask(client: &mut Client, query: Query) {
     }
 }
 
+/// A client that may keep statements.
+trait Asked: DerefMut<Target = Client> {
+    fn ask(&mut self, query: Query) {
+        ask(self, query);
+    }
+}
+
+impl Asked for Boxed {}
+
+impl Asked for PostgresClient {
+    fn ask(&mut self, query: Query) {
+        if query != Query::Cached {
+            return ask(self, query);
+        }
+        let statement = self.prepare_cached(Query::SQL).expect("a statement");
+        let row = self.query_one(&statement, &[]).expect("an answer");
+        assert_eq!(row.get::<_, i32>(0), 1);
+    }
+}
+
 fn config(dsn: &str) -> Config {
     dsn.parse().expect("a DSN")
 }
 
-impl<M: BlockingManager<Connection: DerefMut<Target = Client>>> Contender for Pool<M> {
+impl<M: BlockingManager<Connection: Asked>> Contender for Pool<M> {
     fn take_turns(&self, borrowers: usize, query: Query, times: Times) -> Log {
         on_threads(borrowers, times, || {
             let mut client = self.get().expect("a connection");
-            ask(&mut client, query);
+            client.ask(query);
         })
     }
 

@@ -24,6 +24,7 @@ threads, in short slices of time by turns. Needs PostgreSQL (initdb, postgres, p
   --borrowers N    only so many borrowers at once (2, 16 and 64)
   --control        caliburn a second time, as it is: what it differs from itself by is chance
   --bare           caliburn with a manager of its own that does no more than those of the others
+  --cached         instead: with statements that the pool keeps, where it does (caliburn and deadpool)
   --outsiders      instead: threads that block on what tasks would await, as the main function of a program may
   --quick          a few seconds for all, to see that it runs
   --help           this text
@@ -38,13 +39,17 @@ struct Plan {
     counts: Vec<usize>,
     besides: Vec<Name>,
     borrowers: Vec<Borrowers>,
+    queries: Vec<Query>,
 }
 
 impl Plan {
     fn read() -> Self {
         let names = ["--seconds", "--only", "--borrowers"];
-        let options =
-            Options::read(HELP, &names, &["--control", "--bare", "--outsiders", "--quick"]);
+        let options = Options::read(
+            HELP,
+            &names,
+            &["--control", "--bare", "--cached", "--outsiders", "--quick"],
+        );
         let millis = Duration::from_millis;
         let (rounds, times) = if options.has("--quick") {
             (2, Times { warm_up: millis(5), measured: millis(20) })
@@ -65,14 +70,16 @@ impl Plan {
         } else {
             vec![Borrowers::Tasks, Borrowers::Threads]
         };
-        Self { rounds, times, only, counts, besides, borrowers }
+        let queries =
+            if options.has("--cached") { vec![Query::Cached] } else { Query::ALL.to_vec() };
+        Self { rounds, times, only, counts, besides, borrowers, queries }
     }
 
     /// All that is to be measured, those that are compared with each other in one group.
     fn groups(&self) -> Vec<Vec<Cell>> {
         let mut groups = Vec::new();
         for &borrowers in &self.borrowers {
-            for query in Query::ALL {
+            for &query in &self.queries {
                 for &count in &self.counts {
                     let cells = borrowers.pools(&self.besides).into_iter();
                     let cells = cells.map(|which| Cell::new(which, count, query));
