@@ -460,8 +460,8 @@ fn sockets_to(port: u16) -> usize {
 #[ignore = "needs PostgreSQL (initdb, postgres)"]
 fn a_silent_server_fails_a_borrowers_query_if_that_is_wanted() {
     let server = Postgres::start(&[]);
-    let manager =
-        PostgresManager::open(&named(&server, "it")).response_timeout(Some(Duration::from_millis(200)));
+    let manager = PostgresManager::open(&named(&server, "it"))
+        .response_timeout(Some(Duration::from_millis(200)));
     let pool = single(manager);
     let mut client = pool.get().unwrap();
     client.simple_query("SELECT pg_sleep(0.05)").unwrap();

@@ -82,7 +82,8 @@ fn a_query_that_ends_within_the_grace_is_not_cancelled_nor_is_the_next_one() {
 fn a_connection_that_is_closed_in_the_midst_of_a_query_ends_it() {
     let server = Postgres::start(&[]);
     type End = fn(PooledConnection<AsyncPostgresManager>);
-    let ends: [End; 2] = [PooledConnection::discard, |client| drop(PooledConnection::detach(client))];
+    let ends: [End; 2] =
+        [PooledConnection::discard, |client| drop(PooledConnection::detach(client))];
     for end in ends {
         let pool = single(AsyncPostgresManager::open(&named(&server, "it")));
         let client = pool.get_timeout(PLENTY).unwrap();
@@ -104,7 +105,9 @@ fn without_a_grace_a_query_that_was_given_up_runs_on() {
     drop(client);
     assert!(pool.get_timeout(ms(600)).is_err());
     assert_eq!(asleep(&server), 1);
-    server.ask("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'");
+    server.ask(
+        "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'",
+    );
 }
 
 both! {

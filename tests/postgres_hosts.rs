@@ -59,7 +59,8 @@ fn assert_served<D: Driver>(first: u16, mode: &str, what: &str) {
         let manager = if mode == "disable" { manager } else { manager.secured_by(Pretence) };
         let pool = manager.builder().max_size(1).connect_timeout(LIMIT).build().unwrap();
         let begun = Instant::now();
-        let mut client = pool.get_timeout(LIMIT + ROOM).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let mut client =
+            pool.get_timeout(LIMIT + ROOM).unwrap_or_else(|error| panic!("{what}: {error}"));
         assert!(begun.elapsed() < LIMIT + ROOM, "{what}: {:?}", begun.elapsed());
         D::ask(&mut client, "SELECT").unwrap();
     }
@@ -133,7 +134,10 @@ mod at_the_question_for_tls {
         let limit = Duration::from_millis(300);
         let pool = manager.builder().max_size(1).connect_timeout(limit).build().unwrap();
         let error = pool.get_timeout(3 * limit).unwrap_err();
-        assert!(matches!(error, GetError::TimedOut { phase: Phase::Connect | Phase::Wait, .. }), "{error}");
+        assert!(
+            matches!(error, GetError::TimedOut { phase: Phase::Connect | Phase::Wait, .. }),
+            "{error}"
+        );
         eventually("more than one was tried", || pool.stats().connect_failures >= 2);
         eventually("nothing is stuck", || pool.stats().quarantined == 0);
     }

@@ -27,9 +27,8 @@ fn ended<D: Driver>(server: &Postgres, size: usize, health: impl HealthStrategy)
 
 fn dead_lent<D: Driver>(server: &Postgres, size: usize, health: fn() -> Box<dyn HealthStrategy>) {
     let pool = ended::<D>(server, size, health());
-    let dead = (0..size).filter(|_| {
-        D::ask(&mut pool.get_timeout(PLENTY).unwrap(), "SELECT 1").is_err()
-    });
+    let dead =
+        (0..size).filter(|_| D::ask(&mut pool.get_timeout(PLENTY).unwrap(), "SELECT 1").is_err());
     assert_eq!(dead.count(), 0, "in turn, of {size}");
     let pool = ended::<D>(server, size, health());
     let mut clients: Vec<_> = (0..size).map(|_| pool.get_timeout(PLENTY).unwrap()).collect();
@@ -93,7 +92,9 @@ fn a_runtime_that_was_not_polled_meanwhile_lends_none_either() {
             clients.push(pool.get_async().await.unwrap());
         }
         drop(clients);
-        server.ask("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'it'");
+        server.ask(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'it'",
+        );
         thread::sleep(PAUSE);
         for _ in 0..8 {
             let client = pool.get_async().await.unwrap();

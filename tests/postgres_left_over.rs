@@ -13,20 +13,52 @@ use postgres::fallible_iterator::FallibleIterator;
 /// What is left, how, and a question whose answer tells. The first ones end with the loan in any
 /// mode.
 const LEFT: [(&str, &str, &str); 14] = [
-    ("a transaction", "BEGIN; SET LOCAL caliburn.mark = 'x'", "SELECT coalesce(current_setting('caliburn.mark', true), '')"),
+    (
+        "a transaction",
+        "BEGIN; SET LOCAL caliburn.mark = 'x'",
+        "SELECT coalesce(current_setting('caliburn.mark', true), '')",
+    ),
     ("a failed transaction", "BEGIN; SELECT 1/0", "SELECT 1"),
     ("a subscription", "LISTEN tide", "SELECT count(*) FROM pg_listening_channels()"),
     ("a setting", "SET work_mem = '128kB'", "SHOW work_mem"),
-    ("a setting of its own", "SET caliburn.mine = 'x'", "SELECT coalesce(current_setting('caliburn.mine', true), '')"),
+    (
+        "a setting of its own",
+        "SET caliburn.mine = 'x'",
+        "SELECT coalesce(current_setting('caliburn.mine', true), '')",
+    ),
     ("a role", "SET ROLE nobody", "SELECT current_user"),
     ("a user", "SET SESSION AUTHORIZATION nobody", "SELECT session_user"),
-    ("read-only transactions", "SET default_transaction_read_only = on", "SHOW transaction_read_only"),
+    (
+        "read-only transactions",
+        "SET default_transaction_read_only = on",
+        "SHOW transaction_read_only",
+    ),
     ("a search path", "SET search_path = evil, pg_catalog", "SHOW search_path"),
-    ("strings of another kind", "SET standard_conforming_strings = off", "SHOW standard_conforming_strings"),
-    ("a temporary table", "CREATE TEMP TABLE mine AS SELECT 1", "SELECT count(*) FROM pg_class WHERE relname = 'mine'"),
-    ("a lock", "SELECT pg_advisory_lock(7)", "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"),
-    ("a cursor", "BEGIN; DECLARE mine CURSOR WITH HOLD FOR SELECT 1; COMMIT", "SELECT count(*) FROM pg_cursors WHERE name = 'mine'"),
-    ("a statement of SQL's", "PREPARE mine AS SELECT 1", "SELECT count(*) FROM pg_prepared_statements WHERE from_sql"),
+    (
+        "strings of another kind",
+        "SET standard_conforming_strings = off",
+        "SHOW standard_conforming_strings",
+    ),
+    (
+        "a temporary table",
+        "CREATE TEMP TABLE mine AS SELECT 1",
+        "SELECT count(*) FROM pg_class WHERE relname = 'mine'",
+    ),
+    (
+        "a lock",
+        "SELECT pg_advisory_lock(7)",
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'",
+    ),
+    (
+        "a cursor",
+        "BEGIN; DECLARE mine CURSOR WITH HOLD FOR SELECT 1; COMMIT",
+        "SELECT count(*) FROM pg_cursors WHERE name = 'mine'",
+    ),
+    (
+        "a statement of SQL's",
+        "PREPARE mine AS SELECT 1",
+        "SELECT count(*) FROM pg_prepared_statements WHERE from_sql",
+    ),
 ];
 /// Of these.
 const ENDS_WITH_A_LOAN: usize = 3;

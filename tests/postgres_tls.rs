@@ -10,7 +10,7 @@ use caliburn::{GetError, Pool, error::Phase};
 use common::pg::{Driver, Pretence, Pretended, both, single};
 use common::{PLENTY, eventually};
 use std::convert::Infallible;
-use std::future::{Pending, pending};
+use std::future::{Pending, Ready, pending, ready};
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -151,6 +151,30 @@ impl TlsConnect<Socket> for Endless {
     }
 }
 
+/// Fails with these words.
+#[derive(Clone, Debug)]
+struct Refusing(&'static str);
+
+impl MakeTlsConnect<Socket> for Refusing {
+    type Stream = Pretended;
+    type TlsConnect = Self;
+    type Error = Infallible;
+
+    fn make_tls_connect(&mut self, _: &str) -> Result<Self, Infallible> {
+        Ok(self.clone())
+    }
+}
+
+impl TlsConnect<Socket> for Refusing {
+    type Stream = Pretended;
+    type Error = io::Error;
+    type Future = Ready<Result<Pretended, io::Error>>;
+
+    fn connect(self, _: Socket) -> Self::Future {
+        ready(Err(io::Error::other(self.0)))
+    }
+}
+
 fn dsn(port: u16, mode: &str) -> String {
     format!("host=127.0.0.1 port={port} user=app sslmode={mode}")
 }
@@ -262,5 +286,28 @@ both! {
         pool.get_timeout(BRIEFLY).map(drop).unwrap_err();
         eventually("more than one was tried", || pool.stats().connect_failures >= 2);
         eventually("nothing is stuck", || pool.stats().quarantined == 0);
+    }
+
+    fn what_no_second_try_would_change_is_told_at_once<D: Driver>() {
+        let (port, _) = serve(true);
+        for words in [
+            "invalid peer certificate: UnknownIssuer",
+            "certificate verify failed: (hostname mismatch)",
+            "received fatal alert: UnknownCA",
+            "received fatal alert: CertificateRequired",
+        ] {
+            let pool = single(D::open(&dsn(port, "require")).secured_by(Refusing(words)));
+            let error = pool.get_timeout(PLENTY).unwrap_err();
+            assert!(matches!(error, GetError::Connect { .. }), "{words}: {error}");
+            assert!(error.to_string().contains(words), "{error}");
+        }
+        let pool = single(D::open(&dsn(port, "require")).secured_by(Refusing("connection reset")));
+        let error = pool.get_timeout(BRIEFLY).unwrap_err();
+        assert!(matches!(error, GetError::TimedOut { .. }), "{error}");
+
+        let nameless = format!("hostaddr=127.0.0.1 port={port} user=app sslmode=require");
+        let error = single(D::open(&nameless).secured_by(Pretence)).get_timeout(PLENTY).unwrap_err();
+        assert!(matches!(error, GetError::Connect { .. }), "{error}");
+        assert!(error.to_string().contains("no hostname"), "{error}");
     }
 }

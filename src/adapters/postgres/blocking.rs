@@ -2,17 +2,19 @@
 
 use super::blocking_cancel::Canceller;
 use super::blocking_client::{Line, PostgresClient};
+use super::blocking_tls::Secure;
+use super::connectors::{Plain, Purpose};
 use super::course::{Course, distinct, names};
 use super::errors::{classify, parse};
 use super::options::{Options, setters};
-use super::route::{Plain, Purpose, Reachable as _, Route, Secured};
+use super::reach::{Reachable as _, Route};
 use super::statements::Statements;
 use super::tap::Tap;
 use crate::adapters::Reset;
 use crate::adapters::idle::Idle;
 use crate::{BlockingManager, Deadline, ErrorClass, Manager};
 use ::postgres::tls::{MakeTlsConnect, TlsConnect};
-use ::postgres::{CancelToken, Client, Config, Error, NoTls, Socket};
+use ::postgres::{Config, Error, NoTls, Socket};
 use std::any::TypeId;
 use std::fmt;
 use std::net::ToSocketAddrs as _;
@@ -111,13 +113,8 @@ impl PostgresManager {
         #[cfg(unix)]
         let socket = course.arrive();
         tap.set_limit(Some(until));
-        let canceller = Canceller {
-            token: client.cancel_token(),
-            route,
-            tls: self.tls.clone(),
-            limit,
-            course,
-        };
+        let canceller =
+            Canceller { token: client.cancel_token(), route, tls: self.tls.clone(), limit, course };
         let statements = Statements::new(self.options.statement_cache_size, tap.clone());
         let mut client = PostgresClient {
             line: Line { tap: tap.clone(), canceller },
@@ -133,28 +130,6 @@ impl PostgresManager {
         tap.set_limit(None);
         tap.set_response_timeout(self.options.response_timeout);
         Ok(client)
-    }
-}
-
-/// A TLS connector of whatever kind.
-pub(super) trait Secure: Send + Sync {
-    fn connect(&self, config: &Config, tap: Tap, purpose: Purpose) -> Result<Client, Error>;
-    fn cancel(&self, token: &CancelToken, tap: Tap) -> Result<(), Error>;
-}
-
-impl<T> Secure for T
-where
-    T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,
-    T::Stream: Send,
-    T::TlsConnect: Send,
-    <T::TlsConnect as TlsConnect<Socket>>::Future: Send,
-{
-    fn connect(&self, config: &Config, tap: Tap, purpose: Purpose) -> Result<Client, Error> {
-        config.connect(Secured { tls: self.clone(), tap, purpose })
-    }
-
-    fn cancel(&self, token: &CancelToken, tap: Tap) -> Result<(), Error> {
-        token.cancel_query(Secured { tls: self.clone(), tap, purpose: Purpose::Cancel })
     }
 }
 

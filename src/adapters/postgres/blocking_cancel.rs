@@ -1,8 +1,9 @@
 //! Requests to give up a query, for threads: over connections of their own, limited in time.
 
-use super::blocking::Secure;
+use super::blocking_tls::Secure;
+use super::connectors::{Plain, Purpose, Secured};
 use super::course::Course;
-use super::route::{Plain, Purpose, Route, Secured};
+use super::reach::Route;
 use super::tap::Tap;
 #[cfg(target_os = "linux")]
 use crate::adapters::socket::{Leash, Tied};

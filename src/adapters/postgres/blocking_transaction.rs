@@ -1,12 +1,12 @@
 //! Transactions for threads that use their connection's statements.
 
-use super::blocking_cancel::{PostgresCancelToken, Canceller};
+use super::blocking_cancel::{Canceller, PostgresCancelToken};
 use super::statements::{Statements, cached};
-use std::fmt;
-use std::ops::{Deref, DerefMut};
 use ::postgres::error::SqlState;
 use ::postgres::types::{ToSql, Type};
 use ::postgres::{Error, IsolationLevel, Row, Statement, Transaction, TransactionBuilder};
+use std::fmt;
+use std::ops::{Deref, DerefMut};
 
 /// A [`Transaction`] of the driver's in all but name, which uses the statements that its connection
 /// keeps. If it is dropped without a commit, it is rolled back.
@@ -55,10 +55,7 @@ impl PostgresTransaction<'_> {
     /// # Errors
     ///
     /// Returns the driver's error.
-    pub fn savepoint(
-        &mut self,
-        name: impl Into<String>,
-    ) -> Result<PostgresTransaction<'_>, Error> {
+    pub fn savepoint(&mut self, name: impl Into<String>) -> Result<PostgresTransaction<'_>, Error> {
         let transaction = self.transaction.savepoint(name)?;
         let (statements, canceller) = (self.statements, self.canceller);
         Ok(PostgresTransaction { transaction, statements, canceller })

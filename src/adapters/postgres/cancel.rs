@@ -1,8 +1,9 @@
 //! Requests to give up a query, for tasks: over connections of their own, limited in time.
 
-use super::route::{Plain, Purpose, Route, Secured};
+use super::connectors::{Plain, Purpose, Secured};
+use super::reach::Route;
 use super::tap::Tap;
-use super::tokio::Secure;
+use super::tls::Secure;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

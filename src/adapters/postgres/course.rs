@@ -5,12 +5,12 @@
 //! packets that vanish, a server that accepts and says nothing, at whichever step. The share of one
 //! that failed early goes to those after it.
 
-use super::route::Reachable;
+use super::reach::Reachable;
 use super::tap::Tap;
-#[cfg(target_os = "linux")]
-use crate::adapters::socket::{Leash, Mark, Tied};
 #[cfg(unix)]
 use crate::adapters::socket::Socket;
+#[cfg(target_os = "linux")]
+use crate::adapters::socket::{Leash, Mark, Tied};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

@@ -80,16 +80,20 @@ pub(super) fn out_of_step() -> DriverError {
 /// driver names unknown options, which may be the second half of a password with a `?` in it.
 pub(super) fn parse<C: FromStr<Err = DriverError>>(dsn: &str) -> Result<C, DriverError> {
     dsn.parse().map_err(|error: DriverError| {
-        let named = error.source().map(ToString::to_string).unwrap_or_default();
-        if named.contains("unknown option") || named.contains("unexpected character") {
-            // As of one that ends too early.
-            return "host".parse::<Config>().err().unwrap_or_else(out_of_step);
+        // With one `@` all that the driver takes for options is behind user and password.
+        let is_url = ["postgres://", "postgresql://"].iter().any(|head| dsn.starts_with(head));
+        let is_behind = is_url && dsn.matches('@').count() == 1;
+        let cause = error.source().map(ToString::to_string).unwrap_or_default();
+        let quotes = ["unknown option", "unexpected character"];
+        if is_behind || !quotes.iter().any(|quote| cause.contains(quote)) {
+            return error;
         }
-        error
+        // As of one that ends too early.
+        "host".parse::<Config>().err().unwrap_or_else(out_of_step)
     })
 }
 
-/// Of the driver's kind, too.
+/// One that the driver makes when a stream has timed out.
 #[cfg(feature = "tokio-postgres")]
 pub(super) async fn timed_out() -> DriverError {
     let late = Config::new().user("nobody").connect_raw(Late, NoTls).await;

@@ -20,12 +20,17 @@ mod blocking_cancel;
 #[cfg(feature = "postgres")]
 mod blocking_client;
 #[cfg(feature = "postgres")]
+mod blocking_tls;
+#[cfg(feature = "postgres")]
 mod blocking_transaction;
 #[cfg(feature = "tokio-postgres")]
 mod cancel;
 #[cfg(feature = "tokio-postgres")]
 mod client;
+mod connectors;
 mod course;
+#[cfg(feature = "tokio-postgres")]
+mod driver;
 mod errors;
 mod greeting;
 mod messages;
@@ -34,12 +39,14 @@ mod named;
 mod notifications;
 mod options;
 mod probe;
-mod route;
+mod reach;
 #[cfg(feature = "tokio-postgres")]
 mod session;
 mod statements;
 mod tap;
 mod tapped;
+#[cfg(feature = "tokio-postgres")]
+mod tls;
 #[cfg(feature = "tokio-postgres")]
 mod tokio;
 #[cfg(feature = "tokio-postgres")]

@@ -12,6 +12,7 @@
 //! trip for each would double the cost of a query.
 
 use super::cancel::Canceller;
+use super::driver::Driver;
 use super::notifications::Inbox;
 use super::tap::Tap;
 use std::fmt;
@@ -20,30 +21,11 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Waker};
 use std::thread;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
+use tokio_postgres::AsyncMessage;
 use tokio_postgres::error::DbError;
-use tokio_postgres::{AsyncMessage, Connection, Error, Socket};
 
-/// A connection of the driver's, over whatever stream.
-pub(super) trait Converse: Send {
-    fn poll_message(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<AsyncMessage, Error>>>;
-}
-
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Converse for Connection<Socket, T> {
-    fn poll_message(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<AsyncMessage, Error>>> {
-        Connection::poll_message(self, context)
-    }
-}
-
-pub(super) type Driver = Box<dyn Converse>;
 pub(super) type OnNotice = Arc<dyn Fn(&DbError) + Send + Sync>;
 
 /// A connection's driver, and the task that polls it.

@@ -2,13 +2,15 @@
 
 use super::cancel::Canceller;
 use super::client::AsyncPostgresClient;
+use super::connectors::{Plain, Purpose};
 use super::course::{Course, distinct, names};
 use super::errors::{classify, out_of_step, parse};
 use super::options::{Options, setters};
-use super::route::{Plain, Purpose, Reachable as _, Route, Secured};
-use super::session::{Driver, OnNotice, Session};
+use super::reach::{Reachable as _, Route};
+use super::session::{OnNotice, Session};
 use super::statements::Statements;
 use super::tap::Tap;
+use super::tls::{Secure, boxed};
 use crate::adapters::Reset;
 use crate::adapters::idle::Idle;
 use crate::adapters::runtime::Runtimes;
@@ -16,15 +18,14 @@ use crate::{AsyncManager, Deadline, ErrorClass, Face, Manager};
 use std::any::TypeId;
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
 use tokio_postgres::error::DbError;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
-use tokio_postgres::{CancelToken, Client, Config, Connection, Error, NoTls, Socket};
+use tokio_postgres::{Client, Config, Error, NoTls, Socket};
 
 /// Opens connections to PostgreSQL.
 ///
@@ -72,8 +73,6 @@ pub struct AsyncPostgresManager {
 }
 
 setters!(AsyncPostgresManager, Config, "tokio_postgres");
-
-type Opened = Result<(Client, Driver), Error>;
 
 impl AsyncPostgresManager {
     /// Connections as `config` says, without TLS.
@@ -176,57 +175,6 @@ async fn in_turns<T>(tap: &Tap, work: impl Future<Output = T>) -> T {
         work.as_mut().poll(context)
     })
     .await
-}
-
-/// A TLS connector of whatever kind.
-pub(super) trait Secure: Send + Sync {
-    fn connect<'a>(
-        &'a self,
-        config: &'a Config,
-        tap: Tap,
-        purpose: Purpose,
-    ) -> Pin<Box<dyn Future<Output = Opened> + Send + 'a>>;
-
-    fn cancel<'a>(
-        &'a self,
-        token: &'a CancelToken,
-        tap: Tap,
-    ) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>>;
-}
-
-impl<T> Secure for T
-where
-    T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,
-    T::Stream: Send,
-    T::TlsConnect: Send,
-    <T::TlsConnect as TlsConnect<Socket>>::Future: Send,
-{
-    fn connect<'a>(
-        &'a self,
-        config: &'a Config,
-        tap: Tap,
-        purpose: Purpose,
-    ) -> Pin<Box<dyn Future<Output = Opened> + Send + 'a>> {
-        let secured = Secured { tls: self.clone(), tap, purpose };
-        Box::pin(async move { boxed(config.connect(secured).await) })
-    }
-
-    fn cancel<'a>(
-        &'a self,
-        token: &'a CancelToken,
-        tap: Tap,
-    ) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>> {
-        let secured = Secured { tls: self.clone(), tap, purpose: Purpose::Cancel };
-        Box::pin(token.cancel_query(secured))
-    }
-}
-
-fn boxed<T>(opened: Result<(Client, Connection<Socket, T>), Error>) -> Opened
-where
-    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (client, connection) = opened?;
-    Ok((client, Box::new(connection)))
 }
 
 impl Manager for AsyncPostgresManager {
