@@ -39,6 +39,8 @@ mod named;
 mod notifications;
 mod options;
 mod probe;
+#[cfg(feature = "tokio-postgres")]
+mod race;
 mod reach;
 #[cfg(feature = "tokio-postgres")]
 mod session;

@@ -4,8 +4,10 @@ use super::cancel::Canceller;
 use super::client::AsyncPostgresClient;
 use super::connectors::{Plain, Purpose};
 use super::course::{Course, distinct, names};
+use super::driver::Driver;
 use super::errors::{classify, out_of_step, parse};
 use super::options::{Options, setters};
+use super::race::{HEAD_START, anywhere, by_turns, race};
 use super::reach::{Reachable as _, Route};
 use super::session::{OnNotice, Session};
 use super::statements::Statements;
@@ -18,11 +20,13 @@ use crate::{AsyncManager, Deadline, ErrorClass, Face, Manager};
 use std::any::TypeId;
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::net::IpAddr;
 use std::pin::pin;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
+use tokio_postgres::config::LoadBalanceHosts;
 use tokio_postgres::error::DbError;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres::{Client, Config, Error, NoTls, Socket};
@@ -79,7 +83,8 @@ impl AsyncPostgresManager {
     ///
     /// With several hosts the driver takes the first that will have it, each time anew; with
     /// `target_session_attrs=read-write` that is the primary, wherever it moves. The time that a
-    /// connect may take is shared out among all addresses of all hosts.
+    /// connect may take is shared out among all addresses of all hosts. A lone host's addresses
+    /// race: each has a head start of 250 ms before the next, as RFC 8305 says.
     pub fn new(config: Config) -> Self {
         let options = Options::new(config);
         Self { options, tls: None, runtimes: Runtimes::here(), on_notice: None }
@@ -116,14 +121,55 @@ impl AsyncPostgresManager {
     }
 
     async fn open(&self, limit: Duration) -> Result<Parts, Error> {
-        let (begun, mut config) = (Instant::now(), self.options.config());
-        let until = begun + limit;
+        let (until, config) = (Instant::now() + limit, self.options.config());
         let mut addresses = Vec::new();
         for (host, port) in names(&config) {
             // The driver says best what is wrong with a name.
             let found = tokio::net::lookup_host((host, port)).await;
             addresses.push(found.map(distinct).unwrap_or_default());
         }
+        let reached = match &*addresses {
+            [several] if several.len() > 1 => {
+                let mut several = by_turns(several);
+                if config.get_load_balance_hosts() == LoadBalanceHosts::Random {
+                    several = anywhere(several);
+                }
+                let mut attempts = several
+                    .into_iter()
+                    .map(|address| self.reach(config.clone(), until, vec![vec![address]]));
+                let first = attempts.next().ok_or_else(out_of_step)?;
+                race(first, attempts, HEAD_START).await?
+            }
+            _ => self.reach(config, until, addresses).await?,
+        };
+        let Reached { client, driver, tap, course, route } = reached;
+        #[cfg(unix)]
+        let socket = course.arrive();
+        #[cfg(not(unix))]
+        let _ = course;
+        tap.set_limit(Some(until));
+        let canceller = Canceller::new(client.cancel_token(), route, self.tls.clone(), limit);
+        let session = Session::spawn(driver, tap.clone(), canceller, self.on_notice.clone());
+        if let Some(sql) = &self.options.on_connect {
+            client.batch_execute(sql).await?;
+        }
+        tap.set_limit(None);
+        tap.set_response_timeout(self.options.response_timeout);
+        Ok(Parts {
+            client,
+            session,
+            #[cfg(unix)]
+            socket,
+        })
+    }
+
+    /// By these addresses, one after the other.
+    async fn reach(
+        &self,
+        mut config: Config,
+        until: Instant,
+        addresses: Vec<Vec<IpAddr>>,
+    ) -> Result<Reached, Error> {
         let course = Arc::new(Course::plot(&mut config, until, &addresses));
         let tap = Tap::default();
         tap.set_limit(Some(until));
@@ -140,23 +186,17 @@ impl AsyncPostgresManager {
             }
         };
         let (client, driver) = in_turns(&tap, connect).await?;
-        #[cfg(unix)]
-        let socket = course.arrive();
-        tap.set_limit(Some(until));
-        let canceller = Canceller::new(client.cancel_token(), route, self.tls.clone(), limit);
-        let session = Session::spawn(driver, tap.clone(), canceller, self.on_notice.clone());
-        if let Some(sql) = &self.options.on_connect {
-            client.batch_execute(sql).await?;
-        }
-        tap.set_limit(None);
-        tap.set_response_timeout(self.options.response_timeout);
-        Ok(Parts {
-            client,
-            session,
-            #[cfg(unix)]
-            socket,
-        })
+        Ok(Reached { client, driver, tap, course, route })
     }
+}
+
+/// A server that has let us in.
+struct Reached {
+    client: Client,
+    driver: Driver,
+    tap: Tap,
+    course: Arc<Course>,
+    route: Route,
 }
 
 /// Of a connection, before it has a home.
