@@ -4,6 +4,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::{Mutex, PoisonError};
+#[cfg(feature = "mysql")]
 use std::time::Duration;
 
 /// Whether nothing that is sent there leaves the machine.
@@ -67,6 +68,7 @@ impl Favourite {
 }
 
 /// What the next of several attempts gets of the time that is left.
+#[cfg(feature = "mysql")]
 pub(super) fn share(left: Duration, attempts: usize) -> Duration {
     left / u32::try_from(attempts).unwrap_or(u32::MAX).max(1)
 }

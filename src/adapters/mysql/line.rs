@@ -22,6 +22,7 @@ pub(super) struct Line {
 #[derive(Debug)]
 pub(super) struct Limit {
     #[cfg(unix)]
+    #[allow(dead_code, reason = "it counts that it is there")]
     leash: Option<Leash>,
 }
 
@@ -43,6 +44,7 @@ impl Line {
     }
 
     /// Nothing waits for the server any more, not even a goodbye.
+    #[cfg(feature = "mysql")]
     pub(super) fn cut(&self) {
         self.socket.iter().for_each(|socket| socket.shut_down());
     }
@@ -66,6 +68,7 @@ impl Line {
         None
     }
 
+    #[cfg(feature = "mysql")]
     pub(super) fn cut(&self) {}
 
     pub(super) fn until(&self, _: Instant) -> io::Result<Limit> {
@@ -73,6 +76,7 @@ impl Line {
     }
 }
 
+#[cfg(feature = "mysql")]
 impl Limit {
     /// Whether it was kept.
     pub(super) fn end(self) -> bool {

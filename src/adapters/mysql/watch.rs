@@ -2,11 +2,7 @@
 
 use super::proof::{Found, Home};
 use super::statement::Effect;
-use std::collections::HashMap;
 use std::mem::replace;
-
-/// So many prepared statements are told apart.
-const MOST_STATEMENTS: usize = 4096;
 
 /// Watches the calls that are made on a connection. It is certain of a session as long as it has
 /// seen every call end, and knows what each of them did.
@@ -20,8 +16,6 @@ pub(super) struct Watch {
     ends_plainly: bool,
     is_broken: bool,
     was_lent: bool,
-    /// Of the statements that were seen when they were prepared.
-    statements: HashMap<u32, Effect>,
 }
 
 /// A call that has begun.
@@ -66,7 +60,6 @@ impl Watch {
             ends_plainly: false,
             is_broken: false,
             was_lent: false,
-            statements: HashMap::new(),
         }
     }
 
@@ -138,22 +131,6 @@ impl Watch {
         self.may_be_in_transaction = flags.is_in_transaction;
     }
 
-    /// Remembers what executing a statement does.
-    pub(super) fn note(&mut self, statement: u32, effect: Effect) {
-        if self.statements.len() >= MOST_STATEMENTS {
-            self.statements.clear();
-        }
-        self.statements.insert(statement, effect);
-    }
-
-    pub(super) fn forget(&mut self, statement: u32) {
-        self.statements.remove(&statement);
-    }
-
-    pub(super) fn effect_of(&self, statement: u32) -> Effect {
-        self.statements.get(&statement).copied().unwrap_or(Effect::Unknown)
-    }
-
     /// A proof has succeeded: nothing is open.
     pub(super) fn settle(&mut self, found: &Found) {
         self.is_sure = true;
@@ -172,7 +149,6 @@ impl Watch {
         self.is_sure = true;
         self.may_be_in_transaction = false;
         self.ends_plainly = self.home.ends_plainly;
-        self.statements.clear();
         self.was_lent = false;
     }
 }
@@ -246,16 +222,6 @@ mod tests {
         assert!(!watch.is_clean());
         play(&mut watch, &["COMMIT"]);
         assert!(watch.is_clean());
-    }
-
-    #[test]
-    fn a_statement_that_was_prepared_out_of_sight_may_do_anything() {
-        let mut watch = watch(true, true);
-        watch.note(1, Effect::Keeps);
-        assert_eq!(watch.effect_of(1), Effect::Keeps);
-        assert_eq!(watch.effect_of(2), Effect::Unknown);
-        watch.forget(1);
-        assert_eq!(watch.effect_of(1), Effect::Unknown);
     }
 
     #[test]

@@ -38,13 +38,11 @@ impl Mark {
     }
 
     /// For drivers that can be told of no user timeout.
-    #[allow(dead_code, reason = "not all drivers need it")]
     pub(in crate::adapters) fn by_keepalive() -> Self {
         Self::Keepalive(KEEPALIVE_MARKS + next() % KEEPALIVE_MARKS)
     }
 
     /// What the driver is to set.
-    #[allow(dead_code, reason = "not all drivers need it")]
     pub(in crate::adapters) fn user_timeout(self) -> Duration {
         self.setting()
     }

@@ -3,6 +3,7 @@
 //!
 //! Of the drivers only one tells which socket is its own. The others are found by a [`Mark`]: a TCP
 //! user timeout that no other socket of the process has, which the driver is told to set.
+#![allow(dead_code, reason = "no driver needs all of it")]
 
 #[cfg(target_os = "linux")]
 mod mark;
@@ -87,7 +88,6 @@ impl Socket {
     }
 
     /// The port of its own end.
-    #[allow(dead_code, reason = "not all drivers need it")]
     pub(super) fn local_port(&self) -> Option<u16> {
         use rustix::net::{SocketAddrAny, getsockname};
         let address: SocketAddrAny = getsockname(&self.0).ok()?;
@@ -97,7 +97,6 @@ impl Socket {
     /// Asks after `idle` of silence whether the peer's machine is still there, and gives it up
     /// within about half a minute.
     #[cfg(target_os = "linux")]
-    #[allow(dead_code, reason = "not all drivers need it")]
     pub(super) fn keep_alive(&self, idle: std::time::Duration) {
         use rustix::net::sockopt as set;
         let _ = set::set_tcp_keepidle(&self.0, idle);

@@ -1,6 +1,7 @@
 //! A connection of the blocking driver, and what becomes of its session while it is on loan.
 
 use super::cancel::Ending;
+use super::statements::Statements;
 use super::transaction::MysqlTransaction;
 use crate::Deadline;
 use crate::adapters::idle::{Idle, Occasion};
@@ -37,6 +38,7 @@ use std::time::{Duration, Instant};
 pub struct MysqlConnection {
     conn: Conn,
     watch: Watch,
+    statements: Statements,
     idle: Idle,
     line: Line,
     ending: Ending,
@@ -52,7 +54,8 @@ impl MysqlConnection {
         response_timeout: Option<Duration>,
     ) -> Result<Self> {
         let watch = Watch::new(Home::unknown(), false);
-        let mut this = Self { conn, watch, idle: Idle::now(), line, ending, response_timeout };
+        let (statements, idle) = (Statements::default(), Idle::now());
+        let mut this = Self { conn, watch, statements, idle, line, ending, response_timeout };
         let found = this.prove()?;
         this.watch.adopt(found);
         Ok(this)
@@ -158,6 +161,7 @@ impl MysqlConnection {
             }
         }
         prepare(&mut self.conn)?;
+        self.statements = Statements::default();
         self.watch.renew();
         Ok(())
     }
@@ -226,7 +230,7 @@ impl MysqlConnection {
         read: impl FnOnce(&mut QueryResult<'_, '_, '_, Binary>) -> Result<T>,
     ) -> Result<T> {
         let statement = statement.as_statement(self)?;
-        self.observe(self.watch.effect_of(statement.id()), |conn| {
+        self.observe(self.statements.effect_of(statement.id()), |conn| {
             let mut result = conn.exec_iter(&*statement, params)?;
             let value = read(&mut result);
             drain(result).and(value)
@@ -237,8 +241,8 @@ impl MysqlConnection {
         self
     }
 
-    pub(super) fn watch_mut(&mut self) -> &mut Watch {
-        &mut self.watch
+    pub(super) fn statements(&mut self) -> &mut Statements {
+        &mut self.statements
     }
 
     /// Ends what is open, and shows that answers are in step.

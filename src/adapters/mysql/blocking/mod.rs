@@ -4,6 +4,7 @@ mod cancel;
 mod connect;
 mod connection;
 mod queryable;
+mod statements;
 mod transaction;
 
 pub use self::connection::MysqlConnection;

@@ -39,7 +39,7 @@ macro_rules! watched {
                 I: IntoIterator<Item = P>,
             {
                 let statement = stmt.as_statement(self.connection())?;
-                let effect = self.connection().watch().effect_of(statement.id());
+                let effect = self.connection().statements().effect_of(statement.id());
                 self.connection().observe(effect, |conn| conn.exec_batch(&*statement, params))
             }
 
@@ -47,12 +47,12 @@ macro_rules! watched {
                 let effect = Effect::of(query.as_ref());
                 let statement =
                     self.connection().observe(Effect::Keeps, |conn| conn.prep(query))?;
-                self.connection().watch_mut().note(statement.id(), effect);
+                self.connection().statements().note(statement.id(), effect);
                 Ok(statement)
             }
 
             fn close(&mut self, stmt: Statement) -> Result<()> {
-                self.connection().watch_mut().forget(stmt.id());
+                self.connection().statements().forget(stmt.id());
                 self.connection().observe(Effect::Keeps, |conn| conn.close(stmt))
             }
 
