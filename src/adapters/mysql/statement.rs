@@ -124,20 +124,22 @@ impl<'a> Words<'a> {
     /// Nothing that follows can be a second statement: neither after a `;`, nor in a comment that
     /// is executed.
     fn end_a_single_one(mut self) -> bool {
-        while let Some(first) = self.rest.chars().next() {
-            let length = match (first, comment(self.rest)) {
+        let tells = |byte| matches!(byte, b'\'' | b'"' | b'`' | b';' | b'#' | b'-' | b'/');
+        while let Some(at) = self.rest.bytes().position(tells) {
+            self.rest = &self.rest[at..];
+            let length = match (self.rest.as_bytes()[0], comment(self.rest)) {
                 (_, Some(length)) => length,
-                ('/', None) if self.rest.starts_with("/*") => return false,
-                ('\'' | '"' | '`', None) => match quoted(self.rest) {
+                (b'/', None) if self.rest.starts_with("/*") => return false,
+                (b'\'' | b'"' | b'`', None) => match quoted(self.rest) {
                     Some(length) => length,
                     None => return is_without_a_second(&self.rest[1..]),
                 },
-                (';', None) => {
+                (b';', None) => {
                     let mut tail = Self::of(&self.rest[1..]);
                     tail.skip();
                     return tail.rest.is_empty();
                 }
-                (other, None) => other.len_utf8(),
+                _ => 1,
             };
             self.rest = &self.rest[length..];
         }
