@@ -1,6 +1,6 @@
-//! The adapters for MySQL and MariaDB when servers come and go, against MariaDB itself. Each harness
-//! is played twice: with the driver for threads, whose callers are threads, and with the driver for
-//! tasks.
+//! The adapters for MySQL and MariaDB when servers come and go, against MariaDB itself. Each
+//! harness is played twice: with the driver for threads, whose callers are threads, and with the
+//! driver for tasks.
 #![cfg(all(feature = "mysql", feature = "mysql_async"))]
 
 mod common;

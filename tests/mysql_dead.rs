@@ -1,4 +1,5 @@
-//! No MySQL session that is known to be dead is lent, whatever the strategy, against MariaDB itself.
+//! No MySQL session that is known to be dead is lent, whatever the strategy, against MariaDB
+//! itself.
 #![cfg(all(feature = "mysql", feature = "mysql_async"))]
 
 mod common;

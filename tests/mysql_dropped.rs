@@ -1,5 +1,5 @@
-//! Requests to MySQL that nobody waits for any more, and answers that come too late, against MariaDB
-//! itself.
+//! Requests to MySQL that nobody waits for any more, and answers that come too late, against
+//! MariaDB itself.
 #![cfg(all(feature = "mysql", feature = "mysql_async"))]
 
 mod common;

@@ -10,26 +10,19 @@
 //!
 //! See also the [page on MySQL](crate::guide::mysql).
 
-mod address;
 #[cfg(feature = "mysql")]
 mod blocking;
-mod cancel;
-mod errors;
-mod line;
-mod proof;
-mod statement;
+mod session;
 #[cfg(feature = "mysql_async")]
 mod tokio;
-mod url;
-mod watch;
 
 #[cfg(feature = "mysql")]
 #[cfg_attr(docsrs, doc(cfg(feature = "mysql")))]
 pub use self::blocking::{MysqlConnection, MysqlManager, MysqlTransaction};
+pub use self::session::url::UrlError;
 #[cfg(feature = "mysql_async")]
 #[cfg_attr(docsrs, doc(cfg(feature = "mysql_async")))]
 pub use self::tokio::{AsyncMysqlConnection, AsyncMysqlManager, AsyncMysqlTransaction};
-pub use self::url::UrlError;
 #[cfg(feature = "mysql")]
 #[cfg_attr(docsrs, doc(cfg(feature = "mysql")))]
 pub use ::mysql;

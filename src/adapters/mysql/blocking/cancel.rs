@@ -1,9 +1,9 @@
 //! Ends the sessions of queries that were late.
 
-use super::super::cancel::{Abandoned, GRACE, PATIENCE, Queue};
-use super::super::line::Line;
 use super::connect::Connect;
 use crate::Deadline;
+use crate::adapters::mysql::session::cancel::{Abandoned, GRACE, PATIENCE, Queue};
+use crate::adapters::mysql::session::line::Line;
 use mysql::prelude::Queryable;
 use mysql::{Error, Opts, Result, Row};
 use std::sync::Arc;

@@ -1,9 +1,9 @@
 //! How a connection is opened within its limit.
 
-use super::super::address::{Favourite, is_local, look_up, share};
-use super::super::errors::without_tls;
-use super::super::line::Line;
 use crate::Deadline;
+use crate::adapters::mysql::session::address::{Favourite, is_local, look_up, share};
+use crate::adapters::mysql::session::errors::without_tls;
+use crate::adapters::mysql::session::line::Line;
 use mysql::{Conn, DriverError, Error, Opts, OptsBuilder, Result};
 use std::io;
 use std::net::IpAddr;

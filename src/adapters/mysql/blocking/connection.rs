@@ -2,18 +2,17 @@
 
 use super::cancel::Ending;
 use super::statements::Statements;
-use super::transaction::MysqlTransaction;
 use crate::Deadline;
 use crate::adapters::idle::{Idle, Occasion};
-use crate::adapters::mysql::errors::is_farewell;
-use crate::adapters::mysql::line::{Limit, Line};
-use crate::adapters::mysql::proof::{Found, Home, Ping, Proof, ProofRow, set_autocommit};
-use crate::adapters::mysql::statement::Effect;
-use crate::adapters::mysql::watch::{End, Watch};
+use crate::adapters::mysql::session::errors::is_farewell;
+use crate::adapters::mysql::session::line::{Limit, Line};
+use crate::adapters::mysql::session::proof::{Found, Home, Ping, Proof, ProofRow, set_autocommit};
+use crate::adapters::mysql::session::statement::Effect;
+use crate::adapters::mysql::session::watch::{End, Watch};
 use mysql::prelude::{AsStatement, Protocol, Queryable};
 use mysql::{
     Binary, ChangeUserOpts, Conn, DriverError, Error, Opts, Params, QueryResult, Result, Row, Text,
-    TxOpts, from_row_opt,
+    from_row_opt,
 };
 use std::fmt;
 use std::io;
@@ -164,18 +163,6 @@ impl MysqlConnection {
         self.statements = Statements::default();
         self.watch.renew();
         Ok(())
-    }
-
-    /// Begins a transaction. One that is dropped is rolled back.
-    ///
-    /// Takes the place of the driver's [`Conn::start_transaction`], which cannot tell the pool how
-    /// its transaction has ended.
-    ///
-    /// # Errors
-    ///
-    /// Returns the server's error, or that of the connection.
-    pub fn start_transaction(&mut self, options: TxOpts) -> Result<MysqlTransaction<'_>> {
-        MysqlTransaction::begin(self, options)
     }
 
     /// Makes a call that reads its answer to the end, and remembers what came of it.

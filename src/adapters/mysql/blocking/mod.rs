@@ -12,8 +12,8 @@ pub use self::transaction::MysqlTransaction;
 
 use self::cancel::{Canceller, Ending};
 use self::connect::Connect;
-use super::errors::{classify, is_about_a_certificate};
-use super::url::{UrlError, parse};
+use super::session::errors::{classify, is_about_a_certificate};
+use super::session::url::{UrlError, parse};
 use crate::adapters::Reset;
 use crate::{BlockingManager, Deadline, ErrorClass, Manager};
 use mysql::{Conn, DriverError, Error, Opts, OptsBuilder, Result};
@@ -28,9 +28,9 @@ type Change = dyn Fn(OptsBuilder) -> OptsBuilder + Send + Sync;
 
 /// Opens connections to one MySQL or MariaDB server.
 ///
-/// What a borrower left open is undone before the next one gets the connection: a transaction, locks
-/// on tables, another database than the first, autocommit, an answer that was not read to its end.
-/// What else it changed (variables, temporary tables, named locks) stays, unless
+/// What a borrower left open is undone before the next one gets the connection: a transaction,
+/// locks on tables, another database than the first, autocommit, an answer that was not read to its
+/// end. What else it changed (variables, temporary tables, named locks) stays, unless
 /// [`Reset::Session`] is asked for. See [`MysqlConnection`] for what that costs.
 ///
 /// Refused credentials, an unknown database and all else that trying again would not change are
@@ -50,9 +50,9 @@ type Change = dyn Fn(OptsBuilder) -> OptsBuilder + Send + Sync;
 /// Unix sockets. The pool keeps its callers' limits all the same, and shows such a call as
 /// quarantined until it ends.
 ///
-/// If a name has several addresses, they share the connect limit, and the one that has answered last
-/// is tried first. With TLS whose certificate is checked against the name, the driver tries only the
-/// first.
+/// If a name has several addresses, they share the connect limit, and the one that has answered
+/// last is tried first. With TLS whose certificate is checked against the name, the driver tries
+/// only the first.
 ///
 /// Whatever the options leave open is set so that a server that vanishes without a word is given up
 /// within half a minute: TCP keepalive (10 s, then every 5 s, three times) and on Linux the TCP
@@ -130,8 +130,8 @@ impl MysqlManager {
     /// What is undone of a loan before the next one. By default, [`Reset::Transaction`].
     ///
     /// With [`Reset::Session`] each borrower gets a session as good as new: variables, temporary
-    /// tables, locks and prepared statements of the one before are gone, and the database is that of
-    /// the options. It costs two round trips and those of [`OptsBuilder::init`] and
+    /// tables, locks and prepared statements of the one before are gone, and the database is that
+    /// of the options. It costs two round trips and those of [`OptsBuilder::init`] and
     /// [`on_connect`](Self::on_connect) on every return, off the borrower's thread, and the
     /// statements have to be prepared again.
     pub fn reset(mut self, reset: Reset) -> Self {
@@ -143,8 +143,9 @@ impl MysqlManager {
     /// default, without limit.
     ///
     /// A connection whose answer is late is cut, its session is ended at the server (`KILL`, from a
-    /// second connection), and the call fails with [`TimedOut`](io::ErrorKind::TimedOut). For [`query_iter`](mysql::prelude::Queryable::query_iter)
-    /// and [`exec_iter`](mysql::prelude::Queryable::exec_iter) the limit is for the beginning of the
+    /// second connection), and the call fails with [`TimedOut`](io::ErrorKind::TimedOut). For
+    /// [`query_iter`](mysql::prelude::Queryable::query_iter) and
+    /// [`exec_iter`](mysql::prelude::Queryable::exec_iter) the limit is for the beginning of the
     /// answer.
     pub fn response_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.response_timeout = timeout;
@@ -156,10 +157,10 @@ impl MysqlManager {
     ///
     /// A server with `caching_sha2_password`, the default of MySQL 8, asks for the password of an
     /// account that it has not seen since it was started. Without TLS the driver encrypts it with a
-    /// key that the server shows, and so anyone who can pass for the server can read it. What is not
-    /// allowed fails with a permanent error before the password is sent. Logins that prove the
-    /// password without sending it work in any case; and so does
-    /// [`OptsBuilder::server_key_path`], with which the key is not taken from the server.
+    /// key that the server shows, and so anyone who can pass for the server can read it. What is
+    /// not allowed fails with a permanent error before the password is sent. Logins that prove the
+    /// password without sending it work in any case; and so does [`OptsBuilder::server_key_path`],
+    /// with which the key is not taken from the server.
     pub fn password_without_tls(mut self, is_allowed: bool) -> Self {
         self.connect = Arc::new(Connect::with_password(is_allowed));
         self.canceller = Arc::new(Canceller::new(Arc::clone(&self.connect)));

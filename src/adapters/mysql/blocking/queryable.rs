@@ -2,7 +2,7 @@
 
 use super::connection::MysqlConnection;
 use super::transaction::MysqlTransaction;
-use crate::adapters::mysql::statement::Effect;
+use crate::adapters::mysql::session::statement::Effect;
 use mysql::prelude::{AsStatement, FromRow, Queryable};
 use mysql::{
     Binary, FromRowError, Params, QueryResult, Result, Statement, Text, from_row, from_row_opt,

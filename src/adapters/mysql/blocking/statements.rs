@@ -1,6 +1,6 @@
 //! What executing a prepared statement does.
 
-use super::super::statement::Effect;
+use crate::adapters::mysql::session::statement::Effect;
 use std::collections::HashMap;
 
 /// So many are told apart.

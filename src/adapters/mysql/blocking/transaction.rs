@@ -1,7 +1,7 @@
 //! A transaction whose end the pool sees.
 
 use super::connection::MysqlConnection;
-use crate::adapters::mysql::statement::{COMMIT, Effect, ROLLBACK};
+use crate::adapters::mysql::session::statement::{COMMIT, Effect, ROLLBACK};
 use mysql::prelude::Queryable;
 use mysql::{AccessMode, Result, TxOpts};
 use std::fmt;
@@ -58,6 +58,20 @@ impl<'a> MysqlTransaction<'a> {
     pub fn rollback(mut self) -> Result<()> {
         self.is_over = true;
         self.connection.query_drop(ROLLBACK)
+    }
+}
+
+impl MysqlConnection {
+    /// Begins a transaction. One that is dropped is rolled back.
+    ///
+    /// Takes the place of the driver's [`Conn::start_transaction`], which cannot tell the pool how
+    /// its transaction has ended.
+    ///
+    /// # Errors
+    ///
+    /// Returns the server's error, or that of the connection.
+    pub fn start_transaction(&mut self, options: TxOpts) -> Result<MysqlTransaction<'_>> {
+        MysqlTransaction::begin(self, options)
     }
 }
 

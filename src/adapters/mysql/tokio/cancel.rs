@@ -1,9 +1,9 @@
 //! Ends the sessions of queries whose calls were dropped.
 
-use super::super::cancel::{Abandoned, GRACE, PATIENCE, Queue};
-use super::super::line::Line;
 use super::connect::Connect;
 use crate::Deadline;
+use crate::adapters::mysql::session::cancel::{Abandoned, GRACE, PATIENCE, Queue};
+use crate::adapters::mysql::session::line::Line;
 use crate::adapters::runtime::Home;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error, Opts, Result, Row};

@@ -1,9 +1,9 @@
 //! How a connection is opened within its limit.
 
-use super::super::address::{Favourite, is_local, look_up};
-use super::super::errors::without_tls;
-use super::super::line::Line;
 use crate::Deadline;
+use crate::adapters::mysql::session::address::{Favourite, is_local, look_up};
+use crate::adapters::mysql::session::errors::without_tls;
+use crate::adapters::mysql::session::line::Line;
 use mysql_async::{Conn, Error, Opts, OptsBuilder, Result};
 use std::future::{Future, poll_fn};
 use std::io;
@@ -38,7 +38,7 @@ impl Connect {
     ///
     /// Returns the error of the last address that was tried.
     pub(super) async fn open(&self, opts: Opts, deadline: &Deadline) -> Result<(Conn, Line)> {
-        let until = super::cut_off(deadline);
+        let until = cut_off(deadline);
         self.guard(&opts)?;
         if opts.socket().is_some() {
             return attempt(opts, None, until).await.1;
@@ -82,6 +82,12 @@ impl Connect {
                        the machine itself";
         Err(io::Error::new(io::ErrorKind::PermissionDenied, message).into())
     }
+}
+
+/// When a future must have been dropped: a little after its deadline.
+pub(super) fn cut_off(deadline: &Deadline) -> Instant {
+    let left = deadline.remaining();
+    Instant::now() + left + left / 40 + Duration::from_millis(2)
 }
 
 /// Begins one after the other, the next one if the last has failed or takes long. The first that

@@ -5,12 +5,12 @@ use super::seen::{Answer, Kind, Seen};
 use super::transaction::AsyncMysqlTransaction;
 use crate::adapters::Reset;
 use crate::adapters::idle::{Idle, Occasion};
-use crate::adapters::mysql::line::Line;
-use crate::adapters::mysql::proof::{
+use crate::adapters::mysql::session::line::Line;
+use crate::adapters::mysql::session::proof::{
     Found, Home as SessionHome, Ping, Proof, ProofRow, set_autocommit,
 };
-use crate::adapters::mysql::statement::Effect;
-use crate::adapters::mysql::watch::{End, Watch};
+use crate::adapters::mysql::session::statement::Effect;
+use crate::adapters::mysql::session::watch::{End, Watch};
 use crate::adapters::runtime::Home;
 use mysql_async::consts::StatusFlags;
 use mysql_async::prelude::Queryable;

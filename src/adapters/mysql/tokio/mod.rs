@@ -11,10 +11,10 @@ pub use self::connection::AsyncMysqlConnection;
 pub use self::transaction::AsyncMysqlTransaction;
 
 use self::cancel::Canceller;
-use self::connect::Connect;
-use super::errors::{classify, is_about_a_certificate};
-use super::line::Limit;
-use super::url::{UrlError, parse};
+use self::connect::{Connect, cut_off};
+use super::session::errors::{classify, is_about_a_certificate};
+use super::session::line::Limit;
+use super::session::url::{UrlError, parse};
 use crate::adapters::Reset;
 use crate::adapters::runtime::Runtimes;
 use crate::{AsyncManager, Deadline, ErrorClass, Face, Manager};
@@ -23,19 +23,19 @@ use std::fmt;
 use std::io;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::runtime::Handle;
 
 type Change = dyn Fn(OptsBuilder) -> OptsBuilder + Send + Sync;
 
 /// Opens connections to one MySQL or MariaDB server.
 ///
-/// What a borrower left open is undone before the next one gets the connection: a transaction, locks
-/// on tables, another database than the first, autocommit. What else it changed (variables,
-/// temporary tables, named locks) stays, unless [`Reset::Session`] is asked for. A borrower's future
-/// may be dropped in the middle of a query: the next borrower gets neither its answer nor its
-/// transaction, and the server does not go on with it for long. See [`AsyncMysqlConnection`] for
-/// how, and what it costs.
+/// What a borrower left open is undone before the next one gets the connection: a transaction,
+/// locks on tables, another database than the first, autocommit. What else it changed (variables,
+/// temporary tables, named locks) stays, unless [`Reset::Session`] is asked for. A borrower's
+/// future may be dropped in the middle of a query: the next borrower gets neither its answer nor
+/// its transaction, and the server does not go on with it for long. See [`AsyncMysqlConnection`]
+/// for how, and what it costs.
 ///
 /// Refused credentials, an unknown database and all else that trying again would not change are
 /// [permanent](ErrorClass::Permanent) errors: borrowers learn of them at once. A server that is
@@ -145,8 +145,8 @@ impl AsyncMysqlManager {
     /// What is undone of a loan before the next one. By default, [`Reset::Transaction`].
     ///
     /// With [`Reset::Session`] each borrower gets a session as good as new: variables, temporary
-    /// tables, locks and prepared statements of the one before are gone, and the database is that of
-    /// the options. It costs two round trips and those of [`setup`](OptsBuilder::setup) on every
+    /// tables, locks and prepared statements of the one before are gone, and the database is that
+    /// of the options. It costs two round trips and those of [`setup`](OptsBuilder::setup) on every
     /// return, off the borrower's task, and the statements have to be prepared again. What was done
     /// in [`init`](OptsBuilder::init) and [`after_connect`](OptsBuilder::after_connect) is gone,
     /// too.
@@ -167,14 +167,14 @@ impl AsyncMysqlManager {
         self
     }
 
-    /// Whether a password may be used on a connection without TLS. By default, only if the server is
-    /// on the same machine: `localhost`, a loopback address or a socket file.
+    /// Whether a password may be used on a connection without TLS. By default, only if the server
+    /// is on the same machine: `localhost`, a loopback address or a socket file.
     ///
     /// A server with `caching_sha2_password`, the default of MySQL 8, asks for the password of an
     /// account that it has not seen since it was started. Without TLS the driver encrypts it with a
     /// key that the server shows, and so anyone who can pass for the server can read it. The driver
-    /// cannot be kept from that. So what is not allowed fails with a permanent error before anything
-    /// is sent. Allow it in a network that you trust.
+    /// cannot be kept from that. So what is not allowed fails with a permanent error before
+    /// anything is sent. Allow it in a network that you trust.
     pub fn password_without_tls(mut self, is_allowed: bool) -> Self {
         self.connect = Arc::new(Connect::with_password(is_allowed));
         self.canceller = Arc::new(Canceller::new(Arc::clone(&self.connect)));
@@ -202,7 +202,10 @@ impl AsyncMysqlManager {
         self
     }
 
-    async fn open(&self, deadline: &Deadline) -> Result<(mysql_async::Conn, super::line::Line)> {
+    async fn open(
+        &self,
+        deadline: &Deadline,
+    ) -> Result<(mysql_async::Conn, super::session::line::Line)> {
         let mut opts = self.opts.clone();
         if let Some(change) = &self.before_connect {
             opts = change(OptsBuilder::from_opts(opts)).prefer_socket(false).into();
@@ -296,14 +299,8 @@ impl AsyncManager for AsyncMysqlManager {
     }
 }
 
-/// When a future must have been dropped: a little after its deadline.
-fn cut_off(deadline: &Deadline) -> Instant {
-    let left = deadline.remaining();
-    Instant::now() + left + left / 40 + Duration::from_millis(2)
-}
-
 /// Cuts the connection after the deadline, if its server keeps the future busy.
-fn limit(line: &super::line::Line, deadline: &Deadline) -> Result<Limit> {
+fn limit(line: &super::session::line::Line, deadline: &Deadline) -> Result<Limit> {
     Ok(line.until(cut_off(deadline))?)
 }
 

@@ -3,7 +3,7 @@
 use super::connection::AsyncMysqlConnection;
 use super::seen::{Answer, Kind};
 use super::transaction::AsyncMysqlTransaction;
-use crate::adapters::mysql::statement::Effect;
+use crate::adapters::mysql::session::statement::Effect;
 use mysql_async::prelude::{AsQuery, FromRow, Queryable, StatementLike};
 use mysql_async::{BinaryProtocol, Params, QueryResult, Statement, TextProtocol};
 

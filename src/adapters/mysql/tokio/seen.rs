@@ -1,10 +1,10 @@
 //! Watches the calls that are made on a connection for tasks.
 
-use super::super::errors::is_farewell;
-use super::super::line::Line;
-use super::super::statement::{Effect, ROLLBACK};
-use super::super::watch::{Call, End, Flags, Watch};
 use super::cancel::Running;
+use crate::adapters::mysql::session::errors::is_farewell;
+use crate::adapters::mysql::session::line::Line;
+use crate::adapters::mysql::session::statement::{Effect, ROLLBACK};
+use crate::adapters::mysql::session::watch::{Call, End, Flags, Watch};
 use mysql_async::consts::StatusFlags;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error, Result, Transaction, TxOpts};

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// Whether nothing that is sent there leaves the machine.
-pub(super) fn is_local(host: &str) -> bool {
+pub(in crate::adapters::mysql) fn is_local(host: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let is_loopback = |address: IpAddr| address.to_canonical().is_loopback();
     host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(is_loopback)
@@ -20,7 +20,7 @@ pub(super) fn is_local(host: &str) -> bool {
 /// # Errors
 ///
 /// Returns the system's error if it knows none.
-pub(super) fn look_up(host: &str) -> io::Result<Vec<IpAddr>> {
+pub(in crate::adapters::mysql) fn look_up(host: &str) -> io::Result<Vec<IpAddr>> {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let found = (host, 0).to_socket_addrs()?.map(|address: SocketAddr| address.ip());
     let mut addresses = Vec::new();
@@ -51,10 +51,10 @@ fn in_turn(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
 
 /// The address that has answered last is tried first.
 #[derive(Debug, Default)]
-pub(super) struct Favourite(Mutex<Option<IpAddr>>);
+pub(in crate::adapters::mysql) struct Favourite(Mutex<Option<IpAddr>>);
 
 impl Favourite {
-    pub(super) fn put_first(&self, addresses: &mut [IpAddr]) {
+    pub(in crate::adapters::mysql) fn put_first(&self, addresses: &mut [IpAddr]) {
         let favourite = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let at = favourite.and_then(|own| addresses.iter().position(|address| *address == own));
         if let Some(at) = at {
@@ -62,14 +62,14 @@ impl Favourite {
         }
     }
 
-    pub(super) fn set(&self, address: IpAddr) {
+    pub(in crate::adapters::mysql) fn set(&self, address: IpAddr) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(address);
     }
 }
 
 /// What the next of several attempts gets of the time that is left.
 #[cfg(feature = "mysql")]
-pub(super) fn share(left: Duration, attempts: usize) -> Duration {
+pub(in crate::adapters::mysql) fn share(left: Duration, attempts: usize) -> Duration {
     left / u32::try_from(attempts).unwrap_or(u32::MAX).max(1)
 }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 /// The socket beneath a connection, if it is known.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Line {
+pub(in crate::adapters::mysql) struct Line {
     #[cfg(unix)]
     socket: Option<Arc<Socket>>,
 }
@@ -20,7 +20,7 @@ pub(super) struct Line {
 /// Until it is dropped, the connection is cut once its limit has passed.
 #[must_use]
 #[derive(Debug)]
-pub(super) struct Limit {
+pub(in crate::adapters::mysql) struct Limit {
     #[cfg(unix)]
     #[allow(dead_code, reason = "it counts that it is there")]
     leash: Option<Leash>,
@@ -28,31 +28,31 @@ pub(super) struct Limit {
 
 #[cfg(unix)]
 impl Line {
-    pub(super) fn of(socket: Option<Socket>) -> Self {
+    pub(in crate::adapters::mysql) fn of(socket: Option<Socket>) -> Self {
         Self { socket: socket.map(Arc::new) }
     }
 
     /// Whether the server has hung up, or has said something that it was not asked for: the next
     /// answer would be taken for another one's.
-    pub(super) fn is_dead(&self) -> bool {
+    pub(in crate::adapters::mysql) fn is_dead(&self) -> bool {
         self.socket.as_ref().is_some_and(|socket| socket.look() != Sight::Quiet)
     }
 
     /// The port of its own end, if it is known to have one.
-    pub(super) fn local_port(&self) -> Option<u16> {
+    pub(in crate::adapters::mysql) fn local_port(&self) -> Option<u16> {
         self.socket.as_ref().and_then(|socket| socket.local_port())
     }
 
     /// Nothing waits for the server any more, not even a goodbye.
     #[cfg(feature = "mysql")]
-    pub(super) fn cut(&self) {
+    pub(in crate::adapters::mysql) fn cut(&self) {
         self.socket.iter().for_each(|socket| socket.shut_down());
     }
 
     /// # Errors
     ///
     /// Returns the system's error if it has no thread left to watch.
-    pub(super) fn until(&self, limit: Instant) -> io::Result<Limit> {
+    pub(in crate::adapters::mysql) fn until(&self, limit: Instant) -> io::Result<Limit> {
         let tied = self.socket.clone().map(Tied::Known);
         Ok(Limit { leash: tied.map(|tied| Leash::until(limit, tied)).transpose()? })
     }
@@ -60,18 +60,18 @@ impl Line {
 
 #[cfg(not(unix))]
 impl Line {
-    pub(super) fn is_dead(&self) -> bool {
+    pub(in crate::adapters::mysql) fn is_dead(&self) -> bool {
         false
     }
 
-    pub(super) fn local_port(&self) -> Option<u16> {
+    pub(in crate::adapters::mysql) fn local_port(&self) -> Option<u16> {
         None
     }
 
     #[cfg(feature = "mysql")]
-    pub(super) fn cut(&self) {}
+    pub(in crate::adapters::mysql) fn cut(&self) {}
 
-    pub(super) fn until(&self, _: Instant) -> io::Result<Limit> {
+    pub(in crate::adapters::mysql) fn until(&self, _: Instant) -> io::Result<Limit> {
         Ok(Limit {})
     }
 }
@@ -79,7 +79,7 @@ impl Line {
 #[cfg(feature = "mysql")]
 impl Limit {
     /// Whether it was kept.
-    pub(super) fn end(self) -> bool {
+    pub(in crate::adapters::mysql) fn end(self) -> bool {
         #[cfg(unix)]
         return self.leash.is_none_or(Leash::end);
         #[cfg(not(unix))]

@@ -7,33 +7,36 @@ use std::hash::{BuildHasher, Hasher};
 
 /// How a session was when it was opened, or made anew.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Home {
+pub(in crate::adapters::mysql) struct Home {
     /// It commits by itself.
-    pub(super) is_autocommit: bool,
+    pub(in crate::adapters::mysql) is_autocommit: bool,
     /// A plain `COMMIT` or `ROLLBACK` begins nothing.
-    pub(super) ends_plainly: bool,
+    pub(in crate::adapters::mysql) ends_plainly: bool,
     /// `None`: it has none, or one that cannot be named in each character set.
-    pub(super) database: Option<String>,
+    pub(in crate::adapters::mysql) database: Option<String>,
     user: Option<u64>,
     role: Option<u64>,
 }
 
 impl Home {
     /// Of a session that nothing is known of.
-    pub(super) fn unknown() -> Self {
+    pub(in crate::adapters::mysql) fn unknown() -> Self {
         Self { is_autocommit: true, ends_plainly: false, database: None, user: None, role: None }
     }
 
     /// As far as it is known without asking the server.
     #[cfg(feature = "mysql_async")]
-    pub(super) fn expected(is_autocommit: bool, database: Option<&str>) -> Self {
+    pub(in crate::adapters::mysql) fn expected(
+        is_autocommit: bool,
+        database: Option<&str>,
+    ) -> Self {
         let database = database.and_then(nameable);
         Self { is_autocommit, database, ..Self::unknown() }
     }
 }
 
-/// A checksum of the role, in MySQL 8 and MariaDB 10. Older servers know no roles, and read over it;
-/// and either reads over what is said to the other.
+/// A checksum of the role, in MySQL 8 and MariaDB 10. Older servers know no roles, and read over
+/// it; and either reads over what is said to the other.
 const ROLE: &str =
     "IFNULL(/*!80000 CRC32(CURRENT_ROLE()) + *//*M!100005 CRC32(CURRENT_ROLE()) + */ 0, 0)";
 
@@ -45,19 +48,19 @@ const ROLE: &str =
 /// `completion_type` would add, and the limit that `sql_select_limit` would set; they have no
 /// quoted text but a name of plain letters in backticks, which no `sql_mode` takes for anything
 /// else; and they ask for numbers, which are the same in each character set that the drivers know.
-pub(super) struct Proof {
+pub(in crate::adapters::mysql) struct Proof {
     number: u64,
 }
 
 /// The rows of an answer to a [`Proof`]: its number, whether the session commits by itself, whether
 /// a plain `COMMIT` only commits, checksums of user and role, the database.
-pub(super) type ProofRow = (u64, bool, bool, u64, u64, Option<Vec<u8>>);
+pub(in crate::adapters::mysql) type ProofRow = (u64, bool, bool, u64, u64, Option<Vec<u8>>);
 
 /// What the answer to a proof has shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Found {
-    pub(super) is_autocommit: bool,
-    pub(super) ends_plainly: bool,
+pub(in crate::adapters::mysql) struct Found {
+    pub(in crate::adapters::mysql) is_autocommit: bool,
+    pub(in crate::adapters::mysql) ends_plainly: bool,
     user: u64,
     role: u64,
     database: Option<Vec<u8>>,
@@ -65,12 +68,12 @@ pub(super) struct Found {
 
 impl Proof {
     /// Another one each time, and one that no other session has.
-    pub(super) fn new() -> Self {
+    pub(in crate::adapters::mysql) fn new() -> Self {
         // Keys differ from one to the next.
         Self { number: RandomState::new().build_hasher().finish() }
     }
 
-    pub(super) fn sql(&self, home: Option<&Home>) -> String {
+    pub(in crate::adapters::mysql) fn sql(&self, home: Option<&Home>) -> String {
         let database = home.and_then(|home| home.database.as_deref());
         let back = database.map(|name| format!("USE `{name}`; ")).unwrap_or_default();
         // The longest name of a type is the one that does nothing more.
@@ -83,7 +86,10 @@ impl Proof {
     }
 
     /// `None`: the rows are no answer to this.
-    pub(super) fn check<E>(&self, rows: Vec<Result<ProofRow, E>>) -> Option<Found> {
+    pub(in crate::adapters::mysql) fn check<E>(
+        &self,
+        rows: Vec<Result<ProofRow, E>>,
+    ) -> Option<Found> {
         let [row] = <[_; 1]>::try_from(rows).ok()?;
         let (number, is_autocommit, ends_plainly, user, role, database) = row.ok()?;
         let found = Found { is_autocommit, ends_plainly, user, role, database };
@@ -93,27 +99,27 @@ impl Proof {
 
 /// The question with which the pool pings: an answer that was left behind does not pass for the
 /// answer to this, as it would for that to the protocol's own ping.
-pub(super) struct Ping {
+pub(in crate::adapters::mysql) struct Ping {
     number: u64,
 }
 
 impl Ping {
-    pub(super) fn new() -> Self {
+    pub(in crate::adapters::mysql) fn new() -> Self {
         Self { number: Proof::new().number }
     }
 
-    pub(super) fn sql(&self) -> String {
+    pub(in crate::adapters::mysql) fn sql(&self) -> String {
         format!("SELECT {} LIMIT 1", self.number)
     }
 
-    pub(super) fn is_answered_by(&self, number: Option<u64>) -> bool {
+    pub(in crate::adapters::mysql) fn is_answered_by(&self, number: Option<u64>) -> bool {
         number == Some(self.number)
     }
 }
 
 impl Found {
     /// This is how the session is from now on.
-    pub(super) fn into_home(self) -> Home {
+    pub(in crate::adapters::mysql) fn into_home(self) -> Home {
         let Self { is_autocommit, ends_plainly, user, role, database } = self;
         let database = database.and_then(|name| String::from_utf8(name).ok());
         let database = database.as_deref().and_then(nameable);
@@ -122,16 +128,16 @@ impl Found {
 
     /// Not if the borrower has taken another role. The server keeps it when it resets the session,
     /// and even when the user is changed.
-    pub(super) fn has_role_of(&self, home: &Home) -> bool {
+    pub(in crate::adapters::mysql) fn has_role_of(&self, home: &Home) -> bool {
         home.role == Some(self.role)
     }
 
-    pub(super) fn has_database(&self) -> bool {
+    pub(in crate::adapters::mysql) fn has_database(&self) -> bool {
         self.database.is_some()
     }
 
     /// Not if it was given to another user.
-    pub(super) fn is_of(&self, home: &Home) -> bool {
+    pub(in crate::adapters::mysql) fn is_of(&self, home: &Home) -> bool {
         home.user.is_none_or(|user| user == self.user)
     }
 }
@@ -143,7 +149,7 @@ fn nameable(name: &str) -> Option<String> {
 }
 
 /// Has a session commit by itself, or not.
-pub(super) fn set_autocommit(on: bool) -> String {
+pub(in crate::adapters::mysql) fn set_autocommit(on: bool) -> String {
     format!("SET autocommit = {}", u8::from(on))
 }
 

@@ -4,12 +4,12 @@
 
 /// How the pool's own transactions end, whatever the session's `completion_type` is.
 #[cfg(feature = "mysql")]
-pub(super) const COMMIT: &str = "COMMIT AND NO CHAIN NO RELEASE";
-pub(super) const ROLLBACK: &str = "ROLLBACK AND NO CHAIN NO RELEASE";
+pub(in crate::adapters::mysql) const COMMIT: &str = "COMMIT AND NO CHAIN NO RELEASE";
+pub(in crate::adapters::mysql) const ROLLBACK: &str = "ROLLBACK AND NO CHAIN NO RELEASE";
 
 /// What becomes of the session's transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Effect {
+pub(in crate::adapters::mysql) enum Effect {
     /// Begins none. The server lets no function and no trigger do that; a procedure may.
     Keeps,
     Begins,
@@ -54,7 +54,7 @@ const PLAIN: [&str; 28] = [
 
 impl Effect {
     /// Of the text as it is sent.
-    pub(super) fn of(sql: &str) -> Self {
+    pub(in crate::adapters::mysql) fn of(sql: &str) -> Self {
         let mut words = Words::of(sql);
         let mut next = || words.next().map(|word| word.to_ascii_uppercase());
         let Some(verb) = next() else { return Self::Unknown };

@@ -7,7 +7,7 @@ use std::mem::replace;
 /// Watches the calls that are made on a connection. It is certain of a session as long as it has
 /// seen every call end, and knows what each of them did.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(in crate::adapters::mysql) struct Watch {
     home: Home,
     /// All calls were seen, every answer was read to its end.
     is_sure: bool,
@@ -20,14 +20,14 @@ pub(super) struct Watch {
 
 /// A call that has begun.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Call {
+pub(in crate::adapters::mysql) struct Call {
     effect: Effect,
     was_sure: bool,
 }
 
 #[cfg(feature = "mysql_async")]
 impl Call {
-    pub(super) fn with(self, effect: Effect) -> Self {
+    pub(in crate::adapters::mysql) fn with(self, effect: Effect) -> Self {
         Self { effect, ..self }
     }
 }
@@ -35,7 +35,7 @@ impl Call {
 /// How a call ended. One that does not end, because it panicked or was dropped, leaves the session
 /// uncertain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(in crate::adapters::mysql) enum End {
     /// As it should, or with an error that leaves the session in step.
     InStep { has_failed: bool },
     /// The connection is of no more use.
@@ -45,14 +45,14 @@ pub(super) enum End {
 /// What the server's answer says of the session, where the driver shows it.
 #[cfg(feature = "mysql_async")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Flags {
-    pub(super) is_in_transaction: bool,
-    pub(super) is_autocommit: bool,
+pub(in crate::adapters::mysql) struct Flags {
+    pub(in crate::adapters::mysql) is_in_transaction: bool,
+    pub(in crate::adapters::mysql) is_autocommit: bool,
 }
 
 impl Watch {
     /// Of a session that was just opened. It is not certain of it before a [proof](Self::adopt).
-    pub(super) fn new(home: Home, is_sure: bool) -> Self {
+    pub(in crate::adapters::mysql) fn new(home: Home, is_sure: bool) -> Self {
         Self {
             home,
             is_sure,
@@ -63,50 +63,50 @@ impl Watch {
         }
     }
 
-    pub(super) fn home(&self) -> &Home {
+    pub(in crate::adapters::mysql) fn home(&self) -> &Home {
         &self.home
     }
 
     /// Whether it was lent since it was opened or made anew.
-    pub(super) fn was_lent(&self) -> bool {
+    pub(in crate::adapters::mysql) fn was_lent(&self) -> bool {
         self.was_lent
     }
 
-    pub(super) fn is_broken(&self) -> bool {
+    pub(in crate::adapters::mysql) fn is_broken(&self) -> bool {
         self.is_broken
     }
 
-    pub(super) fn is_sure(&self) -> bool {
+    pub(in crate::adapters::mysql) fn is_sure(&self) -> bool {
         self.is_sure
     }
 
     /// Whether the next borrower would find the session as it should.
-    pub(super) fn is_clean(&self) -> bool {
+    pub(in crate::adapters::mysql) fn is_clean(&self) -> bool {
         self.is_sure && !self.may_be_in_transaction
     }
 
     /// It is about to be lent. What was done before, when it was opened, is as it should be, even
     /// if it was out of sight: a database that was chosen there must not be undone.
-    pub(super) fn lend(&mut self) {
+    pub(in crate::adapters::mysql) fn lend(&mut self) {
         if !replace(&mut self.was_lent, true) && !self.is_sure {
             self.home.database = None;
         }
     }
 
     /// From here on somebody else does what he likes.
-    pub(super) fn lose_sight(&mut self) {
+    pub(in crate::adapters::mysql) fn lose_sight(&mut self) {
         self.is_sure = false;
     }
 
-    pub(super) fn give_up(&mut self) {
+    pub(in crate::adapters::mysql) fn give_up(&mut self) {
         self.is_broken = true;
     }
 
-    pub(super) fn begin(&mut self, effect: Effect) -> Call {
+    pub(in crate::adapters::mysql) fn begin(&mut self, effect: Effect) -> Call {
         Call { effect, was_sure: replace(&mut self.is_sure, false) }
     }
 
-    pub(super) fn end(&mut self, call: Call, end: End) {
+    pub(in crate::adapters::mysql) fn end(&mut self, call: Call, end: End) {
         let End::InStep { has_failed } = end else {
             self.is_broken = true;
             return;
@@ -124,7 +124,7 @@ impl Watch {
 
     /// The same, if the server has said how the session stands.
     #[cfg(feature = "mysql_async")]
-    pub(super) fn end_with(&mut self, call: Call, flags: Flags) {
+    pub(in crate::adapters::mysql) fn end_with(&mut self, call: Call, flags: Flags) {
         self.is_sure = call.was_sure
             && call.effect != Effect::Unknown
             && flags.is_autocommit == self.home.is_autocommit;
@@ -132,20 +132,20 @@ impl Watch {
     }
 
     /// A proof has succeeded: nothing is open.
-    pub(super) fn settle(&mut self, found: &Found) {
+    pub(in crate::adapters::mysql) fn settle(&mut self, found: &Found) {
         self.is_sure = true;
         self.may_be_in_transaction = false;
         self.ends_plainly = found.ends_plainly;
     }
 
     /// A proof has succeeded on a session that was not lent yet: this is how it should be.
-    pub(super) fn adopt(&mut self, found: Found) {
+    pub(in crate::adapters::mysql) fn adopt(&mut self, found: Found) {
         self.settle(&found);
         self.home = found.into_home();
     }
 
     /// The server has forgotten all about the session, and it was prepared anew.
-    pub(super) fn renew(&mut self) {
+    pub(in crate::adapters::mysql) fn renew(&mut self) {
         self.is_sure = true;
         self.may_be_in_transaction = false;
         self.ends_plainly = self.home.ends_plainly;

@@ -40,7 +40,7 @@ impl fmt::Display for UrlError {
 impl std::error::Error for UrlError {}
 
 /// What the driver makes of a URL that can be cut in one way only.
-pub(super) fn parse<T, E: Into<UrlError>>(
+pub(in crate::adapters::mysql) fn parse<T, E: Into<UrlError>>(
     url: &str,
     by_driver: impl FnOnce(&str) -> Result<T, E>,
 ) -> Result<T, UrlError> {

@@ -5,7 +5,7 @@ use std::any::Any;
 use std::io;
 
 /// What a connect was refused for.
-pub(super) fn classify(code: u16) -> ErrorClass {
+pub(in crate::adapters::mysql) fn classify(code: u16) -> ErrorClass {
     match code {
         // Who asks, and for what: access denied (to the server, a database, a table, a privilege),
         // no such database, a host that may not connect or is blocked, an account that is locked or
@@ -21,18 +21,18 @@ pub(super) fn classify(code: u16) -> ErrorClass {
 
 /// Whether the server closes a connection on which it says this: it shuts down, somebody killed the
 /// session, or it was silent for too long.
-pub(super) fn is_farewell(code: u16) -> bool {
+pub(in crate::adapters::mysql) fn is_farewell(code: u16) -> bool {
     matches!(code, 1053 | 1927 | 3169 | 4031)
 }
 
 /// Whether a server's certificate was refused, which trying again would not change. Which TLS the
 /// drivers were built with, and so the type of its errors, is not known here.
-pub(super) fn is_about_a_certificate(message: &str) -> bool {
+pub(in crate::adapters::mysql) fn is_about_a_certificate(message: &str) -> bool {
     message.to_ascii_lowercase().contains("certificate")
 }
 
 /// Asked for TLS that was not compiled in, the drivers panic.
-pub(super) fn without_tls(panic: Box<dyn Any + Send>) -> io::Error {
+pub(in crate::adapters::mysql) fn without_tls(panic: Box<dyn Any + Send>) -> io::Error {
     let message = match panic.downcast::<String>() {
         Ok(message) => *message,
         Err(panic) => panic.downcast::<&str>().map_or_else(|_| String::new(), |s| s.to_string()),

@@ -10,40 +10,40 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a query that was given up may go on.
-pub(super) const GRACE: Duration = Duration::from_millis(100);
+pub(in crate::adapters::mysql) const GRACE: Duration = Duration::from_millis(100);
 /// How long it may take to reach the server for that.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+pub(in crate::adapters::mysql) const PATIENCE: Duration = Duration::from_secs(5);
 /// How often it is tried: the server may have no room for a second connection.
 const ATTEMPTS: u32 = 5;
 
 /// One to be ended.
 #[derive(Debug)]
-pub(super) struct Abandoned<O> {
+pub(in crate::adapters::mysql) struct Abandoned<O> {
     number: u32,
     /// Keeps the connection open: its answer shows that the query has ended. `None`: it was cut.
     line: Option<Line>,
     port: Option<u16>,
     /// How to reach the server.
-    pub(super) opts: O,
+    pub(in crate::adapters::mysql) opts: O,
     since: Instant,
     attempts: u32,
 }
 
 impl<O> Abandoned<O> {
-    pub(super) fn new(number: u32, line: &Line, opts: O) -> Self {
+    pub(in crate::adapters::mysql) fn new(number: u32, line: &Line, opts: O) -> Self {
         let (port, line) = (line.local_port(), Some(line.clone()));
         Self { number, line, port, opts, since: Instant::now(), attempts: 0 }
     }
 
     /// Of one whose connection was cut.
     #[cfg(feature = "mysql")]
-    pub(super) fn cut(number: u32, line: &Line, opts: O) -> Self {
+    pub(in crate::adapters::mysql) fn cut(number: u32, line: &Line, opts: O) -> Self {
         Self { line: None, ..Self::new(number, line, opts) }
     }
 
     /// Asks for a row if the session is ours: behind a balancer the same number may be another
     /// one's. `None`: that cannot be known.
-    pub(super) fn question(&self, goes_through_a_file: bool) -> Option<String> {
+    pub(in crate::adapters::mysql) fn question(&self, goes_through_a_file: bool) -> Option<String> {
         let is_ours = match self.port {
             _ if goes_through_a_file => "host = 'localhost'".into(),
             Some(port) => format!("host LIKE '%:{port}'"),
@@ -55,14 +55,14 @@ impl<O> Abandoned<O> {
         ))
     }
 
-    pub(super) fn kill(&self) -> String {
+    pub(in crate::adapters::mysql) fn kill(&self) -> String {
         format!("KILL {}", self.number)
     }
 }
 
 /// Those of a manager that are to be ended.
 #[derive(Debug)]
-pub(super) struct Queue<O>(Mutex<State<O>>);
+pub(in crate::adapters::mysql) struct Queue<O>(Mutex<State<O>>);
 
 #[derive(Debug)]
 struct State<O> {
@@ -82,14 +82,15 @@ impl<O> Queue<O> {
     }
 
     /// Whether a worker must be started.
-    pub(super) fn push(&self, session: Abandoned<O>) -> bool {
+    pub(in crate::adapters::mysql) fn push(&self, session: Abandoned<O>) -> bool {
         let mut state = self.state();
         state.sessions.push(session);
         !replace(&mut state.is_at_work, true)
     }
 
-    /// Those whose grace is over and that go on. `None`: nothing is left to do, and the worker ends.
-    pub(super) fn due(&self) -> Option<Vec<Abandoned<O>>> {
+    /// Those whose grace is over and that go on. `None`: nothing is left to do, and the worker
+    /// ends.
+    pub(in crate::adapters::mysql) fn due(&self) -> Option<Vec<Abandoned<O>>> {
         let mut state = self.state();
         state.sessions.retain(|session| session.line.as_ref().is_none_or(|line| !line.is_dead()));
         if state.sessions.is_empty() {
@@ -103,7 +104,7 @@ impl<O> Queue<O> {
     }
 
     /// They could not be ended.
-    pub(super) fn try_again(&self, sessions: Vec<Abandoned<O>>) {
+    pub(in crate::adapters::mysql) fn try_again(&self, sessions: Vec<Abandoned<O>>) {
         let again = sessions.into_iter().filter_map(|session| {
             let attempts = session.attempts + 1;
             let again = Abandoned { since: Instant::now(), attempts, ..session };
@@ -113,7 +114,7 @@ impl<O> Queue<O> {
     }
 
     /// The worker has gone before it was done.
-    pub(super) fn abandon(&self) {
+    pub(in crate::adapters::mysql) fn abandon(&self) {
         *self.state() = State { sessions: Vec::new(), is_at_work: false };
     }
 }
