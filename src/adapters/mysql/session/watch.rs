@@ -156,7 +156,7 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::adapters::mysql::proof::Proof;
+    use crate::adapters::mysql::session::proof::Proof;
 
     const WELL: End = End::InStep { has_failed: false };
 
