@@ -1,11 +1,13 @@
 //! Redis for threads, by way of [redis](https://docs.rs/redis).
 
+use super::addresses::share;
 use super::blocking_connection::RedisConnection;
 use super::blocking_open::Opened;
 use super::errors::{check_timeout, classify, out_of_time, unexpected};
 use super::link::{Unasked, after};
 use super::pulse::Question;
-use super::talk::converse;
+use super::sentinel::{Role, Sentinels, Watch};
+use super::talk::{converse, left};
 use super::target::Target;
 use crate::adapters::idle::Occasion;
 use crate::{BlockingManager, Deadline, ErrorClass, Manager};
@@ -64,6 +66,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct RedisManager {
     target: Target,
+    watch: Option<Watch>,
     response_timeout: Option<Duration>,
 }
 
@@ -76,7 +79,18 @@ impl RedisManager {
     ///
     /// Returns an error that does not repeat the URL if it makes no sense.
     pub fn new(server: impl IntoConnectionInfo) -> RedisResult<Self> {
-        Ok(Self { target: Target::new(server)?, response_timeout: None })
+        Ok(Self { target: Target::new(server)?, watch: None, response_timeout: None })
+    }
+
+    /// The server that sentinels name, asked anew for each connection. They share the limit of a
+    /// connect with it.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if a setting makes no sense.
+    pub fn sentinel(sentinels: Sentinels) -> RedisResult<Self> {
+        let (target, watch) = sentinels.into_targets()?;
+        Ok(Self { target, watch: Some(watch), response_timeout: None })
     }
 
     /// The server at a URL, as [`new`](Self::new) takes it.
@@ -147,9 +161,13 @@ impl Manager for RedisManager {
 impl BlockingManager for RedisManager {
     fn connect(&self, deadline: &Deadline) -> RedisResult<RedisConnection> {
         check_timeout(self.response_timeout)?;
-        let Opened { driver, link, pulse } = self.target.open(limit(deadline)?)?;
+        let limit = limit(deadline)?;
+        let Opened { driver, link, pulse } = match &self.watch {
+            None => self.target.open(limit)?,
+            Some(watch) => self.open_watched(watch, limit)?,
+        };
         let database = self.target.session.db();
-        let mut connection = RedisConnection::new(driver, link, pulse, database);
+        let mut connection = RedisConnection::new(driver, link, pulse, database, self.role());
         connection.limit_commands(self.response_timeout)?;
         Ok(connection)
     }
@@ -157,8 +175,10 @@ impl BlockingManager for RedisManager {
     fn ping(&self, connection: &mut RedisConnection, deadline: &Deadline) -> RedisResult<()> {
         let (mut commands, question) = (redis::pipe(), Question::new());
         question.add_to(&mut commands, connection.pulse);
+        self.role().add_question(&mut commands);
         let answers = self.converse(connection, &commands, deadline)?;
-        question.check(answers.first().ok_or_else(unexpected)?, connection.pulse)
+        question.check(answers.first().ok_or_else(unexpected)?, connection.pulse)?;
+        self.role().check(answers.get(1))
     }
 
     fn reset(&self, connection: &mut RedisConnection, deadline: &Deadline) -> RedisResult<()> {
@@ -167,7 +187,7 @@ impl BlockingManager for RedisManager {
             repairs.judge(&answers)?;
         }
         connection.limit_commands(self.response_timeout)?;
-        connection.session = Default::default();
+        connection.session = connection.session.renewed();
         Ok(())
     }
 
@@ -178,6 +198,43 @@ impl BlockingManager for RedisManager {
 }
 
 impl RedisManager {
+    fn role(&self) -> Role {
+        self.watch.as_ref().map_or(Role::Any, |watch| watch.role)
+    }
+
+    /// One sentinel after the other is asked, each with its share of half of the limit.
+    fn open_watched(&self, watch: &Watch, limit: Instant) -> RedisResult<Opened> {
+        let mut failure = out_of_time();
+        let sentinels = watch.in_order();
+        let count = sentinels.len();
+        for (tried, (number, sentinel)) in sentinels.enumerate() {
+            let share = share(left(limit)? / 2, count - tried);
+            let ask = || {
+                let until = Instant::now() + share;
+                let mut opened = sentinel.open(until)?;
+                let answers = converse(&mut opened.driver, &opened.link, &watch.question(), until)?;
+                watch.read(answers)
+            };
+            match ask() {
+                Ok(place) => {
+                    watch.note(number);
+                    return self.open_in_role(&self.target.moved_to(place), limit);
+                }
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
+    fn open_in_role(&self, target: &Target, limit: Instant) -> RedisResult<Opened> {
+        let mut opened = target.open(limit)?;
+        let mut commands = redis::pipe();
+        self.role().add_question(&mut commands);
+        let answers = converse(&mut opened.driver, &opened.link, &commands, limit)?;
+        self.role().check(answers.first())?;
+        Ok(opened)
+    }
+
     fn unasked(&self) -> Unasked {
         if self.target.is_secured() {
             Unasked::Anything

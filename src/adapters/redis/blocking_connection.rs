@@ -3,6 +3,7 @@
 use super::errors::{check_timeout, out_of_time};
 use super::link::{Link, after};
 use super::pulse::Pulse;
+use super::sentinel::Role;
 use super::session::{Answer, Request, Session};
 use crate::adapters::idle::Idle;
 use redis::{Cmd, Connection, ConnectionLike, RedisResult, Value};
@@ -24,8 +25,14 @@ pub struct RedisConnection {
 }
 
 impl RedisConnection {
-    pub(super) fn new(driver: Connection, link: Link, pulse: Pulse, database: i64) -> Self {
-        let (session, idle) = (Session::default(), Idle::now());
+    pub(super) fn new(
+        driver: Connection,
+        link: Link,
+        pulse: Pulse,
+        database: i64,
+        role: Role,
+    ) -> Self {
+        let (session, idle) = (Session::new(role == Role::Master), Idle::now());
         Self { driver, link, session, idle, database, pulse, response_timeout: None }
     }
 

@@ -20,6 +20,7 @@ mod link;
 mod pulse;
 #[cfg(feature = "redis-tokio")]
 mod race;
+mod sentinel;
 mod session;
 mod talk;
 mod target;
@@ -34,6 +35,7 @@ mod wire;
 
 pub use self::blocking::RedisManager;
 pub use self::blocking_connection::RedisConnection;
+pub use self::sentinel::Sentinels;
 #[cfg(feature = "redis-tokio")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis-tokio")))]
 pub use self::tokio::AsyncRedisManager;

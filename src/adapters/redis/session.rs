@@ -5,7 +5,7 @@
 
 use super::errors::unexpected;
 use super::pulse::{Pulse, Question};
-use redis::{Arg, Cmd, ErrorKind, Pipeline, RedisResult, Value};
+use redis::{Arg, Cmd, ErrorKind, Pipeline, RedisResult, ServerErrorKind, Value};
 
 /// `MULTI` without its `EXEC`.
 const TRANSACTION: u8 = 1 << 0;
@@ -24,9 +24,20 @@ const UNFIT: u8 = 1 << 5;
 pub(super) struct Session {
     traces: u8,
     is_unanswered: bool,
+    /// A server that refuses to write is the wrong one.
+    must_write: bool,
 }
 
 impl Session {
+    pub(super) fn new(must_write: bool) -> Self {
+        Self { must_write, ..Self::default() }
+    }
+
+    /// With nothing left behind.
+    pub(super) fn renewed(self) -> Self {
+        Self::new(self.must_write)
+    }
+
     /// A request is about to be sent. Until its answer is there, the worst is assumed of it.
     pub(super) fn ask(&mut self, request: &Request) {
         self.traces = request.at_worst;
@@ -46,6 +57,13 @@ impl Session {
             // Nobody knows what else will come down the line.
             Err(_) => request.at_worst | UNFIT,
         };
+        let refuses_to_write = match answer {
+            Ok(value) => value.is_read_only(),
+            Err(error) => error.kind() == READ_ONLY,
+        };
+        if self.must_write && refuses_to_write {
+            self.spoil();
+        }
     }
 
     pub(super) fn spoil(&mut self) {
@@ -127,17 +145,30 @@ impl Repairs {
 pub(super) trait Answer {
     /// Whether any command was refused, so that it may have done less than it would have.
     fn is_refusal(&self) -> bool;
+    /// Whether any was refused because the server is a replica.
+    fn is_read_only(&self) -> bool;
 }
+
+const READ_ONLY: ErrorKind = ErrorKind::Server(ServerErrorKind::ReadOnly);
 
 impl Answer for Value {
     fn is_refusal(&self) -> bool {
         matches!(self, Value::ServerError(_))
+    }
+
+    fn is_read_only(&self) -> bool {
+        let Value::ServerError(error) = self else { return false };
+        error.kind() == Some(ServerErrorKind::ReadOnly)
     }
 }
 
 impl Answer for Vec<Value> {
     fn is_refusal(&self) -> bool {
         self.iter().any(Value::is_refusal)
+    }
+
+    fn is_read_only(&self) -> bool {
+        self.iter().any(Value::is_read_only)
     }
 }
 

@@ -3,6 +3,8 @@
 use super::errors::{check_timeout, classify, unexpected};
 use super::link::Unasked;
 use super::pulse::Question;
+use super::race::race;
+use super::sentinel::{Role, Sentinels, Watch};
 use super::target::Target;
 use super::tokio_connection::AsyncRedisConnection;
 use super::tokio_open::Opened;
@@ -66,6 +68,7 @@ const DEFAULT_RESPONSE_TIMEOUT: Duration = Duration::from_millis(500);
 #[must_use]
 pub struct AsyncRedisManager {
     target: Target,
+    watch: Option<Watch>,
     config: AsyncConnectionConfig,
     resolver: Option<Arc<dyn AsyncDNSResolver>>,
     response_timeout: Option<Duration>,
@@ -81,13 +84,29 @@ impl AsyncRedisManager {
     ///
     /// Returns an error that does not repeat the URL if it makes no sense.
     pub fn new(server: impl IntoConnectionInfo) -> RedisResult<Self> {
-        Ok(Self {
-            target: Target::new(server)?,
+        Ok(Self::of(Target::new(server)?, None))
+    }
+
+    /// The server that sentinels name, asked anew for each connection. They share the limit of a
+    /// connect with it.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if a setting makes no sense.
+    pub fn sentinel(sentinels: Sentinels) -> RedisResult<Self> {
+        let (target, watch) = sentinels.into_targets()?;
+        Ok(Self::of(target, Some(watch)))
+    }
+
+    fn of(target: Target, watch: Option<Watch>) -> Self {
+        Self {
+            target,
+            watch,
             config: AsyncConnectionConfig::new(),
             resolver: None,
             response_timeout: Some(DEFAULT_RESPONSE_TIMEOUT),
             runtimes: Runtimes::here(),
-        })
+        }
     }
 
     /// The server at a URL, as [`new`](Self::new) takes it.
@@ -152,7 +171,50 @@ impl AsyncRedisManager {
     async fn open(&self, deadline: &Deadline) -> RedisResult<Opened> {
         check_timeout(self.response_timeout)?;
         let config = self.config.clone().set_connection_timeout(None).set_response_timeout(None);
-        self.target.open_async(&config, self.resolver.as_deref(), deadline.remaining()).await
+        match &self.watch {
+            None => self.open_at(&self.target, &config, deadline.remaining()).await,
+            Some(watch) => self.open_watched(watch, &config, deadline).await,
+        }
+    }
+
+    async fn open_at(
+        &self,
+        target: &Target,
+        config: &AsyncConnectionConfig,
+        left: Duration,
+    ) -> RedisResult<Opened> {
+        target.open_async(config, self.resolver.as_deref(), left).await
+    }
+
+    /// Sentinels are raced; what the first says that knows holds.
+    async fn open_watched(
+        &self,
+        watch: &Watch,
+        config: &AsyncConnectionConfig,
+        deadline: &Deadline,
+    ) -> RedisResult<Opened> {
+        let plain = AsyncConnectionConfig::new().set_connection_timeout(None);
+        let plain = &plain.set_response_timeout(None);
+        let left = deadline.remaining() / 2;
+        let ask = |(number, sentinel): (usize, _)| async move {
+            let mut opened = self.open_at(sentinel, plain, left).await?;
+            let answers = opened.driver.send_packed_commands(&watch.question(), 0, 1).await?;
+            Ok((watch.read(answers)?, number))
+        };
+        let known = race(watch.in_order(), ask, left, |_: &RedisError| false).await;
+        let (place, number) = known.unwrap_or_else(|| Err(unexpected()))?;
+        watch.note(number);
+        let target = self.target.moved_to(place);
+        let mut opened = self.open_at(&target, config, deadline.remaining()).await?;
+        let mut commands = redis::pipe();
+        self.role().add_question(&mut commands);
+        let answers = opened.driver.send_packed_commands(&commands, 0, 1).await?;
+        self.role().check(answers.first())?;
+        Ok(opened)
+    }
+
+    fn role(&self) -> Role {
+        self.watch.as_ref().map_or(Role::Any, |watch| watch.role)
     }
 
     fn unasked(&self) -> Unasked {
@@ -211,15 +273,18 @@ impl Manager for AsyncRedisManager {
 impl AsyncManager for AsyncRedisManager {
     async fn connect(&self, deadline: &Deadline) -> RedisResult<AsyncRedisConnection> {
         let (opened, home) = self.runtimes.run(|| self.open(deadline)).await;
-        let database = self.target.session.db();
-        Ok(AsyncRedisConnection::new(opened?, self.response_timeout, database, home))
+        let (timeout, database) = (self.response_timeout, self.target.session.db());
+        Ok(AsyncRedisConnection::new(opened?, timeout, database, self.role(), home))
     }
 
     async fn ping(&self, connection: &mut AsyncRedisConnection, _: &Deadline) -> RedisResult<()> {
         let (mut commands, question) = (redis::pipe(), Question::new());
         question.add_to(&mut commands, connection.pulse);
-        let answers = connection.unhurried.send_packed_commands(&commands, 0, 1).await?;
+        self.role().add_question(&mut commands);
+        let driver = &mut connection.unhurried;
+        let answers = driver.send_packed_commands(&commands, 0, commands.len()).await?;
         question.check(answers.first().ok_or_else(unexpected)?, connection.pulse)?;
+        self.role().check(answers.get(1))?;
         connection.settle();
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! A borrowed connection, for tasks.
 
 use super::pulse::Pulse;
+use super::sentinel::Role;
 use super::session::{Request, Session};
 use super::tokio_open::{Line, Opened};
 use crate::adapters::idle::Idle;
@@ -35,6 +36,7 @@ impl AsyncRedisConnection {
         opened: Opened,
         response_timeout: Option<Duration>,
         database: i64,
+        role: Role,
         home: Arc<Home>,
     ) -> Self {
         let Opened { driver, line, pulse } = opened;
@@ -42,7 +44,7 @@ impl AsyncRedisConnection {
             unhurried: driver.clone(),
             driver,
             line,
-            session: Session::default(),
+            session: Session::new(role == Role::Master),
             database,
             pulse,
             home,
@@ -59,7 +61,7 @@ impl AsyncRedisConnection {
         if let Some(timeout) = response_timeout {
             self.driver.set_response_timeout(timeout);
         }
-        self.session = Session::default();
+        self.session = self.session.renewed();
         self.settle();
     }
 

@@ -23,6 +23,17 @@ impl Redis {
         server
     }
 
+    /// One that watches over others, and knows none yet.
+    pub fn start_sentinel() -> Self {
+        let mut server = Self { seat: Seat::new(private_directory()), settings: Vec::new() };
+        let (port, file) = (server.port, server.path("sentinel.conf"));
+        // It keeps there what it learns.
+        std::fs::write(&file, format!("port {port}\nbind 127.0.0.1\n")).expect("a file");
+        let is_ready = || Eye::open(port).is_some_and(|mut eye| eye.try_ask("PING").is_some());
+        server.seat.start(false, "redis-server", &[text(&file), "--sentinel"], is_ready);
+        server
+    }
+
     /// Comes back on the same port, empty, and returns when it serves.
     pub fn restart(&mut self) {
         let (port, directory) = (self.port.to_string(), self.path(""));

@@ -1,0 +1,231 @@
+//! Sentinels: whom they name as the server to connect to.
+
+use super::errors::unexpected;
+use super::target::Target;
+use redis::{
+    ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, Pipeline, RedisConnectionInfo,
+    RedisError, RedisResult, Value, from_redis_value,
+};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Redis servers that are watched by [sentinels]: each connect asks who is the master, or a replica.
+///
+/// Give it to [`RedisManager::sentinel`](super::RedisManager::sentinel) or its counterpart for
+/// tasks. A connection whose server turns out to be no master any more, by a ping or by a command
+/// that it refuses with `READONLY`, is replaced.
+///
+/// ```
+/// use caliburn::adapters::redis::{RedisManager, Sentinels};
+/// use redis::RedisConnectionInfo;
+///
+/// # fn main() -> redis::RedisResult<()> {
+/// let sentinels = Sentinels::new("mymaster", ["redis://10.0.0.1:26379", "redis://10.0.0.2:26379"])?
+///     .server(RedisConnectionInfo::default().set_password("secret").set_db(3));
+/// let manager = RedisManager::sentinel(sentinels)?;
+/// # let _ = manager;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// [sentinels]: https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/
+#[must_use]
+pub struct Sentinels {
+    service: String,
+    addresses: Vec<ConnectionInfo>,
+    server: ConnectionInfo,
+    role: Role,
+}
+
+/// What a server is to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Nobody has asked.
+    #[default]
+    Any,
+    Master,
+    Replica,
+}
+
+impl Sentinels {
+    /// Those at some URLs, of the master that they know by the name of `service`.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error that does not repeat the URLs if one of them makes no sense, or if there is
+    /// none.
+    pub fn new<S: IntoConnectionInfo>(
+        service: impl Into<String>,
+        sentinels: impl IntoIterator<Item = S>,
+    ) -> RedisResult<Self> {
+        let addresses = sentinels.into_iter().map(IntoConnectionInfo::into_connection_info);
+        let addresses = addresses.collect::<RedisResult<Vec<_>>>()?;
+        if addresses.is_empty() {
+            return Err((ErrorKind::InvalidClientConfig, "no sentinel to ask").into());
+        }
+        // Where it is, is not known yet.
+        let server = ("localhost", 6379).into_connection_info()?;
+        Ok(Self { service: service.into(), addresses, server, role: Role::Master })
+    }
+
+    /// User, password, database and protocol of the servers themselves. Default: those of a URL
+    /// without any.
+    pub fn server(mut self, settings: RedisConnectionInfo) -> Self {
+        self.server = self.server.set_redis_settings(settings);
+        self
+    }
+
+    /// Another way to reach the servers: with TLS, or with settings of TCP. The address in it does
+    /// not matter.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error that does not repeat the URL if it makes no sense.
+    pub fn server_like(mut self, server: impl IntoConnectionInfo) -> RedisResult<Self> {
+        self.server = server.into_connection_info()?;
+        Ok(self)
+    }
+
+    /// Connects to replicas in turn, rather than to the master.
+    pub fn replicas(mut self) -> Self {
+        self.role = Role::Replica;
+        self
+    }
+
+    pub(super) fn into_targets(self) -> RedisResult<(Target, Watch)> {
+        let sentinels = self.addresses.into_iter().map(Target::new).collect::<RedisResult<_>>()?;
+        let watch = Watch {
+            service: self.service,
+            sentinels,
+            role: self.role,
+            first: AtomicUsize::new(0),
+            replica: AtomicUsize::new(0),
+        };
+        Ok((Target::new(self.server)?, watch))
+    }
+}
+
+impl fmt::Debug for Sentinels {
+    /// Without users and passwords.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sentinels")
+            .field("service", &self.service)
+            .field("role", &self.role)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The sentinels, as a manager knows them.
+#[derive(Debug)]
+pub(super) struct Watch {
+    service: String,
+    sentinels: Vec<Target>,
+    pub(super) role: Role,
+    /// The one that has answered last.
+    first: AtomicUsize,
+    /// How many replicas have been asked for.
+    replica: AtomicUsize,
+}
+
+impl Watch {
+    /// All of them, with their numbers, that which has answered last first.
+    pub(super) fn in_order(&self) -> impl ExactSizeIterator<Item = (usize, &Target)> + Clone {
+        // O11: any will do.
+        let first = self.first.load(Ordering::Relaxed);
+        let count = self.sentinels.len();
+        (0..count).map(move |number| {
+            let number = (first + number) % count;
+            (number, &self.sentinels[number])
+        })
+    }
+
+    pub(super) fn note(&self, number: usize) {
+        // O11: any will do.
+        self.first.store(number, Ordering::Relaxed);
+    }
+
+    pub(super) fn question(&self) -> Pipeline {
+        let mut question = redis::pipe();
+        let what = match self.role {
+            Role::Replica => "REPLICAS",
+            _ => "GET-MASTER-ADDR-BY-NAME",
+        };
+        question.cmd("SENTINEL").arg(what).arg(&self.service);
+        question
+    }
+
+    /// Host and port.
+    pub(super) fn read(&self, answers: Vec<Value>) -> RedisResult<(String, u16)> {
+        let answer = answers.into_iter().next().ok_or_else(unexpected)?;
+        match answer {
+            Value::ServerError(error) => return Err(error.into()),
+            Value::Nil => return Err(not_known("the sentinel does not know the service")),
+            _ => {}
+        }
+        if self.role != Role::Replica {
+            return Ok(from_redis_value(answer)?);
+        }
+        let replicas: Vec<HashMap<String, String>> = from_redis_value(answer)?;
+        let serves = |replica: &&HashMap<String, String>| {
+            let flags = replica.get("flags").map_or("", |flags| flags);
+            !["s_down", "o_down", "disconnected"].iter().any(|flag| flags.contains(flag))
+        };
+        let serving: Vec<_> = replicas.iter().filter(serves).collect();
+        // O11: a counter.
+        let turn = self.replica.fetch_add(1, Ordering::Relaxed);
+        let chosen = serving.get(turn % serving.len().max(1));
+        let place = chosen.and_then(|replica| {
+            Some((replica.get("ip")?.clone(), replica.get("port")?.parse().ok()?))
+        });
+        place.ok_or_else(|| not_known("the service has no replica that serves"))
+    }
+}
+
+impl Target {
+    /// The same server elsewhere.
+    pub(super) fn moved_to(&self, (host, port): (String, u16)) -> Self {
+        let address = match self.info.addr().clone() {
+            ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
+                ConnectionAddr::TcpTls { host, port, insecure, tls_params }
+            }
+            _ => ConnectionAddr::Tcp(host, port),
+        };
+        Self {
+            info: self.info.clone().set_addr(address),
+            session: self.session.clone(),
+            on_connect: self.on_connect.clone(),
+            addresses: Default::default(),
+        }
+    }
+}
+
+impl Role {
+    pub(super) fn add_question(self, commands: &mut Pipeline) {
+        if self != Self::Any {
+            commands.cmd("ROLE");
+        }
+    }
+
+    /// Whether the server is what it is to be. `answer` is that to the question, if there was one.
+    pub(super) fn check(self, answer: Option<&Value>) -> RedisResult<()> {
+        let role = match self {
+            Self::Any => return Ok(()),
+            Self::Master => "master",
+            Self::Replica => "slave",
+        };
+        match answer {
+            Some(Value::Array(parts)) => match parts.first() {
+                Some(Value::BulkString(it)) if it == role.as_bytes() => Ok(()),
+                _ => Err(not_known("the server has another role by now")),
+            },
+            Some(Value::ServerError(error)) => Err(error.clone().into()),
+            _ => Err(unexpected()),
+        }
+    }
+}
+
+/// It may pass.
+fn not_known(what: &'static str) -> RedisError {
+    (ErrorKind::Client, what).into()
+}
