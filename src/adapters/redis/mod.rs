@@ -15,6 +15,10 @@ mod answers;
 mod blocking;
 mod blocking_connection;
 mod blocking_open;
+#[cfg(feature = "redis-cluster")]
+mod cluster;
+#[cfg(feature = "redis-cluster-tokio")]
+mod cluster_tokio;
 mod errors;
 mod link;
 mod pulse;
@@ -35,6 +39,12 @@ mod wire;
 
 pub use self::blocking::RedisManager;
 pub use self::blocking_connection::RedisConnection;
+#[cfg(feature = "redis-cluster")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis-cluster")))]
+pub use self::cluster::{RedisClusterConnection, RedisClusterManager};
+#[cfg(feature = "redis-cluster-tokio")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis-cluster-tokio")))]
+pub use self::cluster_tokio::{AsyncRedisClusterConnection, AsyncRedisClusterManager};
 pub use self::sentinel::Sentinels;
 #[cfg(feature = "redis-tokio")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis-tokio")))]

@@ -1,0 +1,175 @@
+//! Redis clusters for tasks on tokio, by way of [redis](https://docs.rs/redis).
+
+use super::cluster::config;
+use super::errors::{check_timeout, classify};
+use super::session::{Request, Session};
+use crate::adapters::idle::Idle;
+use crate::adapters::runtime::{Home, Runtimes};
+use crate::{AsyncManager, Deadline, ErrorClass, Face, Manager};
+use redis::aio::ConnectionLike;
+use redis::cluster::ClusterClient;
+use redis::cluster_async::ClusterConnection;
+use redis::{Cmd, IntoConnectionInfo, Pipeline, RedisError, RedisFuture, RedisResult, Value};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::Handle;
+
+/// Opens connections to a Redis cluster: each is one to every node that is needed.
+///
+/// The driver finds out which node serves what, follows redirections and reconnects to nodes that it
+/// has lost. A connection on which a borrower has left anything behind, a dropped future included,
+/// is closed when it comes back.
+///
+/// Where connections live, see [`AsyncRedisManager`](super::AsyncRedisManager).
+#[must_use]
+pub struct AsyncRedisClusterManager {
+    client: ClusterClient,
+    response_timeout: Option<Duration>,
+    runtimes: Runtimes,
+}
+
+impl AsyncRedisClusterManager {
+    /// The cluster that some of its nodes tell of.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error that does not repeat the URLs if one of them makes no sense.
+    pub fn new<T: IntoConnectionInfo>(nodes: impl IntoIterator<Item = T>) -> RedisResult<Self> {
+        Ok(Self::of(ClusterClient::new(nodes)?))
+    }
+
+    /// The cluster of a client with settings of its own.
+    pub fn of(client: ClusterClient) -> Self {
+        Self { client, response_timeout: None, runtimes: Runtimes::here() }
+    }
+
+    /// How long a node may take to answer. Default: as the client says.
+    ///
+    /// A zero timeout makes every connect fail permanently.
+    pub fn response_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.response_timeout = timeout;
+        self
+    }
+
+    /// Where connections live. See [`AsyncRedisManager::runtime`](super::AsyncRedisManager::runtime).
+    pub fn runtime(mut self, handle: Handle) -> Self {
+        self.runtimes.choose(handle);
+        self
+    }
+
+    async fn open(&self, deadline: &Deadline) -> RedisResult<ClusterConnection> {
+        check_timeout(self.response_timeout)?;
+        let config = config(deadline.remaining(), self.response_timeout);
+        self.client.get_async_connection_with_config(config).await
+    }
+}
+
+impl Manager for AsyncRedisClusterManager {
+    type Connection = AsyncRedisClusterConnection;
+    type Error = RedisError;
+
+    fn has_broken(&self, connection: &mut AsyncRedisClusterConnection) -> bool {
+        let occasion = connection.idle.occasion();
+        !connection.session.is_clean() || connection.home.fails(occasion)
+    }
+
+    fn may_wait_here(&self, face: Face) -> bool {
+        self.runtimes.may_wait_here(face)
+    }
+
+    fn classify(&self, error: &RedisError) -> ErrorClass {
+        classify(error)
+    }
+
+    fn ping_is_cancel_safe(&self) -> bool {
+        true
+    }
+}
+
+impl AsyncManager for AsyncRedisClusterManager {
+    async fn connect(&self, deadline: &Deadline) -> RedisResult<AsyncRedisClusterConnection> {
+        let (opened, home) = self.runtimes.run(|| self.open(deadline)).await;
+        let (session, idle) = (Session::default(), Idle::now());
+        Ok(AsyncRedisClusterConnection { driver: opened?, session, home, idle })
+    }
+
+    /// Asks all nodes to which there is a connection.
+    async fn ping(
+        &self,
+        connection: &mut AsyncRedisClusterConnection,
+        _: &Deadline,
+    ) -> RedisResult<()> {
+        redis::cmd("PING").exec_async(&mut connection.driver).await
+    }
+}
+
+impl fmt::Debug for AsyncRedisClusterManager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AsyncRedisClusterManager")
+            .field("response_timeout", &self.response_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is pooled: a [`ClusterConnection`] that remembers what its borrower did with it.
+pub struct AsyncRedisClusterConnection {
+    driver: ClusterConnection,
+    session: Session,
+    home: Arc<Home>,
+    idle: Idle,
+}
+
+impl AsyncRedisClusterConnection {
+    /// The driver's own connection. What happens there is not seen, so the connection is closed when
+    /// it comes back; a clone of it, when that is dropped too.
+    pub fn driver(&mut self) -> &mut ClusterConnection {
+        self.session.spoil();
+        &mut self.driver
+    }
+
+    /// The driver's own connection, for good: of one that was
+    /// [detached](crate::PooledConnection::detach).
+    pub fn into_driver(self) -> ClusterConnection {
+        self.driver
+    }
+}
+
+impl ConnectionLike for AsyncRedisClusterConnection {
+    fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
+        Box::pin(async move {
+            let request = Request::command(self.session, command);
+            self.session.ask(&request);
+            let answer = self.driver.req_packed_command(command).await;
+            self.session.answer(&request, &answer);
+            answer
+        })
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipeline: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        Box::pin(async move {
+            let request = Request::pipeline(self.session, pipeline, offset.saturating_add(count));
+            self.session.ask(&request);
+            let answers = self.driver.req_packed_commands(pipeline, offset, count).await;
+            self.session.answer(&request, &answers);
+            answers
+        })
+    }
+
+    fn get_db(&self) -> i64 {
+        self.driver.get_db()
+    }
+}
+
+impl fmt::Debug for AsyncRedisClusterConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AsyncRedisClusterConnection")
+            .field("session", &self.session)
+            .finish_non_exhaustive()
+    }
+}
