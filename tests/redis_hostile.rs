@@ -3,100 +3,34 @@
 
 mod common;
 
-use caliburn::adapters::redis::{AsyncRedisManager, RedisManager};
 use caliburn::health::PingOnBorrow;
-use caliburn::{Builder, Manager, Pool, PooledConnection};
+use caliburn::{Builder, Pool, PooledConnection};
+use common::redis_faces::*;
 use common::resp::{FAULTS, Fault, MOMENTS, Moment, Resp};
 use common::{PLENTY, eventually};
-use redis::{Cmd, RedisError, RedisResult, cmd};
-use std::sync::OnceLock;
+use redis::cmd;
 use std::thread;
 use std::time::{Duration, Instant};
-use tokio::runtime::Runtime;
 
-const fn ms(ms: u64) -> Duration {
-    Duration::from_millis(ms)
-}
-
-/// What a busy machine may add to any limit.
-const ROOM: Duration = ms(500);
 const CONNECT: Duration = ms(300);
 const PING: Duration = ms(200);
 /// Of a reset and of a close.
 const END: Duration = ms(250);
 
-fn runtime() -> &'static Runtime {
-    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-    RUNTIME.get_or_init(|| {
-        let mut builder = tokio::runtime::Builder::new_multi_thread();
-        builder.worker_threads(2).enable_all().build().unwrap()
-    })
+fn builder<A: Adapter>(url: &str, response_timeout: Duration) -> Builder<A::Manager> {
+    A::builder(A::manager(url, &nothing(), response_timeout).unwrap())
 }
 
-/// One of the two adapters.
-trait Face {
-    type Manager: Manager<Error = RedisError>;
-
-    fn builder(url: &str, response_timeout: Duration) -> Builder<Self::Manager>;
-    fn run(conn: &mut PooledConnection<Self::Manager>, command: &Cmd) -> RedisResult<String>;
-
-    fn pool(url: &str) -> Pool<Self::Manager> {
-        Self::builder(url, PLENTY)
-            .max_size(1)
-            .connect_timeout(CONNECT)
-            .ping_timeout(PING)
-            .reset_timeout(END)
-            .close_timeout(END)
-            .health(PingOnBorrow::always())
-            .build()
-            .unwrap()
-    }
-
-    #[track_caller]
-    fn echo(conn: &mut PooledConnection<Self::Manager>, word: &str) {
-        assert_eq!(Self::run(conn, cmd("ECHO").arg(word)).unwrap(), word);
-    }
-}
-
-struct Threads;
-
-impl Face for Threads {
-    type Manager = RedisManager;
-
-    fn builder(url: &str, response_timeout: Duration) -> Builder<RedisManager> {
-        Pool::builder(RedisManager::from_url(url).unwrap().response_timeout(Some(response_timeout)))
-    }
-
-    fn run(conn: &mut PooledConnection<RedisManager>, command: &Cmd) -> RedisResult<String> {
-        command.query(conn)
-    }
-}
-
-struct Tasks;
-
-impl Face for Tasks {
-    type Manager = AsyncRedisManager;
-
-    fn builder(url: &str, response_timeout: Duration) -> Builder<AsyncRedisManager> {
-        let manager = AsyncRedisManager::from_url(url).unwrap();
-        let manager = manager.response_timeout(Some(response_timeout));
-        Pool::builder_async(manager.runtime(runtime().handle().clone()))
-    }
-
-    fn run(conn: &mut PooledConnection<AsyncRedisManager>, command: &Cmd) -> RedisResult<String> {
-        runtime().block_on(command.query_async(&mut **conn))
-    }
-}
-
-macro_rules! for_threads_and_tasks {
-    ($($(#[$attribute:meta])* $harness:ident),+ $(,)?) => {
-        mod threads {
-            $(#[test] $(#[$attribute])* fn $harness() { super::$harness::<super::Threads>() })+
-        }
-        mod tasks {
-            $(#[test] $(#[$attribute])* fn $harness() { super::$harness::<super::Tasks>() })+
-        }
-    };
+fn pool_at<A: Adapter>(url: &str) -> Pool<A::Manager> {
+    builder::<A>(url, PLENTY)
+        .max_size(1)
+        .connect_timeout(CONNECT)
+        .ping_timeout(PING)
+        .reset_timeout(END)
+        .close_timeout(END)
+        .health(PingOnBorrow::always())
+        .build()
+        .unwrap()
 }
 
 for_threads_and_tasks!(
@@ -108,7 +42,7 @@ for_threads_and_tasks!(
 );
 
 /// Also with the greeting of RESP3.
-fn all_limits_hold_whatever_the_server_does_and_whenever<F: Face>() {
+fn all_limits_hold_whatever_the_server_does_and_whenever<A: Adapter>() {
     let cases = MOMENTS.into_iter().flat_map(|moment| FAULTS.map(|fault| (moment, fault)));
     let cases: Vec<_> =
         cases.flat_map(|case| ["", "?protocol=resp3"].map(|it| (case, it))).collect();
@@ -119,7 +53,7 @@ fn all_limits_hold_whatever_the_server_does_and_whenever<F: Face>() {
             .map(|((moment, fault), protocol)| {
                 thread::Builder::new()
                     .name(format!("{moment:?} {fault:?} {protocol}"))
-                    .spawn_scoped(scope, move || limits_hold::<F>(moment, fault, protocol))
+                    .spawn_scoped(scope, move || limits_hold::<A>(moment, fault, protocol))
                     .unwrap()
             })
             .collect();
@@ -132,9 +66,9 @@ fn all_limits_hold_whatever_the_server_does_and_whenever<F: Face>() {
     });
 }
 
-fn limits_hold<F: Face>(moment: Moment, fault: Fault, protocol: &str) {
+fn limits_hold<A: Adapter>(moment: Moment, fault: Fault, protocol: &str) {
     let server = Resp::start();
-    let pool = F::pool(&format!("{}{protocol}", server.url()));
+    let pool = pool_at::<A>(&format!("{}{protocol}", server.url()));
     if moment != Moment::Startup {
         drop(pool.get_timeout(PLENTY).unwrap());
     }
@@ -157,9 +91,9 @@ fn limits_hold<F: Face>(moment: Moment, fault: Fault, protocol: &str) {
         Moment::Reset | Moment::Return | Moment::Close => {
             let mut conn = pool.get_timeout(PLENTY).unwrap();
             if moment == Moment::Return {
-                F::echo(&mut conn, "mine");
+                assert_echo::<A>(&mut conn, "mine");
             } else {
-                F::run(&mut conn, &cmd("MULTI")).unwrap();
+                A::ask(&mut conn, &cmd("MULTI")).unwrap();
             }
             let begun = Instant::now();
             if moment == Moment::Close {
@@ -182,7 +116,7 @@ fn limits_hold<F: Face>(moment: Moment, fault: Fault, protocol: &str) {
     // One that was taken for no Redis is tried again after a while.
     eventually("it serves again", || pool.get_timeout(PLENTY).is_ok());
     for word in ["mine", "mine too"] {
-        F::echo(&mut pool.get_timeout(PLENTY).unwrap(), word);
+        assert_echo::<A>(&mut pool.get_timeout(PLENTY).unwrap(), word);
     }
     let begun = Instant::now();
     let report = pool.close_within(PLENTY);
@@ -191,15 +125,15 @@ fn limits_hold<F: Face>(moment: Moment, fault: Fault, protocol: &str) {
 }
 
 /// Each byte would have a timeout of a socket begin anew.
-fn the_limit_of_a_command_holds_against_a_server_that_trickles<F: Face>() {
+fn the_limit_of_a_command_holds_against_a_server_that_trickles<A: Adapter>() {
     const LIMIT: Duration = ms(300);
     let server = Resp::start();
-    let pool = F::builder(&server.url(), LIMIT).max_size(1).build().unwrap();
+    let pool = builder::<A>(&server.url(), LIMIT).max_size(1).build().unwrap();
     let mut conn = pool.get_timeout(PLENTY).unwrap();
     for fault in [Fault::Mute, Fault::Trickle] {
         server.misbehave(Some((Moment::Ping, fault)));
         let begun = Instant::now();
-        let error = F::run(&mut conn, &cmd("PING")).unwrap_err();
+        let error = A::ask(&mut conn, &cmd("PING")).unwrap_err();
         assert!(error.is_timeout(), "{error}");
         assert!(
             begun.elapsed() >= LIMIT && begun.elapsed() < LIMIT + ROOM,
@@ -209,38 +143,38 @@ fn the_limit_of_a_command_holds_against_a_server_that_trickles<F: Face>() {
         server.misbehave(None);
         drop(conn);
         conn = pool.get_timeout(PLENTY).unwrap();
-        F::echo(&mut conn, "mine");
+        assert_echo::<A>(&mut conn, "mine");
     }
 }
 
-fn no_answer_that_is_left_over_passes_for_that_to_a_ping<F: Face>() {
+fn no_answer_that_is_left_over_passes_for_that_to_a_ping<A: Adapter>() {
     let server = Resp::start();
-    let pool = F::pool(&server.url());
+    let pool = pool_at::<A>(&server.url());
     for word in 0..5 {
         server.misbehave(Some((Moment::Return, Fault::Extra)));
-        F::echo(&mut pool.get_timeout(PLENTY).unwrap(), "mine");
+        assert_echo::<A>(&mut pool.get_timeout(PLENTY).unwrap(), "mine");
         server.misbehave(None);
         // Pinged first, as it may have been idle for too short a time to be looked at.
-        F::echo(&mut pool.get_timeout(PLENTY).unwrap(), &word.to_string());
+        assert_echo::<A>(&mut pool.get_timeout(PLENTY).unwrap(), &word.to_string());
     }
 }
 
-fn what_was_said_unasked_on_an_idle_connection_costs_that_connection<F: Face>() {
+fn what_was_said_unasked_on_an_idle_connection_costs_that_connection<A: Adapter>() {
     let server = Resp::start();
-    let pool = F::builder(&server.url(), PLENTY).max_size(1).build().unwrap();
+    let pool = builder::<A>(&server.url(), PLENTY).max_size(1).build().unwrap();
     for word in 0..5 {
         server.misbehave(Some((Moment::Return, Fault::Trickle)));
-        F::echo(&mut pool.get_timeout(PLENTY).unwrap(), "mine");
+        assert_echo::<A>(&mut pool.get_timeout(PLENTY).unwrap(), "mine");
         server.misbehave(None);
         // It goes on speaking.
         thread::sleep(ms(60));
-        F::echo(&mut pool.get_timeout(PLENTY).unwrap(), &word.to_string());
+        assert_echo::<A>(&mut pool.get_timeout(PLENTY).unwrap(), &word.to_string());
     }
     assert!(pool.stats().connects > 1, "{}", pool.stats());
 }
 
 /// Such as Envoy.
-fn a_proxy_that_echoes_no_pings_is_pinged_all_the_same<F: Face>() {
+fn a_proxy_that_echoes_no_pings_is_pinged_all_the_same<A: Adapter>() {
     use std::io::{BufRead as _, BufReader, Write as _};
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("redis://{}/", listener.local_addr().unwrap());
@@ -261,10 +195,10 @@ fn a_proxy_that_echoes_no_pings_is_pinged_all_the_same<F: Face>() {
             });
         }
     });
-    let pool = F::pool(&url);
+    let pool = pool_at::<A>(&url);
     for _ in 0..3 {
         let mut conn = pool.get_timeout(PLENTY).unwrap();
-        assert_eq!(F::run(&mut conn, &cmd("PING")).unwrap(), "PONG");
+        assert_eq!(A::ask(&mut conn, &cmd("PING")).unwrap(), "PONG");
     }
     let stats = pool.stats();
     assert_eq!((stats.connects, stats.pings, stats.ping_failures), (1, 2, 0), "{stats}");

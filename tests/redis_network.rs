@@ -4,67 +4,21 @@
 
 mod common;
 
-use caliburn::adapters::redis::{AsyncRedisManager, RedisManager};
+use caliburn::adapters::redis::AsyncRedisManager;
 use caliburn::health::{PingAfterFailure, PingOnBorrow};
-use caliburn::{Builder, HealthStrategy, Manager, Pool, PooledConnection};
+use caliburn::{Builder, HealthStrategy, Pool};
+use common::redis_faces::*;
 use common::resp::Resp;
 use common::servers::redis::Redis;
 use common::{PLENTY, eventually};
 use redis::io::AsyncDNSResolver;
-use redis::{Cmd, RedisError, RedisFuture, RedisResult, cmd};
+use redis::{RedisFuture, cmd};
 use std::net::{SocketAddr, TcpListener};
-use std::sync::OnceLock;
 use std::thread;
-use std::time::{Duration, Instant};
-use tokio::runtime::Runtime;
+use std::time::Instant;
 
-const fn ms(ms: u64) -> Duration {
-    Duration::from_millis(ms)
-}
-
-fn runtime() -> &'static Runtime {
-    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-    RUNTIME.get_or_init(|| {
-        let mut builder = tokio::runtime::Builder::new_multi_thread();
-        builder.worker_threads(2).enable_all().build().unwrap()
-    })
-}
-
-/// One of the two adapters.
-trait Face: 'static {
-    type Manager: Manager<Error = RedisError>;
-
-    fn builder(url: &str) -> Builder<Self::Manager>;
-    fn run(conn: &mut PooledConnection<Self::Manager>, command: &Cmd) -> RedisResult<String>;
-}
-
-struct Threads;
-
-impl Face for Threads {
-    type Manager = RedisManager;
-
-    fn builder(url: &str) -> Builder<RedisManager> {
-        Pool::builder(RedisManager::from_url(url).unwrap())
-    }
-
-    fn run(conn: &mut PooledConnection<RedisManager>, command: &Cmd) -> RedisResult<String> {
-        command.query(conn)
-    }
-}
-
-struct Tasks;
-
-impl Face for Tasks {
-    type Manager = AsyncRedisManager;
-
-    fn builder(url: &str) -> Builder<AsyncRedisManager> {
-        let manager = AsyncRedisManager::from_url(url).unwrap().response_timeout(Some(PLENTY));
-        Pool::builder_async(manager.runtime(runtime().handle().clone()))
-    }
-
-    fn run(conn: &mut PooledConnection<AsyncRedisManager>, command: &Cmd) -> RedisResult<String> {
-        runtime().block_on(command.query_async(&mut **conn))
-    }
+fn builder<A: Adapter>(url: &str) -> Builder<A::Manager> {
+    A::builder(A::manager(url, &nothing(), PLENTY).unwrap())
 }
 
 // ---------------------------------------------------------------------------- several addresses
@@ -101,13 +55,13 @@ fn an_address_that_is_mute_or_silent_costs_tasks_a_head_start() {
 // ----------------------------------------------------------------------- dead while they lay idle
 
 /// Loans of sessions that the server has ended, in turn and all at once: how many are dead.
-fn dead_loans<F: Face>(
+fn dead_loans<A: Adapter>(
     size: usize,
     strategy: Box<dyn HealthStrategy>,
     url: &str,
     end: &mut dyn FnMut(),
 ) -> usize {
-    let pool = F::builder(url)
+    let pool = builder::<A>(url)
         .max_size(size)
         .min_size(size)
         .health(strategy)
@@ -124,7 +78,7 @@ fn dead_loans<F: Face>(
         let mut held = Vec::new();
         for _ in 0..size {
             let mut conn = pool.get_timeout(PLENTY).unwrap();
-            dead += usize::from(F::run(&mut conn, cmd("ECHO").arg("alive")).is_err());
+            dead += usize::from(A::ask(&mut conn, cmd("ECHO").arg("alive")).is_err());
             if at_once {
                 held.push(conn);
             }
@@ -133,7 +87,7 @@ fn dead_loans<F: Face>(
     dead
 }
 
-fn no_dead_session_is_lent<F: Face>(protocol: &str) {
+fn no_dead_session_is_lent<A: Adapter>(protocol: &str) {
     for size in [8, 32] {
         let strategies: [fn() -> Box<dyn HealthStrategy>; 3] =
             [|| Box::new(()), || Box::new(PingAfterFailure), || Box::new(PingOnBorrow::default())];
@@ -145,7 +99,7 @@ fn no_dead_session_is_lent<F: Face>(protocol: &str) {
                 assert_eq!(answer, format!(":{size}"));
             };
             let url = format!("{}{protocol}", server.url());
-            let dead = dead_loans::<F>(size, strategy(), &url, &mut kill);
+            let dead = dead_loans::<A>(size, strategy(), &url, &mut kill);
             assert_eq!(dead, 0, "{size} sessions, strategy {n}");
         }
     }
@@ -165,11 +119,11 @@ fn tasks_are_lent_no_session_that_the_server_has_ended() {
     no_dead_session_is_lent::<Tasks>("?protocol=resp3");
 }
 
-fn a_restart_costs_no_command<F: Face>() {
+fn a_restart_costs_no_command<A: Adapter>() {
     let mut server = Redis::start(&[]);
     let url = server.url();
     let mut restart = || server.restart();
-    assert_eq!(dead_loans::<F>(8, Box::new(()), &url, &mut restart), 0);
+    assert_eq!(dead_loans::<A>(8, Box::new(()), &url, &mut restart), 0);
 }
 
 #[test]
@@ -186,11 +140,11 @@ fn a_restart_while_all_are_idle_costs_tasks_no_command() {
 
 // ------------------------------------------------------------------------------------ Unix sockets
 
-fn over_a_unix_socket<F: Face>() {
+fn over_a_unix_socket<A: Adapter>() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("socket");
     let server = Redis::start(&["--unixsocket", path.to_str().unwrap()]);
-    let pool = F::builder(&format!("unix://{}", path.display()))
+    let pool = builder::<A>(&format!("unix://{}", path.display()))
         .max_size(1)
         .ping_timeout(ms(300))
         .close_timeout(ms(300))
@@ -205,14 +159,14 @@ fn over_a_unix_socket<F: Face>() {
     assert!(begun.elapsed() < ms(1500), "{:?}", begun.elapsed());
     server.thaw();
     let mut conn = pool.get_timeout(PLENTY).unwrap();
-    assert_eq!(F::run(&mut conn, cmd("ECHO").arg("mine")).unwrap(), "mine");
+    assert_eq!(A::ask(&mut conn, cmd("ECHO").arg("mine")).unwrap(), "mine");
     drop(conn);
     // Seen without a ping.
     server.eye().ask("CLIENT KILL TYPE normal SKIPME yes");
     thread::sleep(ms(20));
     let before = pool.stats().ping_failures;
     let mut conn = pool.get_timeout(PLENTY).unwrap();
-    assert_eq!(F::run(&mut conn, cmd("ECHO").arg("mine")).unwrap(), "mine");
+    assert_eq!(A::ask(&mut conn, cmd("ECHO").arg("mine")).unwrap(), "mine");
     assert!(pool.stats().ping_failures <= before + 1);
 }
 

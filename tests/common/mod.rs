@@ -16,6 +16,8 @@ pub mod pg_fake;
 #[cfg(all(feature = "postgres", feature = "tokio-postgres"))]
 pub mod pg_pretence;
 pub mod proxy;
+#[cfg(feature = "redis-tokio")]
+pub mod redis_faces;
 pub mod reentry;
 pub mod resp;
 pub mod server;

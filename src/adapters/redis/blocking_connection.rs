@@ -78,7 +78,7 @@ impl RedisConnection {
         self.session.ask(request);
         let limit = self.link.limit(self.response_timeout.and_then(after));
         let mut answer = call(&mut self.driver);
-        let is_kept = limit.is_kept();
+        let is_kept = limit.end();
         if !is_kept {
             answer = answer.map_err(|_| out_of_time());
         }

@@ -77,7 +77,7 @@ impl Target {
         let client = Client::open(info)?;
         let bound = unborn.limit(Some(limit).filter(|_| !is_local));
         let connected = client.get_connection_with_timeout(timeout);
-        let is_kept = bound.is_kept();
+        let is_kept = bound.end();
         let mut driver = connected.map_err(|error| if is_kept { error } else { out_of_time() })?;
         if !is_kept {
             return Err(out_of_time());

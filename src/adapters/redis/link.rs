@@ -102,7 +102,7 @@ impl Link {
     }
 
     /// Shuts the socket down once the limit has passed, until what it returns is
-    /// [let go](Limit::is_kept). Without a known socket, this does nothing.
+    /// [let go](Limit::end). Without a known socket, this does nothing.
     pub(super) fn limit(&self, limit: Option<Instant>) -> Limit {
         #[cfg(unix)]
         if let (Some(socket), Some(limit)) = (&self.socket, limit) {
@@ -138,7 +138,7 @@ impl Limit {
     }
 
     /// The call is over. False: the limit had passed, and the socket is of no use any more.
-    pub(super) fn is_kept(self) -> bool {
+    pub(super) fn end(self) -> bool {
         #[cfg(unix)]
         return self.leash.is_none_or(Leash::end);
         #[cfg(not(unix))]

@@ -6,6 +6,9 @@
 //! | driver | [redis](https://docs.rs/redis) | [redis](https://docs.rs/redis), its `aio` module |
 //! | manager | [`RedisManager`] | [`AsyncRedisManager`] |
 //! | borrowed | [`RedisConnection`] | [`AsyncRedisConnection`] |
+//! | pool | [`Pool`] | [`AsyncPool`] |
+//! | by way of [`Sentinels`] | [`RedisManager::sentinel`] | [`AsyncRedisManager::sentinel`] |
+//! | cluster | `RedisClusterManager`, feature `redis-cluster` | `AsyncRedisClusterManager`, feature `redis-cluster-tokio` |
 //!
 //! See also the [page on Redis](crate::guide::redis).
 

@@ -24,7 +24,7 @@ pub(super) fn converse(
     left(limit)?;
     let bound = link.limit(Some(limit));
     let answers = ask(driver, commands, limit, bound.is_enforced());
-    if bound.is_kept() { answers } else { Err(out_of_time()) }
+    if bound.end() { answers } else { Err(out_of_time()) }
 }
 
 fn ask(

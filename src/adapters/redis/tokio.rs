@@ -44,9 +44,11 @@ const DEFAULT_RESPONSE_TIMEOUT: Duration = Duration::from_millis(500);
 /// second at most. Before a server has answered the greeting, no more than 64 KiB of what it says is
 /// read. That is not so with TLS, where it has shown its certificate by then.
 ///
-/// Connections live on the tokio runtime on which [`new`](Self::new) was called, or the one given
-/// to [`runtime`](Self::runtime). With a response timeout, commands must be awaited on a tokio
-/// runtime too.
+/// Connections live on the tokio runtime that was given to [`runtime`](Self::runtime); without one,
+/// on that of the last borrower that waited for a connection, or on that on which the manager was
+/// made. Borrowers that are in none are served from one of the crate's own. A connection whose
+/// runtime is gone, or is no longer driven, is replaced. With a response timeout, commands must be
+/// awaited on a tokio runtime too.
 ///
 /// ```no_run
 /// use caliburn::Pool;
@@ -161,8 +163,7 @@ impl AsyncRedisManager {
         self
     }
 
-    /// Where connections live. Default: the runtime on which [`new`](Self::new) was called. Without
-    /// any, every connect fails for good.
+    /// Where connections live. Default: see [above](Self).
     pub fn runtime(mut self, handle: Handle) -> Self {
         self.runtimes.choose(handle);
         self
@@ -242,9 +243,6 @@ impl Manager for AsyncRedisManager {
 
     fn has_broken(&self, connection: &mut AsyncRedisConnection) -> bool {
         let occasion = connection.idle.occasion();
-        if occasion == Occasion::Return {
-            connection.settle();
-        }
         let unasked = self.unasked();
         connection.session.is_unfit()
             || connection.line.is_gone()
@@ -281,6 +279,7 @@ impl AsyncManager for AsyncRedisManager {
         let (mut commands, question) = (redis::pipe(), Question::new());
         question.add_to(&mut commands, connection.pulse);
         self.role().add_question(&mut commands);
+        connection.unsettle();
         let driver = &mut connection.unhurried;
         let answers = driver.send_packed_commands(&commands, 0, commands.len()).await?;
         question.check(answers.first().ok_or_else(unexpected)?, connection.pulse)?;
@@ -290,6 +289,7 @@ impl AsyncManager for AsyncRedisManager {
     }
 
     async fn reset(&self, connection: &mut AsyncRedisConnection, _: &Deadline) -> RedisResult<()> {
+        connection.unsettle();
         if let Some(repairs) = connection.session.repairs(connection.database, connection.pulse) {
             let commands = &repairs.commands;
             let driver = &mut connection.unhurried;

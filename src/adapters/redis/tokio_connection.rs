@@ -27,8 +27,8 @@ pub struct AsyncRedisConnection {
     pub(super) pulse: Pulse,
     pub(super) home: Arc<Home>,
     pub(super) idle: Idle,
-    /// How much had come when the last answer was complete.
-    heard: usize,
+    /// How much had come when the last answer was complete. `None`: one is due.
+    heard: Option<usize>,
 }
 
 impl AsyncRedisConnection {
@@ -49,7 +49,7 @@ impl AsyncRedisConnection {
             pulse,
             home,
             idle: Idle::now(),
-            heard: 0,
+            heard: None,
         };
         connection.renew(response_timeout);
         connection
@@ -65,14 +65,19 @@ impl AsyncRedisConnection {
         self.settle();
     }
 
+    /// Something is about to be asked.
+    pub(super) fn unsettle(&mut self) {
+        self.heard = None;
+    }
+
     /// All that was asked has been answered.
     pub(super) fn settle(&mut self) {
-        self.heard = self.line.heard();
+        self.heard = Some(self.line.heard());
     }
 
     /// Whether something has come since, though the driver may have dropped it.
     pub(super) fn has_heard_more(&self) -> bool {
-        self.heard != self.line.heard()
+        self.heard.is_some_and(|heard| heard != self.line.heard())
     }
 
     /// How long a command may take, for this loan. See
@@ -103,8 +108,10 @@ impl ConnectionLike for AsyncRedisConnection {
         Box::pin(async move {
             let request = Request::command(self.session, command);
             self.session.ask(&request);
+            self.unsettle();
             let answer = self.driver.send_packed_command(command).await;
             self.session.answer(&request, &answer);
+            self.settle();
             answer
         })
     }
@@ -118,8 +125,10 @@ impl ConnectionLike for AsyncRedisConnection {
         Box::pin(async move {
             let request = Request::pipeline(self.session, pipeline, offset.saturating_add(count));
             self.session.ask(&request);
+            self.unsettle();
             let answers = self.driver.send_packed_commands(pipeline, offset, count).await;
             self.session.answer(&request, &answers);
+            self.settle();
             answers
         })
     }

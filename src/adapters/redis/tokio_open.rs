@@ -1,6 +1,5 @@
 //! Opens connections of the driver for tasks.
 
-use super::addresses::share;
 use super::blocking_open::no_address;
 use super::errors::{classify, unexpected};
 use super::link::{Link, Unborn};
@@ -84,8 +83,6 @@ impl Target {
             None => lookup_host((&**host, port)).await?.collect(),
         };
         let order = self.addresses.in_order(found);
-        // The share of the last one; nothing is taken from those that have begun.
-        let left = left.saturating_sub(share(left, order.len() + 1));
         let attempt = |address| async move {
             let opened = if self.is_secured() {
                 self.attempt_driver(Some(address), config).await?
