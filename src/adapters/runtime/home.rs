@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
+#[cfg(any(feature = "bb8", feature = "deadpool"))]
+use tokio::runtime::EnterGuard;
 use tokio::runtime::{Handle, Id, RuntimeFlavor, worker_index};
 
 /// For how long a runtime of one thread that has answered is taken to be driven. What runs there
@@ -80,9 +82,13 @@ impl Home {
     /// Whether a connection that lives here is of no use: to a borrower on this thread, if the pool
     /// asks before a loan. On a return this waits for nothing.
     pub(in crate::adapters) fn fails(&self, occasion: Occasion) -> bool {
-        let needs_help = self.runtime.runtime_flavor() == RuntimeFlavor::CurrentThread;
-        let is_asked = occasion != Occasion::Return && needs_help;
+        let is_asked = occasion != Occasion::Return && self.needs_help();
         self.is_lost() || is_asked && !self.is_here() && !self.life.answers()
+    }
+
+    /// Whether the runtime makes progress only while a thread of its user's drives it.
+    pub(super) fn needs_help(&self) -> bool {
+        self.runtime.runtime_flavor() == RuntimeFlavor::CurrentThread
     }
 
     fn is_here(&self) -> bool {
@@ -96,7 +102,7 @@ impl Home {
         if self.is_lost() {
             return false;
         }
-        self.runtime.runtime_flavor() != RuntimeFlavor::CurrentThread || self.life.answers()
+        !self.needs_help() || self.life.answers()
     }
 
     /// Whether the runtime would stand still if this thread blocked.
@@ -116,6 +122,12 @@ impl Home {
     #[allow(dead_code, reason = "not all drivers need it")]
     pub(in crate::adapters) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         drop(self.runtime.spawn(task));
+    }
+
+    /// As if this thread were the runtime's, for code that does not wait.
+    #[cfg(any(feature = "bb8", feature = "deadpool"))]
+    pub(in crate::adapters) fn enter(&self) -> EnterGuard<'_> {
+        self.runtime.enter()
     }
 
     /// Drives `future` in the runtime's context, whoever polls it. `None`: the home was lost.

@@ -23,8 +23,9 @@ use tokio::runtime::Handle;
 /// Where a manager opens its connections.
 ///
 /// On the runtime that was chosen; if there is none, or it is gone, on that of the last borrower
-/// that waited for a connection; before there is one, on that on which the manager was made; else
-/// on one of the crate's own.
+/// that waited for a connection; before there is one, on that on which the manager was made; else,
+/// and for a borrower in no runtime if the last one has no threads of its own, on one of the
+/// crate's own.
 pub(super) struct Runtimes {
     chosen: Option<Arc<Home>>,
     last: Mutex<Option<Arc<Home>>>,
@@ -56,22 +57,25 @@ impl Runtimes {
     /// A borrower is about to wait on this thread. False: that would keep the runtime from opening
     /// the connection that it waits for.
     pub(super) fn may_wait_here(&self, face: Face) -> bool {
-        if self.chosen.is_none()
-            && let Ok(runtime) = Handle::try_current()
-        {
-            self.note(runtime);
+        if self.chosen.is_none() {
+            match Handle::try_current() {
+                Ok(runtime) => self.note(|home| home.is(&runtime), || Home::of(runtime.clone())),
+                // Nothing tells whether anything will drive a runtime of one thread meanwhile.
+                Err(_) => self.note(|home| !home.needs_help(), background::home),
+            }
         }
         face == Face::Async || !self.home().is_driven_by_this_thread_alone()
     }
 
-    /// The next connections are wanted in `runtime`.
-    fn note(&self, runtime: Handle) {
+    /// The next connections are wanted in the home that `make` returns, unless the last one
+    /// `will_do`.
+    fn note(&self, will_do: impl Fn(&Home) -> bool, make: impl Fn() -> Arc<Home>) {
         let before = {
             let mut last = self.last();
-            if last.as_ref().is_some_and(|home| home.is(&runtime) && !home.is_lost()) {
+            if last.as_ref().is_some_and(|home| will_do(home) && !home.is_lost()) {
                 return;
             }
-            last.replace(Home::of(runtime))
+            last.replace(make())
         };
         // What is being opened there may never end.
         if let Some(before) = before {
