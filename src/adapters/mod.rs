@@ -7,7 +7,7 @@
 //! | [`postgres`] | `postgres`, `tokio-postgres` | [`PostgresManager`](postgres::PostgresManager), [`AsyncPostgresManager`](postgres::AsyncPostgresManager) |
 //! | [`mysql`] | `mysql`, `mysql_async` | [`MysqlManager`](mysql::MysqlManager), [`AsyncMysqlManager`](mysql::AsyncMysqlManager) |
 //! | [`redis`] | `redis`, `redis-tokio` | [`RedisManager`](redis::RedisManager), [`AsyncRedisManager`](redis::AsyncRedisManager) |
-//! | [`bridges`] | `r2d2`, `bb8` | [`R2d2Manager`](bridges::R2d2Manager), [`Bb8Manager`](bridges::Bb8Manager) |
+//! | [`bridges`] | `r2d2`, `bb8`, `deadpool` | [`R2d2Manager`](bridges::R2d2Manager), [`Bb8Manager`](bridges::Bb8Manager), [`DeadpoolManager`](bridges::DeadpoolManager) |
 //!
 //! A module is named for its database, a feature for the driver it brings. Within a module the
 //! names that begin with `Async` belong to the driver for tasks, the others to the driver for
@@ -15,7 +15,7 @@
 //!
 //! They are written on the public API only, so each is also an example of how to write one.
 
-#[cfg(any(feature = "r2d2", feature = "bb8"))]
+#[cfg(any(feature = "bb8", feature = "deadpool", feature = "r2d2"))]
 pub mod bridges;
 #[cfg(any(feature = "mysql", feature = "mysql_async"))]
 pub mod mysql;
@@ -28,6 +28,8 @@ mod reset;
 pub mod sqlite;
 
 #[cfg(any(
+    feature = "bb8",
+    feature = "deadpool",
     feature = "mysql",
     feature = "mysql_async",
     feature = "postgres",
@@ -35,7 +37,13 @@ pub mod sqlite;
     feature = "tokio-postgres"
 ))]
 mod idle;
-#[cfg(any(feature = "mysql_async", feature = "redis-tokio", feature = "tokio-postgres"))]
+#[cfg(any(
+    feature = "bb8",
+    feature = "deadpool",
+    feature = "mysql_async",
+    feature = "redis-tokio",
+    feature = "tokio-postgres"
+))]
 mod runtime;
 #[cfg(all(
     unix,

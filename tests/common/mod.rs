@@ -1,6 +1,8 @@
 //! What the tests share: fake managers, and a fault bench with real sockets.
 #![allow(dead_code, unreachable_pub, unused_imports, unused_macros, missing_docs)]
 
+#[cfg(all(feature = "r2d2", feature = "bb8", feature = "deadpool"))]
+pub mod bridges;
 mod fake;
 mod faults;
 #[cfg(unix)]

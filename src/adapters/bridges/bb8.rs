@@ -1,35 +1,40 @@
 //! Managers written for [bb8](https://docs.rs/bb8), as they are.
 
-use crate::{AsyncManager, Deadline, ErrorClass, Manager};
+use super::bridged::Bridged;
+use super::error::{BridgeError, Wrap};
+use crate::adapters::runtime::Runtimes;
+use crate::{AsyncManager, BoxFuture, Deadline, ErrorClass, Face, Manager};
 use bb8::{CustomizeConnection, ManageConnection};
 use std::error::Error;
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
+use tokio::runtime::Handle;
 
 /// Makes a manager of any [`bb8::ManageConnection`].
 ///
-/// Its `connect` stays what it was, `is_valid` is the ping, and `has_broken` is asked on each
-/// return. What bb8 has no word for can be added: [`classify_with`](Self::classify_with) tells
-/// errors that will not pass from those that may, [`reset_with`](Self::reset_with) cleans what
-/// borrowers leave behind. A [`bb8::CustomizeConnection`] is taken as it is by
-/// [`customize`](Self::customize).
+/// Its `connect` stays what it was, `is_valid` is the ping, and `has_broken` is asked before and
+/// after each loan. What bb8 has no word for can be added:
+/// [`classify_with`](Self::classify_with) tells errors that will not pass from those that may,
+/// [`reset_with`](Self::reset_with) cleans what borrowers leave behind. A
+/// [`bb8::CustomizeConnection`] is taken as it is by [`customize`](Self::customize).
 ///
-/// The manager's error must be an [`Error`] and `Sync`, which bb8 itself does not ask for; with
-/// another one (a `String`) implement [`AsyncManager`] instead, which is hardly longer.
+/// What is pooled derefs to the manager's connection: see [`Bridged`]. Errors are the manager's
+/// own, in a [`BridgeError`]. If the manager's error is no [`Error`], as bb8 allows (a `String`,
+/// lapin's), begin with [`with_plain_errors`](Self::with_plain_errors) instead of
+/// [`new`](Self::new).
 ///
 /// # The runtime
 ///
-/// bb8 runs on tokio, and so do the drivers its managers are for. Give the pool the runtime:
-/// `.spawner(move |task| { handle.spawn(task); })`, or they will panic for want of one. Threads may
-/// borrow from the pool as well; `bb8::PooledConnection` has its counterpart in a guard that needs
-/// no runtime to be dropped.
+/// bb8 runs on tokio, and so do the drivers its managers are for. A connection is opened on the
+/// runtime of the borrower that waits for one, on that given to [`runtime`](Self::runtime) if there
+/// is one, and on one of the crate's own if borrowers are in none. All calls into the manager are
+/// made in the context of the connection's runtime. A connection whose runtime is gone or no longer
+/// driven is replaced. Threads may borrow as well, and a guard needs no runtime to be dropped.
 ///
 /// # Deadlines and cancellation
 ///
 /// The futures of `connect`, `is_valid` and resets are dropped when their time is up, and
-/// `is_valid` also when the borrower is no longer interested. Nobody can know what a driver does
-/// with the rest of an answer then, so the connection is replaced, unless
+/// `is_valid` also when the borrower is no longer interested. What a driver does then with the rest
+/// of an answer is not known, so the connection is replaced, unless
 /// [`pings_are_cancel_safe`](Self::pings_are_cancel_safe).
 ///
 /// As under bb8, a *borrower's* future may be dropped in the middle of a request, and the pool
@@ -68,9 +73,7 @@ use std::pin::Pin;
 /// async fn main() -> Result<(), Box<dyn std::error::Error>> {
 ///     # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
 ///     # let address = listener.local_addr()?;
-///     let runtime = tokio::runtime::Handle::current();
 ///     let pool = Pool::builder_async(Bb8Manager::new(Tcp(address)))
-///         .spawner(move |task| { runtime.spawn(task); })
 ///         .max_size(8)
 ///         .health(PingOnBorrow::always()) // as bb8 does; the default of 500 ms is kinder
 ///         .build()?;
@@ -82,15 +85,16 @@ use std::pin::Pin;
 #[must_use]
 pub struct Bb8Manager<M: ManageConnection> {
     manager: M,
+    wrap: Wrap<M::Error>,
+    runtimes: Runtimes,
     customizer: Option<Box<dyn CustomizeConnection<M::Connection, M::Error>>>,
     reset: Option<Reset<M::Connection, M::Error>>,
     classify: Option<Box<Classify<M::Error>>>,
     pings_are_cancel_safe: bool,
 }
 
-type Cleaning<'a, E> = Pin<Box<dyn Future<Output = Result<(), E>> + Send + 'a>>;
 type IsNeeded<C> = dyn Fn(&mut C) -> bool + Send + Sync;
-type Clean<C, E> = dyn Fn(&mut C) -> Cleaning<'_, E> + Send + Sync;
+type Clean<C, E> = dyn Fn(&mut C) -> BoxFuture<'_, Result<(), E>> + Send + Sync;
 type Classify<E> = dyn Fn(&E) -> ErrorClass + Send + Sync;
 
 struct Reset<C, E> {
@@ -100,14 +104,52 @@ struct Reset<C, E> {
 
 impl<M: ManageConnection> Bb8Manager<M> {
     /// The manager, with nothing added.
-    pub fn new(manager: M) -> Self {
+    pub fn new(manager: M) -> Self
+    where
+        M::Error: Error + Sync,
+    {
+        Self::wrapping(manager, BridgeError::typed)
+    }
+
+    /// The same for a manager whose error is no [`Error`], or not `Sync`: it reads as its `Debug`
+    /// does, and a text as it is.
+    ///
+    /// ```
+    /// # use caliburn::adapters::bridges::Bb8Manager;
+    /// # fn adopt<M: bb8::ManageConnection<Error = String>>(manager: M) -> Bb8Manager<M> {
+    /// Bb8Manager::with_plain_errors(manager)
+    /// # }
+    /// ```
+    pub fn with_plain_errors(manager: M) -> Self {
+        Self::wrapping(manager, BridgeError::plain)
+    }
+
+    fn wrapping(manager: M, wrap: Wrap<M::Error>) -> Self {
         Self {
             manager,
+            wrap,
+            runtimes: Runtimes::here(),
             customizer: None,
             reset: None,
             classify: None,
             pings_are_cancel_safe: false,
         }
+    }
+
+    /// Has all connections live on this runtime, wherever borrowers are.
+    ///
+    /// ```
+    /// # use caliburn::adapters::bridges::Bb8Manager;
+    /// # fn adopt<M: bb8::ManageConnection>(manager: Bb8Manager<M>) -> std::io::Result<()> {
+    /// let runtime = tokio::runtime::Runtime::new()?;
+    /// let manager = manager.runtime(runtime.handle().clone());
+    /// # let _ = manager;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn runtime(mut self, runtime: Handle) -> Self {
+        self.runtimes.choose(runtime);
+        self
     }
 
     /// What was given to bb8's `Builder::connection_customizer`. Called again, it replaces what was
@@ -150,7 +192,7 @@ impl<M: ManageConnection> Bb8Manager<M> {
     ///
     /// `is_needed` is asked on each return, on the returning thread: it must be quick and do no
     /// I/O. `|_| true` costs every return a round trip, though none of the borrower's time. `clean`
-    /// is driven where the pool's other futures are, and dropped after
+    /// is driven in the connection's runtime, and dropped after
     /// [`reset_timeout`](crate::Settings::reset_timeout). If it fails or is dropped, the connection
     /// is replaced. One that `has_broken` is replaced at once.
     ///
@@ -182,10 +224,7 @@ impl<M: ManageConnection> Bb8Manager<M> {
     pub fn reset_with<Needed, Clean>(mut self, is_needed: Needed, clean: Clean) -> Self
     where
         Needed: Fn(&mut M::Connection) -> bool + Send + Sync + 'static,
-        Clean: for<'a> Fn(
-                &'a mut M::Connection,
-            )
-                -> Pin<Box<dyn Future<Output = Result<(), M::Error>> + Send + 'a>>
+        Clean: for<'a> Fn(&'a mut M::Connection) -> BoxFuture<'a, Result<(), M::Error>>
             + Send
             + Sync
             + 'static,
@@ -244,43 +283,20 @@ impl<M: ManageConnection> Bb8Manager<M> {
     }
 }
 
-impl<M: ManageConnection> From<M> for Bb8Manager<M> {
+impl<M: ManageConnection<Error: Error + Sync>> From<M> for Bb8Manager<M> {
     fn from(manager: M) -> Self {
         Self::new(manager)
     }
 }
 
-impl<M> Manager for Bb8Manager<M>
-where
-    M: ManageConnection,
-    M::Error: Error + Sync,
-{
-    type Connection = M::Connection;
-    type Error = M::Error;
-
-    fn has_broken(&self, connection: &mut M::Connection) -> bool {
-        self.manager.has_broken(connection)
+impl<M: ManageConnection> Bb8Manager<M> {
+    fn error(&self, error: M::Error) -> BridgeError<M::Error> {
+        let class =
+            self.classify.as_ref().map_or(ErrorClass::Transient, |classify| classify(&error));
+        (self.wrap)(error, class)
     }
 
-    fn needs_reset(&self, connection: &mut M::Connection) -> bool {
-        self.reset.as_ref().is_some_and(|reset| (reset.is_needed)(connection))
-    }
-
-    fn classify(&self, error: &M::Error) -> ErrorClass {
-        self.classify.as_ref().map_or(ErrorClass::Transient, |classify| classify(error))
-    }
-
-    fn ping_is_cancel_safe(&self) -> bool {
-        self.pings_are_cancel_safe
-    }
-}
-
-impl<M> AsyncManager for Bb8Manager<M>
-where
-    M: ManageConnection,
-    M::Error: Error + Sync,
-{
-    async fn connect(&self, _: &Deadline) -> Result<M::Connection, M::Error> {
+    async fn open(&self) -> Result<M::Connection, M::Error> {
         let mut connection = self.manager.connect().await?;
         if let Some(customizer) = &self.customizer {
             customizer.on_acquire(&mut connection).await?;
@@ -288,13 +304,60 @@ where
         Ok(connection)
     }
 
-    async fn ping(&self, connection: &mut M::Connection, _: &Deadline) -> Result<(), M::Error> {
-        self.manager.is_valid(connection).await
+    /// The end of a call that was made where the connection lives.
+    fn outcome(&self, result: Option<Result<(), M::Error>>) -> Result<(), BridgeError<M::Error>> {
+        let result = result.ok_or_else(BridgeError::runtime_lost)?;
+        result.map_err(|error| self.error(error))
+    }
+}
+
+impl<M: ManageConnection> Manager for Bb8Manager<M> {
+    type Connection = Bridged<M::Connection>;
+    type Error = BridgeError<M::Error>;
+
+    fn has_broken(&self, connection: &mut Self::Connection) -> bool {
+        connection.is_stranded() || self.manager.has_broken(connection)
     }
 
-    async fn reset(&self, connection: &mut M::Connection, _: &Deadline) -> Result<(), M::Error> {
+    fn needs_reset(&self, connection: &mut Self::Connection) -> bool {
+        self.reset.as_ref().is_some_and(|reset| (reset.is_needed)(connection))
+    }
+
+    fn classify(&self, error: &Self::Error) -> ErrorClass {
+        error.class()
+    }
+
+    fn ping_is_cancel_safe(&self) -> bool {
+        self.pings_are_cancel_safe
+    }
+
+    fn may_wait_here(&self, face: Face) -> bool {
+        self.runtimes.may_wait_here(face)
+    }
+}
+
+impl<M: ManageConnection> AsyncManager for Bb8Manager<M> {
+    async fn connect(&self, _: &Deadline) -> Result<Self::Connection, Self::Error> {
+        let (opened, home) = self.runtimes.run(|| self.open()).await;
+        let connection = opened.map_err(|error| self.error(error))?;
+        Ok(Bridged::new(connection, home, None))
+    }
+
+    async fn ping(
+        &self,
+        connection: &mut Self::Connection,
+        _: &Deadline,
+    ) -> Result<(), Self::Error> {
+        self.outcome(connection.at_home(|connection| self.manager.is_valid(connection)).await)
+    }
+
+    async fn reset(
+        &self,
+        connection: &mut Self::Connection,
+        _: &Deadline,
+    ) -> Result<(), Self::Error> {
         match &self.reset {
-            Some(reset) => (reset.clean)(connection).await,
+            Some(reset) => self.outcome(connection.at_home(|conn| (reset.clean)(conn)).await),
             None => Ok(()),
         }
     }
@@ -308,6 +371,7 @@ impl<M: ManageConnection> fmt::Debug for Bb8Manager<M> {
             .field("resets", &self.reset.is_some())
             .field("classifies", &self.classify.is_some())
             .field("pings_are_cancel_safe", &self.pings_are_cancel_safe)
+            .field("runtimes", &self.runtimes)
             .finish_non_exhaustive()
     }
 }

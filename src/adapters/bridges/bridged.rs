@@ -1,0 +1,124 @@
+//! A foreign manager's connection, and where it lives.
+
+use crate::adapters::idle::{Idle, Occasion};
+use crate::adapters::runtime::Home;
+use std::fmt;
+use std::future::Future;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
+/// What the bridges for tasks pool: the foreign manager's connection in all but name.
+///
+/// Its methods are called, and references to it are passed on, as if it were the connection itself.
+/// Only where a function takes a *generic* parameter (`impl ConnectionLike`, `impl Executor`) there
+/// is one asterisk more to write: `&mut **conn`.
+pub struct Bridged<C> {
+    /// `None` once it is being taken out.
+    connection: Option<C>,
+    home: Arc<Home>,
+    idle: Idle,
+    farewell: Option<Farewell<C>>,
+    #[cfg(feature = "deadpool")]
+    pub(super) metrics: ::deadpool::managed::Metrics,
+}
+
+/// What the manager wants to do with a connection that leaves the pool.
+pub(super) type Farewell<C> = Box<dyn FnOnce(&mut C) + Send + Sync>;
+
+impl<C> Bridged<C> {
+    /// A connection that was just opened in `home`.
+    pub(super) fn new(connection: C, home: Arc<Home>, farewell: Option<Farewell<C>>) -> Self {
+        Self {
+            connection: Some(connection),
+            home,
+            idle: Idle::now(),
+            farewell,
+            #[cfg(feature = "deadpool")]
+            metrics: ::deadpool::managed::Metrics::default(),
+        }
+    }
+
+    /// The connection itself, for example of one that was
+    /// [detached](crate::PooledConnection::detach).
+    pub fn into_inner(mut self) -> C {
+        match self.leave() {
+            Some(connection) => connection,
+            None => unreachable!("it is taken out once"),
+        }
+    }
+
+    fn leave(&mut self) -> Option<C> {
+        let mut connection = self.connection.take()?;
+        if let Some(farewell) = self.farewell.take() {
+            farewell(&mut connection);
+        }
+        Some(connection)
+    }
+
+    /// Whether it is of no use where it is wanted. The pool asks once before and after each loan.
+    pub(super) fn is_stranded(&mut self) -> bool {
+        let occasion = self.idle.occasion();
+        self.home.fails(occasion)
+    }
+
+    /// Does `work` where the connection lives. `None`: its runtime was lost.
+    pub(super) async fn at_home<'a, F: Future>(
+        &'a mut self,
+        work: impl FnOnce(&'a mut C) -> F,
+    ) -> Option<F::Output> {
+        let (connection, home) = (self.connection.as_mut(), &self.home);
+        match connection {
+            Some(connection) if !home.fails(Occasion::Loan) => home.run(work(connection)).await,
+            _ => None,
+        }
+    }
+}
+
+impl<C> Deref for Bridged<C> {
+    type Target = C;
+
+    fn deref(&self) -> &C {
+        match &self.connection {
+            Some(connection) => connection,
+            None => unreachable!("it is taken out last"),
+        }
+    }
+}
+
+impl<C> DerefMut for Bridged<C> {
+    fn deref_mut(&mut self) -> &mut C {
+        match &mut self.connection {
+            Some(connection) => connection,
+            None => unreachable!("it is taken out last"),
+        }
+    }
+}
+
+impl<C> AsRef<C> for Bridged<C> {
+    fn as_ref(&self) -> &C {
+        self
+    }
+}
+
+impl<C> AsMut<C> for Bridged<C> {
+    fn as_mut(&mut self) -> &mut C {
+        self
+    }
+}
+
+impl<C> Drop for Bridged<C> {
+    /// In its runtime's context, which its own destructor may want.
+    fn drop(&mut self) {
+        if self.connection.is_some() {
+            let home = Arc::clone(&self.home);
+            let _entered = home.enter();
+            drop(self.leave());
+        }
+    }
+}
+
+impl<C: fmt::Debug> fmt::Debug for Bridged<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}

@@ -1,0 +1,292 @@
+//! Managers written for [deadpool](https://docs.rs/deadpool), as they are.
+
+use super::bridged::{Bridged, Farewell};
+use super::error::{BridgeError, Wrap};
+use crate::adapters::runtime::Runtimes;
+use crate::{AsyncManager, Deadline, ErrorClass, Face, Manager};
+use ::deadpool::managed::{self, RecycleError, RecycleResult};
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::runtime::Handle;
+
+/// Makes a manager of any [`deadpool::managed::Manager`].
+///
+/// Its `create` is the connect, and it hears of each connection that leaves the pool by its
+/// `detach`. What deadpool has no word for can be added:
+/// [`classify_with`](Self::classify_with) tells errors that will not pass from those that may. A
+/// `post_create` hook becomes an
+/// [`after_connect_async`](crate::Builder::after_connect_async), a `pre_recycle` or `post_recycle`
+/// hook a [`before_acquire_async`](crate::Builder::before_acquire_async) or an
+/// [`on_return_async`](crate::Builder::on_return_async).
+///
+/// What is pooled derefs to the manager's `Type`: see [`Bridged`]. Errors are the manager's own, in
+/// a [`BridgeError`]. If the manager's error is no [`Error`], begin with
+/// [`with_plain_errors`](Self::with_plain_errors) instead of [`new`](Self::new).
+///
+/// # When connections are recycled
+///
+/// `recycle` does two things: it cleans a connection, and finds out whether it still works.
+/// deadpool calls it before each loan, so each borrower waits for it. Here it is
+///
+/// - the **reset**: called after each loan, on the pool's time, so that no borrower meets what
+///   another left behind, whatever the strategy. It costs no round trip if `recycle` needs none (as
+///   deadpool-postgres' `RecyclingMethod::Fast`);
+/// - the **ping**: called before a loan when the [strategy](crate::HealthStrategy) asks for one.
+///
+/// A connection that was recycled after a loan may die before the next one. What finds that out is
+/// a strategy: `PingOnBorrow::default()` recycles what was idle for more than half a second. To
+/// recycle as deadpool does, and only then, use `PingOnBorrow::always()` together with
+/// [`recycle_before_loans_only`](Self::recycle_before_loans_only).
+///
+/// # The runtime
+///
+/// As for [`Bb8Manager`](super::Bb8Manager#the-runtime): a connection is opened on the tokio
+/// runtime of the borrower that waits for one, and replaced when that runtime is gone or no longer
+/// driven.
+///
+/// # Deadlines and cancellation
+///
+/// The futures of `create` and `recycle` are dropped when their time is up, and a ping's also when
+/// the borrower is no longer interested. The connection is then replaced.
+///
+/// ```
+/// use caliburn::Pool;
+/// use caliburn::adapters::bridges::DeadpoolManager;
+/// use caliburn::health::PingOnBorrow;
+/// use deadpool::managed::{self, Metrics, RecycleResult};
+/// # use std::io;
+/// # use std::net::SocketAddr;
+/// # use tokio::net::TcpStream;
+///
+/// // As it was written for deadpool.
+/// struct Tcp(SocketAddr);
+///
+/// impl managed::Manager for Tcp {
+///     type Type = TcpStream;
+///     type Error = io::Error;
+///
+///     async fn create(&self) -> io::Result<TcpStream> {
+///         TcpStream::connect(self.0).await
+///     }
+///     async fn recycle(&self, stream: &mut TcpStream, _: &Metrics) -> RecycleResult<io::Error> {
+///         stream.take_error()?.map_or(Ok(()), |error| Err(error.into()))
+///     }
+/// }
+///
+/// #[tokio::main]
+/// async fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+///     # let address = listener.local_addr()?;
+///     let pool = Pool::builder_async(DeadpoolManager::new(Tcp(address)))
+///         .max_size(8)
+///         .health(PingOnBorrow::default())
+///         .build()?;
+///     let stream = pool.get_async().await?;
+///     assert_eq!(stream.peer_addr()?, address);
+///     Ok(())
+/// }
+/// ```
+#[must_use]
+pub struct DeadpoolManager<M: managed::Manager> {
+    /// Shared with the connections, which tell it of their end.
+    manager: Arc<M>,
+    wrap: Wrap<M::Error>,
+    runtimes: Runtimes,
+    classify: Option<Box<Classify<M::Error>>>,
+    recycles_on_return: bool,
+}
+
+type Classify<E> = dyn Fn(&E) -> ErrorClass + Send + Sync;
+
+impl<M: managed::Manager<Error: 'static>> DeadpoolManager<M> {
+    /// The manager, with nothing added.
+    pub fn new(manager: M) -> Self
+    where
+        M::Error: Error + Sync,
+    {
+        Self::wrapping(manager, BridgeError::typed)
+    }
+
+    /// The same for a manager whose error is no [`Error`], or not `Sync`: it reads as its `Debug`
+    /// does, and a text as it is.
+    ///
+    /// ```
+    /// # use caliburn::adapters::bridges::DeadpoolManager;
+    /// # use deadpool::managed::Manager;
+    /// # fn adopt<M: Manager<Error = String>>(manager: M) -> DeadpoolManager<M> {
+    /// DeadpoolManager::with_plain_errors(manager)
+    /// # }
+    /// ```
+    pub fn with_plain_errors(manager: M) -> Self
+    where
+        M::Error: fmt::Debug,
+    {
+        Self::wrapping(manager, BridgeError::plain)
+    }
+
+    fn wrapping(manager: M, wrap: Wrap<M::Error>) -> Self {
+        Self {
+            manager: Arc::new(manager),
+            wrap,
+            runtimes: Runtimes::here(),
+            classify: None,
+            recycles_on_return: true,
+        }
+    }
+
+    fn error(&self, error: M::Error) -> BridgeError<M::Error> {
+        let class =
+            self.classify.as_ref().map_or(ErrorClass::Transient, |classify| classify(&error));
+        (self.wrap)(error, class)
+    }
+
+    fn refusal(&self, error: RecycleError<M::Error>) -> BridgeError<M::Error> {
+        match error {
+            RecycleError::Message(reason) => BridgeError::refused(reason),
+            RecycleError::Backend(error) => self.error(error),
+        }
+    }
+}
+
+impl<M: managed::Manager> DeadpoolManager<M> {
+    /// Has all connections live on this runtime, wherever borrowers are.
+    pub fn runtime(mut self, runtime: Handle) -> Self {
+        self.runtimes.choose(runtime);
+        self
+    }
+
+    /// Leaves it to the strategy when connections are recycled. Use it with
+    /// [`PingOnBorrow::always()`](crate::health::PingOnBorrow::always), or with a manager whose
+    /// `recycle` cleans nothing: with any other a borrower may find what another left behind.
+    ///
+    /// ```
+    /// # use caliburn::adapters::bridges::DeadpoolManager;
+    /// # use caliburn::health::PingOnBorrow;
+    /// # use caliburn::{BuildError, Pool};
+    /// # use deadpool::managed::Manager;
+    /// # fn adopt<M>(manager: M) -> Result<Pool<DeadpoolManager<M>>, BuildError<DeadpoolManager<M>>>
+    /// # where M: Manager<Type: Sync + 'static, Error = std::io::Error> + 'static {
+    /// let manager = DeadpoolManager::new(manager).recycle_before_loans_only();
+    /// Pool::builder_async(manager).health(PingOnBorrow::always()).build()
+    /// # }
+    /// ```
+    pub fn recycle_before_loans_only(mut self) -> Self {
+        self.recycles_on_return = false;
+        self
+    }
+
+    /// Which errors in connecting will not pass by themselves: all who wait for a connection then
+    /// fail at once with the cause, rather than after their timeout. By default all may pass.
+    /// Called again, it replaces what was given before.
+    pub fn classify_with(
+        mut self,
+        classify: impl Fn(&M::Error) -> ErrorClass + Send + Sync + 'static,
+    ) -> Self {
+        self.classify = Some(Box::new(classify));
+        self
+    }
+
+    /// The manager that was written for deadpool. Of a pool: `pool.manager().manager()`.
+    pub fn manager(&self) -> &M {
+        &self.manager
+    }
+}
+
+impl<M: managed::Manager<Error: Error + Sync + 'static>> From<M> for DeadpoolManager<M> {
+    fn from(manager: M) -> Self {
+        Self::new(manager)
+    }
+}
+
+impl<M> DeadpoolManager<M>
+where
+    M: managed::Manager<Type: 'static, Error: 'static> + 'static,
+{
+    async fn recycle(
+        &self,
+        connection: &mut Bridged<M::Type>,
+    ) -> Result<(), BridgeError<M::Error>> {
+        let metrics = connection.metrics;
+        let recycle = |object| recycle(&*self.manager, object, metrics);
+        let outcome = connection.at_home(recycle).await.ok_or_else(BridgeError::runtime_lost)?;
+        outcome.map_err(|error| self.refusal(error))?;
+        connection.metrics.recycle_count += 1;
+        connection.metrics.recycled = Some(Instant::now());
+        Ok(())
+    }
+}
+
+/// Owns what the manager looks at meanwhile.
+async fn recycle<M: managed::Manager>(
+    manager: &M,
+    object: &mut M::Type,
+    metrics: managed::Metrics,
+) -> RecycleResult<M::Error> {
+    manager.recycle(object, &metrics).await
+}
+
+impl<M> Manager for DeadpoolManager<M>
+where
+    M: managed::Manager<Type: 'static, Error: 'static> + 'static,
+{
+    type Connection = Bridged<M::Type>;
+    type Error = BridgeError<M::Error>;
+
+    fn has_broken(&self, connection: &mut Self::Connection) -> bool {
+        connection.is_stranded()
+    }
+
+    fn needs_reset(&self, _: &mut Self::Connection) -> bool {
+        self.recycles_on_return
+    }
+
+    fn classify(&self, error: &Self::Error) -> ErrorClass {
+        error.class()
+    }
+
+    fn may_wait_here(&self, face: Face) -> bool {
+        self.runtimes.may_wait_here(face)
+    }
+}
+
+impl<M> AsyncManager for DeadpoolManager<M>
+where
+    M: managed::Manager<Type: 'static, Error: 'static> + 'static,
+{
+    async fn connect(&self, _: &Deadline) -> Result<Self::Connection, Self::Error> {
+        let (created, home) = self.runtimes.run(|| self.manager.create()).await;
+        let object = created.map_err(|error| self.error(error))?;
+        let manager = Arc::clone(&self.manager);
+        let farewell: Farewell<M::Type> = Box::new(move |object| manager.detach(object));
+        Ok(Bridged::new(object, home, Some(farewell)))
+    }
+
+    async fn ping(
+        &self,
+        connection: &mut Self::Connection,
+        _: &Deadline,
+    ) -> Result<(), Self::Error> {
+        self.recycle(connection).await
+    }
+
+    async fn reset(
+        &self,
+        connection: &mut Self::Connection,
+        _: &Deadline,
+    ) -> Result<(), Self::Error> {
+        self.recycle(connection).await
+    }
+}
+
+impl<M: managed::Manager> fmt::Debug for DeadpoolManager<M> {
+    /// Without the manager itself, which may know a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeadpoolManager")
+            .field("recycles_on_return", &self.recycles_on_return)
+            .field("classifies", &self.classify.is_some())
+            .field("runtimes", &self.runtimes)
+            .finish_non_exhaustive()
+    }
+}
