@@ -7,6 +7,7 @@
 //! | [`postgres`] | `postgres`, `tokio-postgres` | [`PostgresManager`](postgres::PostgresManager), [`AsyncPostgresManager`](postgres::AsyncPostgresManager) |
 //! | [`mysql`] | `mysql`, `mysql_async` | [`MysqlManager`](mysql::MysqlManager), [`AsyncMysqlManager`](mysql::AsyncMysqlManager) |
 //! | [`redis`] | `redis`, `redis-tokio` | [`RedisManager`](redis::RedisManager), [`AsyncRedisManager`](redis::AsyncRedisManager) |
+//! | [`sqlx`] | `sqlx` | [`SqlxManager`](sqlx::SqlxManager), for any database of sqlx |
 //! | [`bridges`] | `r2d2`, `bb8`, `deadpool` | [`R2d2Manager`](bridges::R2d2Manager), [`Bb8Manager`](bridges::Bb8Manager), [`DeadpoolManager`](bridges::DeadpoolManager) |
 //!
 //! A module is named for its database, a feature for the driver it brings. Within a module the
@@ -26,6 +27,8 @@ pub mod redis;
 mod reset;
 #[cfg(feature = "rusqlite")]
 pub mod sqlite;
+#[cfg(feature = "sqlx")]
+pub mod sqlx;
 
 #[cfg(any(
     feature = "bb8",
@@ -34,16 +37,20 @@ pub mod sqlite;
     feature = "mysql_async",
     feature = "postgres",
     feature = "redis",
+    feature = "sqlx",
     feature = "tokio-postgres"
 ))]
+#[cfg_attr(feature = "sqlx", allow(dead_code, reason = "alone it needs none of it"))]
 mod idle;
 #[cfg(any(
     feature = "bb8",
     feature = "deadpool",
     feature = "mysql_async",
     feature = "redis-tokio",
+    feature = "sqlx",
     feature = "tokio-postgres"
 ))]
+#[cfg_attr(feature = "sqlx", allow(dead_code, reason = "alone it needs little of it"))]
 mod runtime;
 #[cfg(all(
     unix,

@@ -102,3 +102,30 @@ impl fmt::Debug for Runtimes {
             .finish()
     }
 }
+
+/// One home for all connections of a manager whose connections have no room for a note of theirs:
+/// the runtime that was chosen, or else that of the crate's own, which is never lost.
+#[cfg(feature = "sqlx")]
+#[derive(Debug, Default)]
+pub(super) struct Fixed(Option<Arc<Home>>);
+
+#[cfg(feature = "sqlx")]
+impl Fixed {
+    pub(super) fn choose(&mut self, runtime: Handle) {
+        self.0 = Some(Home::of(runtime));
+    }
+
+    pub(super) fn get(&self) -> Arc<Home> {
+        self.0.clone().unwrap_or_else(background::home)
+    }
+
+    pub(super) fn is_lost(&self) -> bool {
+        self.0.as_ref().is_some_and(|home| home.is_lost())
+    }
+
+    /// As [`Runtimes::may_wait_here`].
+    pub(super) fn may_wait_here(&self, face: Face) -> bool {
+        let would_stand = |home: &Arc<Home>| home.is_driven_by_this_thread_alone();
+        face == Face::Async || !self.0.as_ref().is_some_and(would_stand)
+    }
+}

@@ -1,0 +1,193 @@
+//! Any database of [sqlx](https://docs.rs/sqlx), by way of its `sqlx-core`.
+
+pub use ::sqlx_core;
+
+use super::runtime::Fixed;
+use crate::{AsyncManager, Deadline, ErrorClass, Face, Manager};
+use sqlx_core::connection::{ConnectOptions, Connection as _};
+use sqlx_core::database::Database;
+use sqlx_core::error::Error;
+use sqlx_core::transaction::TransactionManager;
+use std::fmt;
+use std::str::FromStr;
+use tokio::runtime::Handle;
+
+/// A pool of sqlx connections: `Pool<Postgres>`.
+pub type Pool<DB> = crate::Pool<SqlxManager<DB>>;
+
+/// A connection on loan. `&mut *conn` is an executor.
+pub type Connection<DB> = crate::PooledConnection<SqlxManager<DB>>;
+
+/// How to connect to a database: `PgConnectOptions` for `Postgres`.
+pub type Options<DB> = <<DB as Database>::Connection as sqlx_core::connection::Connection>::Options;
+
+/// Opens connections to a database of sqlx: `SqlxManager<Postgres>`, `SqlxManager<Sqlite>` and so
+/// on.
+///
+/// What is pooled is sqlx's own connection, so `&mut *conn` is an executor, and `conn.begin()` a
+/// transaction. The connect, the ping and the close are sqlx's own. Take sqlx *without* its
+/// `PoolOptions`: this is the pool.
+///
+/// sqlx-core 0.8 and 0.9 will do. Cargo must use the same version here as sqlx does; if it chooses
+/// another, `cargo update -p sqlx-core@0.9.0 --precise 0.8.6`, for example, puts that right.
+///
+/// # What is left behind
+///
+/// After each loan, on the pool's time, what sqlx has still to send or to read is sent and read:
+/// the rollback of a transaction that was dropped, the rest of the answer to a query that was
+/// dropped half-way. A transaction that is still open, because it was forgotten, is rolled back.
+/// None of that costs a round trip if nothing was left behind. A connection that is not through
+/// with it within [`reset_timeout`](crate::Settings::reset_timeout) is replaced; the server is not
+/// told to give up the query.
+///
+/// A transaction that was begun by a statement (`"BEGIN"`) is unknown to sqlx, and stays open, as
+/// do all settings of the session. For these use a [hook](crate::Builder::on_return_async).
+///
+/// # Dead connections
+///
+/// sqlx shows neither its sockets nor what it knows of them, so a connection that the server has
+/// ended is found dead only by a ping: use a strategy that pings,
+/// [`PingOnBorrow`](crate::health::PingOnBorrow) for example.
+///
+/// # The runtime
+///
+/// sqlx must have been compiled for tokio. Its connections live on a runtime of the crate's own, of
+/// one thread, so that they serve borrowers in any runtime and in none, and outlive each. A program
+/// that has one multi-threaded runtime for good, as most have, gives it to
+/// [`runtime`](Self::runtime) and saves a change of threads for each answer.
+///
+/// ```ignore
+/// use caliburn::Pool;
+/// use caliburn::adapters::sqlx::SqlxManager;
+/// use caliburn::health::PingOnBorrow;
+/// use sqlx::Postgres;
+///
+/// let manager = SqlxManager::<Postgres>::from_url("postgres://app:secret@db.example/songs")?
+///     .runtime(tokio::runtime::Handle::current());
+/// let pool = Pool::builder_async(manager).max_size(8).health(PingOnBorrow::default()).build()?;
+///
+/// let mut conn = pool.get_async().await?;
+/// sqlx::query("INSERT INTO song (title) VALUES ($1)").bind("Nimue").execute(&mut *conn).await?;
+/// let mut transaction = conn.begin().await?;
+/// sqlx::query("DELETE FROM song").execute(&mut *transaction).await?;
+/// transaction.commit().await?;
+/// ```
+#[must_use]
+pub struct SqlxManager<DB: Database> {
+    options: Options<DB>,
+    home: Fixed,
+}
+
+impl<DB: Database> SqlxManager<DB> {
+    /// Connections as `options` say, which may be a URL that was parsed.
+    pub fn new(options: Options<DB>) -> Self {
+        Self { options, home: Fixed::default() }
+    }
+
+    /// Connections as a URL says.
+    ///
+    /// # Errors
+    ///
+    /// Returns sqlx's, if the URL is none that the driver knows.
+    pub fn from_url(url: &str) -> Result<Self, Error> {
+        url.parse()
+    }
+
+    /// The tokio runtime in which the connections live instead of one of the crate's own. Choose
+    /// one with threads of its own that lasts as long as the pool: once it is gone connecting fails
+    /// for good.
+    pub fn runtime(mut self, runtime: Handle) -> Self {
+        self.home.choose(runtime);
+        self
+    }
+
+    /// The options.
+    pub fn options(&self) -> &Options<DB> {
+        &self.options
+    }
+}
+
+impl<DB: Database> FromStr for SqlxManager<DB> {
+    type Err = Error;
+
+    fn from_str(url: &str) -> Result<Self, Error> {
+        url.parse().map(Self::new)
+    }
+}
+
+impl<DB: Database> SqlxManager<DB> {
+    /// Does `work` where the connections live.
+    async fn at_home<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        self.home.get().run(work).await.unwrap_or_else(|| Err(without_runtime()))
+    }
+}
+
+fn without_runtime() -> Error {
+    Error::Configuration("the runtime that was chosen for the connections is gone".into())
+}
+
+impl<DB: Database<Connection: 'static>> Manager for SqlxManager<DB> {
+    type Connection = DB::Connection;
+    type Error = Error;
+
+    fn has_broken(&self, _: &mut DB::Connection) -> bool {
+        self.home.is_lost()
+    }
+
+    fn may_wait_here(&self, face: Face) -> bool {
+        self.home.may_wait_here(face)
+    }
+
+    /// Always: whether answers are left to be read is known only to sqlx.
+    fn needs_reset(&self, _: &mut DB::Connection) -> bool {
+        true
+    }
+
+    fn classify(&self, error: &Error) -> ErrorClass {
+        let is_permanent = match error {
+            Error::Configuration(_) | Error::Tls(_) => true,
+            // No access, no such database, and SQLite's "unable to open".
+            Error::Database(error) => error.code().is_some_and(|code| {
+                ["28", "3D", "42"].iter().any(|class| code.starts_with(class)) || code == "14"
+            }),
+            _ => false,
+        };
+        if is_permanent { ErrorClass::Permanent } else { ErrorClass::Transient }
+    }
+}
+
+impl<DB: Database<Connection: 'static>> AsyncManager for SqlxManager<DB> {
+    async fn connect(&self, _: &Deadline) -> Result<DB::Connection, Error> {
+        self.at_home(self.options.connect()).await
+    }
+
+    async fn ping(&self, connection: &mut DB::Connection, _: &Deadline) -> Result<(), Error> {
+        self.at_home(connection.ping()).await
+    }
+
+    async fn reset(&self, connection: &mut DB::Connection, _: &Deadline) -> Result<(), Error> {
+        let clean = async {
+            connection.flush().await?;
+            while connection.is_in_transaction() {
+                DB::TransactionManager::rollback(connection).await?;
+            }
+            Ok(())
+        };
+        self.at_home(clean).await
+    }
+
+    async fn close(&self, connection: DB::Connection, _: &Deadline) {
+        // It says goodbye as well as it can.
+        let _ = self.at_home(connection.close()).await;
+    }
+}
+
+impl<DB: Database> fmt::Debug for SqlxManager<DB> {
+    /// Without the options, which contain the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqlxManager")
+            .field("database", &DB::NAME)
+            .field("home", &self.home)
+            .finish_non_exhaustive()
+    }
+}
