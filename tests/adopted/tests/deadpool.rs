@@ -1,0 +1,102 @@
+//! deadpool's managers for PostgreSQL and Redis, with real servers.
+
+mod common;
+
+use caliburn::adapters::bridges::DeadpoolManager;
+use caliburn::health::PingOnBorrow;
+use caliburn::{EvictionCause, Pool};
+use common::servers::postgres::{Postgres, SUPERUSER};
+use common::servers::redis::Redis;
+use common::{PLENTY, eventually, of_one_thread, of_threads};
+use deadpool_postgres::tokio_postgres::{Config, NoTls};
+use deadpool_postgres::{Manager, ManagerConfig, RecyclingMethod};
+use deadpool_redis::redis::{AsyncCommands as _, cmd};
+use std::time::Duration;
+use tokio::time::timeout;
+
+fn over_postgres(server: &Postgres, recycling_method: RecyclingMethod) -> DeadpoolManager<Manager> {
+    let mut config = Config::new();
+    config.host("127.0.0.1").port(server.port).user(SUPERUSER).dbname("postgres");
+    config.application_name("adopted");
+    let recycling = ManagerConfig { recycling_method };
+    DeadpoolManager::new(Manager::from_config(config, NoTls, recycling))
+}
+
+#[test]
+fn postgres_serves_one_runtime_after_another_with_its_statement_cache() {
+    let server = Postgres::start(&[]);
+    let manager = over_postgres(&server, RecyclingMethod::Fast);
+    let pool = Pool::builder_async(manager).max_size(2).build().unwrap();
+    for make in [of_one_thread, of_threads, of_one_thread] {
+        make().block_on(async {
+            for _ in 0..100 {
+                let conn = pool.get_async().await.unwrap();
+                let statement = conn.prepare_cached("SELECT 7").await.unwrap();
+                let row = conn.query_one(&statement, &[]).await.unwrap();
+                assert_eq!(row.get::<_, i32>(0), 7);
+                assert_eq!(conn.statement_cache.size(), 1);
+            }
+        });
+    }
+    assert_eq!(pool.stats().timeouts, 0);
+    assert!(pool.close_within(PLENTY).is_complete());
+    eventually("no session is left", || server.sessions("adopted") == 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clean_recycling_method_cleans_after_each_loan_whatever_the_strategy() {
+    let server = Postgres::start(&[]);
+    let manager = over_postgres(&server, RecyclingMethod::Clean);
+    let pool = Pool::builder_async(manager).max_size(1).build().unwrap();
+    let conn = pool.get_async().await.unwrap();
+    conn.batch_execute("SET search_path = pg_catalog; CREATE TEMP TABLE t (); LISTEN c").await.unwrap();
+    drop(conn);
+    let mut conn = pool.get_async().await.unwrap();
+    let path = conn.query_one("SHOW search_path", &[]).await.unwrap();
+    assert!(path.get::<_, String>(0).contains("public"));
+    let transaction = conn.transaction().await.unwrap();
+    transaction.commit().await.unwrap();
+    assert_eq!((pool.stats().connects, pool.stats().pings), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_dropped_midway_and_a_restart_cost_no_later_borrower_a_query() {
+    let mut server = Postgres::start(&[]);
+    let manager = over_postgres(&server, RecyclingMethod::Verified);
+    let builder = Pool::builder_async(manager).max_size(2);
+    let pool = builder.health(PingOnBorrow::always()).build().unwrap();
+    let conn = pool.get_async().await.unwrap();
+    let slow = conn.query_one("SELECT pg_sleep(0.1)", &[]);
+    assert!(timeout(Duration::from_millis(5), slow).await.is_err());
+    drop(conn);
+    for restarts in [false, true] {
+        if restarts {
+            server.restart();
+        }
+        for _ in 0..4 {
+            let conn = pool.get_async().await.unwrap();
+            let row = conn.query_one("SELECT 7", &[]).await.unwrap();
+            assert_eq!(row.get::<_, i32>(0), 7);
+        }
+    }
+    assert!(pool.stats().evictions.by(EvictionCause::PingFailed) > 0);
+}
+
+#[test]
+fn redis_serves_one_runtime_after_another() {
+    let server = Redis::start(&[]);
+    let manager = DeadpoolManager::new(deadpool_redis::Manager::new(server.url()).unwrap());
+    let pool = Pool::builder_async(manager).max_size(2).build().unwrap();
+    for make in [of_one_thread, of_threads, of_one_thread] {
+        make().block_on(async {
+            for round in 0..100_u32 {
+                let mut conn = pool.get_async().await.unwrap();
+                // Methods are found as ever; a generic parameter wants one asterisk more.
+                let () = conn.set("round", round).await.unwrap();
+                let got: u32 = cmd("GET").arg("round").query_async(&mut **conn).await.unwrap();
+                assert_eq!(got, round);
+            }
+        });
+    }
+    assert_eq!(pool.stats().timeouts, 0);
+}
