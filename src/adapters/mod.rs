@@ -17,6 +17,7 @@
 //! They are written on the public API only, so each is also an example of how to write one.
 
 #[cfg(any(feature = "bb8", feature = "deadpool", feature = "r2d2"))]
+#[cfg_attr(docsrs, doc(cfg(any(feature = "bb8", feature = "deadpool", feature = "r2d2"))))]
 pub mod bridges;
 #[cfg(any(feature = "mysql", feature = "mysql_async"))]
 pub mod mysql;
@@ -28,6 +29,7 @@ mod reset;
 #[cfg(feature = "rusqlite")]
 pub mod sqlite;
 #[cfg(feature = "sqlx")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sqlx")))]
 pub mod sqlx;
 
 #[cfg(any(

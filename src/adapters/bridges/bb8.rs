@@ -263,7 +263,7 @@ impl<M: ManageConnection> Bb8Manager<M> {
     ///
     /// ```
     /// # use caliburn::adapters::bridges::Bb8Manager;
-    /// # fn adopt<M: bb8::ManageConnection>(manager: M) -> Bb8Manager<M> {
+    /// # fn adopt<M: bb8::ManageConnection<Error = std::io::Error>>(manager: M) -> Bb8Manager<M> {
     /// Bb8Manager::new(manager).pings_are_cancel_safe()
     /// # }
     /// ```

@@ -164,12 +164,13 @@ impl<M: managed::Manager> DeadpoolManager<M> {
     /// ```
     /// # use caliburn::adapters::bridges::DeadpoolManager;
     /// # use caliburn::health::PingOnBorrow;
-    /// # use caliburn::{BuildError, Pool};
+    /// # use caliburn::Pool;
     /// # use deadpool::managed::Manager;
-    /// # fn adopt<M>(manager: M) -> Result<Pool<DeadpoolManager<M>>, BuildError<DeadpoolManager<M>>>
+    /// # fn adopt<M>(manager: M) -> Option<Pool<DeadpoolManager<M>>>
     /// # where M: Manager<Type: Sync + 'static, Error = std::io::Error> + 'static {
     /// let manager = DeadpoolManager::new(manager).recycle_before_loans_only();
-    /// Pool::builder_async(manager).health(PingOnBorrow::always()).build()
+    /// let pool = Pool::builder_async(manager).health(PingOnBorrow::always()).build();
+    /// # pool.ok()
     /// # }
     /// ```
     pub fn recycle_before_loans_only(mut self) -> Self {
