@@ -186,7 +186,7 @@ impl Manager for Cuttable {
     type Error = LineError;
 
     fn has_broken(&self, line: &mut Line) -> bool {
-        self.sqlite.has_broken(&mut line.sqlite) || line.is_known_dead
+        line.is_known_dead
     }
 
     fn needs_reset(&self, line: &mut Line) -> bool {

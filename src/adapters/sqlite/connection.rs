@@ -13,47 +13,43 @@ pub struct SqliteConnection {
     conn: Connection,
     /// The file that it was opened on; none if it is in memory, or the system tells no files apart.
     file: Option<FileId>,
-    /// Hooks may have been set: that takes a `&mut`.
-    may_have_hooks: bool,
-    is_lent: bool,
+}
+
+/// What taking back a hook may come to: some versions of rusqlite cannot fail at it.
+trait Outcome {
+    fn checked(self) -> Result<()>;
+}
+
+impl Outcome for () {
+    fn checked(self) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl Outcome for Result<()> {
+    fn checked(self) -> Result<()> {
+        self
+    }
 }
 
 impl SqliteConnection {
     pub(super) fn new(conn: Connection, file: Option<FileId>) -> Self {
-        Self { conn, file, may_have_hooks: false, is_lent: false }
+        Self { conn, file }
     }
 
     pub(super) fn file(&self) -> Option<FileId> {
         self.file
     }
 
-    pub(super) fn driver(&mut self) -> &mut Connection {
-        &mut self.conn
-    }
-
-    /// The pool asks, once before each loan and once after it.
-    pub(super) fn begin_or_end_loan(&mut self) {
-        self.is_lent = !self.is_lent;
-        if self.is_lent {
-            // What was set before is meant to be there.
-            self.may_have_hooks = false;
-        }
-    }
-
     /// Takes back the hooks that a borrower may have set. None of it does I/O. (A hook of the
     /// write-ahead log stays: without one SQLite would no longer make checkpoints by itself.)
     pub(super) fn unhook(&mut self) -> Result<()> {
-        if !self.may_have_hooks {
-            return Ok(());
-        }
         let conn = &mut self.conn;
-        conn.commit_hook(None::<fn() -> bool>)?;
-        conn.rollback_hook(None::<fn()>)?;
-        conn.update_hook(None::<fn(Action, &str, &str, i64)>)?;
-        conn.progress_handler(0, None::<fn() -> bool>)?;
-        conn.authorizer(None::<fn(AuthContext<'_>) -> Authorization>)?;
-        self.may_have_hooks = false;
-        Ok(())
+        conn.commit_hook(None::<fn() -> bool>).checked()?;
+        conn.rollback_hook(None::<fn()>).checked()?;
+        conn.update_hook(None::<fn(Action, &str, &str, i64)>).checked()?;
+        conn.progress_handler(0, None::<fn() -> bool>).checked()?;
+        conn.authorizer(None::<fn(AuthContext<'_>) -> Authorization>).checked()
     }
 }
 
@@ -67,7 +63,6 @@ impl Deref for SqliteConnection {
 
 impl DerefMut for SqliteConnection {
     fn deref_mut(&mut self) -> &mut Connection {
-        self.may_have_hooks = true;
         &mut self.conn
     }
 }

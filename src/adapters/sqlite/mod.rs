@@ -152,7 +152,7 @@ impl SqliteManager {
 
     /// Leaves hooks as they are when a connection comes back: for those that
     /// [`Builder::after_connect`](crate::Builder::after_connect) has set. Borrowers must take back
-    /// their own. Default: hooks are taken back after each loan in which they may have been set.
+    /// their own. Default: hooks are taken back after each loan, whoever has set them.
     ///
     /// ```
     /// # use caliburn::{Pool, adapters::sqlite::SqliteManager};
@@ -239,12 +239,6 @@ impl Manager for SqliteManager {
     type Connection = SqliteConnection;
     type Error = Error;
 
-    /// Never. But it is asked before each loan and after it.
-    fn has_broken(&self, connection: &mut SqliteConnection) -> bool {
-        connection.begin_or_end_loan();
-        false
-    }
-
     fn needs_reset(&self, connection: &mut SqliteConnection) -> bool {
         // What takes no time is done here: a worker would cost more than most loans.
         let is_restored = self.keeps_hooks || connection.unhook().is_ok();
@@ -288,7 +282,7 @@ impl BlockingManager for SqliteManager {
             return Err(Error::SqliteFailure(moved, Some(text)));
         }
         // Takes no lock and reads no page, so there is nothing to wait for.
-        connection.driver().prepare_cached("SELECT 1")?.query_row([], |_| Ok(()))
+        connection.prepare_cached("SELECT 1")?.query_row([], |_| Ok(()))
     }
 
     fn reset(&self, connection: &mut SqliteConnection, _: &Deadline) -> Result<()> {
