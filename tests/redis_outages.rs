@@ -4,7 +4,7 @@
 mod common;
 
 use caliburn::health::{AgeEviction, PingOnBorrow};
-use caliburn::{ErrorClass, EvictionCause, GetError, Manager};
+use caliburn::{ErrorClass, GetError, Manager};
 use common::redis_faces::*;
 use common::servers::redis::Redis;
 use common::{PLENTY, eventually};

@@ -38,9 +38,9 @@ use std::time::{Duration, Instant};
 /// things have no limit there is a way to set: a connect to a Unix socket whose server has stopped
 /// taking connections, and on systems other than Linux a TLS handshake.
 ///
-/// If the name of the server has several addresses, they share the limit of a connect: one after the
-/// other is tried, first that which served last. With TLS the driver goes on to the next address
-/// only if one does not take the connection.
+/// If the name of the server has several addresses, they share the limit of a connect: one after
+/// the other is tried, first that which served last. With TLS the driver goes on to the next
+/// address only if one does not take the connection.
 ///
 /// Before a server has answered the greeting, no more than 64 KiB of what it says is read. That is
 /// not so with TLS, where it has shown its certificate by then, nor with RESP3.

@@ -13,14 +13,15 @@ use std::time::Duration;
 
 /// Opens connections to a Redis cluster: each is one to every node that is needed.
 ///
-/// The driver finds out which node serves what, follows redirections and reconnects to nodes that it
-/// has lost. A connection on which a borrower has left anything behind is closed when it comes back.
+/// The driver finds out which node serves what, follows redirections and reconnects to nodes that
+/// it has lost. A connection on which a borrower has left anything behind is closed when it comes
+/// back.
 ///
 /// # Limits
 ///
-/// The driver takes limits for each node and each piece of an answer, no more: a cluster whose nodes
-/// trickle can outlast them. So a worker makes the pings, never a borrower, and what outlives its
-/// limit is [quarantined](crate::Stats::quarantined).
+/// The driver takes limits for each node and each piece of an answer, no more: a cluster whose
+/// nodes trickle can outlast them. So a worker makes the pings, never a borrower, and what outlives
+/// its limit is [quarantined](crate::Stats::quarantined).
 ///
 /// ```no_run
 /// use caliburn::Pool;
@@ -140,8 +141,8 @@ impl RedisClusterConnection {
         pipeline.query(&mut self.driver)
     }
 
-    /// The driver's own connection. What happens there is not seen, so the connection is closed when
-    /// it comes back.
+    /// The driver's own connection. What happens there is not seen, so the connection is closed
+    /// when it comes back.
     pub fn driver(&mut self) -> &mut ClusterConnection {
         self.session.spoil();
         &mut self.driver

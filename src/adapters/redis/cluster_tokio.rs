@@ -17,9 +17,9 @@ use tokio::runtime::Handle;
 
 /// Opens connections to a Redis cluster: each is one to every node that is needed.
 ///
-/// The driver finds out which node serves what, follows redirections and reconnects to nodes that it
-/// has lost. A connection on which a borrower has left anything behind, a dropped future included,
-/// is closed when it comes back.
+/// The driver finds out which node serves what, follows redirections and reconnects to nodes that
+/// it has lost. A connection on which a borrower has left anything behind, a dropped future
+/// included, is closed when it comes back.
 ///
 /// Where connections live, see [`AsyncRedisManager`](super::AsyncRedisManager).
 #[must_use]
@@ -52,7 +52,8 @@ impl AsyncRedisClusterManager {
         self
     }
 
-    /// Where connections live. See [`AsyncRedisManager::runtime`](super::AsyncRedisManager::runtime).
+    /// Where connections live. See
+    /// [`AsyncRedisManager::runtime`](super::AsyncRedisManager::runtime).
     pub fn runtime(mut self, handle: Handle) -> Self {
         self.runtimes.choose(handle);
         self
@@ -121,8 +122,8 @@ pub struct AsyncRedisClusterConnection {
 }
 
 impl AsyncRedisClusterConnection {
-    /// The driver's own connection. What happens there is not seen, so the connection is closed when
-    /// it comes back; a clone of it, when that is dropped too.
+    /// The driver's own connection. What happens there is not seen, so the connection is closed
+    /// when it comes back; a clone of it, when that is dropped too.
     pub fn driver(&mut self) -> &mut ClusterConnection {
         self.session.spoil();
         &mut self.driver

@@ -12,8 +12,8 @@ const HEAD_START: Duration = Duration::from_millis(250);
 
 /// # Errors
 ///
-/// Returns the first error that `ends_it`; or else the last, after all attempts have failed. `None`:
-/// there was nothing to attempt.
+/// Returns the first error that `ends_it`; or else the last, after all attempts have failed.
+/// `None`: there was nothing to attempt.
 pub(super) async fn race<A, T, E, F>(
     starters: impl IntoIterator<Item = A>,
     attempt: impl Fn(A) -> F,

@@ -10,7 +10,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Redis servers that are watched by [sentinels]: each connect asks who is the master, or a replica.
+/// Redis servers that are watched by [sentinels]: each connect asks who is the master, or a
+/// replica.
 ///
 /// Give it to [`RedisManager::sentinel`](super::RedisManager::sentinel) or its counterpart for
 /// tasks. A connection whose server turns out to be no master any more, by a ping or by a command
@@ -21,7 +22,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// use redis::RedisConnectionInfo;
 ///
 /// # fn main() -> redis::RedisResult<()> {
-/// let sentinels = Sentinels::new("mymaster", ["redis://10.0.0.1:26379", "redis://10.0.0.2:26379"])?
+/// let sentinels = Sentinels::new("music", ["redis://10.0.0.1:26379", "redis://10.0.0.2:26379"])?
 ///     .server(RedisConnectionInfo::default().set_password("secret").set_db(3));
 /// let manager = RedisManager::sentinel(sentinels)?;
 /// # let _ = manager;

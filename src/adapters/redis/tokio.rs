@@ -40,9 +40,9 @@ const DEFAULT_RESPONSE_TIMEOUT: Duration = Duration::from_millis(500);
 /// loads its data, or has too many clients is a transient one.
 ///
 /// If the name of the server has several addresses, they are raced as RFC 8305 says, first that
-/// which served last: an address that is silent or does not answer the greeting costs a quarter of a
-/// second at most. Before a server has answered the greeting, no more than 64 KiB of what it says is
-/// read. That is not so with TLS, where it has shown its certificate by then.
+/// which served last: an address that is silent or does not answer the greeting costs a quarter of
+/// a second at most. Before a server has answered the greeting, no more than 64 KiB of what it says
+/// is read. That is not so with TLS, where it has shown its certificate by then.
 ///
 /// Connections live on the tokio runtime that was given to [`runtime`](Self::runtime); without one,
 /// on that of the last borrower that waited for a connection, or on that on which the manager was
@@ -150,8 +150,8 @@ impl AsyncRedisManager {
 
     /// What else the driver can be told, such as where pushed messages go. Its two timeouts are not
     /// used; [`response_timeout`](Self::response_timeout) and the pool's
-    /// [`connect_timeout`](crate::Settings::connect_timeout) stand in for them. Nor is its resolver:
-    /// see [`resolver`](Self::resolver).
+    /// [`connect_timeout`](crate::Settings::connect_timeout) stand in for them. Nor is its
+    /// resolver: see [`resolver`](Self::resolver).
     pub fn config(mut self, config: AsyncConnectionConfig) -> Self {
         self.config = config;
         self
