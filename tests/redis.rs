@@ -3,14 +3,19 @@
 
 mod common;
 
-use caliburn::adapters::redis::RedisManager;
-use caliburn::{ErrorClass, GetError, Manager};
+use caliburn::adapters::redis::{AsyncRedisManager, RedisManager};
+use caliburn::health::PingOnBorrow;
+use caliburn::{ErrorClass, GetError, Manager, Pool};
 use common::PLENTY;
 use common::redis_faces::*;
+use common::resp::Resp;
 use common::servers::process::free_port;
 use redis::{ErrorKind, pipe};
+use std::future::{Future as _, poll_fn};
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpListener;
+use std::pin::pin;
+use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -123,6 +128,50 @@ fn a_response_timeout_of_nothing_fails_for_good<A: Adapter>() {
     let error = pool.get_timeout(PLENTY).unwrap_err();
     assert!(matches!(error, GetError::Connect { .. }), "{error}");
     assert_eq!(root(&error).kind(), ErrorKind::InvalidClientConfig, "{error}");
+}
+
+/// Borrowers come from anywhere, and from one runtime after the other.
+#[test]
+fn without_a_runtime_connections_live_on_one_of_the_crates_own_and_move_to_each_that_comes() {
+    let server = Resp::start();
+    let manager: AsyncRedisManager = server.url().parse().unwrap();
+    let pool = Pool::builder_async(manager).max_size(2).build().unwrap();
+    drop(pool.get_timeout(PLENTY).unwrap());
+    for n in 0..3 {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            for word in 0..20 {
+                let mut conn = pool.get_async().await.unwrap();
+                let said: u32 = echo(&word.to_string()).query_async(&mut *conn).await.unwrap();
+                assert_eq!(said, word, "runtime {n}");
+            }
+        });
+    }
+}
+
+/// Its answer comes all the same, and must not be taken for something unasked.
+#[test]
+fn a_ping_that_was_cancelled_does_not_cost_the_connection() {
+    let server = Resp::start();
+    let manager = AsyncRedisManager::from_url(&server.url()).unwrap();
+    let manager = manager.runtime(runtime().handle().clone());
+    let pool = Pool::builder_async(manager).max_size(1).health(PingOnBorrow::always());
+    let pool = pool.build().unwrap();
+    runtime().block_on(async {
+        for _ in 0..50 {
+            drop(pool.get_async().await.unwrap());
+            let mut get = pin!(pool.get_async());
+            poll_fn(|context| {
+                let _ = get.as_mut().poll(context);
+                Poll::Ready(())
+            })
+            .await;
+        }
+    });
+    let mut conn = pool.get_timeout(PLENTY).unwrap();
+    assert_echo::<Tasks>(&mut conn, "mine");
+    let stats = pool.stats();
+    assert_eq!(stats.connects, 1, "{stats}");
 }
 
 #[test]
