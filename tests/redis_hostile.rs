@@ -201,5 +201,6 @@ fn a_proxy_that_echoes_no_pings_is_pinged_all_the_same<A: Adapter>() {
         assert_eq!(A::ask(&mut conn, &cmd("PING")).unwrap(), "PONG");
     }
     let stats = pool.stats();
-    assert_eq!((stats.connects, stats.pings, stats.ping_failures), (1, 2, 0), "{stats}");
+    assert_eq!((stats.connects, stats.ping_failures), (1, 0), "{stats}");
+    assert!(stats.pings >= 2, "{stats}");
 }

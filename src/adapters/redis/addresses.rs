@@ -63,7 +63,7 @@ pub(super) fn look_up(host: &str, port: u16, limit: Instant) -> io::Result<Vec<S
     let host = host.to_owned();
     thread::Builder::new().name("caliburn-look-up".into()).spawn(move || {
         let found = (&*host, port).to_socket_addrs().map(Iterator::collect);
-        // Nobody waits for it any more if it took too long.
+        // The receiver is gone if it took too long.
         let _ = sender.send(found);
     })?;
     let left = limit.saturating_duration_since(Instant::now());

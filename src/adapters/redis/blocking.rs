@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 /// has the connection closed when it comes back.
 ///
 /// A command that ran into its timeout, or otherwise did not get the whole of its answer, costs the
-/// connection: the late answer reaches nobody.
+/// connection: the late answer reaches no borrower.
 ///
 /// Wrong credentials, a database that the server does not have and a server that is no Redis are
 /// [permanent](ErrorClass::Permanent) errors: borrowers learn of them at once. One that refuses,

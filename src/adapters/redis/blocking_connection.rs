@@ -90,7 +90,7 @@ impl RedisConnection {
     }
 
     /// The driver's own connection: to subscribe, to listen, to send without waiting for an answer.
-    /// Nobody sees what happens there, so the connection is closed when it comes back.
+    /// What happens there is not seen, so the connection is closed when it comes back.
     ///
     /// ```no_run
     /// # use caliburn::{Pool, adapters::redis::RedisManager};

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// What may come on an idle connection that nobody has asked for.
+/// What may come on an idle connection unasked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unasked {
     /// Nothing: there is one answer to each command. What comes is one too many.

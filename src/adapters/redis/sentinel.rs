@@ -42,7 +42,7 @@ pub struct Sentinels {
 /// What a server is to be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Role {
-    /// Nobody has asked.
+    /// It does not matter.
     #[default]
     Any,
     Master,

@@ -1,7 +1,7 @@
 //! What the commands that passed over a connection to Redis have left behind on it.
 //!
 //! The server keeps this state, and only a round trip could ask for it. But it changes by commands
-//! alone, so whoever sees them all knows it for nothing.
+//! alone, so a connection that sees them all knows it for nothing.
 
 use super::errors::unexpected;
 use super::pulse::{Pulse, Question};
@@ -54,7 +54,7 @@ impl Session {
                 request.at_worst & !WAITING
             }
             Err(_) if request.commands == 0 => request.at_worst,
-            // Nobody knows what else will come down the line.
+            // It is not known what else will come down the line.
             Err(_) => request.at_worst | UNFIT,
         };
         let refuses_to_write = match answer {
@@ -74,7 +74,7 @@ impl Session {
         self.traces |= TIMEOUTS;
     }
 
-    /// Whether an answer is due for which nobody waits any more.
+    /// Whether an answer is due for which no borrower waits any more.
     pub(super) fn is_unanswered(&self) -> bool {
         self.is_unanswered
     }

@@ -88,7 +88,7 @@ impl AsyncRedisConnection {
     }
 
     /// The driver's own connection: to subscribe, or to share it among tasks for the length of the
-    /// loan. Nobody sees what happens there, so the connection is closed when it comes back,
+    /// loan. What happens there is not seen, so the connection is closed when it comes back,
     /// and with it all clones.
     pub fn driver(&mut self) -> &mut MultiplexedConnection {
         self.session.spoil();
