@@ -1,6 +1,6 @@
 //! The Redis adapters over TLS.
-#![cfg(all(feature = "redis", feature = "redis-tokio"))]
 
+#[path = "../../common/mod.rs"]
 mod common;
 
 use caliburn::Builder;
