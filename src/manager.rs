@@ -12,6 +12,7 @@ use std::pin::Pin;
 /// |---|---|---|
 /// | [`has_broken`](Self::has_broken) | once before each loan and once after it | the borrower's thread |
 /// | [`needs_reset`](Self::needs_reset) | once after each loan, unless the connection has broken | the returning thread |
+/// | the same | once after the hooks of a new connection | a worker |
 /// | [`may_ping_here`](Self::may_ping_here) | before each ping that a borrower could make itself | the borrower's thread |
 /// | [`may_wait_here`](Self::may_wait_here) | each time that a borrower is about to wait | the borrower's thread |
 /// | [`renews_session`](Self::renews_session) | once after each reset, if there are hooks for new connections | a worker |
@@ -49,7 +50,10 @@ pub trait Manager: Send + Sync + 'static {
     /// example because a transaction is open on it. Default: no.
     ///
     /// Asked once after each loan, on the thread that returns the connection, and not of a
-    /// connection that [has broken](Self::has_broken).
+    /// connection that [has broken](Self::has_broken); and once after the
+    /// [hooks](crate::Builder::after_connect) of a new connection, or of a
+    /// [renewed](Self::renews_session) session, have been run: what those have set is how the
+    /// connection is meant to be.
     fn needs_reset(&self, connection: &mut Self::Connection) -> bool {
         let _ = connection;
         false

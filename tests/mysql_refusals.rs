@@ -79,7 +79,7 @@ async fn a_port_that_nobody_listens_on_is_a_passing_error_with_its_cause<A: Adap
     assert!(matches!(error, GetError::TimedOut { .. }), "{error}");
     let ManagerError::Failed(reason) = cause(&error) else { panic!("{error}") };
     assert_eq!(pool.manager().classify(reason), ErrorClass::Transient);
-    assert!(error.to_string().contains("refused"), "{error}");
+    assert!(format!("{error:#}").contains("refused"), "{error:#}");
     assert!(took < limit + ROOM, "{took:?}");
 
     let pool = A::builder(A::manager(&url)).fail_fast(true).build().unwrap();

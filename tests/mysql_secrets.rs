@@ -28,7 +28,7 @@ async fn no_password_is_sent_to_a_server_that_asks_for_it_without_tls<A: Adapter
     assert!(matches!(error, GetError::Connect { .. }), "{error}");
     let ManagerError::Failed(reason) = cause(&error) else { panic!("{error}") };
     assert_eq!(pool.manager().classify(reason), ErrorClass::Permanent, "{error}");
-    assert!(error.to_string().contains("without TLS"), "{error}");
+    assert!(format!("{error:#}").contains("without TLS"), "{error:#}");
     assert!(took < PLENTY / 4, "{took:?}");
     // The goodbye.
     assert!(asked.answers.lock().unwrap().iter().all(|answer| *answer == [1]));

@@ -131,11 +131,14 @@ fn each_connection_of_a_thread_passes_through_the_hook_once() {
     let server = MariaDb::start(&[]);
     let calls = Arc::new(AtomicUsize::new(0));
     let seen = calls.clone();
-    let manager = MysqlManager::from_url(&server.url()).unwrap().on_connect(move |conn| {
-        seen.fetch_add(1, SeqCst);
-        conn.query_drop("SET SESSION wait_timeout = 77, autocommit = 0")
-    });
-    let pool = Pool::builder(manager).max_size(2).build().unwrap();
+    let pool = Pool::builder(MysqlManager::from_url(&server.url()).unwrap())
+        .after_connect(move |conn, _| {
+            seen.fetch_add(1, SeqCst);
+            Ok(conn.query_drop("SET SESSION wait_timeout = 77, autocommit = 0")?)
+        })
+        .max_size(2)
+        .build()
+        .unwrap();
     for _ in 0..3 {
         for mut conn in [pool.get().unwrap(), pool.get().unwrap()] {
             let found: Option<(u32, u32)> =
@@ -149,7 +152,10 @@ fn each_connection_of_a_thread_passes_through_the_hook_once() {
     close(&pool);
 
     let manager = MysqlManager::from_url(&server.url()).unwrap();
-    let manager = manager.on_connect(|conn| conn.query_drop("SET no_such_thing = 1"));
-    let error = Pool::builder(manager).build().unwrap().get_timeout(PLENTY).unwrap_err();
+    let pool = Pool::builder(manager)
+        .after_connect(|conn, _| Ok(conn.query_drop("SET no_such_thing = 1")?))
+        .build()
+        .unwrap();
+    let error = pool.get_timeout(PLENTY).unwrap_err();
     assert!(matches!(error, GetError::Connect { .. }), "{error}");
 }

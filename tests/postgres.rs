@@ -144,7 +144,7 @@ both! {
         }
         // The driver's own complaint, before the server is asked.
         assert_permanent::<D>(&dsn("app", "", "postgres").replace("password=''", ""), |error| {
-            assert!(error.to_string().contains("invalid configuration"), "{error}");
+            assert!(format!("{error:#}").contains("invalid configuration"), "{error:#}");
         });
     }
 

@@ -253,14 +253,14 @@ both! {
             let (port, heard) = serve(false);
             let error = single(connects(port)).get_timeout(BRIEFLY).unwrap_err();
             assert!(matches!(error, GetError::TimedOut { phase: Phase::Connect, .. }), "{error}");
-            assert!(error.to_string().contains("server does not support TLS"), "{error}");
+            assert!(format!("{error:#}").contains("server does not support TLS"), "{error:#}");
             assert!(heard.all().iter().all(|what| what == "TLS?"), "{:?}", heard.all());
         }
         // Here the server would, but the manager has nothing to do it with.
         let (port, heard) = serve(true);
         let error = single(D::open(&dsn(port, "require"))).get_timeout(PLENTY).unwrap_err();
         assert!(matches!(error, GetError::Connect { .. }), "{error}");
-        assert!(error.to_string().contains("no TLS implementation configured"), "{error}");
+        assert!(format!("{error:#}").contains("no TLS implementation configured"), "{error:#}");
         assert!(heard.all().iter().all(|what| what == "TLS?"), "{:?}", heard.all());
     }
 

@@ -132,7 +132,7 @@ fn idle_connections_go_round_while_others_take_up_all_the_server_has<A: Adapter>
     let error = pool.get_timeout(ms(300)).unwrap_err();
     assert!(matches!(error, GetError::TimedOut { .. }), "{error}");
     assert_eq!(pool.manager().classify(root(&error)), ErrorClass::Transient, "{error}");
-    assert!(error.to_string().contains("max number of clients"), "{error}");
+    assert!(format!("{error:#}").contains("max number of clients"), "{error:#}");
     drop(others);
     let rest = all_but(&pool, open);
     assert_eq!(held.len() + rest.len(), 8);

@@ -13,6 +13,7 @@ const UNSEEN: Duration = Duration::from_millis(1);
 pub(super) struct Idle {
     /// `None` while it is lent.
     since: Option<Instant>,
+    was_lent: bool,
 }
 
 /// Why the pool asks.
@@ -29,16 +30,23 @@ pub(super) enum Occasion {
 impl Idle {
     /// Of a connection that was just opened.
     pub(super) fn now() -> Self {
-        Self { since: Some(Instant::now()) }
+        Self { since: Some(Instant::now()), was_lent: false }
+    }
+
+    /// Whether it has ever been lent.
+    #[cfg(feature = "redis")]
+    pub(super) fn was_lent(&self) -> bool {
+        self.was_lent
     }
 
     /// The pool asks.
     pub(super) fn occasion(&mut self) -> Occasion {
+        self.was_lent = true;
         match self.since.take() {
             Some(since) if since.elapsed() > UNSEEN => Occasion::LoanAfterIdling,
             Some(_) => Occasion::Loan,
             None => {
-                *self = Self::now();
+                self.since = Some(Instant::now());
                 Occasion::Return
             }
         }
@@ -51,7 +59,8 @@ mod tests {
 
     #[test]
     fn every_other_question_is_of_a_loan() {
-        let mut idle = Idle { since: Instant::now().checked_sub(2 * UNSEEN) };
+        let since = Instant::now().checked_sub(2 * UNSEEN);
+        let mut idle = Idle { since, was_lent: false };
         assert_eq!(idle.occasion(), Occasion::LoanAfterIdling);
         assert_eq!(idle.occasion(), Occasion::Return);
         assert_ne!(idle.occasion(), Occasion::Return);

@@ -50,7 +50,11 @@ pub fn runtime() -> &'static Runtime {
 pub trait Adapter: 'static {
     type Manager: Manager<Error = RedisError, Connection: Debug> + Debug;
 
-    fn manager(url: &str, on_connect: &Pipeline, timeout: Duration) -> RedisResult<Self::Manager>;
+    fn manager(
+        url: &str,
+        after_connect: &Pipeline,
+        timeout: Duration,
+    ) -> RedisResult<Self::Manager>;
     fn builder(manager: Self::Manager) -> Builder<Self::Manager>;
     fn connect(manager: &Self::Manager, limit: Duration) -> RedisResult<Connection<Self>>;
     fn set_timeout(conn: &mut PooledConnection<Self::Manager>, timeout: Duration);
@@ -111,8 +115,12 @@ pub struct Threads;
 impl Adapter for Threads {
     type Manager = RedisManager;
 
-    fn manager(url: &str, on_connect: &Pipeline, timeout: Duration) -> RedisResult<RedisManager> {
-        Ok(RedisManager::new(url)?.on_connect(on_connect).response_timeout(Some(timeout)))
+    fn manager(
+        url: &str,
+        after_connect: &Pipeline,
+        timeout: Duration,
+    ) -> RedisResult<RedisManager> {
+        Ok(RedisManager::new(url)?.after_connect(after_connect).response_timeout(Some(timeout)))
     }
 
     fn builder(manager: RedisManager) -> Builder<RedisManager> {
@@ -164,11 +172,11 @@ impl Adapter for Tasks {
 
     fn manager(
         url: &str,
-        on_connect: &Pipeline,
+        after_connect: &Pipeline,
         timeout: Duration,
     ) -> RedisResult<AsyncRedisManager> {
         let manager = AsyncRedisManager::new(url)?.runtime(runtime().handle().clone());
-        Ok(manager.on_connect(on_connect).response_timeout(Some(timeout)))
+        Ok(manager.after_connect(after_connect).response_timeout(Some(timeout)))
     }
 
     fn builder(manager: AsyncRedisManager) -> Builder<AsyncRedisManager> {

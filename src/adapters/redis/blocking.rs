@@ -120,13 +120,13 @@ impl RedisManager {
     /// # use caliburn::adapters::redis::RedisManager;
     /// # fn main() -> redis::RedisResult<()> {
     /// let manager = RedisManager::new("redis://127.0.0.1/")?
-    ///     .on_connect(redis::pipe().cmd("CLIENT").arg("SETNAME").arg("web"));
+    ///     .after_connect(redis::pipe().cmd("CLIENT").arg("SETNAME").arg("web"));
     /// # let _ = manager;
     /// # Ok(())
     /// # }
     /// ```
-    pub fn on_connect(mut self, commands: &Pipeline) -> Self {
-        self.target.on_connect = commands.clone();
+    pub fn after_connect(mut self, commands: &Pipeline) -> Self {
+        self.target.after_connect = commands.clone();
         self
     }
 }
@@ -150,6 +150,9 @@ impl Manager for RedisManager {
     }
 
     fn needs_reset(&self, connection: &mut RedisConnection) -> bool {
+        if !connection.idle.was_lent() {
+            connection.session.adopt();
+        }
         !connection.session.is_clean()
     }
 

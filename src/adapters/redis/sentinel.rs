@@ -195,7 +195,7 @@ impl Target {
         Self {
             info: self.info.clone().set_addr(address),
             session: self.session.clone(),
-            on_connect: self.on_connect.clone(),
+            after_connect: self.after_connect.clone(),
             addresses: Default::default(),
         }
     }

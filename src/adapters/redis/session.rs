@@ -18,6 +18,8 @@ const TIMEOUTS: u8 = 1 << 3;
 const WAITING: u8 = 1 << 4;
 /// Beyond repair: the connection cannot be lent again.
 const UNFIT: u8 = 1 << 5;
+/// The session is another one than it was, which cannot be undone.
+const CHANGED: u8 = 1 << 6;
 
 /// What the next borrower must be kept from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,6 +72,11 @@ impl Session {
         self.traces |= UNFIT;
     }
 
+    /// What a hook has made of the session of a new connection is meant to be.
+    pub(super) fn adopt(&mut self) {
+        self.traces &= !CHANGED;
+    }
+
     pub(super) fn set_timeouts(&mut self) {
         self.traces |= TIMEOUTS;
     }
@@ -82,7 +89,7 @@ impl Session {
     /// Whether nothing can be done about it. To wait for the answer to a command that waits itself
     /// would be in vain, and worse: what it then takes from a list would be lost.
     pub(super) fn is_unfit(&self) -> bool {
-        self.has(UNFIT) || self.is_unanswered && self.has(WAITING)
+        self.has(UNFIT) || self.has(CHANGED) || self.is_unanswered && self.has(WAITING)
     }
 
     pub(super) fn is_clean(&self) -> bool {
@@ -277,7 +284,7 @@ impl Request {
             || is("CLIENT") && !argument.is_some_and(only_asks)
             || is("SCRIPT") && argument.is_some_and(|word| word.eq_ignore_ascii_case(b"DEBUG"))
         {
-            self.leave(UNFIT);
+            self.leave(CHANGED);
         }
     }
 

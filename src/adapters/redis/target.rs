@@ -17,7 +17,7 @@ pub(super) struct Target {
     /// Its session says nothing but which protocol to speak.
     pub(super) info: ConnectionInfo,
     pub(super) session: RedisConnectionInfo,
-    pub(super) on_connect: Pipeline,
+    pub(super) after_connect: Pipeline,
     pub(super) addresses: Addresses,
 }
 
@@ -39,7 +39,7 @@ impl Target {
         Ok(Self {
             info: info.set_redis_settings(bare),
             session,
-            on_connect: redis::pipe(),
+            after_connect: redis::pipe(),
             addresses: Addresses::default(),
         })
     }
@@ -91,7 +91,7 @@ impl Target {
         // A server that takes connections may yet be loading its data.
         let (question, asked) = (Question::new(), commands.len());
         question.add_to(&mut commands, Pulse::Echoes);
-        self.on_connect.cmd_iter().for_each(|command| {
+        self.after_connect.cmd_iter().for_each(|command| {
             commands.add_command(command.clone());
         });
         let important = commands.len();

@@ -138,13 +138,13 @@ impl AsyncRedisManager {
     /// # use caliburn::adapters::redis::AsyncRedisManager;
     /// # fn main() -> redis::RedisResult<()> {
     /// let manager = AsyncRedisManager::new("redis://127.0.0.1/")?
-    ///     .on_connect(redis::pipe().cmd("CLIENT").arg("SETNAME").arg("web"));
+    ///     .after_connect(redis::pipe().cmd("CLIENT").arg("SETNAME").arg("web"));
     /// # let _ = manager;
     /// # Ok(())
     /// # }
     /// ```
-    pub fn on_connect(mut self, commands: &Pipeline) -> Self {
-        self.target.on_connect = commands.clone();
+    pub fn after_connect(mut self, commands: &Pipeline) -> Self {
+        self.target.after_connect = commands.clone();
         self
     }
 
@@ -256,6 +256,9 @@ impl Manager for AsyncRedisManager {
     }
 
     fn needs_reset(&self, connection: &mut AsyncRedisConnection) -> bool {
+        if !connection.idle.was_lent() {
+            connection.session.adopt();
+        }
         !connection.session.is_clean()
     }
 

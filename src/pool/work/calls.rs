@@ -86,8 +86,22 @@ async fn open<M: Manager>(
         let info = ConnectionInfo::newborn(begun, state.generation.get(), 0);
         let Fresh { connection, data } = &mut fresh;
         hooks::run::<M>(hooks, connection, &info, data).await.map_err(ManagerError::of_hook)?;
+        settle(state, connection, deadline).await?;
     }
     Ok(fresh)
+}
+
+/// What hooks of new connections have set is how the connection is meant to be; what they have left
+/// open is not.
+async fn settle<M: Manager>(
+    state: &State<M>,
+    connection: &mut M::Connection,
+    deadline: &Deadline,
+) -> Result<(), ManagerError<M::Error>> {
+    if !state.manager.needs_reset(connection) {
+        return Ok(());
+    }
+    state.driver.reset(&state.manager, connection, deadline).await.map_err(ManagerError::Failed)
 }
 
 impl<M: Manager> Job<M> {
@@ -194,11 +208,11 @@ async fn make_clean<M: Manager>(
         entry.was_reset(ledger, state.clock.now());
         is_renewed = !hooks.after_connect.is_empty() && state.manager.renews_session();
     }
-    let after_connect = if is_renewed { &hooks.after_connect[..] } else { &[] };
-    for hooks in [after_connect, &hooks.on_return] {
-        run_hooks(state, hooks, entry, ledger).await?;
+    if is_renewed {
+        run_hooks(state, &hooks.after_connect, entry, ledger).await?;
+        settle(state, &mut entry.connection, deadline).await?;
     }
-    Ok(())
+    run_hooks(state, &hooks.on_return, entry, ledger).await
 }
 
 async fn run_hooks<M: Manager>(

@@ -136,12 +136,7 @@ impl MysqlConnection {
 
     /// Has the server forget all about a session that was [settled](Self::settle), and prepares it
     /// anew.
-    pub(super) fn renew(
-        &mut self,
-        settled: &Found,
-        opts: &Opts,
-        prepare: impl FnOnce(&mut Conn) -> Result<()>,
-    ) -> Result<()> {
+    pub(super) fn renew(&mut self, settled: &Found, opts: &Opts) -> Result<()> {
         self.watch.lose_sight();
         let database = opts.get_db_name().filter(|name| !name.is_empty());
         let home = self.watch.home();
@@ -159,7 +154,6 @@ impl MysqlConnection {
                 self.conn.query_drop(statement)?;
             }
         }
-        prepare(&mut self.conn)?;
         self.statements = Statements::default();
         self.watch.renew();
         Ok(())

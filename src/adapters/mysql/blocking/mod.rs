@@ -16,14 +16,13 @@ use super::session::errors::{classify, is_about_a_certificate};
 use super::session::url::{UrlError, parse};
 use crate::adapters::Reset;
 use crate::{BlockingManager, Deadline, ErrorClass, Manager};
-use mysql::{Conn, DriverError, Error, Opts, OptsBuilder, Result};
+use mysql::{DriverError, Error, Opts, OptsBuilder, Result};
 use std::fmt;
 use std::io;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-type Hook = dyn Fn(&mut Conn) -> Result<()> + Send + Sync;
 type Change = dyn Fn(OptsBuilder) -> OptsBuilder + Send + Sync;
 
 /// Opens connections to one MySQL or MariaDB server.
@@ -83,7 +82,6 @@ pub struct MysqlManager {
     connect: Arc<Connect>,
     canceller: Arc<Canceller>,
     before_connect: Option<Box<Change>>,
-    on_connect: Option<Box<Hook>>,
     reset: Reset,
     response_timeout: Option<Duration>,
 }
@@ -112,7 +110,6 @@ impl MysqlManager {
             canceller: Arc::new(Canceller::new(Arc::clone(&connect))),
             connect,
             before_connect: None,
-            on_connect: None,
             reset: Reset::default(),
             response_timeout: None,
         }
@@ -131,9 +128,9 @@ impl MysqlManager {
     ///
     /// With [`Reset::Session`] each borrower gets a session as good as new: variables, temporary
     /// tables, locks and prepared statements of the one before are gone, and the database is that
-    /// of the options. It costs two round trips and those of [`OptsBuilder::init`] and
-    /// [`on_connect`](Self::on_connect) on every return, off the borrower's thread, and the
-    /// statements have to be prepared again.
+    /// of the options. It costs two round trips and those of [`OptsBuilder::init`] and of the
+    /// [hooks](crate::Builder::after_connect) for new connections on every return, off the
+    /// borrower's thread, and the statements have to be prepared again.
     pub fn reset(mut self, reset: Reset) -> Self {
         self.reset = reset;
         self
@@ -187,32 +184,6 @@ impl MysqlManager {
         self.before_connect = Some(Box::new(change));
         self
     }
-
-    /// What to do with each new connection before it is lent, and after each reset of a
-    /// [session](Reset::Session). Called again, it replaces what was given before. If it fails, so
-    /// does the connect.
-    ///
-    /// ```
-    /// # use caliburn::adapters::mysql::{MysqlManager, UrlError};
-    /// # fn main() -> Result<(), UrlError> {
-    /// use mysql::prelude::Queryable;
-    /// let manager = MysqlManager::from_url("mysql://app@localhost")?
-    ///     .on_connect(|conn| conn.query_drop("SET time_zone = '+00:00'"));
-    /// # let _ = manager;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn on_connect(
-        mut self,
-        hook: impl Fn(&mut Conn) -> Result<()> + Send + Sync + 'static,
-    ) -> Self {
-        self.on_connect = Some(Box::new(hook));
-        self
-    }
-
-    fn prepare(&self, conn: &mut Conn) -> Result<()> {
-        self.on_connect.as_ref().map_or(Ok(()), |hook| hook(conn))
-    }
 }
 
 impl FromStr for MysqlManager {
@@ -235,6 +206,10 @@ impl Manager for MysqlManager {
     fn needs_reset(&self, connection: &mut MysqlConnection) -> bool {
         let watch = connection.watch();
         !watch.is_clean() || self.reset == Reset::Session && watch.was_lent()
+    }
+
+    fn renews_session(&self) -> bool {
+        self.reset == Reset::Session
     }
 
     fn classify(&self, error: &Error) -> ErrorClass {
@@ -270,9 +245,8 @@ impl BlockingManager for MysqlManager {
         if let Some(change) = &self.before_connect {
             opts = change(OptsBuilder::from_opts(opts)).into();
         }
-        let (mut conn, line) = self.connect.open(&opts, deadline)?;
+        let (conn, line) = self.connect.open(&opts, deadline)?;
         let limit = line.until(Instant::now() + deadline.remaining())?;
-        self.prepare(&mut conn)?;
         let ending = Ending { canceller: Arc::clone(&self.canceller), opts };
         let connection = MysqlConnection::new(conn, line, ending, self.response_timeout)?;
         if limit.end() { Ok(connection) } else { Err(DriverError::ConnectTimeout.into()) }
@@ -287,7 +261,7 @@ impl BlockingManager for MysqlManager {
             let was_lent = connection.watch().was_lent();
             let settled = connection.settle()?;
             if self.reset == Reset::Session && was_lent {
-                connection.renew(&settled, &self.opts, |conn| self.prepare(conn))?;
+                connection.renew(&settled, &self.opts)?;
             }
             Ok(())
         })

@@ -240,6 +240,10 @@ impl Manager for AsyncMysqlManager {
         !watch.is_clean() || self.reset == Reset::Session && watch.was_lent()
     }
 
+    fn renews_session(&self) -> bool {
+        self.reset == Reset::Session
+    }
+
     fn classify(&self, error: &Error) -> ErrorClass {
         use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
         let is_permanent = match error {
