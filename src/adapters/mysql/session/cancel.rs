@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a query that was given up may go on.
-pub(in crate::adapters::mysql) const GRACE: Duration = Duration::from_millis(100);
+pub(in crate::adapters::mysql) const GRACE: Duration = Duration::from_millis(50);
 /// How long it may take to reach the server for that.
 pub(in crate::adapters::mysql) const PATIENCE: Duration = Duration::from_secs(5);
 /// How often it is tried: the server may have no room for a second connection.

@@ -41,8 +41,8 @@ use std::time::Duration;
 /// back, gives up locks on tables, goes back to the database, and shows that questions and answers
 /// are in step; if they are not, the connection is closed.
 ///
-/// The server would go on with a query whose call was dropped. If it has not ended after a tenth of
-/// a second, its session is ended (`KILL`) from a second connection.
+/// The server would go on with a query whose call was dropped. If it has not ended after 50 ms,
+/// its session is ended (`KILL`) from a second connection.
 pub struct AsyncMysqlConnection {
     conn: Conn,
     seen: Seen,

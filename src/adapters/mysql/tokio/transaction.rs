@@ -8,6 +8,10 @@ use std::ops::{Deref, DerefMut};
 /// A transaction on a borrowed connection, from
 /// [`start_transaction`](super::AsyncMysqlConnection::start_transaction).
 ///
+/// It is the driver's, and ended with a plain `COMMIT` or `ROLLBACK`: where the session's
+/// `completion_type` is `RELEASE`, the connection ends with it. One that `CHAIN` has begun is
+/// rolled back before the next call.
+///
 /// Query it as the connection. What is not [committed](Self::commit) is rolled back. It derefs to
 /// the driver's [`Transaction`]; what is done by way of that costs the connection a round trip on
 /// its way back.
