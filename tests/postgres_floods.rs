@@ -125,7 +125,7 @@ both! {
         let pool = D::open(&dsn(port)).builder().max_size(1).connect_timeout(PLENTY).build().unwrap();
         let error = pool.get_timeout(ms(1_000)).unwrap_err();
         assert!(matches!(error, GetError::TimedOut { .. }), "{error}");
-        assert!(error.to_string().contains("before it was ready"), "{error}");
+        assert!(format!("{error:#}").contains("before it was ready"), "{error:#}");
     }
 
     fn a_greeting_that_trickles_ends_at_the_limit<D: Driver>() {

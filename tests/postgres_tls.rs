@@ -299,7 +299,7 @@ both! {
             let pool = single(D::open(&dsn(port, "require")).secured_by(Refusing(words)));
             let error = pool.get_timeout(PLENTY).unwrap_err();
             assert!(matches!(error, GetError::Connect { .. }), "{words}: {error}");
-            assert!(error.to_string().contains(words), "{error}");
+            assert!(format!("{error:#}").contains(words), "{error:#}");
         }
         let pool = single(D::open(&dsn(port, "require")).secured_by(Refusing("connection reset")));
         let error = pool.get_timeout(BRIEFLY).unwrap_err();
@@ -308,6 +308,6 @@ both! {
         let nameless = format!("hostaddr=127.0.0.1 port={port} user=app sslmode=require");
         let error = single(D::open(&nameless).secured_by(Pretence)).get_timeout(PLENTY).unwrap_err();
         assert!(matches!(error, GetError::Connect { .. }), "{error}");
-        assert!(error.to_string().contains("no hostname"), "{error}");
+        assert!(format!("{error:#}").contains("no hostname"), "{error:#}");
     }
 }

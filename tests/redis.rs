@@ -48,7 +48,7 @@ fn a_url_that_makes_no_sense_is_an_error_that_does_not_repeat_it<A: Adapter>() {
     for url in urls {
         let error = A::manager(url, &nothing(), PLENTY).expect_err(url);
         assert_eq!(error.kind(), ErrorKind::InvalidClientConfig, "{error}");
-        assert!(!error.to_string().contains("hush"), "{error}");
+        assert!(!format!("{error:#}").contains("hush"), "{error:#}");
     }
 }
 
@@ -67,7 +67,7 @@ fn a_port_that_refuses_is_a_passing_error_that_is_told_at_once_if_asked_for<A: A
     let error = pool.get_timeout(ms(200)).unwrap_err();
     assert!(matches!(error, GetError::TimedOut { .. }), "{error}");
     assert!(root(&error).is_connection_refusal(), "{error}");
-    assert!(!error.to_string().contains("hush"), "{error}");
+    assert!(!format!("{error:#}").contains("hush"), "{error:#}");
 }
 
 fn a_server_that_is_no_redis_is_told_at_once<A: Adapter>() {

@@ -146,7 +146,7 @@ fn a_service_that_no_sentinel_knows_is_told() {
     let sentinels = Sentinels::new("music", [sentinel.url()]).unwrap();
     let pool = Threads::builder(sentinels).fail_fast(true).build().unwrap();
     let error = pool.get_timeout(PLENTY).unwrap_err();
-    assert!(error.to_string().contains("does not know the service"), "{error}");
+    assert!(format!("{error:#}").contains("does not know the service"), "{error:#}");
 }
 
 #[test]
