@@ -195,3 +195,25 @@ fn a_transaction_knows_how_to_be_cancelled() {
         slept.unwrap_err();
     });
 }
+
+/// Where there is no runtime, no timer can be set.
+#[test]
+#[ignore = "needs PostgreSQL (initdb, postgres)"]
+fn a_guard_with_a_timeout_for_responses_may_be_dropped_outside_of_any_runtime() {
+    let server = Postgres::start(&[]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (pool, client) = runtime.block_on(async {
+        let manager = AsyncPostgresManager::from_url(&named(&server, "it")).unwrap();
+        let manager = manager.response_timeout(Some(ms(60_000)));
+        let pool = Pool::builder_async(manager).max_size(1).build().unwrap();
+        let client = pool.get_async().await.unwrap();
+        // Its statement's end has not left the queue yet.
+        client.query_one("SELECT 7", &[]).await.unwrap();
+        (pool, client)
+    });
+    drop(client);
+    runtime.block_on(async {
+        pool.get_async().await.unwrap().batch_execute("SELECT 1").await.unwrap()
+    });
+    assert_eq!((pool.stats().connects, pool.stats().resets), (1, 0));
+}

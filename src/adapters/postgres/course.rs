@@ -27,6 +27,9 @@ pub(super) struct Course {
     /// Of each address.
     share: Duration,
     limit: Instant,
+    /// Not all sockets are files.
+    #[cfg(target_os = "linux")]
+    is_network: bool,
     #[cfg(target_os = "linux")]
     mark: Mark,
     /// What the socket is to have instead of the mark.
@@ -73,6 +76,9 @@ impl Course {
             begun,
             share,
             limit,
+            #[cfg(target_os = "linux")]
+            is_network: config.has_addresses()
+                || config.all_hosts().iter().any(|host| matches!(host, Host::Tcp(_))),
             #[cfg(target_os = "linux")]
             mark,
             #[cfg(target_os = "linux")]
@@ -134,7 +140,8 @@ impl Course {
     #[cfg(target_os = "linux")]
     pub(super) fn arrive(&self) -> Option<Socket> {
         let met = std::mem::take(&mut *self.met());
-        let socket = met.socket.or_else(|| self.mark.find())?;
+        let find = || self.is_network.then(|| self.mark.find()).flatten();
+        let socket = met.socket.or_else(find)?;
         Mark::replace(&socket, self.user_timeout);
         Some(socket)
     }

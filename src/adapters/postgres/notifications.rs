@@ -66,7 +66,8 @@ pub struct AsyncPostgresNotifications<'a> {
 impl AsyncPostgresNotifications<'_> {
     /// Waits for the next notification. `None`: the connection has ended.
     ///
-    /// If the future is dropped, no notification is lost.
+    /// If the future is dropped, no notification is lost. Of several that wait at once only the
+    /// last is woken.
     pub async fn recv(&mut self) -> Option<Notification> {
         poll_fn(|context| self.poll_recv(context)).await
     }

@@ -79,6 +79,10 @@ impl<S> Tapped<S> {
 
     /// The stream is not ready: an error once the limit has passed.
     fn or_too_late(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // A timer can be set only in the runtime, and from there this is polled again.
+        if self.tap.state().is_held {
+            return Poll::Pending;
+        }
         self.patience.poll(&self.tap, context).map(Err)
     }
 

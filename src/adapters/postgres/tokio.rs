@@ -50,7 +50,8 @@ use tokio_postgres::{Client, Config, Error, NoTls, Socket};
 ///
 /// Connections live on the tokio runtime that is given to [`runtime`](Self::runtime); without one,
 /// on that of the borrower that waits for a connection; without that, on a runtime of the crate's
-/// own. One whose runtime has ended is replaced.
+/// own. One whose runtime has ended is replaced. The runtime needs its timers
+/// ([`enable_all`](tokio::runtime::Builder::enable_all)).
 ///
 /// ```no_run
 /// use caliburn::Pool;
