@@ -177,9 +177,8 @@ impl PostgresClient {
 
     fn close_strays(&mut self, reset: Reset) -> Result<(), Error> {
         let tap = self.line.tap.clone();
-        let (has_strays, has_sql_names, unused) =
-            tap.named(|named| (named.are_too_many(), named.have_sql_names(), named.unused()));
-        if !has_strays && !(has_sql_names && reset == Reset::Session) {
+        let (are_due, unused) = tap.named(|named| (named.are_due(reset), named.unused()));
+        if !are_due {
             return Ok(());
         }
         let there = self.client.simple_query(STATEMENTS)?;

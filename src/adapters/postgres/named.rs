@@ -1,6 +1,7 @@
 //! The prepared statements that a session has names for, as far as the two sides' words tell.
 
 use super::messages::{Message, text_of};
+use crate::adapters::Reset;
 use std::collections::BTreeSet;
 
 /// How many statements a session may keep that were prepared and neither executed nor closed. A
@@ -85,8 +86,9 @@ impl Named {
         self.unused.len() > STRAYS
     }
 
-    pub(super) fn have_sql_names(&self) -> bool {
-        self.has_sql_names
+    /// Whether there are some that should not be there.
+    pub(super) fn are_due(&self, reset: Reset) -> bool {
+        self.are_too_many() || self.has_sql_names && reset == Reset::Session
     }
 
     pub(super) fn unused(&self) -> BTreeSet<u64> {
