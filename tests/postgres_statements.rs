@@ -155,8 +155,10 @@ fn statements_with_types_of_their_own_are_kept_apart() {
         let client = pool.get_async().await.unwrap();
         for _ in 0..3 {
             for of in [Type::INT4, Type::TEXT] {
-                let statement =
-                    client.prepare_typed_cached("SELECT $1", &[of.clone()]).await.unwrap();
+                let statement = client
+                    .prepare_typed_cached("SELECT $1", std::slice::from_ref(&of))
+                    .await
+                    .unwrap();
                 assert_eq!(statement.params(), [of]);
             }
         }
