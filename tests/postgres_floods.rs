@@ -147,26 +147,29 @@ both! {
     }
 }
 
-/// On the only thread of a runtime, and outside of any.
+/// Outside of the runtime, whose driver is in the midst of the flood: of some tries, as a busy
+/// machine may keep any of them, but not all.
 #[test]
-fn a_task_s_guard_comes_back_at_once_wherever_it_is_dropped() {
-    let port = serve(|stream| answer_and_flood(stream, &notice()));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    for is_inside in [true, false] {
-        let (pool, client) = runtime.block_on(async {
-            let manager = AsyncPostgresManager::new(dsn(port).parse().unwrap());
-            let pool: Pool<_> = Pool::builder_async(manager).max_size(1).build().unwrap();
-            let client = pool.get_async().await.unwrap();
-            client.batch_execute("SELECT").await.unwrap();
-            thread::sleep(ms(20));
+fn a_task_s_guard_comes_back_within_a_millisecond_where_there_is_no_task() {
+    for what in [notice(), notification()] {
+        let port = serve(move |stream| answer_and_flood(stream, &what));
+        let took = (0..5).map(|_| {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let (_pool, client) = runtime.block_on(async {
+                let manager = AsyncPostgresManager::from_url(&dsn(port)).unwrap();
+                let pool: Pool<_> = Pool::builder_async(manager).max_size(1).build().unwrap();
+                let client = pool.get_async().await.unwrap();
+                client.batch_execute("SELECT").await.unwrap();
+                // The load itself.
+                tokio::time::sleep(ms(50)).await;
+                (pool, client)
+            });
             let begun = Instant::now();
-            let kept = (!is_inside).then_some(client);
-            assert!(begun.elapsed() < A_MOMENT, "{:?}", begun.elapsed());
-            (pool, kept)
+            drop(client);
+            begun.elapsed()
         });
-        let begun = Instant::now();
-        drop(client);
-        assert!(begun.elapsed() < A_MOMENT, "{:?}", begun.elapsed());
-        drop(pool);
+        let quickest = took.min().unwrap();
+        assert!(quickest < ms(1), "{quickest:?}");
     }
 }
