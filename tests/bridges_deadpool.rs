@@ -63,6 +63,53 @@ fn recycle_is_left_to_the_strategy_if_asked_for() {
 }
 
 #[test]
+fn a_recycle_that_waits_for_nothing_is_called_before_each_loan() {
+    let manager = DeadpoolManager::new(Prompt).recycle_waits_for_nothing();
+    let pool = Pool::builder_async(manager).max_size(1).build().unwrap();
+    for loans in 1..=5 {
+        assert_eq!(**pool.get_timeout(PLENTY).unwrap(), Life { recycled: loans, is_over: false });
+    }
+    pool.get_timeout(PLENTY).unwrap().is_over = true;
+    assert_eq!(pool.get_timeout(PLENTY).unwrap().recycled, 1, "lent though it is known to be dead");
+    let stats = pool.stats();
+    assert_eq!((stats.connects, stats.resets, stats.pings), (2, 0, 0), "{stats}");
+}
+
+#[test]
+fn a_recycle_that_waits_against_its_word_costs_the_connection() {
+    let fake = Fake::new();
+    let manager = over_deadpool(&fake).recycle_waits_for_nothing();
+    let pool = Pool::builder_async(manager).max_size(1).build().unwrap();
+    // It yields once before it answers.
+    assert!(pool.get_timeout(SHORT).is_err());
+    assert!(evicted(&pool, EvictionCause::Broken) > 0);
+}
+
+/// Knows without asking what lives.
+struct Prompt;
+
+#[derive(Debug, Default, PartialEq)]
+struct Life {
+    recycled: usize,
+    is_over: bool,
+}
+
+impl managed::Manager for Prompt {
+    type Type = Life;
+    type Error = std::io::Error;
+
+    async fn create(&self) -> std::io::Result<Life> {
+        Ok(Life::default())
+    }
+
+    async fn recycle(&self, life: &mut Life, metrics: &Metrics) -> RecycleResult<std::io::Error> {
+        assert_eq!(life.recycled, metrics.recycle_count);
+        life.recycled += 1;
+        if life.is_over { Err(managed::RecycleError::message("over")) } else { Ok(()) }
+    }
+}
+
+#[test]
 fn all_errors_of_a_deadpool_manager_may_pass_and_keep_their_sources() {
     let fake = Fake::new();
     wait_in_vain(Pool::builder_async(over_deadpool(&fake)).build().unwrap(), &fake);

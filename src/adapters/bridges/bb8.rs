@@ -316,7 +316,8 @@ impl<M: ManageConnection> Manager for Bb8Manager<M> {
     type Error = BridgeError<M::Error>;
 
     fn has_broken(&self, connection: &mut Self::Connection) -> bool {
-        connection.is_stranded() || self.manager.has_broken(connection)
+        let occasion = connection.occasion();
+        connection.is_stranded(occasion) || self.manager.has_broken(connection)
     }
 
     fn needs_reset(&self, connection: &mut Self::Connection) -> bool {

@@ -5,7 +5,11 @@ use crate::adapters::runtime::Home;
 use std::fmt;
 use std::future::Future;
 use std::ops::{Deref, DerefMut};
+#[cfg(feature = "deadpool")]
+use std::pin::pin;
 use std::sync::Arc;
+#[cfg(feature = "deadpool")]
+use std::task::{Context, Poll, Waker};
 
 /// What the bridges for tasks pool: the foreign manager's connection in all but name.
 ///
@@ -55,9 +59,13 @@ impl<C> Bridged<C> {
         Some(connection)
     }
 
-    /// Whether it is of no use where it is wanted. The pool asks once before and after each loan.
-    pub(super) fn is_stranded(&mut self) -> bool {
-        let occasion = self.idle.occasion();
+    /// Why the pool asks about it, which it does once before and once after each loan.
+    pub(super) fn occasion(&mut self) -> Occasion {
+        self.idle.occasion()
+    }
+
+    /// Whether it is of no use where it is wanted.
+    pub(super) fn is_stranded(&self, occasion: Occasion) -> bool {
         self.home.fails(occasion)
     }
 
@@ -70,6 +78,20 @@ impl<C> Bridged<C> {
         match connection {
             Some(connection) if !home.fails(Occasion::Loan) => home.run(work(connection)).await,
             _ => None,
+        }
+    }
+
+    /// Does `work` where the connection lives, if it waits for nothing. `None`: it does.
+    #[cfg(feature = "deadpool")]
+    pub(super) fn at_once<'a, F: Future>(
+        &'a mut self,
+        work: impl FnOnce(&'a mut C) -> F,
+    ) -> Option<F::Output> {
+        let _entered = self.home.enter();
+        let work = pin!(work(self.connection.as_mut()?));
+        match work.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(output) => Some(output),
+            Poll::Pending => None,
         }
     }
 }

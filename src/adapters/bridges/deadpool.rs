@@ -2,6 +2,7 @@
 
 use super::bridged::{Bridged, Farewell};
 use super::error::{BridgeError, Wrap};
+use crate::adapters::idle::Occasion;
 use crate::adapters::runtime::Runtimes;
 use crate::{AsyncManager, Deadline, ErrorClass, Face, Manager};
 use ::deadpool::managed::{self, RecycleError, RecycleResult};
@@ -35,9 +36,11 @@ use tokio::runtime::Handle;
 ///   deadpool-postgres' `RecyclingMethod::Fast`);
 /// - the **ping**: called before a loan when the [strategy](crate::HealthStrategy) asks for one.
 ///
-/// A connection that was recycled after a loan may die before the next one. What finds that out is
-/// a strategy: `PingOnBorrow::default()` recycles what was idle for more than half a second. To
-/// recycle as deadpool does, and only then, use `PingOnBorrow::always()` together with
+/// A connection that was recycled after a loan may die before the next one. If `recycle` needs no
+/// I/O, [say so](Self::recycle_waits_for_nothing): it is then called before each loan instead,
+/// which finds that out. Otherwise a strategy does: `PingOnBorrow::default()` recycles what was idle
+/// for more than half a second. To recycle as deadpool does, and only then, use
+/// `PingOnBorrow::always()` together with
 /// [`recycle_before_loans_only`](Self::recycle_before_loans_only).
 ///
 /// # The runtime
@@ -95,7 +98,16 @@ pub struct DeadpoolManager<M: managed::Manager> {
     wrap: Wrap<M::Error>,
     runtimes: Runtimes,
     classify: Option<Box<Classify<M::Error>>>,
-    recycles_on_return: bool,
+    recycles: Recycles,
+}
+
+/// When the manager recycles, beside the pings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Recycles {
+    OnReturn,
+    /// And waits for nothing.
+    BeforeLoans,
+    Never,
 }
 
 type Classify<E> = dyn Fn(&E) -> ErrorClass + Send + Sync;
@@ -132,7 +144,7 @@ impl<M: managed::Manager<Error: 'static>> DeadpoolManager<M> {
             wrap,
             runtimes: Runtimes::here(),
             classify: None,
-            recycles_on_return: true,
+            recycles: Recycles::OnReturn,
         }
     }
 
@@ -174,7 +186,24 @@ impl<M: managed::Manager> DeadpoolManager<M> {
     /// # }
     /// ```
     pub fn recycle_before_loans_only(mut self) -> Self {
-        self.recycles_on_return = false;
+        self.recycles = Recycles::Never;
+        self
+    }
+
+    /// Vouches for the manager: `recycle` waits for nothing, as that of deadpool-postgres does by
+    /// default (`RecyclingMethod::Fast`). It is then called before each loan, as by deadpool, and
+    /// not after it: a connection that the driver knows to be dead is not lent, whatever the strategy. A
+    /// connection whose `recycle` waits all the same is taken for dead.
+    ///
+    /// ```
+    /// # use caliburn::adapters::bridges::DeadpoolManager;
+    /// # use deadpool::managed::Manager;
+    /// # fn adopt<M: Manager<Error = std::io::Error>>(manager: M) -> DeadpoolManager<M> {
+    /// DeadpoolManager::new(manager).recycle_waits_for_nothing()
+    /// # }
+    /// ```
+    pub fn recycle_waits_for_nothing(mut self) -> Self {
+        self.recycles = Recycles::BeforeLoans;
         self
     }
 
@@ -213,10 +242,22 @@ where
         let recycle = |object| recycle(&*self.manager, object, metrics);
         let outcome = connection.at_home(recycle).await.ok_or_else(BridgeError::runtime_lost)?;
         outcome.map_err(|error| self.refusal(error))?;
-        connection.metrics.recycle_count += 1;
-        connection.metrics.recycled = Some(Instant::now());
+        note_recycled(&mut connection.metrics);
         Ok(())
     }
+
+    fn recycles_at_once(&self, connection: &mut Bridged<M::Type>) -> bool {
+        let metrics = connection.metrics;
+        let recycle = |object| recycle(&*self.manager, object, metrics);
+        let is_recycled = connection.at_once(recycle).is_some_and(|outcome| outcome.is_ok());
+        note_recycled(&mut connection.metrics);
+        is_recycled
+    }
+}
+
+fn note_recycled(metrics: &mut managed::Metrics) {
+    metrics.recycle_count += 1;
+    metrics.recycled = Some(Instant::now());
 }
 
 /// Owns what the manager looks at meanwhile.
@@ -236,11 +277,13 @@ where
     type Error = BridgeError<M::Error>;
 
     fn has_broken(&self, connection: &mut Self::Connection) -> bool {
-        connection.is_stranded()
+        let occasion = connection.occasion();
+        let recycles = occasion != Occasion::Return && self.recycles == Recycles::BeforeLoans;
+        connection.is_stranded(occasion) || recycles && !self.recycles_at_once(connection)
     }
 
     fn needs_reset(&self, _: &mut Self::Connection) -> bool {
-        self.recycles_on_return
+        self.recycles == Recycles::OnReturn
     }
 
     fn classify(&self, error: &Self::Error) -> ErrorClass {
@@ -285,7 +328,7 @@ impl<M: managed::Manager> fmt::Debug for DeadpoolManager<M> {
     /// Without the manager itself, which may know a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DeadpoolManager")
-            .field("recycles_on_return", &self.recycles_on_return)
+            .field("recycles", &self.recycles)
             .field("classifies", &self.classify.is_some())
             .field("runtimes", &self.runtimes)
             .finish_non_exhaustive()

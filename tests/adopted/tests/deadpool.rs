@@ -49,7 +49,9 @@ async fn a_clean_recycling_method_cleans_after_each_loan_whatever_the_strategy()
     let manager = over_postgres(&server, RecyclingMethod::Clean);
     let pool = Pool::builder_async(manager).max_size(1).build().unwrap();
     let conn = pool.get_async().await.unwrap();
-    conn.batch_execute("SET search_path = pg_catalog; CREATE TEMP TABLE t (); LISTEN c").await.unwrap();
+    conn.batch_execute("SET search_path = pg_catalog; CREATE TEMP TABLE t (); LISTEN c")
+        .await
+        .unwrap();
     drop(conn);
     let mut conn = pool.get_async().await.unwrap();
     let path = conn.query_one("SHOW search_path", &[]).await.unwrap();
@@ -80,6 +82,29 @@ async fn a_query_dropped_midway_and_a_restart_cost_no_later_borrower_a_query() {
         }
     }
     assert!(pool.stats().evictions.by(EvictionCause::PingFailed) > 0);
+}
+
+/// With the default strategy: the driver has heard of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_the_driver_knows_to_be_dead_is_not_lent() {
+    let mut server = Postgres::start(&[]);
+    let manager = over_postgres(&server, RecyclingMethod::Fast).recycle_waits_for_nothing();
+    let pool = Pool::builder_async(manager).max_size(4).build().unwrap();
+    let mut conns = Vec::new();
+    for _ in 0..4 {
+        conns.push(pool.get_async().await.unwrap());
+    }
+    drop(conns);
+    server.restart();
+    // The driver's tasks hear of it meanwhile.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    for _ in 0..8 {
+        let conn = pool.get_async().await.unwrap();
+        let row = conn.query_one("SELECT 7", &[]).await.unwrap();
+        assert_eq!(row.get::<_, i32>(0), 7);
+    }
+    let stats = pool.stats();
+    assert_eq!((stats.evictions.by(EvictionCause::Broken), stats.resets), (4, 0), "{stats}");
 }
 
 #[test]

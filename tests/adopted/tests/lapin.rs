@@ -9,7 +9,8 @@ use std::time::Duration;
 #[tokio::test]
 async fn a_pool_of_lapin_connections_tells_why_there_are_none() {
     let builder = lapin::DefaultConnectionBuilder::new().unwrap();
-    let manager = LapinConnectionManager::new(builder.with_uri_str("amqp://127.0.0.1:1".to_owned()));
+    let manager =
+        LapinConnectionManager::new(builder.with_uri_str("amqp://127.0.0.1:1".to_owned()));
     let pool = Pool::builder_async(Bb8Manager::with_plain_errors(manager))
         .checkout_timeout(Duration::from_secs(1))
         .fail_fast(true)

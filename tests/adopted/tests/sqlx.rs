@@ -196,7 +196,8 @@ async fn what_will_not_pass_is_told_at_once_and_without_the_password() {
     assert!(text.contains("nowhere") && !text.contains("sesame"), "{text}");
     assert!(error.source().unwrap().is::<sqlx::Error>());
 
-    let down = SqlxManager::<Postgres>::from_url("postgres://app:sesame@127.0.0.1:1/songs").unwrap();
+    let down =
+        SqlxManager::<Postgres>::from_url("postgres://app:sesame@127.0.0.1:1/songs").unwrap();
     let refused = sqlx::Error::Io(std::io::ErrorKind::ConnectionRefused.into());
     assert_eq!(down.classify(&refused), ErrorClass::Transient);
     let error = SqlxManager::<Postgres>::from_url("postgres://app:sesame@[/songs").err().unwrap();
