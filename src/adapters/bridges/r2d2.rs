@@ -6,13 +6,16 @@ use std::fmt;
 
 /// Makes a manager of any [`r2d2::ManageConnection`]: diesel's `ConnectionManager`, for example.
 ///
-/// Its `connect` stays what it was, `is_valid` is the ping, and `has_broken` is asked on each
-/// return. What r2d2 has no word for can be added: [`classify_with`](Self::classify_with) tells
-/// errors that will not pass from those that may, [`reset_with`](Self::reset_with) cleans what
-/// borrowers leave behind. An [`r2d2::CustomizeConnection`] is taken as it is by
-/// [`customize`](Self::customize).
+/// Its `connect` stays what it was, `is_valid` is the ping, and `has_broken` is asked before and
+/// after each loan. What r2d2 has no word for can be added:
+/// [`classify_with`](Self::classify_with) tells errors that will not pass from those that may,
+/// [`reset_with`](Self::reset_with) cleans what borrowers leave behind. An
+/// [`r2d2::CustomizeConnection`] is taken as it is by [`customize`](Self::customize).
 ///
 /// The manager's error must be `Send` and `Sync`, which r2d2 itself does not ask for.
+///
+/// r2d2 brings `scheduled-thread-pool`, whose version 0.2.8 wants Rust 1.95. With an older one:
+/// `cargo update -p scheduled-thread-pool --precise 0.2.7`.
 ///
 /// # Deadlines
 ///
