@@ -38,8 +38,8 @@ use tokio::runtime::Handle;
 ///
 /// A connection that was recycled after a loan may die before the next one. If `recycle` needs no
 /// I/O, [say so](Self::recycle_waits_for_nothing): it is then called before each loan instead,
-/// which finds that out. Otherwise a strategy does: `PingOnBorrow::default()` recycles what was idle
-/// for more than half a second. To recycle as deadpool does, and only then, use
+/// which finds that out. Otherwise a strategy does: `PingOnBorrow::default()` recycles what was
+/// idle for more than half a second. To recycle as deadpool does, and only then, use
 /// `PingOnBorrow::always()` together with
 /// [`recycle_before_loans_only`](Self::recycle_before_loans_only).
 ///
@@ -192,8 +192,8 @@ impl<M: managed::Manager> DeadpoolManager<M> {
 
     /// Vouches for the manager: `recycle` waits for nothing, as that of deadpool-postgres does by
     /// default (`RecyclingMethod::Fast`). It is then called before each loan, as by deadpool, and
-    /// not after it: a connection that the driver knows to be dead is not lent, whatever the strategy. A
-    /// connection whose `recycle` waits all the same is taken for dead.
+    /// not after it: a connection that the driver knows to be dead is not lent, whatever the
+    /// strategy. A connection whose `recycle` waits all the same is taken for dead.
     ///
     /// ```
     /// # use caliburn::adapters::bridges::DeadpoolManager;

@@ -2,7 +2,7 @@
 
 pub use ::sqlx_core;
 
-use super::runtime::Fixed;
+use crate::adapters::runtime::Fixed;
 use crate::{AsyncManager, Deadline, ErrorClass, Face, Manager};
 use sqlx_core::connection::{ConnectOptions, Connection as _};
 use sqlx_core::database::Database;
