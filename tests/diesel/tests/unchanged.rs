@@ -214,7 +214,7 @@ fn a_database_that_cannot_be_opened_is_told_at_once_and_with_its_cause() {
     let pool = Pool::builder(manager).build().unwrap();
     let error = pool.get_timeout(PLENTY).err().unwrap();
     assert!(matches!(error, GetError::Connect { .. }), "{error}");
-    let cause = error.source().and_then(|cause| cause.source()).unwrap();
+    let cause = error.source().unwrap();
     assert!(cause.is::<diesel::r2d2::Error>(), "{cause:?}");
 }
 
