@@ -26,6 +26,9 @@ use tokio::runtime::Handle;
 /// a [`BridgeError`]. If the manager's error is no [`Error`], begin with
 /// [`with_plain_errors`](Self::with_plain_errors) instead of [`new`](Self::new).
 ///
+/// deadpool 0.12 and 0.13 will do. Cargo must use the same version here as the manager does; if it
+/// chooses another, `cargo update -p deadpool --precise 0.12.3`, for example, puts that right.
+///
 /// # When connections are recycled
 ///
 /// `recycle` does two things: it cleans a connection, and finds out whether it still works.
