@@ -33,10 +33,17 @@ impl Idle {
         Self { since: Some(Instant::now()), was_lent: false }
     }
 
-    /// Whether it has ever been lent.
-    #[cfg(feature = "redis")]
+    /// Whether it has been lent since it was opened or renewed: if not, what was done to it was done
+    /// by a hook.
+    #[cfg(any(feature = "postgres", feature = "redis", feature = "tokio-postgres"))]
     pub(super) fn was_lent(&self) -> bool {
         self.was_lent
+    }
+
+    /// Its session is as good as new.
+    #[cfg(any(feature = "postgres", feature = "tokio-postgres"))]
+    pub(super) fn renew(&mut self) {
+        self.was_lent = false;
     }
 
     /// The pool asks.

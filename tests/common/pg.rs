@@ -25,7 +25,10 @@ pub static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
 
 pub trait Driver: Manager<Error = Error, Connection: Debug> + Debug {
     fn open(dsn: &str) -> Self;
-    fn on_connect(self, sql: &str) -> Self;
+    /// A pool whose new connections are greeted so.
+    fn greeting(builder: Builder<Self>, sql: &'static str) -> Builder<Self>
+    where
+        Self: Sized;
     fn reset(self, reset: Reset) -> Self;
     fn cancel_after(self, grace: Option<Duration>) -> Self;
     fn response_timeout(self, timeout: Option<Duration>) -> Self;
@@ -90,8 +93,8 @@ impl Driver for PostgresManager {
         Self::new(dsn.parse().expect("a DSN"))
     }
 
-    fn on_connect(self, sql: &str) -> Self {
-        self.on_connect(sql)
+    fn greeting(builder: Builder<Self>, sql: &'static str) -> Builder<Self> {
+        builder.after_connect(move |client, _| Ok(client.batch_execute(sql)?))
     }
 
     fn reset(self, reset: Reset) -> Self {
@@ -210,8 +213,10 @@ impl Driver for AsyncPostgresManager {
         Self::new(dsn.parse().expect("a DSN")).runtime(RUNTIME.handle().clone())
     }
 
-    fn on_connect(self, sql: &str) -> Self {
-        self.on_connect(sql)
+    fn greeting(builder: Builder<Self>, sql: &'static str) -> Builder<Self> {
+        builder.after_connect_async(move |client, _| {
+            Box::pin(async move { Ok(client.batch_execute(sql).await?) })
+        })
     }
 
     fn reset(self, reset: Reset) -> Self {

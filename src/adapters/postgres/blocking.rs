@@ -116,7 +116,7 @@ impl PostgresManager {
         let canceller =
             Canceller { token: client.cancel_token(), route, tls: self.tls.clone(), limit, course };
         let statements = Statements::new(self.options.statement_cache_size, tap.clone());
-        let mut client = PostgresClient {
+        let client = PostgresClient {
             line: Line { tap: tap.clone(), canceller },
             client,
             statements,
@@ -124,9 +124,6 @@ impl PostgresManager {
             #[cfg(unix)]
             socket: socket.map(Arc::new),
         };
-        if let Some(sql) = &self.options.on_connect {
-            client.client.batch_execute(sql)?;
-        }
         tap.set_limit(None);
         tap.set_response_timeout(self.options.response_timeout);
         Ok(client)
@@ -142,7 +139,12 @@ impl Manager for PostgresManager {
     }
 
     fn needs_reset(&self, client: &mut PostgresClient) -> bool {
-        self.options.reset != Reset::Transaction || !client.line.tap.is_clean()
+        let is_due = self.options.reset != Reset::Transaction && client.idle.was_lent();
+        is_due || !client.line.tap.is_clean()
+    }
+
+    fn renews_session(&self) -> bool {
+        self.options.reset == Reset::Session
     }
 
     /// The driver brings a runtime of its own, which panics on a thread that drives another.

@@ -135,8 +135,11 @@ impl PostgresClient {
             tap.settle();
         }
         let has_listened = tap.listens();
-        if options.reset == Reset::Session {
+        // What a hook has made of a session that was never lent is meant to be.
+        let reset = if self.idle.was_lent() { options.reset } else { Reset::Transaction };
+        if reset == Reset::Session {
             self.client.batch_execute(RENEW)?;
+            self.idle.renew();
         } else if has_listened {
             self.client.batch_execute(UNLISTEN)?;
         }
@@ -145,7 +148,7 @@ impl PostgresClient {
             let mut left = self.client.notifications();
             while left.iter().next()?.is_some() {}
         }
-        self.close_strays(options.reset)
+        self.close_strays(reset)
     }
 
     /// Waits for `work`. After the grace, if there is one, has the server give up what keeps it:

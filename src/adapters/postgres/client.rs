@@ -136,14 +136,17 @@ impl AsyncPostgresClient {
             }
             tap.settle();
         }
-        if options.reset == Reset::Session {
+        // What a hook has made of a session that was never lent is meant to be.
+        let reset = if self.idle.was_lent() { options.reset } else { Reset::Transaction };
+        if reset == Reset::Session {
             self.client.batch_execute(RENEW).await?;
+            self.idle.renew();
         } else if tap.listens() {
             self.client.batch_execute(UNLISTEN).await?;
         }
         tap.has_ended_listening();
         self.session.inbox().clear();
-        self.close_strays(options.reset).await
+        self.close_strays(reset).await
     }
 
     /// Waits for `work`. After the grace, if there is one, has the server give up what keeps it:

@@ -12,7 +12,6 @@ const USUAL_GRACE: Duration = Duration::from_millis(250);
 pub(super) struct Options<C> {
     pub(super) config: C,
     pub(super) before_connect: Option<Box<BeforeConnect<C>>>,
-    pub(super) on_connect: Option<String>,
     pub(super) reset: Reset,
     pub(super) response_timeout: Option<Duration>,
     pub(super) cancel_after: Option<Duration>,
@@ -26,7 +25,6 @@ impl<C: Clone> Options<C> {
         Self {
             config,
             before_connect: None,
-            on_connect: None,
             reset: Reset::default(),
             response_timeout: None,
             cancel_after: Some(USUAL_GRACE),
@@ -80,29 +78,12 @@ macro_rules! setters {
                 self
             }
 
-            /// SQL to run on each new connection before it is lent. If it fails, so does the
-            /// connect.
-            ///
-            /// ```no_run
-            #[doc = concat!("# use caliburn::adapters::postgres::", stringify!($manager), ";")]
-            #[doc = concat!("# fn example() -> Result<(), ", $driver, "::Error> {")]
-            #[doc = concat!("let manager = ", stringify!($manager), "::from_url(\"host=db user=app\")?")]
-            ///     .on_connect("SET statement_timeout = '5s'; SET search_path = songs");
-            /// # let _ = manager;
-            /// # Ok(())
-            /// # }
-            /// ```
-            pub fn on_connect(mut self, sql: impl Into<String>) -> Self {
-                self.options.on_connect = Some(sql.into());
-                self
-            }
-
             /// How much of a loan the next borrower may find. Default: [`Reset::Transaction`].
             ///
             /// [`Reset::Session`] returns settings to what the URL's `options` and the role's own
-            /// defaults say; what [`on_connect`](Self::on_connect) has set is gone. Statements that
-            /// were prepared by the driver stay, as they have names that nothing else can hit upon;
-            /// those that were prepared in SQL go.
+            /// defaults say, and then runs the [hooks](crate::Builder::after_connect) of new
+            /// connections again. Statements that were prepared by the driver stay, as they have
+            /// names that nothing else can hit upon; those that were prepared in SQL go.
             ///
             /// ```no_run
             /// # use caliburn::adapters::Reset;

@@ -151,9 +151,6 @@ impl AsyncPostgresManager {
         tap.set_limit(Some(until));
         let canceller = Canceller::new(client.cancel_token(), route, self.tls.clone(), limit);
         let session = Session::spawn(driver, tap.clone(), canceller, self.on_notice.clone());
-        if let Some(sql) = &self.options.on_connect {
-            client.batch_execute(sql).await?;
-        }
         tap.set_limit(None);
         tap.set_response_timeout(self.options.response_timeout);
         Ok(Parts {
@@ -231,7 +228,12 @@ impl Manager for AsyncPostgresManager {
     }
 
     fn needs_reset(&self, client: &mut AsyncPostgresClient) -> bool {
-        self.options.reset != Reset::Transaction || !client.session.is_clean()
+        let is_due = self.options.reset != Reset::Transaction && client.idle.was_lent();
+        is_due || !client.session.is_clean()
+    }
+
+    fn renews_session(&self) -> bool {
+        self.options.reset == Reset::Session
     }
 
     fn classify(&self, error: &Error) -> ErrorClass {
