@@ -62,7 +62,7 @@ pub(super) struct State {
 /// After so many reads the driver lets others have a turn: a server that talks without pause would
 /// keep it busy for as long as it likes.
 #[cfg(feature = "tokio-postgres")]
-const READS: u32 = 64;
+const READS: u32 = 16;
 
 /// Whether the stream may be read now.
 pub(super) enum Turn {
