@@ -105,7 +105,7 @@ both! {
             let begun = Instant::now();
             let error = pool.get_timeout(ms(3_000)).unwrap_err();
             assert!(begun.elapsed() < ms(3_000) + ROOM, "{:?}", begun.elapsed());
-            let cause = format!("{error}");
+            let cause = format!("{error:#}");
             assert!(cause.contains("before it was ready"), "{cause}");
             eventually("it has counted what it said", || said.load(SeqCst) > 0);
             // Most of that has stayed in the system's buffers.

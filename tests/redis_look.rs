@@ -17,7 +17,7 @@ const ROUNDS: usize = 300;
 
 #[test]
 #[ignore = "measures, and so needs a release build on a quiet machine"]
-fn a_look_costs_a_microsecond_at_most() {
+fn soak_what_a_look_costs_is_printed() {
     let server = Resp::start();
     let manager = RedisManager::from_url(&server.url()).unwrap();
     let connect = || manager.connect(&Deadline::after(PLENTY)).unwrap();
@@ -44,5 +44,4 @@ fn a_look_costs_a_microsecond_at_most() {
     (0..1000).for_each(|_| drop(stream.take_error().unwrap()));
     let call = begun.elapsed() / 1000;
     println!("a loan: {without:?} without a look, {with:?} with one; a getsockopt: {call:?}");
-    assert!(with < Duration::from_micros(5), "{with:?}");
 }

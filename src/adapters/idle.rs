@@ -33,8 +33,8 @@ impl Idle {
         Self { since: Some(Instant::now()), was_lent: false }
     }
 
-    /// Whether it has been lent since it was opened or renewed: if not, what was done to it was done
-    /// by a hook.
+    /// Whether it has been lent since it was opened or renewed: if not, what was done to it was
+    /// done by a hook.
     #[cfg(any(feature = "postgres", feature = "redis", feature = "tokio-postgres"))]
     pub(super) fn was_lent(&self) -> bool {
         self.was_lent

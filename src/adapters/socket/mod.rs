@@ -18,8 +18,8 @@ pub(super) use self::mark::find_by_read_timeout;
 pub(super) use self::watchdog::{Leash, Tied};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::fcntl_dupfd_cloexec;
-use rustix::net::{Shutdown, shutdown};
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
+use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
 /// A second descriptor for a driver's socket: good for as long as it is kept, whatever the driver
@@ -54,37 +54,29 @@ impl Socket {
         fcntl_dupfd_cloexec(borrowed, 0).ok().map(Self)
     }
 
-    /// A system call that does not wait.
+    /// One system call that does not wait; two if there is something to read.
     pub(super) fn look(&self) -> Sight {
-        // Also on the peer's word that it will say no more, though there may be a farewell to read.
+        let mut byte = [0_u8];
+        match recv(&self.0, &mut byte[..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+            Err(Errno::AGAIN | Errno::INTR) => Sight::Quiet,
+            Ok((0, _)) | Err(_) => Sight::HungUp,
+            // Perhaps a farewell.
+            Ok(_) if self.has_hung_up() => Sight::HungUp,
+            Ok(_) => Sight::Data,
+        }
+    }
+
+    /// Whether the peer has said that it will say no more, though there is something to read. Where
+    /// the system does not tell, that is seen once it has been read.
+    fn has_hung_up(&self) -> bool {
         #[cfg(target_os = "linux")]
         let farewell = PollFlags::RDHUP;
         #[cfg(not(target_os = "linux"))]
         let farewell = PollFlags::empty();
-        let mut polled = [PollFd::new(&self.0, PollFlags::IN | farewell)];
-        if poll(&mut polled, Some(&Timespec::default())).is_err() {
-            return Sight::Quiet;
-        }
-        let seen = polled[0].revents();
-        if seen.intersects(PollFlags::HUP | PollFlags::ERR | farewell) {
-            Sight::HungUp
-        } else if seen.contains(PollFlags::IN) {
-            self.peek()
-        } else {
-            Sight::Quiet
-        }
-    }
-
-    /// Where the system does not tell of a farewell, it is seen in what is to be read.
-    fn peek(&self) -> Sight {
-        use rustix::net::{RecvFlags, recv};
-        let mut byte = [0_u8];
-        match recv(&self.0, &mut byte[..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
-            Ok((0, _)) => Sight::HungUp,
-            Ok(_) => Sight::Data,
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Sight::Quiet,
-            Err(_) => Sight::HungUp,
-        }
+        let mut polled = [PollFd::new(&self.0, farewell)];
+        let is_told = poll(&mut polled, Some(&Timespec::default())).is_ok();
+        let gone = PollFlags::HUP | PollFlags::ERR | farewell;
+        is_told && polled[0].revents().intersects(gone)
     }
 
     /// The port of its own end.
