@@ -135,7 +135,7 @@ fn the_code_of_each_page_runs_as_it_stands() {
     postgres.ask("CREATE ROLE app LOGIN");
     postgres.ask("CREATE DATABASE songs OWNER app");
     postgres.ask("ALTER ROLE app SET search_path = app");
-    let songs = "CREATE TABLE song (title TEXT)";
+    let songs = "CREATE TABLE song (title TEXT, plays INT DEFAULT 0)";
     postgres.ask_in(
         "songs",
         &format!(
@@ -157,6 +157,7 @@ fn the_code_of_each_page_runs_as_it_stands() {
             .replace("host=localhost user=app", &database)
             .replace("mysql://app:secret@db.example:3306/", &mysql)
             .replace("mysql://app:secret@db.example/", &mysql)
+            .replace("mysql://app:secret@localhost/", &mysql)
             .replace("mysql://localhost", &format!("{mysql}{}", mariadb::DATABASE))
             .replace("redis://app:secret@cache.internal/0", &redis.url())
             .replace("redis://127.0.0.1/", &redis.url())

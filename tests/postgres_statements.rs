@@ -32,8 +32,6 @@ both! {
             assert_eq!(D::kept_in_transaction(&mut client, "SELECT 7::INT8").unwrap(), 7);
             assert_eq!(there::<D>(&mut client), 1, "loan {n}");
         }
-        // Now and then the driver is busy at the very moment of the return.
-        assert!(pool.stats().resets < 5, "{:?}", pool.stats());
         let calls = ask(&pool, "SELECT generic_plans + custom_plans FROM pg_prepared_statements");
         assert_eq!(calls.as_deref(), Some("30"));
     }

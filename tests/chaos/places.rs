@@ -124,8 +124,10 @@ impl Place for MariaDb {
     type Blocking = MysqlManager;
     type Async = AsyncMysqlManager;
 
-    /// The drivers do not wait until the server has read their goodbye.
-    const ON_THEIR_WAY_OUT: usize = 2;
+    /// The drivers do not wait until the server has read their goodbye; and the one for tasks ends
+    /// the connection of each request that is given up, which goes on at the server until that is
+    /// told.
+    const ON_THEIR_WAY_OUT: usize = 24;
 
     fn start() -> Self {
         Self(mariadb::MariaDb::start(&[]))

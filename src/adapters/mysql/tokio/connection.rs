@@ -26,7 +26,8 @@ use std::time::Duration;
 /// and reads what is left of an answer before the next request. But it forgets that it must when a
 /// request had first to tidy up after another (to read a second result, to roll back a
 /// [`Transaction`](mysql_async::Transaction) that was dropped), and then the next request would be
-/// given the answer to the one that was dropped. So this wrapper watches.
+/// given the answer to the one that was dropped. So this wrapper watches: after a call that was
+/// dropped, the next one of the same loan first makes sure that answers are in step.
 ///
 /// On its own methods of [`Queryable`], and in a [transaction](Self::start_transaction) that is
 /// ended, a loan costs nothing on return: the server's last answer tells whether a transaction is

@@ -3,11 +3,12 @@
 use super::cancel::Running;
 use crate::adapters::mysql::session::errors::is_farewell;
 use crate::adapters::mysql::session::line::Line;
+use crate::adapters::mysql::session::proof::Ping;
 use crate::adapters::mysql::session::statement::{Effect, ROLLBACK};
 use crate::adapters::mysql::session::watch::{Call, End, Flags, Watch};
 use mysql_async::consts::StatusFlags;
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Error, Result, Transaction, TxOpts};
+use mysql_async::{Conn, DriverError, Error, Result, Row, Transaction, TxOpts};
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -24,9 +25,36 @@ pub(super) struct Seen {
     answered: Option<(Call, Kind)>,
     /// A transaction is open that its borrower has left.
     must_roll_back: bool,
+    /// A call was dropped half-way: the driver may hand its answer to the next one.
+    has_dropped: bool,
     pub(super) running: Running,
     pub(super) line: Line,
     pub(super) response_timeout: Option<Duration>,
+}
+
+/// What must be done before a call.
+#[derive(Clone, Copy, Debug)]
+struct Before {
+    /// Nothing: the session was given up.
+    fails: bool,
+    rolls_back: bool,
+    asks: bool,
+}
+
+impl Before {
+    async fn make(self, on: &mut impl Queryable) -> Result<()> {
+        if self.fails {
+            return Err(DriverError::ConnectionClosed.into());
+        }
+        if self.asks {
+            let ping = Ping::new();
+            let row: Option<Row> = on.query_first(ping.sql()).await?;
+            if !ping.is_answered_by(row.and_then(|mut row| row.take_opt(0)?.ok())) {
+                return Err(DriverError::PacketOutOfOrder.into());
+            }
+        }
+        if self.rolls_back { on.query_drop(ROLLBACK).await } else { Ok(()) }
+    }
 }
 
 /// What is known of a call before it is made.
@@ -67,7 +95,15 @@ impl Seen {
         line: Line,
         response_timeout: Option<Duration>,
     ) -> Self {
-        Self { watch, answered: None, must_roll_back: false, running, line, response_timeout }
+        Self {
+            watch,
+            answered: None,
+            must_roll_back: false,
+            has_dropped: false,
+            running,
+            line,
+            response_timeout,
+        }
     }
 
     /// Takes note of what the last answer has said.
@@ -92,7 +128,16 @@ impl Seen {
     pub(super) fn settled(&mut self) {
         self.answered = None;
         self.must_roll_back = false;
+        self.has_dropped = false;
         self.running.end();
+    }
+
+    fn before(&self) -> Before {
+        Before {
+            fails: self.watch.is_broken(),
+            rolls_back: self.must_roll_back,
+            asks: self.has_dropped,
+        }
     }
 
     /// Makes a call that reads its answer to the end, and remembers what came of it.
@@ -102,11 +147,9 @@ impl Seen {
         kind: Kind,
         call: impl FnOnce(&'a mut Q) -> Answer<'b, T> + Send + 'b,
     ) -> Answer<'b, T> {
-        let must_roll_back = self.must_roll_back;
+        let before = self.before();
         Box::pin(self.watched(kind, async move {
-            if must_roll_back {
-                on.query_drop(ROLLBACK).await?;
-            }
+            before.make(on).await?;
             call(on).await
         }))
     }
@@ -117,11 +160,9 @@ impl Seen {
         on: &'a mut Conn,
         options: TxOpts,
     ) -> Result<Transaction<'a>> {
-        let must_roll_back = self.must_roll_back;
+        let before = self.before();
         let begin = async move {
-            if must_roll_back {
-                on.query_drop(ROLLBACK).await?;
-            }
+            before.make(on).await?;
             on.start_transaction(options).await
         };
         self.watched(Kind::Prepared, begin).await
@@ -137,6 +178,7 @@ impl Seen {
         if kind != Kind::Aside {
             self.running.begin();
         }
+        self.has_dropped = true;
         let outcome = match self.response_timeout {
             None => call.await,
             Some(timeout) => match tokio::time::timeout(timeout, call).await {
@@ -148,6 +190,7 @@ impl Seen {
             },
         };
         self.running.end();
+        self.has_dropped = false;
         match &outcome {
             Ok(_) if kind == Kind::Aside => {
                 self.watch.end(observed, End::InStep { has_failed: false });
@@ -163,6 +206,7 @@ impl Seen {
                 let failed = observed.with(kind.effect_of_failure());
                 self.watch.end(failed, End::InStep { has_failed: true });
             }
+            Err(Error::Driver(DriverError::PacketOutOfOrder)) => self.watch.give_up(),
             Err(_) => {}
         }
         outcome
