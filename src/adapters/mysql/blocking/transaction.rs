@@ -64,7 +64,8 @@ impl<'a> MysqlTransaction<'a> {
 impl MysqlConnection {
     /// Begins a transaction. One that is dropped is rolled back.
     ///
-    /// Takes the place of the driver's [`Conn::start_transaction`], which cannot tell the pool how
+    /// Takes the place of the driver's
+    /// [`Conn::start_transaction`](mysql::Conn::start_transaction), which cannot tell the pool how
     /// its transaction has ended.
     ///
     /// # Errors
