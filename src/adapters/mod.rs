@@ -33,6 +33,17 @@ pub mod sqlite;
 pub mod sqlx;
 
 #[cfg(any(
+    feature = "mysql",
+    feature = "mysql_async",
+    feature = "postgres",
+    feature = "redis",
+    feature = "tokio-postgres"
+))]
+mod addresses;
+#[cfg(any(feature = "mysql_async", feature = "redis-tokio", feature = "tokio-postgres"))]
+mod race;
+
+#[cfg(any(
     feature = "bb8",
     feature = "deadpool",
     feature = "mysql",

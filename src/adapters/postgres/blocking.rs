@@ -4,7 +4,7 @@ use super::blocking_cancel::Canceller;
 use super::blocking_client::{Line, PostgresClient};
 use super::blocking_tls::Secure;
 use super::connectors::{Plain, Purpose};
-use super::course::{Course, distinct, names};
+use super::course::{Course, hosts_of, names};
 use super::errors::{classify, parse};
 use super::options::{Options, setters};
 use super::reach::{Reachable as _, Route};
@@ -99,7 +99,7 @@ impl PostgresManager {
         // The driver says best what is wrong with a name.
         let found = names(&config).into_iter().map(|name| name.to_socket_addrs());
         let addresses: Vec<_> =
-            found.map(|found| found.map(distinct).unwrap_or_default()).collect();
+            found.map(|found| found.map(hosts_of).unwrap_or_default()).collect();
         let course = Arc::new(Course::plot(&mut config, until, &addresses));
         let tap = Tap::default();
         tap.set_limit(Some(until));

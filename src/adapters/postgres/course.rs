@@ -8,9 +8,14 @@
 use super::reach::Reachable;
 use super::tap::Tap;
 #[cfg(unix)]
+use crate::adapters::addresses::distinct;
 use crate::adapters::socket::Socket;
 #[cfg(target_os = "linux")]
 use crate::adapters::socket::{Leash, Mark, Tied};
+#[cfg(feature = "tokio-postgres")]
+use std::collections::hash_map::RandomState;
+#[cfg(feature = "tokio-postgres")]
+use std::hash::{BuildHasher as _, Hasher as _};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -190,15 +195,18 @@ pub(super) fn names(config: &impl Reachable) -> Vec<(String, u16)> {
     named.collect::<Option<Vec<_>>>().unwrap_or_default()
 }
 
-/// Without those that are named twice.
-pub(super) fn distinct(found: impl IntoIterator<Item = SocketAddr>) -> Vec<IpAddr> {
-    let mut distinct = Vec::new();
-    for address in found.into_iter().map(|address| address.ip()) {
-        if !distinct.contains(&address) {
-            distinct.push(address);
-        }
-    }
-    distinct
+/// Beginning anywhere.
+#[cfg(feature = "tokio-postgres")]
+pub(super) fn anywhere(mut addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+    let any = RandomState::new().build_hasher().finish();
+    let length = addresses.len().max(1);
+    addresses.rotate_left((any % length as u64) as usize);
+    addresses
+}
+
+/// Without ports, each once.
+pub(super) fn hosts_of(found: impl IntoIterator<Item = SocketAddr>) -> Vec<IpAddr> {
+    distinct(found.into_iter().map(|address| address.ip()))
 }
 
 #[cfg(test)]
@@ -231,5 +239,13 @@ mod tests {
         let shown = "Socket(Tcp(PollEvented { io: Some(TcpStream { addr: [::1]:1, fd: 17 }) }))";
         assert_eq!(number_in(shown), Some(17));
         assert_eq!(number_in("Socket"), None);
+    }
+
+    #[cfg(feature = "tokio-postgres")]
+    #[test]
+    fn to_begin_anywhere_loses_no_address() {
+        let mut all = anywhere(vec!["::1".parse().unwrap(), "::2".parse().unwrap()]);
+        all.sort_unstable();
+        assert_eq!(all.len(), 2);
     }
 }

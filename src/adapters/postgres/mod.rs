@@ -39,8 +39,6 @@ mod named;
 mod notifications;
 mod options;
 mod probe;
-#[cfg(feature = "tokio-postgres")]
-mod race;
 mod reach;
 #[cfg(feature = "tokio-postgres")]
 mod session;

@@ -3,18 +3,19 @@
 use super::cancel::Canceller;
 use super::client::AsyncPostgresClient;
 use super::connectors::{Plain, Purpose};
-use super::course::{Course, distinct, names};
+use super::course::{Course, anywhere, hosts_of, names};
 use super::driver::Driver;
 use super::errors::{classify, out_of_step, parse};
 use super::options::{Options, setters};
-use super::race::{HEAD_START, anywhere, by_turns, race};
 use super::reach::{Reachable as _, Route};
 use super::session::{OnNotice, Session};
 use super::statements::Statements;
 use super::tap::Tap;
 use super::tls::{Secure, boxed};
 use crate::adapters::Reset;
+use crate::adapters::addresses::by_turns;
 use crate::adapters::idle::Idle;
+use crate::adapters::race::{HEAD_START, race};
 use crate::adapters::runtime::Runtimes;
 use crate::{AsyncManager, Deadline, ErrorClass, Face, Manager};
 use std::any::TypeId;
@@ -127,19 +128,18 @@ impl AsyncPostgresManager {
         for (host, port) in names(&config) {
             // The driver says best what is wrong with a name.
             let found = tokio::net::lookup_host((host, port)).await;
-            addresses.push(found.map(distinct).unwrap_or_default());
+            addresses.push(found.map(hosts_of).unwrap_or_default());
         }
         let reached = match &*addresses {
             [several] if several.len() > 1 => {
-                let mut several = by_turns(several);
+                let mut several = by_turns(several.iter().copied());
                 if config.get_load_balance_hosts() == LoadBalanceHosts::Random {
                     several = anywhere(several);
                 }
-                let mut attempts = several
+                let attempts = several
                     .into_iter()
                     .map(|address| self.reach(config.clone(), until, vec![vec![address]]));
-                let first = attempts.next().ok_or_else(out_of_step)?;
-                race(first, attempts, HEAD_START).await?
+                race(attempts, HEAD_START, |_| false).await.ok_or_else(out_of_step)??
             }
             _ => self.reach(config, until, addresses).await?,
         };

@@ -1,6 +1,5 @@
 //! Redis for threads, by way of [redis](https://docs.rs/redis).
 
-use super::addresses::share;
 use super::blocking_connection::RedisConnection;
 use super::blocking_open::Opened;
 use super::errors::{check_timeout, classify, out_of_time, unexpected};
@@ -9,6 +8,7 @@ use super::pulse::Question;
 use super::sentinel::{Role, Sentinels, Watch};
 use super::talk::{converse, left};
 use super::target::Target;
+use crate::adapters::addresses::share;
 use crate::adapters::idle::Occasion;
 use crate::{BlockingManager, Deadline, ErrorClass, Manager};
 use redis::{IntoConnectionInfo, Pipeline, RedisError, RedisResult, Value};

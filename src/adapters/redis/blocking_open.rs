@@ -1,12 +1,13 @@
 //! Opens connections of the driver for threads.
 
-use super::addresses::{look_up, share};
+use super::addresses::look_up;
 use super::errors::{classify, out_of_time};
 use super::link::{Link, Unborn};
 use super::pulse::Pulse;
 use super::talk::{converse, exchange, left};
 use super::target::{Greeter, Target};
 use crate::ErrorClass;
+use crate::adapters::addresses::share;
 use redis::{
     Client, Connection, ConnectionAddr, ConnectionInfo, ErrorKind, RedisError, RedisResult,
 };
@@ -55,7 +56,7 @@ impl Target {
             let info = info.clone().set_addr(place);
             match self.attempt(info, timeout, Instant::now() + timeout) {
                 Ok(opened) => {
-                    self.addresses.note(*address);
+                    self.addresses.set(*address);
                     return Ok(opened);
                 }
                 Err(error) if classify(&error) == ErrorClass::Permanent => return Err(error),

@@ -25,8 +25,6 @@ mod cluster_tokio;
 mod errors;
 mod link;
 mod pulse;
-#[cfg(feature = "redis-tokio")]
-mod race;
 mod sentinel;
 mod session;
 mod talk;

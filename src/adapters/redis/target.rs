@@ -1,13 +1,14 @@
 //! What both Redis adapters know of connecting: whom to reach, and how to greet.
 
-use super::addresses::Addresses;
 use super::errors::{refusal, unexpected};
 use super::pulse::{Pulse, Question};
+use crate::adapters::addresses::Favourite;
 use redis::{
     ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Pipeline, RedisConnectionInfo, RedisResult,
     Value,
 };
 use std::fmt;
+use std::net::SocketAddr;
 
 /// A server, and what to say to it first.
 ///
@@ -18,7 +19,7 @@ pub(super) struct Target {
     pub(super) info: ConnectionInfo,
     pub(super) session: RedisConnectionInfo,
     pub(super) after_connect: Pipeline,
-    pub(super) addresses: Addresses,
+    pub(super) addresses: Favourite<SocketAddr>,
 }
 
 /// Who greets.
@@ -40,7 +41,7 @@ impl Target {
             info: info.set_redis_settings(bare),
             session,
             after_connect: redis::pipe(),
-            addresses: Addresses::default(),
+            addresses: Favourite::default(),
         })
     }
 

@@ -3,12 +3,13 @@
 use super::errors::{check_timeout, classify, unexpected};
 use super::link::Unasked;
 use super::pulse::Question;
-use super::race::race;
 use super::sentinel::{Role, Sentinels, Watch};
 use super::target::Target;
 use super::tokio_connection::AsyncRedisConnection;
 use super::tokio_open::Opened;
+use crate::adapters::addresses::share;
 use crate::adapters::idle::Occasion;
+use crate::adapters::race::{HEAD_START, race};
 use crate::adapters::runtime::Runtimes;
 use crate::{AsyncManager, Deadline, ErrorClass, Face, Manager};
 use redis::io::AsyncDNSResolver;
@@ -202,7 +203,9 @@ impl AsyncRedisManager {
             let answers = opened.driver.send_packed_commands(&watch.question(), 0, 1).await?;
             Ok((watch.read(answers)?, number))
         };
-        let known = race(watch.in_order(), ask, left, |_: &RedisError| false).await;
+        let asked: Vec<_> = watch.in_order().map(ask).collect();
+        let head_start = HEAD_START.min(share(left, asked.len() + 1));
+        let known = race(asked, head_start, |_: &RedisError| false).await;
         let (place, number) = known.unwrap_or_else(|| Err(unexpected()))?;
         watch.note(number);
         let target = self.target.moved_to(place);

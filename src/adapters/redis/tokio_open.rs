@@ -4,10 +4,11 @@ use super::blocking_open::no_address;
 use super::errors::{classify, unexpected};
 use super::link::{Link, Unborn};
 use super::pulse::Pulse;
-use super::race::race;
 use super::target::{Greeter, Target};
 use super::wire::{State, Wire};
 use crate::ErrorClass;
+use crate::adapters::addresses::share;
+use crate::adapters::race::{HEAD_START, race};
 use redis::aio::MultiplexedConnection;
 use redis::io::AsyncDNSResolver;
 use redis::{AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, RedisFuture, RedisResult};
@@ -92,9 +93,10 @@ impl Target {
             Ok((opened, address))
         };
         let ends_it = |error: &_| classify(error) == ErrorClass::Permanent;
-        let won = race(order, attempt, left, ends_it).await;
+        let head_start = HEAD_START.min(share(left, order.len() + 1));
+        let won = race(order.into_iter().map(attempt), head_start, ends_it).await;
         let (opened, address) = won.unwrap_or_else(|| Err(no_address(true)))?;
-        self.addresses.note(address);
+        self.addresses.set(address);
         Ok(opened)
     }
 

@@ -1,7 +1,8 @@
 //! How a connection is opened within its limit.
 
 use crate::Deadline;
-use crate::adapters::mysql::session::address::{Favourite, is_local, look_up, share};
+use crate::adapters::addresses::{Favourite, share};
+use crate::adapters::mysql::session::address::{is_local, look_up};
 use crate::adapters::mysql::session::errors::without_tls;
 use crate::adapters::mysql::session::line::Line;
 use mysql::{Conn, DriverError, Error, Opts, OptsBuilder, Result};
@@ -31,7 +32,7 @@ const NO_KEY: &str = "/dev/null/no key of the server is known";
 pub(super) struct Connect {
     /// `None`: only to the machine itself.
     may_send_password: Option<bool>,
-    favourite: Favourite,
+    favourite: Favourite<IpAddr>,
 }
 
 impl Connect {

@@ -1,31 +1,28 @@
 //! How a connection is opened within its limit.
 
 use crate::Deadline;
-use crate::adapters::mysql::session::address::{Favourite, is_local, look_up};
+use crate::adapters::addresses::Favourite;
+use crate::adapters::mysql::session::address::{is_local, look_up};
 use crate::adapters::mysql::session::errors::without_tls;
 use crate::adapters::mysql::session::line::Line;
+use crate::adapters::race::{HEAD_START, race};
 use mysql_async::{Conn, Error, Opts, OptsBuilder, Result};
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 /// When silence makes the system ask whether the server's machine is still there.
 const KEEPALIVE: Duration = Duration::from_secs(10);
-/// How long an address may take before the next one is tried beside it, as RFC 8305 recommends.
-const STAGGER: Duration = Duration::from_millis(250);
-
-type Opening = Pin<Box<dyn Future<Output = (Option<IpAddr>, Result<(Conn, Line)>)> + Send>>;
 
 /// How the driver is to connect.
 #[derive(Debug, Default)]
 pub(super) struct Connect {
     /// `None`: only to the machine itself.
     may_send_password: Option<bool>,
-    favourite: Favourite,
+    favourite: Favourite<IpAddr>,
 }
 
 impl Connect {
@@ -41,18 +38,16 @@ impl Connect {
         let until = cut_off(deadline);
         self.guard(&opts)?;
         if opts.socket().is_some() {
-            return attempt(opts, None, until).await.1;
+            return attempt(opts, None, until).await;
         }
-        let addresses = self.addresses(&opts).await?;
-        let attempts = addresses.into_iter().map(|address| {
-            let opening: Opening = Box::pin(attempt(opts.clone(), Some(address), until));
-            opening
+        let attempts = self.addresses(&opts).await?.into_iter().map(|address| {
+            let opts = opts.clone();
+            async move { Ok((attempt(opts, Some(address), until).await?, address)) }
         });
-        let (address, opened) = first_of(attempts.collect()).await;
-        if opened.is_ok() {
-            address.inspect(|address| self.favourite.set(*address));
-        }
-        opened
+        let won = race(attempts, HEAD_START, is_an_answer).await;
+        let (opened, address) = won.unwrap_or_else(|| Err(no_address()))?;
+        self.favourite.set(address);
+        Ok(opened)
     }
 
     async fn addresses(&self, opts: &Opts) -> Result<Vec<IpAddr>> {
@@ -90,43 +85,9 @@ pub(super) fn cut_off(deadline: &Deadline) -> Instant {
     Instant::now() + left + left / 40 + Duration::from_millis(2)
 }
 
-/// Begins one after the other, the next one if the last has failed or takes long. The first that
-/// succeeds, or is refused by a server, is the outcome; the others are dropped.
-async fn first_of(mut waiting: Vec<Opening>) -> (Option<IpAddr>, Result<(Conn, Line)>) {
-    waiting.reverse();
-    let mut running: Vec<Opening> = waiting.pop().into_iter().collect();
-    let mut pause = None;
-    poll_fn(move |context| {
-        loop {
-            let mut ended = None;
-            for (place, opening) in running.iter_mut().enumerate() {
-                if let Poll::Ready(outcome) = opening.as_mut().poll(context) {
-                    ended = Some((place, outcome));
-                    break;
-                }
-            }
-            if let Some((place, outcome)) = ended {
-                drop(running.swap_remove(place));
-                let is_last = running.is_empty() && waiting.is_empty();
-                if is_last || outcome.1.as_ref().err().is_none_or(is_an_answer) {
-                    return Poll::Ready(outcome);
-                }
-                running.extend(waiting.pop());
-                pause = None;
-                continue;
-            }
-            if waiting.is_empty() {
-                return Poll::Pending;
-            }
-            let pause_now = pause.get_or_insert_with(|| Box::pin(tokio::time::sleep(STAGGER)));
-            if pause_now.as_mut().poll(context).is_pending() {
-                return Poll::Pending;
-            }
-            pause = None;
-            running.extend(waiting.pop());
-        }
-    })
-    .await
+/// A host whose name leads nowhere.
+fn no_address() -> Error {
+    io::Error::new(io::ErrorKind::NotFound, "the host has no address").into()
 }
 
 /// One that was refused was reached: the next address would lead to the same refusal.
@@ -134,16 +95,8 @@ fn is_an_answer(error: &Error) -> bool {
     !matches!(error, Error::Io(_))
 }
 
-async fn attempt(
-    opts: Opts,
-    address: Option<IpAddr>,
-    until: Instant,
-) -> (Option<IpAddr>, Result<(Conn, Line)>) {
-    (address, attempted(opts, address, until).await)
-}
-
 /// On Linux a connect is cut off at its limit even while the server keeps its task busy.
-async fn attempted(opts: Opts, address: Option<IpAddr>, until: Instant) -> Result<(Conn, Line)> {
+async fn attempt(opts: Opts, address: Option<IpAddr>, until: Instant) -> Result<(Conn, Line)> {
     let has_tls = opts.ssl_opts().is_some();
     let keepalive = opts.tcp_keepalive().unwrap_or(KEEPALIVE);
     let mut builder = OptsBuilder::from_opts(opts);
