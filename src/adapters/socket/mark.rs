@@ -1,11 +1,11 @@
 //! How a socket is found among those of the process.
 
 use super::Socket;
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "postgres", feature = "tokio-postgres"))]
 use rustix::net::sockopt::set_tcp_user_timeout;
 use rustix::net::sockopt::{socket_keepalive, tcp_keepidle, tcp_user_timeout};
 use std::fs;
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "postgres", feature = "tokio-postgres"))]
 use std::os::fd::RawFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -61,13 +61,13 @@ impl Mark {
     }
 
     /// The socket of that descriptor, if the mark is on it.
-    #[cfg(feature = "postgres")]
+    #[cfg(any(feature = "postgres", feature = "tokio-postgres"))]
     pub(in crate::adapters) fn of(self, number: RawFd) -> Option<Socket> {
         Socket::of(number).filter(|socket| self.is_on(socket))
     }
 
     /// Takes the mark off again. `None`: the system's own timeout.
-    #[cfg(feature = "postgres")]
+    #[cfg(any(feature = "postgres", feature = "tokio-postgres"))]
     pub(in crate::adapters) fn replace(socket: &Socket, timeout: Option<Duration>) {
         let most = u128::from(u32::MAX / 2);
         let timeout = timeout.unwrap_or_default().as_millis().min(most) as u32;
