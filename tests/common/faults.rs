@@ -32,7 +32,7 @@ pub fn in_child(test: &str, limit: Duration, body: impl FnOnce()) {
         return body();
     }
     let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(CHILD, "1");
+    child.args([test, "--nocapture", "--test-threads=1"]).env(CHILD, "1");
     let output = child.output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "the child ended with {}:\n{said}", output.status);
@@ -139,33 +139,6 @@ impl Wake for OnTheSpot {
 pub fn on_the_spot(task: impl Future<Output = ()> + Send + 'static) {
     let task = Mutex::new(Some(Box::pin(task) as Task));
     Arc::new(OnTheSpot { task, is_woken: AtomicBool::new(false) }).wake();
-}
-
-const ON_PURPOSE: &str = "on purpose";
-
-/// Panics, without a word on the terminal.
-pub fn panic_on_purpose() -> ! {
-    expect_panics();
-    panic_any(ON_PURPOSE)
-}
-
-/// Panics that are meant to be, by the test or by tokio where no runtime is, say nothing.
-pub fn expect_panics() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let usual = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            let payload = info.payload();
-            let message = payload.downcast_ref::<&str>().copied();
-            let message = message.or(payload.downcast_ref::<String>().map(String::as_str));
-            let is_expected = message.is_some_and(|message| {
-                message == ON_PURPOSE || message.starts_with("there is no reactor running")
-            });
-            if !is_expected {
-                usual(info);
-            }
-        }));
-    });
 }
 
 /// Tells that the housekeeper has been round, from a limit that only the housekeeper keeps, in a

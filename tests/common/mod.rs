@@ -18,6 +18,7 @@ pub mod pg_fake;
 #[cfg(all(feature = "postgres", feature = "tokio-postgres"))]
 pub mod pg_pretence;
 pub mod proxy;
+mod quiet;
 #[cfg(feature = "redis-tokio")]
 pub mod redis_faces;
 pub mod reentry;
@@ -28,3 +29,4 @@ pub mod wire;
 
 pub use fake::*;
 pub use faults::*;
+pub use quiet::*;

@@ -1,0 +1,14 @@
+//! The adapters, with the drivers themselves: against fake servers, and, where a test is ignored
+//! otherwise, against real ones that it starts, kills and freezes.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod bridges;
+mod guide;
+mod mysql;
+mod postgres;
+mod redis;
+mod runtimes;
+mod server;
+mod sqlite;

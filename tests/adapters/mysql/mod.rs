@@ -1,0 +1,14 @@
+//! MySQL and MariaDB, with both of their drivers.
+
+mod cancelled;
+mod dead;
+mod dropped;
+mod left_over;
+mod load;
+mod outages;
+mod refusals;
+mod round_trips;
+mod secrets;
+mod sessions;
+mod settings;
+mod wire;

@@ -1,0 +1,217 @@
+//! Queries that their borrowers have given up end at the server, too.
+#![cfg(all(feature = "postgres", feature = "tokio-postgres"))]
+
+use crate::common::pg::{Driver, RUNTIME, ask, both, named, single};
+use crate::common::pg_fake::{request, serve, startup, welcome};
+use crate::common::servers::postgres::Postgres;
+use crate::common::{PLENTY, eventually, poll_once};
+use caliburn::adapters::postgres::{AsyncPostgresManager, PostgresManager};
+use caliburn::{Pool, PooledConnection};
+use std::io::{Read, Write};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::thread;
+use std::time::{Duration, Instant};
+use tokio_postgres::NoTls;
+
+/// What a busy machine may add to a limit.
+const ROOM: Duration = Duration::from_millis(1_500);
+const SLEEP: &str = "SELECT pg_sleep(60)";
+
+const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+fn asleep(server: &Postgres) -> usize {
+    let sql = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT pg_sleep%'";
+    server.ask(sql).parse().unwrap()
+}
+
+/// Asks for a minute's sleep, sees it begin at the server, and gives it up.
+fn give_up(server: &Postgres, client: &tokio_postgres::Client) {
+    let before = asleep(server);
+    let mut query = pin!(client.batch_execute(SLEEP));
+    RUNTIME.block_on(async { assert!(poll_once(&mut query).is_pending()) });
+    eventually("the server is at it", || asleep(server) > before);
+}
+
+#[test]
+#[ignore = "needs PostgreSQL (initdb, postgres)"]
+fn a_query_that_was_given_up_is_cancelled_and_its_connection_lent_again() {
+    let server = Postgres::start(&[]);
+    let pool = single(AsyncPostgresManager::open(&named(&server, "it")));
+    for n in 0..6 {
+        let client = pool.get_timeout(PLENTY).unwrap();
+        give_up(&server, &client);
+        drop(client);
+        let begun = Instant::now();
+        assert_eq!(ask(&pool, "SELECT 7").as_deref(), Some("7"), "loan {n}");
+        assert!(begun.elapsed() < ms(250) + ROOM, "{:?}", begun.elapsed());
+        assert_eq!((server.sessions("it"), asleep(&server)), (1, 0));
+    }
+    assert_eq!(pool.stats().connects, 1);
+}
+
+#[test]
+#[ignore = "needs PostgreSQL (initdb, postgres)"]
+fn a_query_that_ends_within_the_grace_is_not_cancelled_nor_is_the_next_one() {
+    let server = Postgres::start(&["log_min_messages=error"]);
+    let manager = AsyncPostgresManager::open(&named(&server, "it")).cancel_after(Some(ms(20)));
+    let pool = single(manager);
+    let mut cancelled = 0;
+    // Cancellations and ends meet at all times.
+    for n in 0..150 {
+        let client = pool.get_timeout(PLENTY).unwrap();
+        let sql = format!("SELECT pg_sleep(0.0{:02})", 10 + n % 20);
+        let query = client.batch_execute(&sql);
+        RUNTIME.block_on(async { assert!(poll_once(&mut pin!(query)).is_pending()) });
+        drop(client);
+        let answer = AsyncPostgresManager::ask(&mut pool.get_timeout(PLENTY).unwrap(), "SELECT 7");
+        assert_eq!(answer.unwrap().as_deref(), Some("7"));
+        cancelled = pool.stats().resets;
+    }
+    assert!(cancelled > 0);
+    assert_eq!(server.sessions("it"), 1);
+}
+
+#[test]
+#[ignore = "needs PostgreSQL (initdb, postgres)"]
+fn a_connection_that_is_closed_in_the_midst_of_a_query_ends_it() {
+    let server = Postgres::start(&[]);
+    type End = fn(PooledConnection<AsyncPostgresManager>);
+    let ends: [End; 2] =
+        [PooledConnection::discard, |client| drop(PooledConnection::detach(client))];
+    for end in ends {
+        let pool = single(AsyncPostgresManager::open(&named(&server, "it")));
+        let client = pool.get_timeout(PLENTY).unwrap();
+        give_up(&server, &client);
+        end(client);
+        eventually("the query has ended", || asleep(&server) == 0);
+        eventually("so has its session", || server.sessions("it") == 0);
+    }
+}
+
+#[test]
+#[ignore = "needs PostgreSQL (initdb, postgres)"]
+fn without_a_grace_a_query_that_was_given_up_runs_on() {
+    let server = Postgres::start(&[]);
+    let manager = AsyncPostgresManager::open(&named(&server, "it")).cancel_after(None);
+    let pool = single(manager);
+    let client = pool.get_timeout(PLENTY).unwrap();
+    give_up(&server, &client);
+    drop(client);
+    assert!(pool.get_timeout(ms(600)).is_err());
+    assert_eq!(asleep(&server), 1);
+    server.ask(
+        "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'",
+    );
+}
+
+both! {
+    #[ignore = "needs PostgreSQL (initdb, postgres)"]
+    fn a_query_that_is_not_answered_in_time_ends_at_the_server<D: Driver>() {
+        let server = Postgres::start(&[]);
+        let pool = single(D::open(&named(&server, "it")).response_timeout(Some(ms(200))));
+        for _ in 0..3 {
+            let begun = Instant::now();
+            let mut client = pool.get_timeout(PLENTY).unwrap();
+            D::ask(&mut client, SLEEP).unwrap_err();
+            assert!(begun.elapsed() < ms(200) + ROOM, "{:?}", begun.elapsed());
+            drop(client);
+            eventually("the query has ended", || asleep(&server) == 0);
+            assert_eq!(ask(&pool, "SELECT 7").as_deref(), Some("7"));
+        }
+        eventually("so have the sessions", || server.sessions("it") == 1);
+    }
+
+    fn a_request_to_cancel_is_limited_in_time_whatever_the_server_does<D: Driver>() {
+        // It answers its first client, and goes mute to all others: at the question for TLS, too.
+        for mode in ["disable", "prefer"] {
+            let clients = Arc::new(AtomicUsize::new(0));
+            let port = serve({
+                let clients = clients.clone();
+                move |stream| {
+                    if clients.fetch_add(1, SeqCst) == 0 {
+                        if mode == "prefer" {
+                            startup(stream)?;
+                            stream.write_all(b"N")?;
+                        }
+                        welcome(stream)?;
+                        while request(stream).is_ok() {}
+                    }
+                    // Until it hangs up.
+                    while stream.read(&mut [0; 64])? > 0 {}
+                    thread::sleep(PLENTY);
+                    Ok(())
+                }
+            });
+            let manager = D::open(&format!("host=127.0.0.1 port={port} user=app sslmode={mode}"));
+            let manager = if mode == "prefer" { manager.secured_by(crate::common::pg::Pretence) } else { manager };
+            let pool = manager.builder().max_size(1).connect_timeout(ms(300)).build().unwrap();
+            let client = pool.get_timeout(PLENTY).unwrap();
+            let begun = Instant::now();
+            D::cancel_somehow(&client);
+            assert!(begun.elapsed() < ms(300) + ROOM, "{mode}: {:?}", begun.elapsed());
+            assert!(clients.load(SeqCst) >= 2);
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs PostgreSQL (initdb, postgres)"]
+fn what_a_thread_left_running_is_cancelled_too() {
+    let server = Postgres::start(&[]);
+    let pool: Pool<PostgresManager> = single(PostgresManager::open(&named(&server, "it")));
+    let mut client = pool.get_timeout(PLENTY).unwrap();
+    let endless = "COPY (SELECT generate_series(1, 1000000000)) TO STDOUT";
+    let mut reader = client.copy_out(endless).unwrap();
+    reader.read_exact(&mut [0; 4]).unwrap();
+    drop(reader);
+    let begun = Instant::now();
+    drop(client);
+    assert_eq!(ask(&pool, "SELECT 7").as_deref(), Some("7"));
+    assert!(begun.elapsed() < ms(250) + ROOM, "{:?}", begun.elapsed());
+    assert_eq!(pool.stats().connects, 1);
+}
+
+#[test]
+#[ignore = "needs PostgreSQL (initdb, postgres)"]
+fn a_transaction_knows_how_to_be_cancelled() {
+    let server = Postgres::start(&[]);
+    let pool = single(AsyncPostgresManager::open(&named(&server, "it")));
+    let mut client = pool.get_timeout(PLENTY).unwrap();
+    RUNTIME.block_on(async {
+        let transaction = client.transaction().await.unwrap();
+        let token = transaction.cancel_token();
+        let sleep = transaction.batch_execute(SLEEP);
+        let cancel = async {
+            tokio::time::sleep(ms(100)).await;
+            token.cancel_query(NoTls).await.unwrap();
+        };
+        let (slept, ()) = tokio::join!(sleep, cancel);
+        slept.unwrap_err();
+    });
+}
+
+/// Where there is no runtime, no timer can be set.
+#[test]
+#[ignore = "needs PostgreSQL (initdb, postgres)"]
+fn a_guard_with_a_timeout_for_responses_may_be_dropped_outside_of_any_runtime() {
+    let server = Postgres::start(&[]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (pool, client) = runtime.block_on(async {
+        let manager = AsyncPostgresManager::from_url(&named(&server, "it")).unwrap();
+        let manager = manager.response_timeout(Some(ms(60_000)));
+        let pool = Pool::builder_async(manager).max_size(1).build().unwrap();
+        let client = pool.get_async().await.unwrap();
+        // Its statement's end has not left the queue yet.
+        client.query_one("SELECT 7", &[]).await.unwrap();
+        (pool, client)
+    });
+    drop(client);
+    runtime.block_on(async {
+        pool.get_async().await.unwrap().batch_execute("SELECT 1").await.unwrap()
+    });
+    assert_eq!((pool.stats().connects, pool.stats().resets), (1, 0));
+}

@@ -1,0 +1,13 @@
+//! PostgreSQL, with both of its drivers.
+
+mod borrowers;
+mod cancel;
+mod faults;
+mod floods;
+mod hosts;
+mod known_dead;
+mod left_over;
+mod pgbouncer;
+mod statements;
+mod tls;
+mod urls;

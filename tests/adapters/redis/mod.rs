@@ -1,0 +1,9 @@
+//! Redis, with both of its drivers.
+
+mod cluster;
+mod hostile;
+mod network;
+mod no_server;
+mod outages;
+mod sentinel;
+mod sessions;

@@ -1,0 +1,4 @@
+//! SQLite.
+
+mod borrowers;
+mod left_behind;

@@ -1,0 +1,85 @@
+//! What waiting costs while nothing happens. In a process of its own, as the time of the whole
+//! process is measured.
+
+use crate::common::*;
+use caliburn::Pool;
+use cpu_time::ProcessTime;
+use std::time::{Duration, Instant};
+
+/// How long each kind of waiters is watched.
+const WATCHED: Duration = Duration::from_millis(1200);
+
+fn full(fake: &Fake) -> Pool<Fake> {
+    Pool::builder(fake.clone())
+        .max_size(1)
+        .min_size(1)
+        .checkout_timeout(PLENTY * 6)
+        .wait_ready(PLENTY)
+        .build()
+        .unwrap()
+}
+
+/// How much of one core the process uses while nobody does anything: the least of three looks, as a
+/// busy machine makes everything dearer.
+fn share_of_a_core() -> f64 {
+    let looks = [0; 3].map(|_| {
+        let (begun, cpu) = (Instant::now(), ProcessTime::now());
+        // The load is that nothing happens.
+        std::thread::sleep(WATCHED / 3);
+        cpu.elapsed().as_secs_f64() / begun.elapsed().as_secs_f64()
+    });
+    looks.into_iter().fold(f64::INFINITY, f64::min)
+}
+
+fn ten_thousand_tasks() -> f64 {
+    let fake = Fake::new();
+    let pool = full(&fake);
+    let held = pool.get().unwrap();
+    let mut tasks: Vec<_> = (0..10_000).map(|_| Box::pin(pool.get_async())).collect();
+    assert!(tasks.iter_mut().all(|task| poll_once(task).is_pending()));
+    let share = share_of_a_core();
+    assert_eq!(pool.stats().waiting, 10_000);
+    drop(held);
+    assert!(poll_once(&mut tasks[0]).is_ready());
+    drop(tasks);
+    assert_settled(&pool, fake.books());
+    share
+}
+
+fn five_hundred_threads() -> f64 {
+    let fake = Fake::new();
+    let pool = full(&fake);
+    let held = pool.get().unwrap();
+    let share = std::thread::scope(|scope| {
+        for _ in 0..500 {
+            let waits = || drop(pool.get().unwrap());
+            std::thread::Builder::new().stack_size(64 << 10).spawn_scoped(scope, waits).unwrap();
+        }
+        eventually("all are parked", || pool.stats().waiting == 500);
+        let share = share_of_a_core();
+        drop(held);
+        share
+    });
+    assert_settled(&pool, fake.books());
+    share
+}
+
+/// HikariCP #2398: a return spins until a waiter takes what it brought, and all cores are busy with
+/// waiting. Here a wait costs nothing: what is left is the housekeeper's round, forty times a
+/// second.
+#[test]
+fn row_17_waiting_tasks_and_parked_threads_use_less_than_a_hundredth_of_a_core() {
+    let _alone = crate::alone();
+    let test = "row_17_waiting_tasks_and_parked_threads_use_less_than_a_hundredth_of_a_core";
+    in_child(test, 3 * PLENTY, || {
+        let tasks = ten_thousand_tasks();
+        assert!(tasks < 0.01, "tasks: {:.2} % of a core", tasks * 100.0);
+        let threads = five_hundred_threads();
+        assert!(threads < 0.01, "threads: {:.2} % of a core", threads * 100.0);
+        println!(
+            "{:.3} % of a core with tasks, {:.3} % with threads",
+            tasks * 100.0,
+            threads * 100.0
+        );
+    });
+}
