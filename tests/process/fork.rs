@@ -600,8 +600,10 @@ fn a_builder_from_before_the_fork_builds_a_pool_of_the_childs_own() {
     let _parents = Scene::new(Moment::Idle);
     let fake = Fake::new();
     let builder = Pool::builder(fake.clone()).max_size(1).wait_ready(LIMIT).min_size(1);
+    // Taken in the child's memory.
+    let mut builder = Some(builder);
     let found = in_a_child(move || {
-        let pool = builder.build().map_err(|error| error.to_string())?;
+        let pool = builder.take().unwrap().build().map_err(|error| error.to_string())?;
         pool.get_timeout(LIMIT).map(drop).map_err(|error| error.to_string())?;
         let report = pool.close_within(LIMIT);
         require(report.is_complete() && fake.books().alive() == 0, report)
