@@ -189,6 +189,10 @@ impl Place for Redis {
     type Blocking = RedisManager;
     type Async = AsyncRedisManager;
 
+    /// A connection is closed without a word to the server. One that was frozen may see the new
+    /// sessions before the ends of those they replace.
+    const ON_THEIR_WAY_OUT: usize = 8;
+
     fn start() -> Self {
         Self(redis::Redis::start(&[]))
     }

@@ -22,6 +22,7 @@ mod quiet;
 #[cfg(feature = "redis-tokio")]
 pub mod redis_faces;
 pub mod reentry;
+pub mod relay;
 pub mod resp;
 pub mod server;
 pub mod servers;

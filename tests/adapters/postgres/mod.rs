@@ -8,6 +8,7 @@ mod hosts;
 mod known_dead;
 mod left_over;
 mod pgbouncer;
+mod round_trips;
 mod statements;
 mod tls;
 mod urls;

@@ -5,5 +5,6 @@ mod hostile;
 mod network;
 mod no_server;
 mod outages;
+mod round_trips;
 mod sentinel;
 mod sessions;

@@ -8,7 +8,7 @@ mod turns;
 pub use turns::{Log, Times};
 
 use caliburn::health::{HealthStrategy, PingOnBorrow};
-use caliburn::{Builder, Manager, Pool, Stats};
+use caliburn::{Builder, Fairness, Manager, Pool, Stats};
 use std::fmt;
 use std::time::Duration;
 use tokio::runtime::Runtime;
@@ -66,7 +66,10 @@ pub struct Which {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Name {
     Caliburn,
-    /// The same again.
+    /// With [`Fairness::BoundedBarging`]: a newcomer may go before those who wait, as with the
+    /// peers, though not for ever.
+    Barging,
+    /// The first one again.
     Control,
     /// caliburn with a manager that does no more than those of the others: it rolls nothing back.
     Bare,
@@ -98,7 +101,7 @@ impl Borrowers {
 
     /// Who serves them: caliburn and its peers, and those who were asked for besides.
     pub fn pools(self, besides: &[Name]) -> Vec<Which> {
-        let names = [&[Name::Caliburn], besides, self.peers()].concat();
+        let names = [&[Name::Caliburn, Name::Barging], besides, self.peers()].concat();
         let both = |pool| {
             [Checks::Never, Checks::Always].map(|checks| Which { pool, borrowers: self, checks })
         };
@@ -126,6 +129,7 @@ impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Caliburn => "caliburn",
+            Self::Barging => "caliburn, barging",
             Self::Control => "caliburn, again",
             Self::Bare => "caliburn, bare",
             Self::Bb8 => "bb8",
@@ -152,6 +156,8 @@ impl Which {
             (Name::Bb8 | Name::R2d2, Checks::Always) => "test_on_check_out(true)",
             (Name::Deadpool, Checks::Never) => "RecyclingMethod::Fast",
             (Name::Deadpool, Checks::Always) => "RecyclingMethod::Verified",
+            (Name::Barging, Checks::Never) => "BoundedBarging(10 ms)",
+            (Name::Barging, Checks::Always) => "BoundedBarging(10 ms), PingOnBorrow::always()",
             (_, Checks::Never) => "no strategy",
             (_, Checks::Always) => "PingOnBorrow::always()",
         }
@@ -162,12 +168,12 @@ impl Which {
         let is_blocking = self.borrowers == Borrowers::Threads;
         match self.pool {
             Name::R2d2 => threads::r2d2(self.checks, dsn),
-            Name::Bare if is_blocking => threads::bare(self.checks, dsn),
-            _ if is_blocking => threads::caliburn(self.checks, dsn),
+            Name::Bare if is_blocking => threads::bare(self, dsn),
+            _ if is_blocking => threads::caliburn(self, dsn),
             Name::Bb8 => tasks::bb8(self, dsn, runtime),
             Name::Deadpool => tasks::deadpool(self, dsn, runtime),
             Name::Bare => tasks::bare(self, dsn, runtime),
-            Name::Caliburn | Name::Control => tasks::caliburn(self, dsn, runtime),
+            Name::Caliburn | Name::Barging | Name::Control => tasks::caliburn(self, dsn, runtime),
         }
     }
 }
@@ -186,12 +192,16 @@ pub trait Contender {
 /// A manager as an outsider would write one in a minute.
 struct Bare<C>(C);
 
-fn configured<M: Manager>(builder: Builder<M>, checks: Checks) -> Builder<M> {
-    let strategy: Box<dyn HealthStrategy> = match checks {
+fn configured<M: Manager>(builder: Builder<M>, which: Which) -> Builder<M> {
+    let strategy: Box<dyn HealthStrategy> = match which.checks {
         Checks::Never => Box::new(()),
         Checks::Always => Box::new(PingOnBorrow::always()),
     };
-    builder.max_size(SIZE).min_size(SIZE).health(strategy)
+    let fairness = match which.pool {
+        Name::Barging => Fairness::BoundedBarging(Duration::from_millis(10)),
+        _ => Fairness::Fifo,
+    };
+    builder.max_size(SIZE).min_size(SIZE).health(strategy).fairness(fairness)
 }
 
 fn filled<M: Manager>(pool: Pool<M>) -> Pool<M> {

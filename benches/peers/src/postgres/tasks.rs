@@ -111,13 +111,13 @@ impl<M: AsyncManager<Connection: Asked>> Lender for Pool<M> {
 
 pub(super) fn caliburn(which: Which, dsn: &str, runtime: &Runtime) -> Box<dyn Contender> {
     let manager = AsyncPostgresManager::new(config(dsn)).runtime(runtime.handle().clone());
-    let pool = configured(Pool::builder_async(manager), which.checks).build();
+    let pool = configured(Pool::builder_async(manager), which).build();
     boxed(filled(pool.expect("settings in order")), which, runtime)
 }
 
 pub(super) fn bare(which: Which, dsn: &str, runtime: &Runtime) -> Box<dyn Contender> {
     let manager = Bare((config(dsn), runtime.handle().clone()));
-    let pool = configured(Pool::builder_async(manager), which.checks).build();
+    let pool = configured(Pool::builder_async(manager), which).build();
     boxed(filled(pool.expect("settings in order")), which, runtime)
 }
 

@@ -1,7 +1,7 @@
 //! Pools for threads, on postgres.
 
 use super::turns::on_threads;
-use super::{Bare, Checks, Contender, Log, Query, SIZE, Times, configured, filled};
+use super::{Bare, Checks, Contender, Log, Query, SIZE, Times, Which, configured, filled};
 use ::postgres::{Client, Config, Error, NoTls, SimpleQueryMessage};
 use caliburn::adapters::postgres::{PostgresClient, PostgresManager};
 use caliburn::{BlockingManager, Deadline, Manager, Pool, Stats};
@@ -63,14 +63,14 @@ impl<M: BlockingManager<Connection: Asked>> Contender for Pool<M> {
     }
 }
 
-pub(super) fn caliburn(checks: Checks, dsn: &str) -> Box<dyn Contender> {
+pub(super) fn caliburn(which: Which, dsn: &str) -> Box<dyn Contender> {
     let builder = Pool::builder(PostgresManager::new(config(dsn)));
-    Box::new(filled(configured(builder, checks).build().expect("settings in order")))
+    Box::new(filled(configured(builder, which).build().expect("settings in order")))
 }
 
-pub(super) fn bare(checks: Checks, dsn: &str) -> Box<dyn Contender> {
+pub(super) fn bare(which: Which, dsn: &str) -> Box<dyn Contender> {
     let builder = Pool::builder(Bare(config(dsn)));
-    Box::new(filled(configured(builder, checks).build().expect("settings in order")))
+    Box::new(filled(configured(builder, which).build().expect("settings in order")))
 }
 
 impl Manager for Bare<Config> {
