@@ -2,6 +2,7 @@
 
 mod cluster;
 mod hostile;
+mod left_over;
 mod network;
 mod no_server;
 mod outages;
