@@ -1,5 +1,52 @@
-//! Pages to read before the first deployment: one for each database, one on configuration files,
-//! and one for those who come from another pool.
+//! Pages to read before the first deployment, and for those who want to know why.
+//!
+//! | to decide | to look up | to understand |
+//! |---|---|---|
+//! | [choosing a strategy](strategies) | [PostgreSQL](postgresql), [MySQL](mysql) | [the algorithm](algorithm) |
+//! | [tuning]: settings, sizes, fairness | [Redis](redis), [SQLite](sqlite) | [what it costs](benchmarks) |
+//! | [runtimes, threads, forks](runtimes) | [configuration files](configuration) | [contributing] |
+//! | [when the server fails](failures) | [coming from another pool](migrating) | [what has changed](changelog) |
+//!
+//! # Words
+//!
+//! A *slot* is a place for one connection; there are as many as the pool's *capacity*. A connection
+//! is *idle*, *lent* or in *maintenance* (being pinged, reset or closed by a *worker*). A
+//! *borrower* has one on *loan*, through a *guard*; dropping the guard is the *return*. A *waiter*
+//! stands in line, and is *granted* a slot by hand-off. A *manager* connects, pings, resets and
+//! closes; a *strategy* judges. To *evict* a connection is to close it because of a verdict. What
+//! outlives its limit is *quarantined*.
+
+/// The strategies, and how to combine them.
+#[doc = include_str!("guide/strategies.md")]
+pub mod strategies {}
+
+/// What can be set, how many connections, which fairness.
+#[doc = include_str!("guide/tuning.md")]
+pub mod tuning {}
+
+/// Where connections live; futures that are dropped or not polled; forks.
+#[doc = include_str!("guide/runtimes.md")]
+pub mod runtimes {}
+
+/// What the pool does when something fails, in figures; what is guaranteed, and what is not.
+#[doc = include_str!("guide/failures.md")]
+pub mod failures {}
+
+/// What a loan costs, beside other pools, and how that is measured.
+#[cfg_attr(not(doctest), doc = include_str!("../benches/README.md"))]
+pub mod benchmarks {}
+
+/// The mechanism, its states, orderings and proofs.
+#[cfg_attr(not(doctest), doc = include_str!("raw/README.md"))]
+pub mod algorithm {}
+
+/// Where things are in the source, and how to add to it.
+#[cfg_attr(not(doctest), doc = include_str!("../CONTRIBUTING.md"))]
+pub mod contributing {}
+
+/// What has changed, version by version.
+#[cfg_attr(not(doctest), doc = include_str!("../CHANGELOG.md"))]
+pub mod changelog {}
 
 /// A pool's configuration from TOML, JSON and environment variables.
 #[cfg_attr(any(not(doctest), feature = "serde"), doc = include_str!("guide/configuration.md"))]

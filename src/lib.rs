@@ -1,4 +1,22 @@
-#![doc = include_str!("../README.md")]
+// In the repository the front page's links lead to files. Here the same names lead to pages: of two
+// definitions the first counts.
+//! [guide]: crate::guide
+//! [failures]: crate::guide::failures
+//! [benchmarks]: crate::guide::benchmarks
+//! [algorithm]: crate::guide::algorithm
+//! [contributing]: crate::guide::contributing
+//! [changelog]: crate::guide::changelog
+//! [sqlite]: crate::guide::sqlite
+//! [postgresql]: crate::guide::postgresql
+//! [mysql]: crate::guide::mysql
+//! [redis]: crate::guide::redis
+//! [migrating]: crate::guide::migrating
+//! [configuration]: crate::guide::configuration
+//!
+#![cfg_attr(
+    any(not(doctest), all(feature = "postgres", feature = "tokio-postgres")),
+    doc = include_str!("../README.md")
+)]
 // Badges that name the feature which an item needs.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -40,12 +40,7 @@ use std::time::Duration;
 ///
 /// A guard that was held over the fork still leads to its parent's connection: do not use it in the
 /// child, nor what [`detach`](PooledConnection::detach) makes of it. A child that was not made by
-/// the C library's `fork` (but by a bare system call, say) is not known for one.
-///
-/// `std` itself has a lock that a thread holds for a moment while it starts or ends. A child that a
-/// Rust program forks in that moment can start no thread, a pool's or any other: what needs one in
-/// such a child runs into its time limit. A program that forks while threads come and go should
-/// execute another program in the child, or expect to fork anew.
+/// the C library's `fork` (but by a bare system call, say) is not known for one. See the guide.
 pub struct Pool<M: Manager> {
     pub(crate) raw: Arc<Raw<M>>,
 }

@@ -8,6 +8,7 @@ mod arrows;
 mod asking;
 mod circles;
 mod counts;
+mod links;
 mod listed;
 mod names;
 mod neatness;
