@@ -1,5 +1,5 @@
-//! The code of the guide and of the front page, compiled and run as it stands: only the names of
-//! servers are put in.
+//! The code of the guide, of the front page and of the first examples, compiled and run as it
+//! stands: only the names of servers are put in.
 #![cfg(all(
     unix,
     feature = "rusqlite",
@@ -81,6 +81,18 @@ fn pages() -> Vec<PathBuf> {
     pages
 }
 
+/// The first examples, each a program.
+fn hellos() -> Vec<Snippet> {
+    let examples = std::fs::read_dir(Path::new(ROOT).join("examples")).unwrap();
+    let paths = examples.map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
+    let named = paths.filter_map(|path| {
+        let name = path.file_stem()?.to_str()?.to_owned();
+        let code = std::fs::read_to_string(&path).ok()?;
+        name.starts_with("hello_").then_some(Snippet { name, code })
+    });
+    named.collect()
+}
+
 /// Writes a package with a program for each snippet.
 fn write_package(at: &Path, snippets: &[Snippet], put_in: impl Fn(&str) -> String) {
     let _ = std::fs::remove_dir_all(at.join("src"));
@@ -145,7 +157,7 @@ fn the_code_of_each_page_runs_as_it_stands() {
     mariadb.ask(&format!("USE {}; {songs}", mariadb::DATABASE));
     let redis = redis::Redis::start(&[]);
 
-    let snippets: Vec<_> = pages().iter().flat_map(|page| snippets(page)).collect();
+    let snippets: Vec<_> = pages().iter().flat_map(|page| snippets(page)).chain(hellos()).collect();
     assert!(snippets.len() >= 10, "{} snippets", snippets.len());
     let package = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guide");
     let database = format!("host=127.0.0.1 port={} user=app", postgres.port);
