@@ -67,11 +67,23 @@ struct Dial {
 /// let (clock, hand) = caliburn::Clock::mock();
 /// hand.advance(Duration::from_secs(60));
 /// # let _ = clock;
+/// let usual = caliburn::Clock::real();
+/// # let _ = usual;
 /// ```
 #[derive(Clone)]
 pub struct Clock(Arc<Dial>);
 
 /// Turns a [mocked clock](Clock::mock).
+///
+/// ```
+/// # use caliburn::{BlockingManager, MockClock, Pool};
+/// # use std::time::Duration;
+/// /// An hour passes, and the pool does what is due by then.
+/// fn an_hour_later<M: BlockingManager>(pool: &Pool<M>, hand: &MockClock) {
+///     hand.advance(Duration::from_secs(3600));
+///     pool.maintain();
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct MockClock(Arc<Dial>);
 

@@ -19,6 +19,13 @@ use std::fmt;
 ///     position.0 += 1;
 ///     position.0
 /// }
+///
+/// fn jump<M: Manager>(conn: &mut PooledConnection<M>) -> Option<Position> {
+///     let data = PooledConnection::data_mut(conn);
+///     let before = data.insert(Position(10));
+///     data.get_mut::<Position>()?.0 *= 2;
+///     data.remove::<Position>().and(before)
+/// }
 /// ```
 #[derive(Default)]
 pub struct ConnectionData(

@@ -13,6 +13,21 @@ use std::fmt;
 pub type HookError = Box<dyn Error + Send + Sync>;
 
 /// What a hook learns of its connection.
+///
+/// ```
+/// # use caliburn::{BlockingManager, Builder};
+/// struct Greeted;
+///
+/// fn greet<M: BlockingManager>(builder: Builder<M>) -> Builder<M> {
+///     builder.after_connect(|_, metadata| {
+///         metadata.data().insert(Greeted);
+///         if metadata.info().uses() > 0 {
+///             return Err("that is not new".into());
+///         }
+///         Ok(())
+///     })
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Metadata<'a> {
     info: &'a ConnectionInfo,

@@ -22,6 +22,58 @@ use std::pin::Pin;
 /// All of them must be quick and must not block. No answer is asked for twice, so one that can be
 /// given only once, such as [`TcpStream::take_error`](std::net::TcpStream::take_error), is not
 /// lost: the pool acts upon it. A panic in any method costs the connection, nothing else.
+///
+/// ```
+/// # mod driver {
+/// #     pub struct Session;
+/// #     pub type Error = std::io::Error;
+/// #     impl Session {
+/// #         pub fn is_closed(&self) -> bool { false }
+/// #         pub fn is_in_transaction(&self) -> bool { false }
+/// #     }
+/// # }
+/// use caliburn::{ErrorClass, Face, Manager};
+///
+/// struct MyManager { renews: bool }
+///
+/// impl Manager for MyManager {
+///     type Connection = driver::Session;
+///     type Error = driver::Error;
+///
+///     fn has_broken(&self, session: &mut driver::Session) -> bool {
+///         session.is_closed()
+///     }
+///
+///     fn needs_reset(&self, session: &mut driver::Session) -> bool {
+///         self.renews || session.is_in_transaction()
+///     }
+///
+///     fn renews_session(&self) -> bool {
+///         self.renews
+///     }
+///
+///     fn classify(&self, error: &driver::Error) -> ErrorClass {
+///         match error.kind() {
+///             std::io::ErrorKind::PermissionDenied => ErrorClass::Permanent,
+///             _ => ErrorClass::Transient,
+///         }
+///     }
+///
+///     // The driver tells its answers apart, also those that nobody waits for any more.
+///     fn ping_is_cancel_safe(&self) -> bool {
+///         true
+///     }
+///
+///     // The driver blocks on a runtime of its own, which it cannot on a thread of another one.
+///     fn may_ping_here(&self) -> bool {
+///         tokio::runtime::Handle::try_current().is_err()
+///     }
+///
+///     fn may_wait_here(&self, face: Face) -> bool {
+///         face == Face::Async || tokio::runtime::Handle::try_current().is_err()
+///     }
+/// }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no manager of connections",
     label = "does not implement `caliburn::Manager`",
@@ -137,6 +189,13 @@ pub enum ErrorClass {
 ///     fn ping(&self, stream: &mut TcpStream, _: &Deadline) -> std::io::Result<()> {
 ///         stream.take_error()?.map_or(Ok(()), Err)
 ///     }
+///     // Called only if `needs_reset` says so; by default that, and a plain drop, are all there is.
+///     fn reset(&self, stream: &mut TcpStream, deadline: &Deadline) -> std::io::Result<()> {
+///         stream.set_read_timeout(Some(deadline.remaining()))
+///     }
+///     fn close(&self, stream: TcpStream, _: &Deadline) {
+///         let _ = stream.shutdown(std::net::Shutdown::Both);
+///     }
 /// }
 /// ```
 #[diagnostic::on_unimplemented(
@@ -180,6 +239,27 @@ pub trait BlockingManager: Manager {
 ///
 /// They run where [`Builder::spawner`](crate::Builder::spawner) puts them. Without a spawner they
 /// run on the pool's worker threads, which suits drivers that need no runtime of their own.
+///
+/// ```
+/// use caliburn::{AsyncManager, Deadline, Manager};
+/// use tokio::net::TcpStream;
+///
+/// struct Tcp(std::net::SocketAddr);
+///
+/// impl Manager for Tcp {
+///     type Connection = TcpStream;
+///     type Error = std::io::Error;
+/// }
+///
+/// impl AsyncManager for Tcp {
+///     async fn connect(&self, _: &Deadline) -> std::io::Result<TcpStream> {
+///         TcpStream::connect(self.0).await
+///     }
+///     async fn ping(&self, stream: &mut TcpStream, _: &Deadline) -> std::io::Result<()> {
+///         stream.take_error()?.map_or(Ok(()), Err)
+///     }
+/// }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no manager of an asynchronous driver",
     label = "does not implement `AsyncManager`",

@@ -155,6 +155,17 @@ impl Stats {
 }
 
 /// Evictions by cause.
+///
+/// ```
+/// # use caliburn::{EvictionCause, Stats};
+/// fn report(stats: &Stats) {
+///     println!("{} evicted, {} of them broken", stats.evictions.total(),
+///         stats.evictions.by(EvictionCause::Broken));
+///     for (cause, count) in stats.evictions.iter().filter(|(_, count)| *count > 0) {
+///         println!("{count:6} {}{}", cause.as_str(), if cause.is_broken() { " (dead)" } else { "" });
+///     }
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Evictions([u64; EvictionCause::ALL.len()]);
 

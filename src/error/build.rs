@@ -81,6 +81,15 @@ impl<E: Error + 'static> Error for NotReady<E> {
 }
 
 /// All problems of a configuration, not only the first.
+///
+/// ```
+/// # use caliburn::ConfigError;
+/// fn report(error: &ConfigError) {
+///     for problem in error.problems() {
+///         eprintln!("- {problem}");
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     problems: Vec<Problem>,

@@ -23,8 +23,12 @@ use std::time::Duration;
 /// # use std::time::Duration;
 /// let strategy = AgeEviction::default()
 ///     .max_lifetime(Duration::from_secs(3600))
+///     .jitter(0.3) // each between 42 and 60 minutes
+///     .lead(Duration::from_secs(60)) // its replacement is opened a minute before
 ///     .max_uses(50_000);
-/// # let _ = strategy;
+/// // Only what a firewall forgets:
+/// let other = AgeEviction::unlimited().idle_timeout(Duration::from_secs(300));
+/// # let _ = (strategy, other);
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct AgeEviction {

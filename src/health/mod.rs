@@ -47,7 +47,13 @@ pub enum Verdict {
     Evict(EvictionCause),
 }
 
-/// Why a connection was closed by the pool.
+/// Why a connection was closed by the pool. [`Evictions`](crate::stats::Evictions) counts them.
+///
+/// ```
+/// # use caliburn::EvictionCause;
+/// assert_eq!(EvictionCause::MaxLifetime.as_str(), "max lifetime");
+/// assert!(EvictionCause::PingFailed.is_broken());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -131,6 +137,12 @@ impl fmt::Display for EvictionCause {
 }
 
 /// The occasions on which a strategy wants to be asked.
+///
+/// ```
+/// # use caliburn::health::Occasions;
+/// let occasions = Occasions::BORROW | Occasions::SWEEP;
+/// assert!(occasions.intersects(Occasions::SWEEP) && !occasions.intersects(Occasions::RETURN));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Occasions(u8);
 
@@ -161,7 +173,47 @@ impl BitOr for Occasions {
     }
 }
 
-/// Judges connections. See the [module](self) for an example.
+/// Judges connections. See the [module](self) for a short example; this one uses all there is:
+///
+/// ```
+/// use caliburn::health::{ConnectionInfo, EvictionCause, HealthStrategy, Occasions, Verdict};
+/// use std::time::Duration;
+///
+/// /// Closes what failed in somebody's hands lately, and everything that is older than a day.
+/// struct Wary;
+///
+/// const DAY: Duration = Duration::from_secs(24 * 3600);
+///
+/// impl HealthStrategy for Wary {
+///     fn on_borrow(&self, info: &ConnectionInfo) -> Verdict {
+///         let is_stale = info.since_check() > Duration::from_secs(60);
+///         if is_stale { Verdict::Ping } else { Verdict::Keep }
+///     }
+///
+///     fn on_return(&self, info: &ConnectionInfo) -> Verdict {
+///         match info.since_error() {
+///             Some(time) if time < Duration::from_secs(10) => Verdict::Ping,
+///             _ => Verdict::Keep,
+///         }
+///     }
+///
+///     fn on_sweep(&self, info: &ConnectionInfo) -> Verdict {
+///         if info.age() > DAY { Verdict::Evict(EvictionCause::MaxLifetime) } else { Verdict::Keep }
+///     }
+///
+///     fn retires_in(&self, info: &ConnectionInfo) -> Option<(Duration, EvictionCause)> {
+///         Some((DAY.saturating_sub(info.age()), EvictionCause::MaxLifetime))
+///     }
+///
+///     fn sweep_interval(&self) -> Option<Duration> {
+///         Some(Duration::from_secs(60))
+///     }
+///
+///     fn occasions(&self) -> Occasions {
+///         Occasions::ALL
+///     }
+/// }
+/// ```
 ///
 /// A strategy that panics costs the connection it was asked about, nothing else.
 pub trait HealthStrategy: Send + Sync + 'static {

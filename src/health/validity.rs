@@ -10,6 +10,14 @@ use std::time::Duration;
 /// cheap as without a strategy. A validity ends early if the pool's
 /// [generation](super::ConnectionInfo::pool_generation) rises or its settings are changed, and when
 /// the connection has been pinged or its borrower suspects it.
+///
+/// ```
+/// # use caliburn::health::Validity;
+/// # use std::time::Duration;
+/// // Ten more loans, but no longer than a minute.
+/// let both = Validity::uses(10).min(Validity::time(Duration::from_secs(60)));
+/// # let _ = both;
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validity {
     /// In nanoseconds.

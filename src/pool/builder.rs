@@ -73,9 +73,7 @@ impl<M: AsyncManager> Pool<M> {
     }
 }
 
-/// Builds a [`Pool`]. Made by [`Pool::builder`] or [`Pool::builder_async`].
-///
-/// [`build`](Self::build) checks all settings and reports all problems at once.
+#[doc = include_str!("builder.md")]
 #[must_use]
 pub struct Builder<M: Manager> {
     manager: M,

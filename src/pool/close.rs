@@ -16,6 +16,17 @@ use std::fmt;
 use std::time::Duration;
 
 /// What [`Pool::close_within`] achieved.
+///
+/// ```
+/// # use caliburn::{Manager, Pool};
+/// # use std::time::Duration;
+/// fn shut_down<M: Manager>(pool: &Pool<M>) {
+///     let report = pool.close_within(Duration::from_secs(5));
+///     if !report.is_complete() {
+///         eprintln!("{report}"); // who still holds what, and which calls hang
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CloseReport {
@@ -60,9 +71,10 @@ impl fmt::Display for CloseReport {
 }
 
 impl<M: Manager> Pool<M> {
-    /// Closes the pool, for all its handles. Waiters and newcomers fail at once with `Closed`; idle
-    /// connections are closed in the background, lent ones on their return. Does not block. A
-    /// second close does nothing, nor does one in a forked child: the connections are its parent's.
+    /// Closes the pool, for all its handles, as dropping the last of them does. Waiters and
+    /// newcomers fail at once with `Closed`; idle connections are closed in the background, lent
+    /// ones on their return. Does not block. A second close does nothing, nor does one in a forked
+    /// child: the connections are its parent's.
     pub fn close(&self) {
         if self.raw.is_inherited() {
             return;

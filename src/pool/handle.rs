@@ -24,23 +24,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-/// A handle to a pool of connections. Clone it freely; dropping the last one closes the pool.
-///
-/// See the [crate page](crate) for an example.
-///
-/// # Forks
-///
-/// The sessions of a process are not its children's: two processes that speak on one socket garble
-/// both their requests, and a goodbye of either ends the session of both. So in a child of `fork`,
-/// an inherited pool lends nothing: checkouts return [`GetError::Forked`] or
-/// [`TryGetError::Forked`] at once. None of its methods blocks or does anything to a connection; it
-/// counts as closed. Inherited guards, futures and handles may be dropped: their connections are
-/// neither reset nor closed nor even dropped in the child, and go on in the parent. Build a pool of
-/// its own in the child, where it works like any other.
-///
-/// A guard that was held over the fork still leads to its parent's connection: do not use it in the
-/// child, nor what [`detach`](PooledConnection::detach) makes of it. A child that was not made by
-/// the C library's `fork` (but by a bare system call, say) is not known for one. See the guide.
+#[doc = include_str!("handle.md")]
 pub struct Pool<M: Manager> {
     pub(crate) raw: Arc<Raw<M>>,
 }

@@ -63,6 +63,15 @@ impl std::fmt::Debug for Recorder {
 }
 
 /// How often each duration was seen.
+///
+/// ```
+/// # use caliburn::Stats;
+/// fn report(stats: &Stats) {
+///     let waits = &stats.wait_time;
+///     let [p50, p99] = [0.5, 0.99].map(|share| waits.quantile(share));
+///     println!("{} waits: p50 {p50:?}, p99 {p99:?}, longest {:?}", waits.count(), waits.max());
+/// }
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Histogram {
     buckets: Vec<u64>,

@@ -22,6 +22,21 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 /// It is two words long, `'static`, and holds no reference count of its own. Its methods are
 /// associated functions, so that they hide no method of the driver:
 /// `PooledConnection::info(&conn)`.
+///
+/// ```
+/// # use caliburn::{Manager, PooledConnection};
+/// # use std::time::Duration;
+/// /// How often this session has been looked at.
+/// struct Looks(u32);
+///
+/// fn look_at<M: Manager>(conn: &mut PooledConnection<M>) {
+///     if PooledConnection::info(conn).age() > Duration::from_secs(3600) {
+///         PooledConnection::suspect(conn); // It is pinged before it is lent again.
+///     }
+///     PooledConnection::data_mut(conn).get_or_insert_with(|| Looks(0)).0 += 1;
+///     assert!(PooledConnection::data(conn).get::<Looks>().is_some());
+/// }
+/// ```
 #[must_use = "a connection that is not kept goes back at once"]
 pub struct PooledConnection<M: Manager>(Lent<Pooled<M>>);
 
