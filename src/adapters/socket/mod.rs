@@ -97,9 +97,25 @@ impl Socket {
         let _ = set::set_tcp_user_timeout(&self.0, 25_000);
     }
 
-    /// Ends all that blocks on it, now and later.
+    /// Ends all that blocks on it, now and later. What has come by then can still be read.
     pub(super) fn shut_down(&self) {
         let _ = shutdown(&self.0, Shutdown::Both);
+    }
+
+    /// The same, and throws away what has come and was not read: a driver would go on with that,
+    /// for as long as it lasts.
+    fn cut_off(&self) {
+        /// More than a system keeps for one socket.
+        const MOST: usize = 64 << 20;
+        self.shut_down();
+        let (mut thrown_away, mut bytes) = (0, vec![0_u8; 1 << 16]);
+        while thrown_away < MOST {
+            match recv(&self.0, &mut bytes[..], RecvFlags::DONTWAIT) {
+                Err(Errno::INTR) => {}
+                Ok((0, _)) | Err(_) => break,
+                Ok((read, _)) => thrown_away += read,
+            }
+        }
     }
 }
 

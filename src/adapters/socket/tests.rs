@@ -60,6 +60,25 @@ fn a_call_that_blocks_ends_when_its_time_is_up_though_bytes_trickle() {
 }
 
 #[test]
+fn a_call_that_reads_slowly_is_not_kept_by_what_came_before_its_time_was_up() {
+    let (mut near, mut far) = pair();
+    let socket = Arc::new(Socket::of(near.as_raw_fd()).unwrap());
+    let flood = thread::spawn(move || while far.write_all(&[0; 1 << 16]).is_ok() {});
+    let limit = Duration::from_millis(100);
+    let begun = Instant::now();
+    let leash = Leash::until(begun + limit, Tied::Known(socket)).unwrap();
+    let mut bytes = [0; 64];
+    while near.read(&mut bytes).is_ok_and(|read| read > 0) {
+        // It has much to do with each piece.
+        thread::sleep(Duration::from_millis(1));
+    }
+    // A mebibyte would take a quarter of a minute.
+    assert!(begun.elapsed() < 20 * limit, "{:?}", begun.elapsed());
+    assert!(!leash.end());
+    flood.join().unwrap();
+}
+
+#[test]
 fn a_call_that_ends_in_time_keeps_its_socket() {
     let (mut near, mut far) = pair();
     let socket = Arc::new(Socket::of(near.as_raw_fd()).unwrap());

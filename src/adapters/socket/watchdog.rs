@@ -19,13 +19,13 @@ pub(in crate::adapters) enum Tied {
 }
 
 impl Tied {
-    fn shut_down(&self) {
+    fn cut_off(&self) {
         match self {
-            Self::Known(socket) => socket.shut_down(),
+            Self::Known(socket) => socket.cut_off(),
             #[cfg(target_os = "linux")]
             Self::Marked(mark) => {
                 if let Some(socket) = mark.find() {
-                    socket.shut_down();
+                    socket.cut_off();
                 }
             }
         }
@@ -138,7 +138,7 @@ impl Watchdog {
                     let tied = first.remove();
                     // Not under the lock: to find a socket takes a while.
                     drop(watched);
-                    tied.shut_down();
+                    tied.cut_off();
                     self.watched()
                 }
             };
