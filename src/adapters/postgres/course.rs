@@ -23,7 +23,7 @@ use tokio_postgres::config::Host;
 
 /// By how much a socket outlives the limit that its stream has itself.
 #[cfg(target_os = "linux")]
-const GRACE: Duration = Duration::from_millis(20);
+const GRACE: Duration = Duration::from_millis(5);
 
 /// See the [module](self).
 #[derive(Debug)]
