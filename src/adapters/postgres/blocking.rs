@@ -41,6 +41,9 @@ use std::time::{Duration, Instant};
 /// question whether the server has TLS has none (`sslnegotiation=direct` does not ask). For a
 /// borrower's own queries there is [`response_timeout`](Self::response_timeout).
 ///
+/// A message of more than 16 MiB that no borrower waits for costs the connection, rather than the
+/// memory to keep it.
+///
 /// ```no_run
 /// use caliburn::Pool;
 /// use caliburn::adapters::postgres::PostgresManager;

@@ -97,6 +97,7 @@ impl PostgresClient {
 
     pub(super) fn within<T>(&mut self, until: Instant, call: impl FnOnce(&mut Self) -> T) -> T {
         self.line.tap.set_limit(Some(until));
+        let _asks = self.line.tap.ask_for_the_pool();
         #[cfg(unix)]
         let leash = self.socket.clone().filter(|_| !self.line.tap.is_attached());
         #[cfg(unix)]

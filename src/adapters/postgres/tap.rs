@@ -56,13 +56,31 @@ pub(super) struct State {
     /// So many bytes at the head of what is to be written have been looked at.
     pub(super) foreseen: usize,
     greeting: Greeting,
+    /// What is asked is asked for the pool.
+    is_the_pools: bool,
+    /// A message has begun that is longer than any that the pool has use for.
+    is_too_long: bool,
     named: Named,
 }
+
+/// Of a message that no borrower has asked for: the drivers keep each until its end has come. One
+/// that a borrower no longer waits for is among them.
+const LONGEST: usize = 16 << 20;
 
 /// After so many reads the driver lets others have a turn: a server that talks without pause would
 /// keep it busy for as long as it likes.
 #[cfg(feature = "tokio-postgres")]
 const READS: u32 = 16;
+
+/// Until it is dropped, what is asked is asked for the pool, and answers have a bound.
+#[must_use]
+pub(super) struct ForThePool(Tap);
+
+impl Drop for ForThePool {
+    fn drop(&mut self) {
+        self.0.state().is_the_pools = false;
+    }
+}
 
 /// Whether the stream may be read now.
 pub(super) enum Turn {
@@ -182,6 +200,11 @@ impl Tap {
         self.state().response_timeout = limit;
     }
 
+    pub(super) fn ask_for_the_pool(&self) -> ForThePool {
+        self.state().is_the_pools = true;
+        ForThePool(self.clone())
+    }
+
     /// Reads fail with [`TimedOut`](io::ErrorKind::TimedOut) from then on.
     pub(super) fn set_limit(&self, limit: Option<Instant>) {
         self.state().limit = limit;
@@ -260,6 +283,8 @@ impl State {
         if self.answered == 0 {
             self.greeting.received(message);
         }
+        let is_for_a_borrower = !self.is_the_pools && self.answered < self.asked;
+        self.is_too_long |= message.length > LONGEST && !is_for_a_borrower;
         match message.tag {
             b'Z' => {
                 self.answered = self.asked.min(self.answered + 1);
@@ -282,9 +307,17 @@ impl State {
 
     /// # Errors
     ///
-    /// If the server has said more than can be of use before it was ready for the first request.
-    pub(super) fn check_greeting(&self) -> io::Result<()> {
-        if self.answered == 0 { self.greeting.check() } else { Ok(()) }
+    /// If the server has said more than can be of use: before it was ready for the first request,
+    /// or in a message that no borrower waits for.
+    pub(super) fn check_length(&self) -> io::Result<()> {
+        if self.answered == 0 {
+            self.greeting.check()?;
+        }
+        if self.is_too_long {
+            let text = "the server says more than it was asked for";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        Ok(())
     }
 }
 
@@ -372,6 +405,23 @@ mod tests {
         assert!(in_doubt(">B >E >S >f >S <G <E <ZI"));
         assert!(!in_doubt(">B >E >S <G >d >c >S <C <ZI"));
         assert!(!in_doubt(">Q <E <ZI"));
+    }
+
+    #[test]
+    fn only_what_a_borrower_has_asked_for_may_be_long() {
+        let row = Message { tag: b'D', length: LONGEST + 1, body: b"\0" };
+        let is_refused = |conversation, is_the_pools| {
+            let mut state = after(conversation);
+            state.is_the_pools = is_the_pools;
+            state.received(row);
+            state.check_length().is_err()
+        };
+        assert!(!is_refused(">Q", false));
+        assert!(is_refused(">Q", true));
+        assert!(is_refused(">Q <C <ZI", false), "it was not asked for");
+        let mut state = after("");
+        state.received(Message { length: LONGEST, ..row });
+        assert!(state.check_length().is_ok());
     }
 
     #[test]

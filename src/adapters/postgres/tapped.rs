@@ -133,7 +133,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tapped<S> {
         let mut state = this.tap.state();
         state.heard(fresh.len());
         this.received.look_at(fresh, |message| state.received(message));
-        result = result.and_then(|()| state.check_greeting());
+        result = result.and_then(|()| state.check_length());
         drop(state);
         this.note(&result);
         Poll::Ready(result)

@@ -42,7 +42,8 @@ use tokio_postgres::{Client, Config, Error, NoTls, Socket};
 ///
 /// A borrower's future may be dropped in the middle of a query: the driver keeps requests and
 /// answers in step. The server is asked to give up the query
-/// [after a short grace](Self::cancel_after).
+/// [after a short grace](Self::cancel_after). A message of more than 16 MiB that no borrower waits
+/// for costs the connection, rather than the memory to keep it.
 ///
 /// Refused credentials, a missing database, a certificate that is not trusted and all else that
 /// trying again would not change are [permanent](ErrorClass::Permanent) errors: borrowers learn of
@@ -263,11 +264,13 @@ impl AsyncManager for AsyncPostgresManager {
     }
 
     async fn ping(&self, client: &mut AsyncPostgresClient, _: &Deadline) -> Result<(), Error> {
+        let _asks = client.session.tap().ask_for_the_pool();
         client.check_connection().await
     }
 
     async fn reset(&self, client: &mut AsyncPostgresClient, _: &Deadline) -> Result<(), Error> {
         let home = client.home.clone();
+        let _asks = client.session.tap().ask_for_the_pool();
         let reset = client.make_clean(&self.options);
         // A connection whose runtime is lost has broken.
         home.run(reset).await.unwrap_or_else(|| Err(out_of_step()))
