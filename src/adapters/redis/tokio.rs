@@ -35,6 +35,7 @@ const DEFAULT_RESPONSE_TIMEOUT: Duration = Duration::from_millis(500);
 /// answers in step, and the connection waits for the orphaned answer before it is lent again,
 /// `reset_timeout` at most. A command that waits at the server (`BLPOP` and its like) would keep it
 /// waiting, so dropping one costs the connection. So does a command that ran into its timeout.
+/// And so do more than 4 MiB that no borrower waits for, unless the connection is secured.
 ///
 /// Wrong credentials, a database that the server does not have and a server that is no Redis are
 /// [permanent](ErrorClass::Permanent) errors: borrowers learn of them at once. One that refuses,
@@ -285,7 +286,7 @@ impl AsyncManager for AsyncRedisManager {
         let (mut commands, question) = (redis::pipe(), Question::new());
         question.add_to(&mut commands, connection.pulse);
         self.role().add_question(&mut commands);
-        connection.unsettle();
+        connection.ask_for_the_pool();
         let driver = &mut connection.unhurried;
         let answers = driver.send_packed_commands(&commands, 0, commands.len()).await?;
         question.check(answers.first().ok_or_else(unexpected)?, connection.pulse)?;
@@ -295,7 +296,7 @@ impl AsyncManager for AsyncRedisManager {
     }
 
     async fn reset(&self, connection: &mut AsyncRedisConnection, _: &Deadline) -> RedisResult<()> {
-        connection.unsettle();
+        connection.ask_for_the_pool();
         if let Some(repairs) = connection.session.repairs(connection.database, connection.pulse) {
             let commands = &repairs.commands;
             let driver = &mut connection.unhurried;
@@ -307,6 +308,7 @@ impl AsyncManager for AsyncRedisManager {
 
     /// Has the server close the connection, so that it has done so before there is another.
     async fn close(&self, mut connection: AsyncRedisConnection, _: &Deadline) {
+        connection.ask_for_the_pool();
         let _ = connection.unhurried.send_packed_command(&redis::cmd("QUIT")).await;
     }
 }

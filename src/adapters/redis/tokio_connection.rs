@@ -65,14 +65,27 @@ impl AsyncRedisConnection {
         self.settle();
     }
 
-    /// Something is about to be asked.
-    pub(super) fn unsettle(&mut self) {
+    /// Something is about to be asked for a borrower.
+    fn unsettle(&mut self) {
         self.heard = None;
+        self.line.lift_bound();
+    }
+
+    /// Something is about to be asked for the pool.
+    pub(super) fn ask_for_the_pool(&mut self) {
+        self.heard = None;
+        self.line.bound();
     }
 
     /// All that was asked has been answered.
     pub(super) fn settle(&mut self) {
         self.heard = Some(self.line.heard());
+        // The driver's own connection may be in other hands.
+        if self.session.is_unfit() {
+            return;
+        }
+        self.line.lift_bound();
+        self.line.bound_if_silent();
     }
 
     /// Whether something has come since, though the driver may have dropped it.
@@ -92,12 +105,14 @@ impl AsyncRedisConnection {
     /// and with it all clones.
     pub fn driver(&mut self) -> &mut MultiplexedConnection {
         self.session.spoil();
+        self.line.lift_bound();
         &mut self.driver
     }
 
     /// The driver's own connection, for good: of one that was
     /// [detached](crate::PooledConnection::detach).
     pub fn into_driver(self) -> MultiplexedConnection {
+        self.line.lift_bound();
         self.line.leave_alone();
         self.driver
     }

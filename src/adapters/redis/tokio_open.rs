@@ -31,8 +31,14 @@ pub(super) struct Line {
     task: Option<JoinHandle<()>>,
     pub(super) link: Link,
     state: Option<Arc<State>>,
+    /// The server has nothing to say that it was not asked for.
+    is_silent: bool,
     is_left_alone: bool,
 }
+
+/// How much a server may say while no borrower waits for an answer of its: the driver keeps an
+/// answer until its end has come.
+const UNASKED: usize = 4 << 20;
 
 impl Line {
     /// Whether the driver has given the connection up.
@@ -43,6 +49,23 @@ impl Line {
     /// How much has come so far, in bytes. Always 0 if the stream is the driver's.
     pub(super) fn heard(&self) -> usize {
         self.state.as_ref().map_or(0, |state| state.heard())
+    }
+
+    /// A borrower is to have whatever the server says.
+    pub(super) fn lift_bound(&self) {
+        self.state.iter().for_each(|state| state.allow(None));
+    }
+
+    /// There is nothing to come for a borrower, but perhaps for the pool.
+    pub(super) fn bound(&self) {
+        self.state.iter().for_each(|state| state.allow(Some(UNASKED)));
+    }
+
+    /// There is nothing to come.
+    pub(super) fn bound_if_silent(&self) {
+        if self.is_silent {
+            self.bound();
+        }
     }
 
     /// It ends with the last clone of the driver's connection.
@@ -121,9 +144,10 @@ impl Target {
         let session = self.info.redis_settings();
         let opened = MultiplexedConnection::new_with_config(session, wire, config.clone()).await;
         let (driver, work) = opened?;
-        state.settle();
         let task = Some(tokio::spawn(work));
-        let line = Line { task, link, state: Some(state), is_left_alone: false };
+        let is_silent = !self.speaks_resp3();
+        let line = Line { task, link, state: Some(state), is_silent, is_left_alone: false };
+        line.lift_bound();
         Ok(Opened { driver, line, pulse })
     }
 
@@ -141,7 +165,7 @@ impl Target {
         }
         let mut driver = client.get_multiplexed_async_connection_with_config(&config).await?;
         let link = unborn.find();
-        let line = Line { task: None, link, state: None, is_left_alone: false };
+        let line = Line { task: None, link, state: None, is_silent: false, is_left_alone: false };
         let greeting = self.greeting(Greeter::Driver);
         let mut answers = Vec::new();
         let mut commands = greeting.commands.cmd_iter();

@@ -18,8 +18,8 @@ use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
 
-/// Says when the driver has let go of it, and limits what is read of a server before it is settled
-/// that it is one.
+/// Says when the driver has let go of it, and limits what is read of a server that no borrower has
+/// asked for anything.
 pub(super) struct Wire {
     stream: Stream,
     state: Arc<State>,
@@ -32,15 +32,22 @@ enum Stream {
 }
 
 /// What outlives the stream.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct State {
     /// In bytes.
     heard: AtomicUsize,
     is_gone: AtomicBool,
-    is_settled: AtomicBool,
+    /// How much may have come in all.
+    allowed: AtomicUsize,
 }
 
 impl State {
+    /// Of a server that has not shown yet that it is one.
+    fn new() -> Self {
+        let (heard, is_gone) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Self { heard, is_gone, allowed: AtomicUsize::new(2 * BOUND) }
+    }
+
     /// How much has come so far. After an answer, that counts at least all of the answer.
     pub(super) fn heard(&self) -> usize {
         // O11: what hands the answer over orders this, too.
@@ -53,10 +60,11 @@ impl State {
         self.is_gone.load(Ordering::Relaxed)
     }
 
-    /// From now on there is no limit to what is read.
-    pub(super) fn settle(&self) {
-        // O11: whenever the driver sees it.
-        self.is_settled.store(true, Ordering::Relaxed);
+    /// How much may be read from now on; `None`: there is no limit.
+    pub(super) fn allow(&self, more: Option<usize>) {
+        let allowed = more.map_or(usize::MAX, |more| self.heard().saturating_add(more));
+        // O11: what is asked next hands it over.
+        self.allowed.store(allowed, Ordering::Relaxed);
     }
 }
 
@@ -79,7 +87,7 @@ impl Wire {
     }
 
     fn new(stream: Stream) -> Self {
-        Self { stream, state: Arc::default() }
+        Self { stream, state: Arc::new(State::new()) }
     }
 
     pub(super) fn state(&self) -> Arc<State> {
@@ -158,8 +166,8 @@ impl AsyncRead for Wire {
         let more = buffer.filled().len() - before;
         // O11: nothing else adds to it; see its reader.
         let heard = self.state.heard.fetch_add(more, Ordering::Relaxed).wrapping_add(more);
-        // O11: it is set once, and by what has read all of the greeting.
-        if heard > 2 * BOUND && !self.state.is_settled.load(Ordering::Relaxed) {
+        // O11: see its writer.
+        if heard > self.state.allowed.load(Ordering::Relaxed) {
             return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
         }
         Poll::Ready(Ok(()))
