@@ -255,6 +255,10 @@ impl RedisManager {
         deadline: &Deadline,
     ) -> RedisResult<Vec<Value>> {
         let limit = limit(deadline)?;
+        // What nobody has asked for may be without end.
+        if connection.link.has_ended(self.unasked()) {
+            return Err(unexpected());
+        }
         let answers = converse(&mut connection.driver, &connection.link, commands, limit)?;
         if !connection.link.is_known() {
             connection.limit_commands(self.response_timeout)?;
