@@ -105,7 +105,7 @@ impl MysqlConnection {
     pub(super) fn ping(&mut self) -> Result<()> {
         let ping = Ping::new();
         let call = self.watch.begin(Effect::Keeps);
-        let outcome = self.conn.query_first::<Row, _>(ping.sql());
+        let outcome = only_row(&mut self.conn, &ping.sql());
         self.watch.end(call, end_of(&outcome));
         let number = outcome?.and_then(|mut row| row.take_opt(0)?.ok());
         if ping.is_answered_by(number) {
@@ -232,17 +232,42 @@ impl MysqlConnection {
         let home = Some(self.watch.home()).filter(|_| self.watch.was_lent());
         let mut result = self.conn.query_iter(proof.sql(home))?;
         let mut rows = Vec::new();
-        'all: while let Some(set) = result.iter() {
-            for row in set {
-                rows.push(from_row_opt::<ProofRow>(row?));
-                // More than the one that is right may be without end.
-                if rows.len() > 1 {
-                    break 'all;
-                }
-            }
+        while read_some(&mut result, &mut rows)? {}
+        if rows.len() > 1 {
+            return Err(leave(result));
         }
+        let rows = rows.into_iter().map(from_row_opt::<ProofRow>).collect();
         proof.check(rows).ok_or_else(|| DriverError::PacketOutOfSync.into())
     }
+}
+
+/// The answer to a question that has only one.
+fn only_row(conn: &mut Conn, sql: &str) -> Result<Option<Row>> {
+    let mut result = conn.query_iter(sql)?;
+    let mut rows = Vec::new();
+    while read_some(&mut result, &mut rows)? {}
+    if rows.len() > 1 { Err(leave(result)) } else { Ok(rows.pop()) }
+}
+
+/// Reads the next set of an answer that has one row in all. Whether there is more to read, and may
+/// be: more rows may be without end.
+fn read_some(result: &mut QueryResult<'_, '_, '_, Text>, rows: &mut Vec<Row>) -> Result<bool> {
+    let Some(mut set) = result.iter() else { return Ok(false) };
+    while let Some(row) = set.next() {
+        rows.push(row?);
+        if rows.len() > 1 {
+            std::mem::forget(set);
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The driver would read all that there is when it drops this: it is kept from it, and can be asked
+/// nothing any more.
+fn leave(result: QueryResult<'_, '_, '_, Text>) -> Error {
+    std::mem::forget(result);
+    DriverError::PacketOutOfSync.into()
 }
 
 /// A call that was late leaves a connection of no more use, whatever it answered.

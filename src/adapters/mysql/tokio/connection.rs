@@ -113,7 +113,7 @@ impl AsyncMysqlConnection {
         self.seen.catch_up(&self.conn);
         let ping = Ping::new();
         let call = self.seen.watch.begin(Effect::Keeps);
-        let row: Option<Row> = self.conn.query_first(ping.sql()).await?;
+        let row = self.only_row(&ping.sql()).await?;
         self.seen.watch.end(call, End::InStep { has_failed: false });
         let number = row.and_then(|mut row| row.take_opt(0)?.ok());
         if ping.is_answered_by(number) {
@@ -121,6 +121,20 @@ impl AsyncMysqlConnection {
         }
         self.seen.watch.give_up();
         Err(DriverError::PacketOutOfOrder.into())
+    }
+
+    /// The answer to a question that has only one. More rows may be without end, and the driver
+    /// would read them all.
+    async fn only_row(&mut self, sql: &str) -> Result<Option<Row>> {
+        let mut result = self.conn.query_iter(sql).await?;
+        let mut only = None;
+        while let Some(row) = result.next().await? {
+            if only.replace(row).is_some() {
+                return Err(DriverError::PacketOutOfOrder.into());
+            }
+        }
+        // A set after it would be another one's answer.
+        if result.is_empty() { Ok(only) } else { Err(DriverError::PacketOutOfOrder.into()) }
     }
 
     /// Makes sure.
