@@ -8,6 +8,8 @@ mod faults;
 #[cfg(unix)]
 pub mod fork;
 pub mod harness;
+pub mod hostile;
+pub mod hostile_faces;
 #[cfg(all(feature = "mysql", feature = "mysql_async"))]
 pub mod my;
 pub mod my_fake;
@@ -15,6 +17,8 @@ pub mod my_fake;
 pub mod pg;
 #[cfg(any(feature = "postgres", feature = "tokio-postgres"))]
 pub mod pg_fake;
+#[cfg(any(feature = "postgres", feature = "tokio-postgres"))]
+pub mod pg_hostile;
 #[cfg(all(feature = "postgres", feature = "tokio-postgres"))]
 pub mod pg_pretence;
 pub mod proxy;

@@ -1,5 +1,6 @@
 //! A server that speaks as much MySQL as the adapters' own calls need, and misbehaves on command.
 
+use super::hostile::{Manner, Server, Step};
 use super::proxy::Listener;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -20,6 +21,8 @@ pub enum When {
     Proof,
     /// At any other statement.
     Query,
+    /// After the answer to it.
+    Return,
     Goodbye,
 }
 
@@ -116,6 +119,47 @@ impl FakeMySql {
     }
 }
 
+impl Server for FakeMySql {
+    fn start() -> Self {
+        Self::start()
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.address()
+    }
+
+    fn turn_hostile(&self, step: Step, manner: Manner) {
+        let when = match step {
+            Step::StartUp(0) | Step::Handshake(_) => When::Greeting,
+            Step::StartUp(1) => When::Login,
+            Step::StartUp(_) => When::Settings,
+            Step::Ping => When::Ping,
+            Step::Reset => When::Proof,
+            Step::Return => When::Return,
+            Step::Close => When::Goodbye,
+        };
+        let how = match manner {
+            Manner::Mute => How::Mute,
+            Manner::Trickle => How::Trickle,
+            Manner::Flood => How::Flood,
+            Manner::Huge => How::Huge,
+            Manner::Extra => How::Twice,
+            Manner::Cut => How::Cut,
+        };
+        match step {
+            Step::StartUp(_) | Step::Handshake(_) => self.misbehave(when, how),
+            _ => self.misbehave_so_far(when, how),
+        }
+    }
+
+    fn hang_up(&self) {
+        self.behave();
+        for stream in self.state.streams.lock().unwrap().drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+}
+
 impl Drop for FakeMySql {
     fn drop(&mut self) {
         self.listener.close();
@@ -159,7 +203,12 @@ impl Session {
                     self.answer(when, 1, &[])?;
                     return Ok(());
                 }
-                3 => self.answer(when, 1, &results(&sql))?,
+                3 => {
+                    self.answer(when, 1, &results(&sql))?;
+                    if when == When::Query {
+                        self.misbehave_after(When::Return, &results(&sql))?;
+                    }
+                }
                 // A statement is closed without an answer.
                 25 => {}
                 _ => self.answer(when, 1, &[OK.to_vec()])?,
@@ -193,37 +242,51 @@ impl Session {
         Ok((head[3], body))
     }
 
+    /// What the server does instead, if anything.
+    fn how(&self, when: When) -> Option<How> {
+        let misbehaviour = *self.state.misbehaviour.lock().unwrap();
+        let now = misbehaviour.filter(|(then, _, end)| *then == when && self.number < *end);
+        now.map(|(_, how, _)| how)
+    }
+
     /// The right packets, or what the server does instead.
     fn answer(&mut self, when: When, first: u8, packets: &[Vec<u8>]) -> io::Result<()> {
-        let misbehaviour = *self.state.misbehaviour.lock().unwrap();
-        let mut answer = Vec::new();
-        for (number, body) in packets.iter().enumerate() {
-            answer.extend(packet(first.wrapping_add(number as u8), body));
-        }
-        let how = misbehaviour.filter(|(then, _, end)| *then == when && self.number < *end);
-        match how.map(|(_, how, _)| how) {
+        let answer = numbered(first, packets);
+        match self.how(when) {
             None => self.stream.write_all(&answer),
-            Some(How::Cut) => self.stream.shutdown(Shutdown::Both),
-            Some(How::Mute) => self.mute(),
-            Some(How::Twice) => {
-                answer.extend(answer.clone());
-                self.stream.write_all(&answer)
-            }
-            Some(How::Trickle) => {
+            Some(How::Twice) => self.stream.write_all(&answer.repeat(2)),
+            Some(how) => self.commit(how, first, &answer),
+        }
+    }
+
+    /// What it adds to what was answered.
+    fn misbehave_after(&mut self, when: When, packets: &[Vec<u8>]) -> io::Result<()> {
+        match self.how(when) {
+            None => Ok(()),
+            Some(how) => self.commit(how, 1, &numbered(1, packets)),
+        }
+    }
+
+    fn commit(&mut self, how: How, first: u8, answer: &[u8]) -> io::Result<()> {
+        match how {
+            How::Cut => self.stream.shutdown(Shutdown::Both),
+            How::Mute => self.mute(),
+            How::Twice => self.stream.write_all(answer),
+            How::Trickle => {
                 self.stream.write_all(&[0, 0, 1, first])?;
                 loop {
                     self.stream.write_all(&[10])?;
                     thread::sleep(Duration::from_millis(20));
                 }
             }
-            Some(How::Huge) => {
+            How::Huge => {
                 self.stream.write_all(&[0xfe, 0xff, 0xff, first])?;
                 let piece = vec![10; 1 << 16];
                 loop {
                     self.stream.write_all(&piece)?;
                 }
             }
-            Some(How::Flood) => self.flood(first, &answer),
+            How::Flood => self.flood(first, answer),
         }
     }
 
@@ -258,6 +321,11 @@ impl Session {
     }
 }
 
+fn numbered(first: u8, packets: &[Vec<u8>]) -> Vec<u8> {
+    let numbers = (0..).map(|number: u8| first.wrapping_add(number));
+    numbers.zip(packets).flat_map(|(number, body)| packet(number, body)).collect()
+}
+
 fn packet(number: u8, body: &[u8]) -> Vec<u8> {
     let mut packet = (body.len() as u32).to_le_bytes()[..3].to_vec();
     packet.push(number);
@@ -270,9 +338,9 @@ fn greeting(number: u32) -> Vec<u8> {
     body.extend(b"8.0.30-fake\0");
     body.extend(number.to_le_bytes());
     body.extend(b"12345678\0");
-    // Protocol 4.1, a database at the login, transactions, secure connections, several statements
-    // and results, plugins.
-    body.extend([0x09, 0xa2, 45, 2, 0, 0x0b, 0, 21]);
+    // Protocol 4.1, a database at the login, TLS, which is for a front of it to give, transactions,
+    // secure connections, several statements and results, plugins.
+    body.extend([0x09, 0xaa, 45, 2, 0, 0x0b, 0, 21]);
     body.extend([0; 10]);
     body.extend(b"123456789012\0mysql_native_password\0");
     body

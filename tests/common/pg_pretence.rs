@@ -1,7 +1,7 @@
 //! A TLS that is none: what matters is who stands between the driver and the socket.
 
 use std::convert::Infallible;
-use std::future::{Ready, ready};
+use std::future::{Future, Ready, poll_fn, ready};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -32,6 +32,42 @@ impl TlsConnect<Socket> for Pretence {
 
     fn connect(self, socket: Socket) -> Self::Future {
         ready(Ok(Pretended(socket)))
+    }
+}
+
+/// The same, once either side has said hello: the client with one byte, the server with these.
+#[derive(Clone, Debug)]
+pub struct PretenceWithHellos;
+
+pub const HELLO: [u8; 64] = [22; 64];
+
+impl MakeTlsConnect<Socket> for PretenceWithHellos {
+    type Stream = Pretended;
+    type TlsConnect = Self;
+    type Error = Infallible;
+
+    fn make_tls_connect(&mut self, _: &str) -> Result<Self, Infallible> {
+        Ok(self.clone())
+    }
+}
+
+impl TlsConnect<Socket> for PretenceWithHellos {
+    type Stream = Pretended;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Pretended>> + Send>>;
+
+    fn connect(self, mut socket: Socket) -> Self::Future {
+        Box::pin(async move {
+            poll_fn(|context| Pin::new(&mut socket).poll_write(context, b"!")).await?;
+            let mut hello = [0; HELLO.len()];
+            let mut buffer = ReadBuf::new(&mut hello);
+            let mut before = None;
+            while buffer.remaining() > 0 && before != Some(buffer.filled().len()) {
+                before = Some(buffer.filled().len());
+                poll_fn(|context| Pin::new(&mut socket).poll_read(context, &mut buffer)).await?;
+            }
+            if hello == HELLO { Ok(Pretended(socket)) } else { Err(io::Error::other("no hello")) }
+        })
     }
 }
 

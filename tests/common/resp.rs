@@ -1,5 +1,6 @@
 //! A server that speaks Redis's protocol, and misbehaves at a chosen moment as it is told.
 
+use super::hostile::{Manner, Server, Sessions, Step};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -39,10 +40,10 @@ pub const MOMENTS: [Moment; 5] =
 pub const FAULTS: [Fault; 6] =
     [Fault::Mute, Fault::Trickle, Fault::Flood, Fault::Huge, Fault::Extra, Fault::Cut];
 
-#[derive(Debug)]
 pub struct Resp {
     pub address: SocketAddr,
     told: Told,
+    sessions: Arc<Sessions>,
 }
 
 type Told = Arc<Mutex<Option<(Moment, Fault)>>>;
@@ -55,17 +56,20 @@ impl Resp {
     pub fn at(address: SocketAddr) -> Self {
         let listener = TcpListener::bind(address).unwrap();
         let (address, told) = (listener.local_addr().unwrap(), Told::default());
+        let sessions = Arc::<Sessions>::default();
         thread::spawn({
-            let told = Arc::clone(&told);
+            let (told, sessions) = (Arc::clone(&told), Arc::clone(&sessions));
             move || {
-                for stream in listener.incoming() {
+                for stream in listener.incoming().map(Result::unwrap) {
+                    let _ = stream.set_nodelay(true);
+                    sessions.add(&stream);
                     let told = Arc::clone(&told);
                     // Each ends with its client.
-                    thread::spawn(move || serve(stream.unwrap(), &told));
+                    thread::spawn(move || serve(stream, &told));
                 }
             }
         });
-        Self { address, told }
+        Self { address, told, sessions }
     }
 
     /// Once, the next time that this moment comes on any connection.
@@ -75,6 +79,40 @@ impl Resp {
 
     pub fn url(&self) -> String {
         format!("redis://:secret@{}/", self.address)
+    }
+}
+
+impl Server for Resp {
+    fn start() -> Self {
+        Self::start()
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn turn_hostile(&self, step: Step, manner: Manner) {
+        let moment = match step {
+            Step::StartUp(_) | Step::Handshake(_) => Moment::Startup,
+            Step::Ping => Moment::Ping,
+            Step::Reset => Moment::Reset,
+            Step::Return => Moment::Return,
+            Step::Close => Moment::Close,
+        };
+        let fault = match manner {
+            Manner::Mute => Fault::Mute,
+            Manner::Trickle => Fault::Trickle,
+            Manner::Flood => Fault::Flood,
+            Manner::Huge => Fault::Huge,
+            Manner::Extra => Fault::Extra,
+            Manner::Cut => Fault::Cut,
+        };
+        self.misbehave(Some((moment, fault)));
+    }
+
+    fn hang_up(&self) {
+        self.misbehave(None);
+        self.sessions.hang_up();
     }
 }
 

@@ -3,6 +3,7 @@
 mod cancelled;
 mod dead;
 mod dropped;
+mod hostile;
 mod left_over;
 mod load;
 mod outages;

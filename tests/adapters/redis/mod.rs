@@ -2,6 +2,7 @@
 
 mod cluster;
 mod hostile;
+mod hostile_steps;
 mod left_over;
 mod network;
 mod no_server;

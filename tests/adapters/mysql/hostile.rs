@@ -1,0 +1,16 @@
+//! MySQL's adapters against a server that turns hostile, at each step and in each manner.
+#![cfg(all(feature = "mysql", feature = "mysql_async"))]
+
+use crate::common::hostile::all;
+use crate::common::hostile_faces::mysql::{Tasks, Threads};
+use crate::common::my_fake::FakeMySql;
+
+#[test]
+fn every_limit_of_threads_is_kept_whatever_the_server_does_and_whenever() {
+    all::<Threads<FakeMySql>>();
+}
+
+#[test]
+fn every_limit_of_tasks_is_kept_whatever_the_server_does_and_whenever() {
+    all::<Tasks<FakeMySql>>();
+}
