@@ -9,6 +9,7 @@ mod faults_housekeeping;
 mod faults_large;
 mod fork;
 mod fork_servers;
+mod hostile_memory;
 mod idle_cpu;
 mod memory;
 mod redis_look;
