@@ -1,14 +1,11 @@
 //! The Redis adapters over TLS.
 
-#[path = "../../common/mod.rs"]
-mod common;
-
+use crate::common::redis_faces::*;
+use crate::common::servers::process::{free_port, run};
+use crate::common::servers::redis::Redis;
+use crate::common::{PLENTY, eventually};
 use caliburn::Builder;
 use caliburn::health::PingOnBorrow;
-use common::redis_faces::*;
-use common::servers::process::{free_port, run};
-use common::servers::redis::Redis;
-use common::{PLENTY, eventually};
 use redis::cmd;
 use std::io::Write as _;
 use std::net::TcpListener;
