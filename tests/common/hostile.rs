@@ -13,10 +13,10 @@ use tokio::runtime::{self, Runtime};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// At one of the server's answers before a connection is open, the first being 0.
-    StartUp(usize),
-    /// At one of the server's answers before a connection is secured.
+    /// At one of the server's answers before a connection is secured, the first being 0.
     Handshake(usize),
+    /// At one of its answers before a connection is open.
+    StartUp(usize),
     Ping,
     Reset,
     /// After the answer to a borrower's request.

@@ -20,7 +20,10 @@ fn get_async<M: Manager<Error: fmt::Display>>(pool: &Pool<M>) -> Got<M> {
 
 /// A face to the server `S`.
 macro_rules! face {
-    ($face:ident: $name:literal, $start_ups:expr, $manager:ty, $builder:expr, $get:expr, $asks:expr, $is_kept:expr) => {
+    (
+        $face:ident: $name:literal, $start_ups:expr, $manager:ty, $builder:expr,
+        $get:expr, $asks:expr, $is_kept:expr $(,)?
+    ) => {
         pub struct $face<S>(PhantomData<S>);
 
         impl<S: Server> Face for $face<S> {
@@ -78,7 +81,10 @@ pub mod postgres {
     }
 
     face!(Threads: "postgres", 2, PostgresManager, builder, get, ask::<PostgresManager>, is_kept);
-    face!(Tasks: "tokio-postgres", 2, AsyncPostgresManager, builder, get_async, ask::<AsyncPostgresManager>, is_kept);
+    face!(
+        Tasks: "tokio-postgres", 2, AsyncPostgresManager,
+        builder, get_async, ask::<AsyncPostgresManager>, is_kept,
+    );
 }
 
 #[cfg(all(feature = "mysql", feature = "mysql_async"))]
@@ -119,7 +125,10 @@ pub mod mysql {
     }
 
     face!(Threads: "mysql", 3, MysqlManager, builder, get, ask::<MysqlManager>, is_kept);
-    face!(Tasks: "mysql_async", 3, AsyncMysqlManager, builder_async, get_async, ask::<AsyncMysqlManager>, is_kept);
+    face!(
+        Tasks: "mysql_async", 3, AsyncMysqlManager,
+        builder_async, get_async, ask::<AsyncMysqlManager>, is_kept,
+    );
 }
 
 #[cfg(feature = "redis-tokio")]
@@ -171,5 +180,8 @@ pub mod redis {
     }
 
     face!(Threads: "redis", 1, RedisManager, builder, get, ask, is_kept);
-    face!(Tasks: "redis, tasks", 1, AsyncRedisManager, builder_async, get_async, ask_async, is_kept_async);
+    face!(
+        Tasks: "redis, tasks", 1, AsyncRedisManager,
+        builder_async, get_async, ask_async, is_kept_async,
+    );
 }
