@@ -87,8 +87,19 @@ pub const LIMIT: Duration = Duration::from_millis(300);
 pub const LATEST: Duration = Duration::from_millis(320);
 /// What the drop of a guard may take.
 pub const AT_ONCE: Duration = Duration::from_millis(1);
+/// What a busy machine may add.
+const ROOM: Duration = Duration::from_secs(3);
 /// Another process may keep a core for a while, but not each time.
 const TRIES: usize = 3;
+
+/// How closely limits are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exactness {
+    /// With [`ROOM`], whatever else the machine does.
+    Roughly,
+    /// To 5 % and 5 ms, on a machine that does nothing else.
+    Exactly,
+}
 
 /// Only one at a time keeps the cores busy, and nothing is measured beside it.
 static CORES: RwLock<()> = RwLock::new(());
@@ -107,8 +118,11 @@ struct Seen {
 }
 
 impl Seen {
-    fn is_good(&self) -> bool {
-        self.took <= LATEST && self.drop <= AT_ONCE
+    fn is_good(&self, exactness: Exactness) -> bool {
+        match exactness {
+            Exactness::Roughly => self.took <= LIMIT + ROOM && self.drop <= ROOM,
+            Exactness::Exactly => self.took <= LATEST && self.drop <= AT_ONCE,
+        }
     }
 
     fn best(self, other: Self) -> Self {
@@ -122,14 +136,14 @@ impl Seen {
 }
 
 /// All steps and all manners; prints what was measured.
-pub fn all<F: Face>() {
+pub fn all<F: Face>(exactness: Exactness) {
     let start_ups = (0..F::START_UPS).map(Step::StartUp);
     let later = [Step::Ping, Step::Reset, Step::Return, Step::Close];
     let handshakes = (0..F::Server::HANDSHAKES).map(Step::Handshake);
     let steps: Vec<_> = handshakes.chain(start_ups).chain(later).collect();
     let lines = Mutex::new(Vec::new());
     let note = |step, manner| {
-        let line = case::<F>(step, manner);
+        let line = case::<F>(step, manner, exactness);
         lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
     };
     for step in &steps {
@@ -152,7 +166,7 @@ pub fn all<F: Face>() {
     let mut red = Vec::new();
     for line in lines {
         println!("{:width$} {line}", F::NAME);
-        if !line.is_good() {
+        if !line.is_good(exactness) {
             red.push(format!("{line}"));
         }
     }
@@ -170,9 +184,10 @@ struct Line {
 }
 
 impl Line {
-    fn is_good(&self) -> bool {
-        let good = self.seen.as_ref().is_ok_and(Seen::is_good) && self.worst <= 2 * LIMIT;
-        good || self.is_kept && self.seen.as_ref().is_ok_and(|seen| seen.took <= 4 * LIMIT)
+    fn is_good(&self, exactness: Exactness) -> bool {
+        let Ok(seen) = &self.seen else { return false };
+        let is_never_bad = exactness == Exactness::Roughly || self.worst <= 2 * LIMIT;
+        seen.is_good(exactness) && is_never_bad || self.is_kept && seen.took <= 4 * LIMIT
     }
 }
 
@@ -193,7 +208,7 @@ impl fmt::Display for Line {
 }
 
 /// The best of some tries, of which none may be very bad.
-fn case<F: Face>(step: Step, manner: Manner) -> Line {
+fn case<F: Face>(step: Step, manner: Manner, exactness: Exactness) -> Line {
     let (seen, worst) = (Err(String::new()), Duration::ZERO);
     let mut line = Line { step, manner, seen, worst, is_kept: F::is_kept(step, manner) };
     for _ in 0..TRIES {
@@ -202,13 +217,15 @@ fn case<F: Face>(step: Step, manner: Manner) -> Line {
                 line.worst = line.worst.max(seen.took);
                 let best = line.seen.map_or(seen, |best| best.best(seen));
                 line.seen = Ok(best);
-                if best.is_good() {
+                if best.is_good(exactness) {
                     break;
                 }
             }
+            // A machine that is too busy for an honest connect, or a fault: then each time.
             Err(reason) => {
-                line.seen = Err(reason);
-                break;
+                if line.seen.is_err() {
+                    line.seen = Err(reason);
+                }
             }
         }
     }
@@ -239,7 +256,7 @@ fn once<F: Face>(step: Step, manner: Manner) -> Result<Seen, String> {
                 && took < LIMIT
                 && (matches!(step, Step::Handshake(_)) || manner != Manner::Extra)
             {
-                return Err("a connection was taken for open".into());
+                panic!("{}, {step:?}, {manner:?}: a connection was taken for open", F::NAME);
             }
             took
         }
@@ -292,9 +309,7 @@ fn once<F: Face>(step: Step, manner: Manner) -> Result<Seen, String> {
     // One that was taken for something else is tried again after a while.
     eventually("it serves again", || F::get(&pool).and_then(|mut conn| F::ask(&mut conn)).is_ok());
     let report = pool.close_within(PLENTY);
-    if !report.is_complete() {
-        return Err(report.to_string());
-    }
+    assert!(report.is_complete(), "{}, {step:?}, {manner:?}: {report}", F::NAME);
     Ok(Seen { took, drop: drop_took, quarantined, freed })
 }
 
