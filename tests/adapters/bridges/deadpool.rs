@@ -148,8 +148,10 @@ fn a_recycle_that_hangs_after_a_loan_is_dropped_at_its_limit() {
     let fake = Fake::new();
     let builder = Pool::builder_async(over_deadpool(&fake)).max_size(1);
     let pool = builder.reset_timeout(SHORT / 4).build().unwrap();
-    let first = pool.get().unwrap().id;
+    let conn = pool.get().unwrap();
+    let first = conn.id;
     fake.on_ping(Mode::Hang);
+    drop(conn);
     eventually("it is given up", || evicted(&pool, EvictionCause::ResetFailed) == 1);
     fake.on_ping(Mode::Ok);
     assert!(pool.get().unwrap().id > first);

@@ -197,7 +197,7 @@ const UNTAPPED: [&str; 7] = ["TLS?", "one", PROBE, "BEGIN", "two", PROBE, PROBE]
 const PROBE: &str = "BEGIN; ROLLBACK; SELECT";
 
 /// Long enough for some tries.
-const BRIEFLY: Duration = Duration::from_millis(500);
+const BRIEFLY: Duration = Duration::from_millis(1_500);
 
 #[track_caller]
 fn assert_heard(heard: &Heard, expected: &[&str]) {
