@@ -14,14 +14,15 @@ pub(in crate::adapters::mysql) enum Effect {
     Keeps,
     Begins,
     Ends,
-    /// Ends it, and if the session's `completion_type` says so, another one begins at once.
+    /// Ends it, and if the session's `completion_type` says so, another one begins at once, or the
+    /// session ends.
     MayChain,
     Unknown,
 }
 
 /// Verbs of statements that cannot begin a transaction in a session that commits by itself, and
 /// leave no lock, and change no setting that the pool relies on.
-const PLAIN: [&str; 28] = [
+const PLAIN: [&str; 24] = [
     "SELECT",
     "INSERT",
     "UPDATE",
@@ -34,9 +35,6 @@ const PLAIN: [&str; 28] = [
     "EXPLAIN",
     "DESCRIBE",
     "DESC",
-    "CREATE",
-    "ALTER",
-    "DROP",
     "TRUNCATE",
     "RENAME",
     "ANALYZE",
@@ -48,8 +46,26 @@ const PLAIN: [&str; 28] = [
     "REVOKE",
     "SAVEPOINT",
     "DO",
-    "KILL",
     "LOAD",
+];
+
+/// What can be created, altered and dropped without a change to the session. A database is not
+/// among it: the session may lose its own.
+const OBJECTS: [&str; 14] = [
+    "TABLE",
+    "TEMPORARY",
+    "INDEX",
+    "UNIQUE",
+    "FULLTEXT",
+    "SPATIAL",
+    "VIEW",
+    "TRIGGER",
+    "FUNCTION",
+    "PROCEDURE",
+    "EVENT",
+    "USER",
+    "ROLE",
+    "SEQUENCE",
 ];
 
 impl Effect {
@@ -59,8 +75,16 @@ impl Effect {
         let mut next = || words.next().map(|word| word.to_ascii_uppercase());
         let Some(verb) = next() else { return Self::Unknown };
         let effect = match &*verb {
-            // The session may lose its database.
-            "DROP" if matches!(next().as_deref(), Some("DATABASE" | "SCHEMA")) => Self::Unknown,
+            "CREATE" | "ALTER" | "DROP" => {
+                let mut object = next();
+                if object.as_deref() == Some("OR") && next().as_deref() == Some("REPLACE") {
+                    object = next();
+                }
+                match object {
+                    Some(object) if OBJECTS.contains(&&*object) => Self::Keeps,
+                    _ => Self::Unknown,
+                }
+            }
             verb if PLAIN.contains(&verb) => Self::Keeps,
             "RELEASE" => match next().as_deref() {
                 Some("SAVEPOINT") => Self::Keeps,
@@ -78,8 +102,8 @@ impl Effect {
                 let rest: Vec<_> = std::iter::from_fn(next).take(7).collect();
                 let rest: Vec<_> = rest.iter().map(String::as_str).collect();
                 match rest.strip_prefix(&["WORK"]).unwrap_or(&rest) {
-                    [] => Self::MayChain,
-                    ["AND", "NO", "CHAIN"] | ["AND", "NO", "CHAIN", "NO", "RELEASE"] => Self::Ends,
+                    [] | ["AND", "NO", "CHAIN"] | ["NO", "RELEASE"] => Self::MayChain,
+                    ["AND", "NO", "CHAIN", "NO", "RELEASE"] => Self::Ends,
                     ["TO", ..] => Self::Keeps,
                     _ => Self::Unknown,
                 }
@@ -102,7 +126,8 @@ impl<'a> Words<'a> {
 
     /// Goes over blanks, brackets that open, and comments.
     fn skip(&mut self) {
-        let is_blank = |c: char| c.is_ascii_whitespace() || c == '(';
+        // As the server has it: with the vertical tab.
+        let is_blank = |c: char| c.is_ascii_whitespace() || matches!(c, '\x0b' | '(');
         loop {
             self.rest = self.rest.trim_start_matches(is_blank);
             match comment(self.rest) {
@@ -223,6 +248,10 @@ mod tests {
                 "SAVEPOINT a",
                 "RELEASE SAVEPOINT a",
                 "/*My own*/ DROP TABLE t",
+                "DROP\x0bTABLE t",
+                "CREATE OR REPLACE TABLE t (id INT)",
+                "CREATE UNIQUE INDEX i ON t (id)",
+                "ALTER TABLE t ADD (name TEXT)",
             ],
         );
     }
@@ -234,7 +263,9 @@ mod tests {
             &["BEGIN", "begin work;", "START TRANSACTION READ ONLY", "/* */ BEGIN"],
         );
         check(Effect::MayChain, &["COMMIT", " rollback ; ", "COMMIT WORK", "-- done\nCOMMIT"]);
-        check(Effect::Ends, &[COMMIT, ROLLBACK, "commit work and no chain;"]);
+        // Each leaves open what `completion_type` may add.
+        check(Effect::MayChain, &["commit work and no chain;", "ROLLBACK NO RELEASE"]);
+        check(Effect::Ends, &[COMMIT, ROLLBACK, "commit work and no chain no release;"]);
     }
 
     #[test]
@@ -257,6 +288,13 @@ mod tests {
                 "LOCK TABLES t WRITE",
                 "USE other",
                 "DROP DATABASE here",
+                "DROP\x0bDATABASE here",
+                "DROP/**/SCHEMA here",
+                "DROP `",
+                "CREATE OR REPLACE DATABASE here",
+                "CREATE DATABASE there",
+                "ALTER SCHEMA here CHARACTER SET utf8mb4",
+                "KILL 1",
                 "HANDLER t OPEN",
                 "FLUSH TABLES WITH READ LOCK",
                 "BEGIN NOT ATOMIC SELECT 1",
