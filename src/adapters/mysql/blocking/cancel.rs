@@ -8,7 +8,6 @@ use mysql::prelude::Queryable;
 use mysql::{Error, Opts, Result, Row};
 use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
 
 /// Ends sessions, for all connections of a manager.
 #[derive(Debug)]
@@ -47,7 +46,7 @@ impl Canceller {
 
     fn kill(&self, sessions: &[Abandoned<Opts>], opts: &Opts) -> Result<()> {
         let (mut conn, line) = self.connect.open(opts, &Deadline::after(PATIENCE))?;
-        let _limit = line.until(Instant::now() + PATIENCE)?;
+        let _limit = line.within(PATIENCE)?;
         for session in sessions {
             let Some(question) = session.question(opts.get_socket().is_some()) else { continue };
             if conn.query_first::<Row, _>(question)?.is_some() {

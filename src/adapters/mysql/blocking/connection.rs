@@ -17,7 +17,7 @@ use mysql::{
 use std::fmt;
 use std::io;
 use std::ops::{Deref, DerefMut};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The driver's connection, and what is known of its session.
 ///
@@ -84,20 +84,20 @@ impl MysqlConnection {
         deadline: &Deadline,
         call: impl FnOnce(&mut Self) -> Result<T>,
     ) -> Result<T> {
-        let limit = self.line.until(Instant::now() + deadline.remaining())?;
+        let limit = self.line.within(deadline.remaining())?;
         let outcome = call(self);
         judge(&mut self.watch, Some(limit), outcome)
     }
 
     /// For a borrower's call.
     fn limit(&self) -> Result<Option<Limit>> {
-        let until = |timeout| self.line.until(Instant::now() + timeout);
-        Ok(self.response_timeout.map(until).transpose()?)
+        let within = |timeout| self.line.within(timeout);
+        Ok(self.response_timeout.map(within).transpose()?)
     }
 
     /// The driver says goodbye.
     pub(super) fn close(self, deadline: &Deadline) {
-        let _limit = self.line.until(Instant::now() + deadline.remaining());
+        let _limit = self.line.within(deadline.remaining());
         drop(self.conn);
     }
 

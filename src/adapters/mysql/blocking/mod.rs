@@ -21,7 +21,7 @@ use std::fmt;
 use std::io;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 type Change = dyn Fn(OptsBuilder) -> OptsBuilder + Send + Sync;
 
@@ -130,7 +130,8 @@ impl MysqlManager {
     /// tables, locks and prepared statements of the one before are gone, and the database is that
     /// of the options. It costs two round trips and those of [`OptsBuilder::init`] and of the
     /// [hooks](crate::Builder::after_connect) for new connections on every return, off the
-    /// borrower's thread, and the statements have to be prepared again.
+    /// borrower's thread, and the statements have to be prepared again. Where the server has an
+    /// `init_connect`, which it does not repeat, the connection is replaced after each loan.
     pub fn reset(mut self, reset: Reset) -> Self {
         self.reset = reset;
         self
@@ -246,7 +247,7 @@ impl BlockingManager for MysqlManager {
             opts = change(OptsBuilder::from_opts(opts)).into();
         }
         let (conn, line) = self.connect.open(&opts, deadline)?;
-        let limit = line.until(Instant::now() + deadline.remaining())?;
+        let limit = line.within(deadline.remaining())?;
         let ending = Ending { canceller: Arc::clone(&self.canceller), opts };
         let connection = MysqlConnection::new(conn, line, ending, self.response_timeout)?;
         if limit.end() { Ok(connection) } else { Err(DriverError::ConnectTimeout.into()) }

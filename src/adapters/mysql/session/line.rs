@@ -3,6 +3,8 @@
 //! there is neither.
 
 use std::io;
+#[cfg(feature = "mysql")]
+use std::time::Duration;
 use std::time::Instant;
 
 #[cfg(unix)]
@@ -19,7 +21,7 @@ pub(in crate::adapters::mysql) struct Line {
 
 /// Until it is dropped, the connection is cut once its limit has passed.
 #[must_use]
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(in crate::adapters::mysql) struct Limit {
     #[cfg(unix)]
     #[allow(dead_code, reason = "it counts that it is there")]
@@ -73,6 +75,21 @@ impl Line {
 
     pub(in crate::adapters::mysql) fn until(&self, _: Instant) -> io::Result<Limit> {
         Ok(Limit {})
+    }
+}
+
+impl Line {
+    /// Without a limit if no moment is so far off.
+    ///
+    /// # Errors
+    ///
+    /// Returns the system's error if it has no thread left to watch.
+    #[cfg(feature = "mysql")]
+    pub(in crate::adapters::mysql) fn within(&self, timeout: Duration) -> io::Result<Limit> {
+        match Instant::now().checked_add(timeout) {
+            Some(limit) => self.until(limit),
+            None => Ok(Limit::default()),
+        }
     }
 }
 
