@@ -16,6 +16,7 @@ use mysql::{
 };
 use std::fmt;
 use std::io;
+use std::mem::take;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
@@ -34,6 +35,15 @@ use std::time::Duration;
 /// this derefs (`"SELECT 1".fetch(&mut **conn)`). It rolls back, gives up locks on tables, goes
 /// back to the database, and shows that questions and answers are in step; if they are not, the
 /// connection is closed.
+///
+/// If the options set a read timeout, it may have struck out of sight: then the next call of the
+/// same loan first asks a question of the wrapper's, which costs a round trip. If its answer is not
+/// the next one to arrive, the session is given up: this call and all later ones of the loan fail.
+///
+/// What a stored function or a trigger sets is not seen. If it sets `completion_type`, the next
+/// plain `COMMIT` or `ROLLBACK` may begin another transaction or end the session, and the next
+/// borrower finds it so. A [transaction](Self::start_transaction) is ended as it should in any
+/// case, and so is one by `COMMIT AND NO CHAIN NO RELEASE`.
 pub struct MysqlConnection {
     conn: Conn,
     watch: Watch,
@@ -42,6 +52,8 @@ pub struct MysqlConnection {
     line: Line,
     ending: Ending,
     response_timeout: Option<Duration>,
+    /// A read may have timed out, out of sight: the driver may hand its answer to the next call.
+    may_be_out_of_step: bool,
 }
 
 impl MysqlConnection {
@@ -54,7 +66,17 @@ impl MysqlConnection {
     ) -> Result<Self> {
         let watch = Watch::new(Home::unknown(), false);
         let (statements, idle) = (Statements::default(), Idle::now());
-        let mut this = Self { conn, watch, statements, idle, line, ending, response_timeout };
+        let may_be_out_of_step = false;
+        let mut this = Self {
+            conn,
+            watch,
+            statements,
+            idle,
+            line,
+            ending,
+            response_timeout,
+            may_be_out_of_step,
+        };
         let found = this.prove()?;
         this.watch.adopt(found);
         Ok(this)
@@ -89,6 +111,37 @@ impl MysqlConnection {
         judge(&mut self.watch, Some(limit), outcome)
     }
 
+    /// Before a borrower's call.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the session was given up, or its next answer is another call's.
+    fn make_sure(&mut self) -> Result<()> {
+        if take(&mut self.may_be_out_of_step)
+            && let Err(error) = self.ping()
+        {
+            self.watch.give_up();
+            return Err(match error {
+                // Nothing is wrong with the question: the refusal is of what came before.
+                Error::MySqlError(error) if !is_farewell(error.code) => {
+                    DriverError::PacketOutOfSync.into()
+                }
+                error => error,
+            });
+        }
+        match self.watch.is_broken() {
+            true => Err(io::Error::from(io::ErrorKind::NotConnected).into()),
+            false => Ok(()),
+        }
+    }
+
+    /// From here on calls are made out of sight. Only after a read that has timed out is there a
+    /// next answer.
+    fn lose_sight(&mut self) {
+        self.watch.lose_sight();
+        self.may_be_out_of_step = self.ending.opts.get_read_timeout().is_some();
+    }
+
     /// For a borrower's call.
     fn limit(&self) -> Result<Option<Limit>> {
         let within = |timeout| self.line.within(timeout);
@@ -119,6 +172,7 @@ impl MysqlConnection {
     pub(super) fn settle(&mut self) -> Result<Found> {
         self.watch.lose_sight();
         let found = self.prove()?;
+        self.may_be_out_of_step = false;
         if !self.watch.was_lent() {
             self.watch.adopt(found.clone());
             return Ok(found);
@@ -165,6 +219,7 @@ impl MysqlConnection {
         effect: Effect,
         call: impl FnOnce(&mut Conn) -> Result<T>,
     ) -> Result<T> {
+        self.make_sure()?;
         let limit = self.limit()?;
         let observed = self.watch.begin(effect);
         let outcome = call(&mut self.conn);
@@ -181,8 +236,9 @@ impl MysqlConnection {
         &'a mut self,
         call: impl FnOnce(&'a mut Conn) -> Result<T>,
     ) -> Result<T> {
+        self.make_sure()?;
         let limit = self.limit()?;
-        self.watch.lose_sight();
+        self.lose_sight();
         let Self { conn, watch, ending, line, .. } = self;
         let number = conn.connection_id();
         let outcome = judge(watch, limit, call(conn));
@@ -341,7 +397,7 @@ impl Deref for MysqlConnection {
 impl DerefMut for MysqlConnection {
     /// From here on nobody watches: the connection is reset on return.
     fn deref_mut(&mut self) -> &mut Conn {
-        self.watch.lose_sight();
+        self.lose_sight();
         &mut self.conn
     }
 }
