@@ -374,6 +374,7 @@ fn value(expression: &str) -> String {
         ("@@max_allowed_packet", "16777216"),
         ("@@wait_timeout", "28800"),
         ("@@autocommit", "1"),
+        ("CHAR_LENGTH(@@init_connect)", "0"),
         ("CHAR_LENGTH", "1"),
         ("CRC32", "7"),
         ("DATABASE()", "songs"),

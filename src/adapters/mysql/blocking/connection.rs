@@ -6,7 +6,7 @@ use crate::Deadline;
 use crate::adapters::idle::{Idle, Occasion};
 use crate::adapters::mysql::session::errors::is_farewell;
 use crate::adapters::mysql::session::line::{Limit, Line};
-use crate::adapters::mysql::session::proof::{Found, Home, Ping, Proof, ProofRow, set_autocommit};
+use crate::adapters::mysql::session::proof::{Found, Ping, Proof, ProofRow, set_autocommit};
 use crate::adapters::mysql::session::statement::Effect;
 use crate::adapters::mysql::session::watch::{End, Watch};
 use mysql::prelude::{AsStatement, Protocol, Queryable};
@@ -64,7 +64,7 @@ impl MysqlConnection {
         ending: Ending,
         response_timeout: Option<Duration>,
     ) -> Result<Self> {
-        let watch = Watch::new(Home::unknown(), false);
+        let watch = Watch::new();
         let (statements, idle) = (Statements::default(), Idle::now());
         let may_be_out_of_step = false;
         let mut this = Self {
@@ -196,7 +196,7 @@ impl MysqlConnection {
         let home = self.watch.home();
         let is_back = home.database.is_some();
         let is_none = database.is_none() && !settled.has_database();
-        if !settled.has_role_of(home) {
+        if !settled.is_renewable(home) {
             return Err(DriverError::SetupError.into());
         }
         if is_back || is_none {

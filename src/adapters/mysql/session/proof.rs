@@ -14,6 +14,9 @@ pub(in crate::adapters::mysql) struct Home {
     pub(in crate::adapters::mysql) ends_plainly: bool,
     /// `None`: it has none, or one that cannot be named in each character set.
     pub(in crate::adapters::mysql) database: Option<String>,
+    /// The server has its sessions begin with statements (`init_connect`), which it does not repeat
+    /// when it resets one.
+    pub(in crate::adapters::mysql) has_init_connect: bool,
     user: Option<u64>,
     role: Option<u64>,
 }
@@ -21,17 +24,14 @@ pub(in crate::adapters::mysql) struct Home {
 impl Home {
     /// Of a session that nothing is known of.
     pub(in crate::adapters::mysql) fn unknown() -> Self {
-        Self { is_autocommit: true, ends_plainly: false, database: None, user: None, role: None }
-    }
-
-    /// As far as it is known without asking the server.
-    #[cfg(feature = "mysql_async")]
-    pub(in crate::adapters::mysql) fn expected(
-        is_autocommit: bool,
-        database: Option<&str>,
-    ) -> Self {
-        let database = database.and_then(nameable);
-        Self { is_autocommit, database, ..Self::unknown() }
+        Self {
+            is_autocommit: true,
+            ends_plainly: false,
+            database: None,
+            has_init_connect: false,
+            user: None,
+            role: None,
+        }
     }
 }
 
@@ -53,14 +53,16 @@ pub(in crate::adapters::mysql) struct Proof {
 }
 
 /// The rows of an answer to a [`Proof`]: its number, whether the session commits by itself, whether
-/// a plain `COMMIT` only commits, checksums of user and role, the database.
-pub(in crate::adapters::mysql) type ProofRow = (u64, bool, bool, u64, u64, Option<Vec<u8>>);
+/// a plain `COMMIT` only commits, whether the server has statements for new sessions, checksums of
+/// user and role, the database.
+pub(in crate::adapters::mysql) type ProofRow = (u64, bool, bool, bool, u64, u64, Option<Vec<u8>>);
 
 /// What the answer to a proof has shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::adapters::mysql) struct Found {
     pub(in crate::adapters::mysql) is_autocommit: bool,
     pub(in crate::adapters::mysql) ends_plainly: bool,
+    has_init_connect: bool,
     user: u64,
     role: u64,
     database: Option<Vec<u8>>,
@@ -79,7 +81,8 @@ impl Proof {
         // The longest name of a type is the one that does nothing more.
         format!(
             "{ROLLBACK}; UNLOCK TABLES; {back}SELECT {}, @@autocommit, \
-             CHAR_LENGTH(@@completion_type) = {}, CRC32(USER()), {ROLE}, DATABASE() LIMIT 1",
+             CHAR_LENGTH(@@completion_type) = {}, CHAR_LENGTH(@@init_connect) > 0, CRC32(USER()), \
+             {ROLE}, DATABASE() LIMIT 1",
             self.number,
             "NO_CHAIN".len()
         )
@@ -91,8 +94,9 @@ impl Proof {
         rows: Vec<Result<ProofRow, E>>,
     ) -> Option<Found> {
         let [row] = <[_; 1]>::try_from(rows).ok()?;
-        let (number, is_autocommit, ends_plainly, user, role, database) = row.ok()?;
-        let found = Found { is_autocommit, ends_plainly, user, role, database };
+        let (number, is_autocommit, ends_plainly, has_init_connect, user, role, database) =
+            row.ok()?;
+        let found = Found { is_autocommit, ends_plainly, has_init_connect, user, role, database };
         (number == self.number).then_some(found)
     }
 }
@@ -120,16 +124,19 @@ impl Ping {
 impl Found {
     /// This is how the session is from now on.
     pub(in crate::adapters::mysql) fn into_home(self) -> Home {
-        let Self { is_autocommit, ends_plainly, user, role, database } = self;
+        let Self { is_autocommit, ends_plainly, has_init_connect, user, role, database } = self;
         let database = database.and_then(|name| String::from_utf8(name).ok());
         let database = database.as_deref().and_then(nameable);
-        Home { is_autocommit, ends_plainly, database, user: Some(user), role: Some(role) }
+        let (user, role) = (Some(user), Some(role));
+        Home { is_autocommit, ends_plainly, database, has_init_connect, user, role }
     }
 
-    /// Not if the borrower has taken another role. The server keeps it when it resets the session,
-    /// and even when the user is changed.
-    pub(in crate::adapters::mysql) fn has_role_of(&self, home: &Home) -> bool {
-        home.role == Some(self.role)
+    /// Whether the server can make the session as good as new. Not if the borrower has taken
+    /// another role: the server keeps it when it resets the session, and even when the user is
+    /// changed. And not if new sessions begin with statements of the server's: those are run when a
+    /// session is opened, and at no other time.
+    pub(in crate::adapters::mysql) fn is_renewable(&self, home: &Home) -> bool {
+        home.role == Some(self.role) && !home.has_init_connect && !self.has_init_connect
     }
 
     pub(in crate::adapters::mysql) fn has_database(&self) -> bool {
@@ -160,7 +167,8 @@ mod tests {
     #[test]
     fn a_proof_takes_no_answer_but_its_own() {
         let proof = Proof::new();
-        let row = |number| Ok::<ProofRow, ()>((number, true, true, 7, 0, Some("songs".into())));
+        let row =
+            |number| Ok::<ProofRow, ()>((number, true, true, false, 7, 0, Some("songs".into())));
         let found = proof.check(vec![row(proof.number)]).unwrap();
         assert_eq!(found.into_home().database.as_deref(), Some("songs"));
         assert_eq!(proof.check::<()>(vec![]), None);

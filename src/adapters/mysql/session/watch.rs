@@ -50,12 +50,26 @@ pub(in crate::adapters::mysql) struct Flags {
     pub(in crate::adapters::mysql) is_autocommit: bool,
 }
 
+#[cfg(feature = "mysql_async")]
+impl Flags {
+    /// Whether the session is known to go on, and to be as before but for the transaction.
+    fn are_enough(self, effect: Effect, home: &Home, ends_plainly: bool) -> bool {
+        let is_known = match effect {
+            Effect::Unknown => false,
+            // They tell of a transaction that was begun, but not of a session that has ended.
+            Effect::MayChain => ends_plainly,
+            Effect::Keeps | Effect::Begins | Effect::Ends => true,
+        };
+        is_known && self.is_autocommit == home.is_autocommit
+    }
+}
+
 impl Watch {
     /// Of a session that was just opened. It is not certain of it before a [proof](Self::adopt).
-    pub(in crate::adapters::mysql) fn new(home: Home, is_sure: bool) -> Self {
+    pub(in crate::adapters::mysql) fn new() -> Self {
         Self {
-            home,
-            is_sure,
+            home: Home::unknown(),
+            is_sure: false,
             may_be_in_transaction: false,
             ends_plainly: false,
             is_broken: false,
@@ -125,9 +139,8 @@ impl Watch {
     /// The same, if the server has said how the session stands.
     #[cfg(feature = "mysql_async")]
     pub(in crate::adapters::mysql) fn end_with(&mut self, call: Call, flags: Flags) {
-        self.is_sure = call.was_sure
-            && call.effect != Effect::Unknown
-            && flags.is_autocommit == self.home.is_autocommit;
+        self.is_sure =
+            call.was_sure && flags.are_enough(call.effect, &self.home, self.ends_plainly);
         self.may_be_in_transaction = flags.is_in_transaction;
     }
 
@@ -166,9 +179,9 @@ mod tests {
         let (_, rest) = sql.split_once("SELECT ").unwrap();
         let (number, _) = rest.split_once(',').unwrap();
         let number = number.parse().unwrap();
-        let row = (number, is_autocommit, ends_plainly, 1, 0, Some("songs".into()));
+        let row = (number, is_autocommit, ends_plainly, false, 1, 0, Some("songs".into()));
         let found = proof.check(vec![Ok::<_, ()>(row)]).unwrap();
-        let mut watch = Watch::new(Home::unknown(), false);
+        let mut watch = Watch::new();
         watch.adopt(found);
         watch
     }
@@ -199,6 +212,25 @@ mod tests {
         let mut chained = watch(true, false);
         play(&mut chained, &["BEGIN", "COMMIT"]);
         assert!(!chained.is_clean());
+    }
+
+    #[cfg(feature = "mysql_async")]
+    #[test]
+    fn the_flags_of_a_commit_do_not_tell_whether_the_session_has_ended() {
+        let flags = Flags { is_in_transaction: false, is_autocommit: true };
+        for (sql, ends_plainly, is_clean) in [
+            ("COMMIT", true, true),
+            ("COMMIT", false, false),
+            ("COMMIT AND NO CHAIN", false, false),
+            ("COMMIT AND NO CHAIN NO RELEASE", false, true),
+            ("COMMIT RELEASE", true, false),
+            ("SELECT 1", false, true),
+        ] {
+            let mut watch = watch(true, ends_plainly);
+            let call = watch.begin(Effect::of(sql));
+            watch.end_with(call, flags);
+            assert_eq!(watch.is_clean(), is_clean, "{sql} {ends_plainly}");
+        }
     }
 
     #[test]

@@ -3,16 +3,12 @@
 use super::cancel::{Canceller, Running};
 use super::seen::{Answer, Kind, Seen};
 use super::transaction::AsyncMysqlTransaction;
-use crate::adapters::Reset;
 use crate::adapters::idle::{Idle, Occasion};
 use crate::adapters::mysql::session::line::Line;
-use crate::adapters::mysql::session::proof::{
-    Found, Home as SessionHome, Ping, Proof, ProofRow, set_autocommit,
-};
+use crate::adapters::mysql::session::proof::{Found, Ping, Proof, ProofRow, set_autocommit};
 use crate::adapters::mysql::session::statement::Effect;
 use crate::adapters::mysql::session::watch::{End, Watch};
 use crate::adapters::runtime::Home;
-use mysql_async::consts::StatusFlags;
 use mysql_async::prelude::Queryable;
 use mysql_async::{ChangeUserOpts, Conn, DriverError, Opts, Result, Row, TxOpts, from_row_opt};
 use std::fmt;
@@ -59,22 +55,11 @@ impl AsyncMysqlConnection {
         home: Arc<Home>,
         canceller: Arc<Canceller>,
         response_timeout: Option<Duration>,
-        reset: Reset,
     ) -> Result<Self> {
-        let flags = conn.last_ok_packet().map(|ok| ok.status_flags());
-        let is_autocommit =
-            flags.is_none_or(|flags| flags.contains(StatusFlags::SERVER_STATUS_AUTOCOMMIT));
-        let opts = conn.opts();
-        let is_as_expected = opts.after_connect().is_none() && opts.init().is_empty();
-        let is_as_expected = is_as_expected && opts.setup().is_empty() && reset != Reset::Session;
-        let expected = SessionHome::expected(is_autocommit, opts.db_name());
         let running = Running::new(canceller, Arc::clone(&home), &conn, line.clone());
-        let watch = Watch::new(expected, is_as_expected);
-        let seen = Seen::new(watch, running, line, response_timeout);
+        let seen = Seen::new(Watch::new(), running, line, response_timeout);
         let mut this = Self { conn, seen, home, idle: Idle::now() };
-        if !is_as_expected {
-            this.settle().await?;
-        }
+        this.settle().await?;
         Ok(this)
     }
 
@@ -188,7 +173,7 @@ impl AsyncMysqlConnection {
         let home = self.seen.watch.home();
         let is_back = home.database.is_some();
         let is_none = database.is_none() && !settled.has_database();
-        if !settled.has_role_of(home) {
+        if !settled.is_renewable(home) {
             return Err(DriverError::ConnectionClosed.into());
         }
         // With a change of user, even to the same one, the database is chosen anew.

@@ -149,7 +149,8 @@ impl AsyncMysqlManager {
     /// of the options. It costs two round trips and those of [`setup`](OptsBuilder::setup) on every
     /// return, off the borrower's task, and the statements have to be prepared again. What was done
     /// in [`init`](OptsBuilder::init) and [`after_connect`](OptsBuilder::after_connect) is gone,
-    /// too.
+    /// too. Where the server has an `init_connect`, which it does not repeat, the connection is
+    /// replaced after each loan.
     pub fn reset(mut self, reset: Reset) -> Self {
         self.reset = reset;
         self
@@ -274,8 +275,7 @@ impl AsyncManager for AsyncMysqlManager {
         let (conn, line) = opened?;
         let _limit = limit(&line, deadline)?;
         let canceller = Arc::clone(&self.canceller);
-        let (timeout, reset) = (self.response_timeout, self.reset);
-        AsyncMysqlConnection::new(conn, line, home, canceller, timeout, reset).await
+        AsyncMysqlConnection::new(conn, line, home, canceller, self.response_timeout).await
     }
 
     async fn ping(&self, connection: &mut AsyncMysqlConnection, deadline: &Deadline) -> Result<()> {
