@@ -39,6 +39,31 @@ async fn abandon(server: &MariaDb, conn: &mut PooledConnection<AsyncMysqlManager
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs MariaDB (mariadbd, mariadb-install-db)"]
+async fn rows_that_were_dropped_before_they_came_are_not_looked_for_any_more() {
+    let server = MariaDb::start(&[]);
+    let pool = pool(&server, 1);
+    // In which this server does not look after its client.
+    let sql = "SELECT BENCHMARK(1000000000000, 1) /* SLEEP */";
+    for is_executed in [false, true] {
+        let mut conn = pool.get_timeout_async(PLENTY).await.unwrap();
+        let begun = async {
+            match is_executed {
+                true => drop(conn.exec_iter(sql, ()).await),
+                false => drop(conn.query_iter(sql).await),
+            }
+        };
+        tokio::select! {
+            () = begun => panic!("it has ended"),
+            () = soon("it is at work", || asleep(&server) == 1) => {}
+        }
+        drop(conn);
+        soon("it has ended at the server", || asleep(&server) == 0).await;
+    }
+    close(&pool);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs MariaDB (mariadbd, mariadb-install-db)"]
 async fn queries_that_were_dropped_do_not_pile_up() {
     let server = MariaDb::start(&[]);
     let pool = pool(&server, 1);
@@ -120,13 +145,13 @@ fn a_query_of_a_thread_that_is_late_ends_at_the_server_too() {
     let manager = MysqlManager::from_url(&server.url()).unwrap();
     let manager = manager.response_timeout(Some(Duration::from_millis(200)));
     let pool = Pool::builder(manager).max_size(1).build().unwrap();
-    for _ in 0..3 {
+    for n in 1..=3 {
         let mut conn = pool.get_timeout(PLENTY).unwrap();
         // In which this server does not look after its client.
         conn.query_drop("SELECT BENCHMARK(1000000000000, 1) /* SLEEP */").unwrap_err();
-        assert_eq!(asleep(&server), 1);
         drop(conn);
         crate::common::eventually("it has ended at the server", || asleep(&server) == 0);
+        assert_eq!(counted(&server, "Com_kill"), n);
         assert!(server.sessions().len() <= 2);
     }
     close(&pool);

@@ -16,6 +16,8 @@ harnesses! {
     sessions_that_the_server_has_ended_are_not_lent
     #[ignore = "needs MariaDB (mariadbd, mariadb-install-db)"]
     a_look_at_the_socket_costs_little
+    #[ignore = "needs MariaDB (mariadbd, mariadb-install-db)"]
+    sessions_that_a_borrower_has_ended_are_not_lent
 }
 
 /// Long enough for a word of the server to have come.
@@ -81,6 +83,37 @@ async fn sessions_that_the_server_has_ended_are_not_lent<A: Adapter>() {
                     soon("no session is left", || server.sessions().is_empty()).await;
                 }
             }
+        }
+    }
+}
+
+/// The server hangs up after its answer, which may not be heard of at the next loan.
+async fn sessions_that_a_borrower_has_ended_are_not_lent<A: Adapter>() {
+    const LOANS: usize = 20;
+    let server = MariaDb::start(&[]);
+    for completion in ["NO_CHAIN", "RELEASE"] {
+        server.ask(&format!("SET GLOBAL completion_type = '{completion}'"));
+        for (sql, is_executed) in [
+            ("COMMIT RELEASE", true),
+            ("COMMIT RELEASE", false),
+            ("ROLLBACK RELEASE", true),
+            ("COMMIT", true),
+            ("COMMIT", false),
+            ("ROLLBACK", false),
+            ("COMMIT AND NO CHAIN", false),
+            ("KILL CONNECTION_ID()", false),
+        ] {
+            let pool = pool::<A, _>(&server, 1, ());
+            for n in 0..LOANS {
+                let what = format!("{sql}, executed: {is_executed}, {completion}, loan {n}");
+                let mut conn = A::get(&pool).await.unwrap();
+                echo::<A>(&mut conn, n).await.unwrap_or_else(|error| panic!("{what}: {error}"));
+                let _ = match is_executed {
+                    true => A::execute(&mut conn, sql).await,
+                    false => A::ask(&mut conn, sql).await.map(drop),
+                };
+            }
+            close(&pool);
         }
     }
 }

@@ -8,12 +8,14 @@ use crate::common::servers::mariadb::{DATABASE, MariaDb, USER};
 harnesses! {
     #[ignore = "needs MariaDB (mariadbd, mariadb-install-db)"]
     what_is_left_over_is_as_the_guide_says
+    #[ignore = "needs MariaDB (mariadbd, mariadb-install-db)"]
+    a_distributed_transaction_that_was_prepared_stays_at_the_server
 }
 
 /// What it is, how it is left, and how it shows: a statement with another answer, or none, if
 /// nothing is left over. Then whether it stays with `Reset::Transaction`. Nothing stays with
 /// `Reset::Session`.
-const LEFT: [(&str, &[&str], &str, bool); 15] = [
+const LEFT: [(&str, &[&str], &str, bool); 16] = [
     (
         "open transaction",
         &["BEGIN", "INSERT INTO song VALUES (9)"],
@@ -44,13 +46,15 @@ const LEFT: [(&str, &[&str], &str, bool); 15] = [
     ),
     ("prepared statement", &["PREPARE mine FROM 'SELECT 1'"], "EXECUTE mine", true),
     ("open handler", &["HANDLER song OPEN"], "HANDLER song READ FIRST", true),
+    // Which is refused if none has begun.
+    ("lock for a backup", &["BACKUP STAGE START"], "BACKUP STAGE FLUSH", true),
 ];
 
 async fn what_is_left_over_is_as_the_guide_says<A: Adapter>() {
     let server = MariaDb::start(&[]);
     server.ask(&format!(
         "CREATE TABLE {DATABASE}.song (id INT); CREATE TABLE {DATABASE}.other (id INT); \
-         CREATE ROLE singer; GRANT singer TO {USER}@'%'; INSERT INTO {DATABASE}.song VALUES (1)"
+         GRANT RELOAD ON *.* TO {USER}@'%'; CREATE ROLE singer; GRANT singer TO {USER}@'%'; INSERT INTO {DATABASE}.song VALUES (1)"
     ));
     for (what, leave, show, stays) in LEFT {
         let mut found = Vec::new();
@@ -83,5 +87,28 @@ async fn what_is_left_over_is_as_the_guide_says<A: Adapter>() {
         let said = |stays| if stays { "stays" } else { "gone" };
         println!("| {what} | {} | {} |", said(found[0]), said(found[1]));
         assert_eq!(found, [stays, false], "{what}");
+    }
+}
+
+async fn a_distributed_transaction_that_was_prepared_stays_at_the_server<A: Adapter>() {
+    let server = MariaDb::start(&[]);
+    server.ask(&format!("CREATE TABLE {DATABASE}.song (id INT)"));
+    for renews in [false, true] {
+        let mut manager = A::manager(&server.url());
+        if renews {
+            manager = manager.renewing();
+        }
+        let pool = A::builder(manager).max_size(1).build().unwrap();
+        let mut conn = A::get(&pool).await.unwrap();
+        let insert = "INSERT INTO song VALUES (1)";
+        for sql in ["XA START 'mine'", insert, "XA END 'mine'", "XA PREPARE 'mine'"] {
+            A::ask(&mut conn, sql).await.unwrap();
+        }
+        drop(conn);
+        drop(A::get(&pool).await.unwrap());
+        close(&pool);
+        soon("no session is left", || server.sessions().is_empty()).await;
+        assert!(server.ask("XA RECOVER").ends_with("mine"), "{renews}");
+        server.ask("XA ROLLBACK 'mine'");
     }
 }

@@ -4,6 +4,7 @@ mod cancelled;
 mod dead;
 mod dropped;
 mod hostile;
+mod in_step;
 mod left_over;
 mod load;
 mod outages;

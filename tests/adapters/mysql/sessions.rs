@@ -5,7 +5,7 @@ use crate::common::PLENTY;
 use crate::common::eventually;
 use crate::common::my::*;
 use crate::common::servers::mariadb::MariaDb;
-use caliburn::adapters::mysql::MysqlManager;
+use caliburn::adapters::mysql::{AsyncMysqlManager, MysqlManager};
 use caliburn::{GetError, Pool};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -82,7 +82,7 @@ async fn usual_statements_cost_no_reset<A: Adapter>() {
         " update song set id = 4 where id = 3;",
         "SELECT * FROM song",
         "SHOW TABLES",
-        "DELETE FROM song",
+        "DELETE FROM song LIMIT 1",
     ] {
         for _ in 0..2 {
             let mut conn = A::get(&pool).await.unwrap();
@@ -95,6 +95,36 @@ async fn usual_statements_cost_no_reset<A: Adapter>() {
         let stats = pool.stats();
         assert_eq!((stats.connects, stats.resets), (1, 0), "{sql}: {stats}");
     }
+    close(&pool);
+}
+
+/// The driver for tasks shows the text of a prepared statement to nobody.
+#[tokio::test]
+#[ignore = "needs MariaDB (mariadbd, mariadb-install-db)"]
+async fn a_prepared_statement_that_shows_what_it_is_costs_a_task_no_reset() {
+    use mysql_async::prelude::Queryable;
+    let server = MariaDb::start(&[]);
+    let pool = alone::<AsyncMysqlManager>(&server);
+    for (sql, params, is_usual) in [
+        ("SELECT * FROM song WHERE id = ?", vec![7], true),
+        ("DELETE FROM song WHERE id = ?", vec![7], true),
+        ("INSERT INTO song SELECT id FROM song WHERE id = ?", vec![7], true),
+        ("SELECT * FROM song", vec![], true),
+        ("UPDATE song SET id = 8 WHERE id = 7", vec![], true),
+        ("INSERT INTO song VALUES (1)", vec![], true),
+        ("DELETE FROM song WHERE id = 7", vec![], false),
+        ("CALL beginning()", vec![], false),
+        ("DO 1", vec![], false),
+        ("SET TRANSACTION READ ONLY", vec![], false),
+    ] {
+        let before = pool.stats().resets;
+        let mut conn = pool.get_async().await.unwrap();
+        conn.exec_drop(sql, params).await.unwrap();
+        drop(conn);
+        drop(pool.get_async().await.unwrap());
+        assert_eq!(pool.stats().resets - before, u64::from(!is_usual), "{sql}");
+    }
+    assert_eq!(pool.stats().connects, 1);
     close(&pool);
 }
 

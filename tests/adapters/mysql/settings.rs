@@ -7,6 +7,7 @@ use crate::common::servers::mariadb::{DATABASE, MariaDb, USER};
 use caliburn::adapters::mysql::MysqlManager;
 use caliburn::{EvictionCause, Pool, PooledConnection};
 use std::any::TypeId;
+use std::time::Duration;
 
 harnesses! {
     #[ignore = "needs MariaDB (mariadbd, mariadb-install-db)"]
@@ -23,6 +24,14 @@ harnesses! {
     each_borrower_begins_in_the_first_database
     #[ignore = "needs MariaDB (mariadbd, mariadb-install-db)"]
     a_session_that_was_given_to_another_user_is_closed
+    #[ignore = "needs MariaDB (mariadbd, mariadb-install-db)"]
+    a_database_that_was_dropped_and_made_anew_is_the_one_of_the_next_borrower
+    #[ignore = "needs MariaDB (mariadbd, mariadb-install-db)"]
+    a_lock_on_all_tables_is_given_up_however_it_was_taken
+    #[ignore = "needs MariaDB (mariadbd, mariadb-install-db)"]
+    each_loan_begins_as_the_server_has_sessions_begin
+    #[ignore = "needs MariaDB (mariadbd, mariadb-install-db)"]
+    a_response_timeout_without_end_is_none
 }
 
 const INSERT: &str = "INSERT INTO song VALUES (1)";
@@ -226,4 +235,95 @@ async fn a_session_that_was_given_to_another_user_is_closed<A: Adapter>() {
         drop(conn);
         close(&pool);
     }
+}
+
+async fn a_database_that_was_dropped_and_made_anew_is_the_one_of_the_next_borrower<A: Adapter>() {
+    let server = MariaDb::start(&[]);
+    server.ask(&format!("GRANT ALL ON *.* TO {USER}@'%'"));
+    let pool = A::builder(A::manager(&server.url())).max_size(1).build().unwrap();
+    for is_executed in [false, true] {
+        for sql in [
+            "CREATE OR REPLACE DATABASE songs",
+            "CREATE OR REPLACE SCHEMA songs",
+            "DROP DATABASE songs",
+            "DROP\x0bDATABASE songs",
+            "DROP/* it */SCHEMA IF EXISTS songs",
+        ] {
+            let mut conn = get::<A>(&pool).await;
+            match is_executed {
+                true => A::execute(&mut conn, sql).await.unwrap(),
+                false => drop(A::ask(&mut conn, sql).await.unwrap()),
+            }
+            server.ask(&format!("CREATE DATABASE IF NOT EXISTS {DATABASE}"));
+            drop(conn);
+            let mut conn = get::<A>(&pool).await;
+            let found = A::ask(&mut conn, "SELECT IFNULL(DATABASE(), '')").await.unwrap();
+            assert_eq!(found.as_deref(), Some(DATABASE), "{sql}, executed: {is_executed}");
+        }
+    }
+    close(&pool);
+}
+
+async fn a_lock_on_all_tables_is_given_up_however_it_was_taken<A: Adapter>() {
+    let server = MariaDb::start(&[]);
+    server.ask(&format!("GRANT RELOAD ON *.* TO {USER}@'%'"));
+    let pool = alone::<A>(&server);
+    for is_executed in [false, true] {
+        for sql in ["FLUSH TABLES WITH READ LOCK", "LOCK TABLES song READ"] {
+            let mut conn = get::<A>(&pool).await;
+            match is_executed {
+                true => A::execute(&mut conn, sql).await.unwrap(),
+                false => drop(A::ask(&mut conn, sql).await.unwrap()),
+            }
+            drop(conn);
+            let held = get::<A>(&pool).await;
+            server
+                .ask(&format!("SET lock_wait_timeout = 0; INSERT INTO {DATABASE}.song VALUES (2)"));
+            drop(held);
+        }
+    }
+    close(&pool);
+}
+
+async fn each_loan_begins_as_the_server_has_sessions_begin<A: Adapter>() {
+    let begins = "SET autocommit = 0, sql_mode = 'ANSI', @mine = 1";
+    let server = MariaDb::start(&[&format!("--init-connect={begins}")]);
+    // With all that it would ask, the driver asks nothing.
+    let told = match TypeId::of::<A>() == TypeId::of::<MysqlManager>() {
+        true => "?max_allowed_packet=1000000",
+        false => "?max_allowed_packet=1000000&wait_timeout=1000",
+    };
+    for options in ["", told] {
+        for renews in [false, true] {
+            let mut manager = A::manager(&(server.url() + options));
+            if renews {
+                manager = manager.renewing();
+            }
+            let pool = A::builder(manager).max_size(1).build().unwrap();
+            for n in 0..4 {
+                let mut conn = get::<A>(&pool).await;
+                let state =
+                    "SELECT CONCAT_WS(' ', @@autocommit + 0, @@sql_mode LIKE '%ANSI%', @mine)";
+                let found = A::ask(&mut conn, state).await.unwrap();
+                assert_eq!(found.as_deref(), Some("0 1 1"), "{options} {renews}, loan {n}");
+                A::ask(&mut conn, "SET @other = 1").await.unwrap();
+            }
+            close(&pool);
+        }
+    }
+}
+
+async fn a_response_timeout_without_end_is_none<A: Adapter>() {
+    let server = MariaDb::start(&[]);
+    let manager = A::manager(&server.url()).answering_within(Duration::MAX);
+    let pool = A::builder(manager).max_size(1).build().unwrap();
+    for n in 0..2 {
+        let mut conn = get::<A>(&pool).await;
+        echo::<A>(&mut conn, n).await.unwrap();
+        A::execute(&mut conn, "SELECT 1").await.unwrap();
+        A::transact(&mut conn, "SELECT 1", true).await.unwrap();
+        A::ask(&mut conn, "SET @mine = 1").await.unwrap();
+    }
+    assert_eq!(pool.stats().connects, 1);
+    close(&pool);
 }

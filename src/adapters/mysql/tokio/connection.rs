@@ -1,7 +1,7 @@
 //! A connection of the driver for tasks, and what becomes of its session while it is on loan.
 
 use super::cancel::{Canceller, Running};
-use super::seen::{Answer, Kind, Seen};
+use super::seen::{Answer, Executed, Kind, Seen};
 use super::transaction::AsyncMysqlTransaction;
 use crate::adapters::idle::{Idle, Occasion};
 use crate::adapters::mysql::session::line::Line;
@@ -22,21 +22,32 @@ use std::time::Duration;
 /// and reads what is left of an answer before the next request. But it forgets that it must when a
 /// request had first to tidy up after another (to read a second result, to roll back a
 /// [`Transaction`](mysql_async::Transaction) that was dropped), and then the next request would be
-/// given the answer to the one that was dropped. So this wrapper watches: after a call that was
-/// dropped, the next one of the same loan first makes sure that answers are in step.
+/// given the answer to the one that was dropped. So this wrapper watches. After a call that was
+/// dropped, or may have been on the driver's own [`Conn`], the next one of the same loan, `COMMIT`
+/// included, first asks a question of the wrapper's, which costs a round trip. If its answer is not
+/// the next one to arrive, the session is given up: this call and all later ones of the loan fail.
 ///
 /// On its own methods of [`Queryable`], and in a [transaction](Self::start_transaction) that is
 /// ended, a loan costs nothing on return: the server's last answer tells whether a transaction is
 /// open, and the text of a statement that it was a usual one, which sets no variables, chooses no
-/// other database, locks no tables and calls no procedure. (Of prepared statements the text is not
-/// seen; a `SET TRANSACTION` that is prepared is in force for the next borrower's transaction.)
+/// other database, locks no tables and calls no procedure.
 ///
-/// After a prepared statement that the server refuses; after a call that was dropped half-way;
-/// after [`query_iter`](Queryable::query_iter) and [`exec_iter`](Queryable::exec_iter); and after
-/// all that goes to the driver's own [`Conn`], to which this derefs (`"SELECT 1".fetch(&mut
-/// **conn)`), the connection pays one round trip on its way back, off the borrower's task. It rolls
-/// back, gives up locks on tables, goes back to the database, and shows that questions and answers
-/// are in step; if they are not, the connection is closed.
+/// Of prepared statements the driver does not show the text. One counts as a usual one if it took
+/// parameters, returned one set of rows, or changed rows: one row, or more if the server says how
+/// many matched. So do not prepare with parameters what changes the session (`SET … = ?`,
+/// `CALL … (?)`): only whether it has left a transaction open, or `autocommit` changed, is seen.
+///
+/// After any other prepared statement, or one that the server refuses; after a call that was
+/// dropped half-way; after [`query_iter`](Queryable::query_iter) and
+/// [`exec_iter`](Queryable::exec_iter); after a plain `COMMIT` where the session's
+/// `completion_type` is not `NO_CHAIN`; and after all that goes to the driver's own [`Conn`], to
+/// which this derefs (`"SELECT 1".fetch(&mut **conn)`), the connection pays one round trip on its
+/// way back, off the borrower's task. It rolls back, gives up locks on tables, goes back to the
+/// database, and shows that questions and answers are in step; if they are not, the connection is
+/// closed.
+///
+/// What a stored function or a trigger sets is not seen. If it sets `completion_type` to `RELEASE`,
+/// the session ends with the next plain `COMMIT`, and the next borrower may be the first to notice.
 ///
 /// The server would go on with a query whose call was dropped. If it has not ended after 50 ms,
 /// its session is ended (`KILL`) from a second connection.
@@ -209,9 +220,12 @@ impl AsyncMysqlConnection {
         self.seen.observe(&mut self.conn, kind, call)
     }
 
-    /// For a call whose answer is read by the caller, out of sight.
-    pub(super) fn out_of_sight(&mut self) -> &mut Conn {
-        self
+    pub(super) fn execute<'a: 'b, 'b, T: Send + 'b>(
+        &'a mut self,
+        call: impl FnOnce(&'a mut Conn) -> Answer<'b, Executed<T>> + Send + 'b,
+    ) -> Answer<'b, T> {
+        self.seen.catch_up(&self.conn);
+        self.seen.execute(&mut self.conn, call)
     }
 }
 
@@ -227,7 +241,7 @@ impl DerefMut for AsyncMysqlConnection {
     /// From here on nobody watches: the connection is reset on return.
     fn deref_mut(&mut self) -> &mut Conn {
         self.seen.catch_up(&self.conn);
-        self.seen.watch.lose_sight();
+        self.seen.lose_sight();
         &mut self.conn
     }
 }

@@ -160,9 +160,10 @@ impl AsyncMysqlManager {
     /// default, without limit. Needs a runtime with timers.
     ///
     /// A connection whose answer is late is closed, and the call fails with
-    /// [`TimedOut`](io::ErrorKind::TimedOut). It does not hold for
+    /// [`TimedOut`](io::ErrorKind::TimedOut). For
     /// [`query_iter`](mysql_async::prelude::Queryable::query_iter) and
-    /// [`exec_iter`](mysql_async::prelude::Queryable::exec_iter).
+    /// [`exec_iter`](mysql_async::prelude::Queryable::exec_iter) the limit is for the beginning of
+    /// the answer.
     pub fn response_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.response_timeout = timeout;
         self

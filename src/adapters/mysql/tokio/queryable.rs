@@ -1,15 +1,46 @@
 //! The driver's [`Queryable`], watched.
 
 use super::connection::AsyncMysqlConnection;
-use super::seen::{Answer, Kind};
+use super::seen::{Answer, Executed, Kind};
 use super::transaction::AsyncMysqlTransaction;
 use crate::adapters::mysql::session::statement::Effect;
 use mysql_async::prelude::{AsQuery, FromRow, Queryable, StatementLike};
-use mysql_async::{BinaryProtocol, Params, QueryResult, Statement, TextProtocol};
+use mysql_async::{
+    BinaryProtocol, Params, QueryResult, Result, Row, Statement, TextProtocol, from_row,
+};
 
 fn text(query: &impl AsQuery) -> Kind {
     let sql = query.as_query();
     Kind::Text(str::from_utf8(&sql).map_or(Effect::Unknown, Effect::of))
+}
+
+fn has_values(params: &Params) -> bool {
+    match params {
+        Params::Empty => false,
+        Params::Named(values) => !values.is_empty(),
+        Params::Positional(values) => !values.is_empty(),
+    }
+}
+
+/// Executes a statement, and reads all that it answers; of its first rows, `f` makes something.
+async fn fold<Q: Queryable, U>(
+    on: &mut Q,
+    statement: impl StatementLike,
+    params: Params,
+    init: U,
+    mut f: impl FnMut(U, Row) -> U,
+) -> Result<Executed<U>> {
+    let has_values = has_values(&params);
+    let mut result = on.exec_iter(statement, params).await?;
+    let has_rows = !result.columns_ref().is_empty();
+    let mut value = init;
+    while let Some(row) = result.next().await? {
+        value = f(value, row);
+    }
+    // What a procedure answers ends with another result.
+    let is_usual = has_values || has_rows && result.is_empty();
+    result.drop_result().await?;
+    Ok(Executed { value, is_usual })
 }
 
 macro_rules! watched {
@@ -26,7 +57,7 @@ macro_rules! watched {
             where
                 Q: AsQuery + 'a,
             {
-                self.out_of_sight().query_iter(query)
+                self.observe(Kind::Rows, |on| on.query_iter(query))
             }
 
             fn prep<'a, Q: AsQuery + 'a>(&'a mut self, query: Q) -> Answer<'a, Statement> {
@@ -46,7 +77,8 @@ macro_rules! watched {
                 Q: StatementLike + 's,
                 P: Into<Params>,
             {
-                self.out_of_sight().exec_iter(stmt, params)
+                let params = params.into();
+                self.observe(Kind::Rows, |on| on.exec_iter(stmt, params))
             }
 
             fn exec_batch<'a: 'b, 'b, S, P, I>(
@@ -60,7 +92,18 @@ macro_rules! watched {
                 I::IntoIter: Send,
                 P: Into<Params> + Send,
             {
-                self.observe(Kind::Prepared, |on| on.exec_batch(stmt, params_iter))
+                self.execute(|on| {
+                    Box::pin(async move {
+                        let mut is_usual = false;
+                        let params = params_iter.into_iter().map(|params| {
+                            let params = params.into();
+                            is_usual |= has_values(&params);
+                            params
+                        });
+                        on.exec_batch(stmt, params).await?;
+                        Ok(Executed { value: (), is_usual })
+                    })
+                })
             }
 
             fn query<'a, T, Q>(&'a mut self, query: Q) -> Answer<'a, Vec<T>>
@@ -99,7 +142,11 @@ macro_rules! watched {
                 P: Into<Params> + Send + 'b,
                 T: FromRow + Send + 'static,
             {
-                self.observe(Kind::Prepared, |on| on.exec(stmt, params))
+                let (params, push) = (params.into(), |mut rows: Vec<T>, row| {
+                    rows.push(from_row(row));
+                    rows
+                });
+                self.execute(move |on| Box::pin(fold(on, stmt, params, Vec::new(), push)))
             }
 
             fn exec_first<'a: 'b, 'b, T, S, P>(
@@ -112,7 +159,10 @@ macro_rules! watched {
                 P: Into<Params> + Send + 'b,
                 T: FromRow + Send + 'static,
             {
-                self.observe(Kind::Prepared, |on| on.exec_first(stmt, params))
+                let (params, first) =
+                    (params.into(), |first: Option<Row>, row| first.or(Some(row)));
+                let row = self.execute(move |on| Box::pin(fold(on, stmt, params, None, first)));
+                Box::pin(async move { Ok(row.await?.map(from_row)) })
             }
 
             fn exec_fold<'a: 'b, 'b, T, S, P, U, F>(
@@ -129,7 +179,9 @@ macro_rules! watched {
                 F: FnMut(U, T) -> U + Send + 'a,
                 U: Send + 'a,
             {
-                self.observe(Kind::Prepared, |on| on.exec_fold(stmt, params, init, f))
+                let (params, mut f) = (params.into(), f);
+                let f = move |value, row| f(value, from_row(row));
+                self.execute(move |on| Box::pin(fold(on, stmt, params, init, f)))
             }
 
             fn exec_drop<'a: 'b, 'b, S, P>(&'a mut self, stmt: S, params: P) -> Answer<'b, ()>
@@ -137,7 +189,8 @@ macro_rules! watched {
                 S: StatementLike + 'b,
                 P: Into<Params> + Send + 'b,
             {
-                self.observe(Kind::Prepared, |on| on.exec_drop(stmt, params))
+                let params = params.into();
+                self.execute(move |on| Box::pin(fold(on, stmt, params, (), |(), _| ())))
             }
         }
     };

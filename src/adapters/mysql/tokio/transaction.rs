@@ -1,6 +1,6 @@
 //! A transaction whose end the pool sees.
 
-use super::seen::{Answer, Kind, Seen};
+use super::seen::{Answer, Executed, Kind, Seen, TxEnd};
 use mysql_async::{Conn, Result, Transaction, TxOpts};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -49,11 +49,19 @@ impl<'a> AsyncMysqlTransaction<'a> {
         seen.observe(driver, kind, call)
     }
 
-    /// For a call whose answer is read by the caller, out of sight.
-    pub(super) fn out_of_sight(&mut self) -> &mut Transaction<'a> {
+    /// As on the connection.
+    pub(super) fn execute<'s: 'b, 'b, T: Send + 'b>(
+        &'s mut self,
+        call: impl FnOnce(&'s mut Transaction<'a>) -> Answer<'b, Executed<T>> + Send + 'b,
+    ) -> Answer<'b, T> {
         let (driver, seen) = self.parts();
-        seen.watch.lose_sight();
-        driver
+        seen.execute(driver, call)
+    }
+
+    async fn end(mut self, end: TxEnd) -> Result<()> {
+        let driver = self.driver.take().expect("it has not ended");
+        self.seen.catch_up(&driver);
+        self.seen.end(driver, end).await
     }
 
     /// Commits.
@@ -62,10 +70,8 @@ impl<'a> AsyncMysqlTransaction<'a> {
     ///
     /// Returns the server's error, or that of the connection; then it is rolled back, if it was not
     /// committed.
-    pub async fn commit(mut self) -> Result<()> {
-        let driver = self.driver.take().expect("it has not ended");
-        self.seen.catch_up(&driver);
-        self.seen.watched(Kind::Commit, driver.commit()).await
+    pub async fn commit(self) -> Result<()> {
+        self.end(TxEnd::Commit).await
     }
 
     /// Rolls back.
@@ -73,10 +79,8 @@ impl<'a> AsyncMysqlTransaction<'a> {
     /// # Errors
     ///
     /// Returns the server's error, or that of the connection.
-    pub async fn rollback(mut self) -> Result<()> {
-        let driver = self.driver.take().expect("it has not ended");
-        self.seen.catch_up(&driver);
-        self.seen.watched(Kind::Commit, driver.rollback()).await
+    pub async fn rollback(self) -> Result<()> {
+        self.end(TxEnd::Rollback).await
     }
 }
 
@@ -91,7 +95,9 @@ impl<'a> Deref for AsyncMysqlTransaction<'a> {
 impl<'a> DerefMut for AsyncMysqlTransaction<'a> {
     /// From here on nobody watches: the connection is reset on return.
     fn deref_mut(&mut self) -> &mut Transaction<'a> {
-        self.out_of_sight()
+        let (driver, seen) = self.parts();
+        seen.lose_sight();
+        driver
     }
 }
 
