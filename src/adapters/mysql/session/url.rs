@@ -12,8 +12,8 @@ use std::fmt;
 pub enum UrlError {
     /// It does not begin with `mysql://`, or the host or the port is not one.
     Malformed,
-    /// There is an `@` behind the host. In user, password, database and options the characters `@`,
-    /// `/`, `?`, `#` and `%` must be escaped: `%40`, `%2F`, `%3F`, `%23`, `%25`.
+    /// There is an `@` behind what would be the host: a `/`, `?` or `#` of user or password, or an
+    /// `@` of database or options, is not escaped (`%2F`, `%3F`, `%23`, `%40`).
     Unescaped,
     /// An option that the driver does not know, or not as it was compiled.
     UnknownOption(String),
