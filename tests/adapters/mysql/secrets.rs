@@ -4,13 +4,15 @@
 use crate::common::PLENTY;
 use crate::common::my::*;
 use crate::common::my_fake::FakeMySql;
-use crate::common::servers::mariadb::PASSWORD;
+use crate::common::servers::mariadb::{DATABASE, MariaDb, PASSWORD};
 use caliburn::adapters::mysql::{AsyncMysqlManager, MysqlManager, UrlError};
 use caliburn::{ErrorClass, GetError, ManagerError};
 
 harnesses! {
     no_password_is_sent_to_a_server_that_asks_for_it_without_tls
     a_server_that_is_trusted_is_told_the_password
+    #[ignore = "needs MariaDB (mariadbd, mariadb-install-db)"]
+    a_password_in_a_url_is_taken_as_the_guide_says
 }
 
 fn with_password(server: &FakeMySql) -> String {
@@ -110,9 +112,37 @@ fn what_is_wrong_with_a_url_is_said() {
     };
     assert_eq!(flaw("postgres://localhost"), UrlError::Malformed);
     assert_eq!(flaw("mysql://localhost:99999"), UrlError::Malformed);
-    assert_eq!(flaw("mysql://app:a/b@localhost"), UrlError::Unescaped);
+    for url in
+        ["mysql://app:a/b@localhost", "mysql://app:a?b@localhost", "mysql://app:a#b@localhost"]
+    {
+        assert_eq!(flaw(url), UrlError::Unescaped, "{url}");
+    }
     assert_eq!(flaw("mysql://localhost?colour=red"), UrlError::UnknownOption("colour".into()));
     let invalid = UrlError::InvalidOption("stmt_cache_size".into());
     assert_eq!(flaw("mysql://localhost?stmt_cache_size=many"), invalid);
     assert!(MysqlManager::from_url("mysql://app:a%2Fb%40c@localhost/songs").is_ok());
+}
+
+async fn a_password_in_a_url_is_taken_as_the_guide_says<A: Adapter>() {
+    let server = MariaDb::start(&[]);
+    for (n, (written, password)) in [
+        ("p%40%2F%3F%23%25", "p@/?#%"),
+        ("p@ss", "p@ss"),
+        ("50%off", "50%off"),
+        ("half%", "half%"),
+        ("a%41b", "aAb"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let user = format!("user{n}");
+        server.ask(&format!(
+            "CREATE USER {user}@'%' IDENTIFIED BY '{password}'; \
+             GRANT ALL ON {DATABASE}.* TO {user}@'%'"
+        ));
+        let manager = A::manager(&server.url_as(&user, written, DATABASE));
+        let pool = A::builder(manager).max_size(1).build().unwrap();
+        echo::<A>(&mut *A::get(&pool).await.unwrap(), n).await.unwrap();
+        close(&pool);
+    }
 }
