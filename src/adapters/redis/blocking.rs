@@ -8,10 +8,11 @@ use super::pulse::Question;
 use super::sentinel::{Role, Sentinels, Watch};
 use super::talk::{converse, left};
 use super::target::Target;
+use super::url::IntoServer;
 use crate::adapters::addresses::share;
 use crate::adapters::idle::Occasion;
 use crate::{BlockingManager, Deadline, ErrorClass, Manager};
-use redis::{IntoConnectionInfo, Pipeline, RedisError, RedisResult, Value};
+use redis::{Pipeline, RedisError, RedisResult, Value};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
@@ -78,7 +79,7 @@ impl RedisManager {
     /// # Errors
     ///
     /// Returns an error that does not repeat the URL if it makes no sense.
-    pub fn new(server: impl IntoConnectionInfo) -> RedisResult<Self> {
+    pub fn new(server: impl IntoServer) -> RedisResult<Self> {
         Ok(Self { target: Target::new(server)?, watch: None, response_timeout: None })
     }
 

@@ -2,10 +2,11 @@
 
 use super::errors::{check_timeout, classify, out_of_time};
 use super::session::{Answer, Request, Session};
+use super::url::{IntoServer, connection_info};
 use crate::{BlockingManager, Deadline, ErrorClass, Manager};
 use redis::cluster::{ClusterClient, ClusterConfig, ClusterConnection, ClusterPipeline};
 use redis::{
-    Cmd, ConnectionLike, FromRedisValue, IntoConnectionInfo, RedisError, RedisResult, Value,
+    Cmd, ConnectionLike, FromRedisValue, RedisError, RedisResult, Value, from_redis_value,
 };
 use std::fmt;
 use std::io;
@@ -50,8 +51,9 @@ impl RedisClusterManager {
     /// # Errors
     ///
     /// Returns an error that does not repeat the URLs if one of them makes no sense.
-    pub fn new<T: IntoConnectionInfo>(nodes: impl IntoIterator<Item = T>) -> RedisResult<Self> {
-        Ok(Self::of(ClusterClient::new(nodes)?))
+    pub fn new<T: IntoServer>(nodes: impl IntoIterator<Item = T>) -> RedisResult<Self> {
+        let nodes = nodes.into_iter().map(connection_info);
+        Ok(Self::of(ClusterClient::new(nodes.collect::<RedisResult<Vec<_>>>()?)?))
     }
 
     /// The cluster of a client with settings of its own.

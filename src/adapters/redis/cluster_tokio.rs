@@ -3,13 +3,14 @@
 use super::cluster::config;
 use super::errors::{check_timeout, classify};
 use super::session::{Request, Session};
+use super::url::{IntoServer, connection_info};
 use crate::adapters::idle::Idle;
 use crate::adapters::runtime::{Home, Runtimes};
 use crate::{AsyncManager, Deadline, ErrorClass, Face, Manager};
 use redis::aio::ConnectionLike;
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
-use redis::{Cmd, IntoConnectionInfo, Pipeline, RedisError, RedisFuture, RedisResult, Value};
+use redis::{Cmd, Pipeline, RedisError, RedisFuture, RedisResult, Value};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,8 +36,9 @@ impl AsyncRedisClusterManager {
     /// # Errors
     ///
     /// Returns an error that does not repeat the URLs if one of them makes no sense.
-    pub fn new<T: IntoConnectionInfo>(nodes: impl IntoIterator<Item = T>) -> RedisResult<Self> {
-        Ok(Self::of(ClusterClient::new(nodes)?))
+    pub fn new<T: IntoServer>(nodes: impl IntoIterator<Item = T>) -> RedisResult<Self> {
+        let nodes = nodes.into_iter().map(connection_info);
+        Ok(Self::of(ClusterClient::new(nodes.collect::<RedisResult<Vec<_>>>()?)?))
     }
 
     /// The cluster of a client with settings of its own.

@@ -35,6 +35,7 @@ mod tokio;
 mod tokio_connection;
 #[cfg(feature = "redis-tokio")]
 mod tokio_open;
+mod url;
 #[cfg(feature = "redis-tokio")]
 mod wire;
 
@@ -53,6 +54,7 @@ pub use self::tokio::AsyncRedisManager;
 #[cfg(feature = "redis-tokio")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis-tokio")))]
 pub use self::tokio_connection::AsyncRedisConnection;
+pub use self::url::IntoServer;
 
 /// The driver.
 pub use ::redis;

@@ -2,6 +2,7 @@
 
 use super::errors::unexpected;
 use super::target::Target;
+use super::url::{IntoServer, connection_info};
 use redis::{
     ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, Pipeline, RedisConnectionInfo,
     RedisError, RedisResult, Value, from_redis_value,
@@ -56,11 +57,11 @@ impl Sentinels {
     ///
     /// Returns an error that does not repeat the URLs if one of them makes no sense, or if there is
     /// none.
-    pub fn new<S: IntoConnectionInfo>(
+    pub fn new<S: IntoServer>(
         service: impl Into<String>,
         sentinels: impl IntoIterator<Item = S>,
     ) -> RedisResult<Self> {
-        let addresses = sentinels.into_iter().map(IntoConnectionInfo::into_connection_info);
+        let addresses = sentinels.into_iter().map(connection_info);
         let addresses = addresses.collect::<RedisResult<Vec<_>>>()?;
         if addresses.is_empty() {
             return Err((ErrorKind::InvalidClientConfig, "no sentinel to ask").into());
@@ -83,8 +84,8 @@ impl Sentinels {
     /// # Errors
     ///
     /// Returns an error that does not repeat the URL if it makes no sense.
-    pub fn server_like(mut self, server: impl IntoConnectionInfo) -> RedisResult<Self> {
-        self.server = server.into_connection_info()?;
+    pub fn server_like(mut self, server: impl IntoServer) -> RedisResult<Self> {
+        self.server = connection_info(server)?;
         Ok(self)
     }
 

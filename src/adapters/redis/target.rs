@@ -2,11 +2,9 @@
 
 use super::errors::{refusal, unexpected};
 use super::pulse::{Pulse, Question};
+use super::url::{IntoServer, connection_info};
 use crate::adapters::addresses::Favourite;
-use redis::{
-    ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Pipeline, RedisConnectionInfo, RedisResult,
-    Value,
-};
+use redis::{ConnectionAddr, ConnectionInfo, Pipeline, RedisConnectionInfo, RedisResult, Value};
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -32,8 +30,8 @@ pub(super) enum Greeter {
 }
 
 impl Target {
-    pub(super) fn new(server: impl IntoConnectionInfo) -> RedisResult<Self> {
-        let info = server.into_connection_info()?;
+    pub(super) fn new(server: impl IntoServer) -> RedisResult<Self> {
+        let info = connection_info(server)?;
         let session = info.redis_settings().clone();
         let bare =
             RedisConnectionInfo::default().set_protocol(session.protocol()).set_skip_set_lib_name();

@@ -7,13 +7,14 @@ use super::sentinel::{Role, Sentinels, Watch};
 use super::target::Target;
 use super::tokio_connection::AsyncRedisConnection;
 use super::tokio_open::Opened;
+use super::url::IntoServer;
 use crate::adapters::addresses::share;
 use crate::adapters::idle::Occasion;
 use crate::adapters::race::{HEAD_START, race};
 use crate::adapters::runtime::Runtimes;
 use crate::{AsyncManager, Deadline, ErrorClass, Face, Manager};
 use redis::io::AsyncDNSResolver;
-use redis::{AsyncConnectionConfig, IntoConnectionInfo, Pipeline, RedisError, RedisResult};
+use redis::{AsyncConnectionConfig, Pipeline, RedisError, RedisResult};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -87,7 +88,7 @@ impl AsyncRedisManager {
     /// # Errors
     ///
     /// Returns an error that does not repeat the URL if it makes no sense.
-    pub fn new(server: impl IntoConnectionInfo) -> RedisResult<Self> {
+    pub fn new(server: impl IntoServer) -> RedisResult<Self> {
         Ok(Self::of(Target::new(server)?, None))
     }
 

@@ -41,6 +41,8 @@ fn a_url_that_makes_no_sense_is_an_error_that_does_not_repeat_it<A: Adapter>() {
         "redis//secretary:hush@example.com",
         "redis://secretary:hush@example.com/music",
         "redis://secretary:hush@example.com/?protocol=resp4",
+        "redis://secretary:7712#hush@example.com/",
+        "redis://secretary:7712?hush@example.com/",
         "",
     ];
     for url in urls {
