@@ -16,7 +16,8 @@ use std::time::Duration;
 ///
 /// The driver finds out which node serves what, follows redirections and reconnects to nodes that
 /// it has lost. A connection on which a borrower has left anything behind is closed when it comes
-/// back.
+/// back; so is one that saw a `WATCH` or a `MULTI` whose end was another request, as that may have
+/// gone to another node.
 ///
 /// # Limits
 ///
@@ -105,7 +106,7 @@ impl BlockingManager for RedisClusterManager {
         }
         let config = config(left, self.response_timeout);
         let driver = self.client.get_connection_with_config(config)?;
-        Ok(RedisClusterConnection { driver, session: Session::default() })
+        Ok(RedisClusterConnection { driver, session: Session::of_cluster() })
     }
 
     /// Asks all nodes to which there is a connection.
@@ -133,14 +134,21 @@ pub struct RedisClusterConnection {
 }
 
 impl RedisClusterConnection {
-    /// Several commands at once, each to the node that serves it.
+    /// Several commands at once, each to the node that serves it. One that fails costs the
+    /// connection: it is closed when it comes back.
     ///
     /// # Errors
     ///
     /// Returns the driver's error, as [`ClusterPipeline::query`] does.
     pub fn query<T: FromRedisValue>(&mut self, pipeline: &ClusterPipeline) -> RedisResult<T> {
-        // Of what it takes nothing leaves anything behind: the driver sees to that.
-        pipeline.query(&mut self.driver)
+        let request = Request::scattered(self.session, pipeline.cmd_iter());
+        let answer = self.run(&request, |driver| pipeline.query::<Value>(driver));
+        if answer.is_err() {
+            // The driver stops at the first node that fails it and leaves the answers of the others
+            // unread. A refusal is no better: it may be that of a node just connected to.
+            self.session.spoil();
+        }
+        Ok(from_redis_value(answer?)?)
     }
 
     /// The driver's own connection. What happens there is not seen, so the connection is closed

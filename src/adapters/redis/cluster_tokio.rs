@@ -20,7 +20,8 @@ use tokio::runtime::Handle;
 ///
 /// The driver finds out which node serves what, follows redirections and reconnects to nodes that
 /// it has lost. A connection on which a borrower has left anything behind, a dropped future
-/// included, is closed when it comes back.
+/// included, is closed when it comes back; so is one that saw a `WATCH` or a `MULTI` whose end was
+/// another request, as that may have gone to another node.
 ///
 /// Where connections live, see [`AsyncRedisManager`](super::AsyncRedisManager).
 #[must_use]
@@ -93,7 +94,7 @@ impl Manager for AsyncRedisClusterManager {
 impl AsyncManager for AsyncRedisClusterManager {
     async fn connect(&self, deadline: &Deadline) -> RedisResult<AsyncRedisClusterConnection> {
         let (opened, home) = self.runtimes.run(|| self.open(deadline)).await;
-        let (session, idle) = (Session::default(), Idle::now());
+        let (session, idle) = (Session::of_cluster(), Idle::now());
         Ok(AsyncRedisClusterConnection { driver: opened?, session, home, idle })
     }
 

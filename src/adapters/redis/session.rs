@@ -28,6 +28,8 @@ pub(super) struct Session {
     is_unanswered: bool,
     /// A server that refuses to write is the wrong one.
     must_write: bool,
+    /// Each request may go to another node, which has traces of its own.
+    has_many_nodes: bool,
 }
 
 impl Session {
@@ -35,9 +37,14 @@ impl Session {
         Self { must_write, ..Self::default() }
     }
 
+    #[cfg(feature = "redis-cluster")]
+    pub(super) fn of_cluster() -> Self {
+        Self { has_many_nodes: true, ..Self::default() }
+    }
+
     /// With nothing left behind.
     pub(super) fn renewed(self) -> Self {
-        Self::new(self.must_write)
+        Self { traces: 0, is_unanswered: false, ..self }
     }
 
     /// A request is about to be sent. Until its answer is there, the worst is assumed of it.
@@ -187,6 +194,8 @@ pub(super) struct Request {
     at_best: u8,
     /// If those that leave something do it, and those that tidy up fail.
     at_worst: u8,
+    /// What no command of this request can tidy up: it may be on another node.
+    elsewhere: u8,
 }
 
 impl Request {
@@ -209,6 +218,20 @@ impl Request {
         request.expecting(answers)
     }
 
+    /// Of commands that each go to the node that serves it.
+    #[cfg(feature = "redis-cluster")]
+    pub(super) fn scattered<'a>(
+        session: Session,
+        commands: impl IntoIterator<Item = &'a Cmd>,
+    ) -> Self {
+        let mut request = Self::new(session);
+        for command in commands {
+            request.elsewhere = request.at_best;
+            request.note_command(command);
+        }
+        request
+    }
+
     /// `packed` is as it will go over the line.
     pub(super) fn packed(session: Session, packed: &[u8], answers: usize) -> Self {
         let mut request = Self::new(session);
@@ -219,7 +242,9 @@ impl Request {
     }
 
     fn new(session: Session) -> Self {
-        Self { commands: 0, at_best: session.traces, at_worst: session.traces }
+        let traces = session.traces;
+        let elsewhere = if session.has_many_nodes { traces } else { 0 };
+        Self { commands: 0, at_best: traces, at_worst: traces, elsewhere }
     }
 
     /// A request that reads more or fewer answers than it has commands leaves the rest to the next
@@ -273,9 +298,9 @@ impl Request {
         } else if is("EXEC") || is("DISCARD") {
             // Outside of a transaction they are refused, and what is watched stays so: that is the
             // worst.
-            self.at_best &= !(TRANSACTION | WATCH);
+            self.at_best &= !(TRANSACTION | WATCH) | self.elsewhere;
         } else if is("UNWATCH") {
-            self.at_best &= !WATCH;
+            self.at_best &= !WATCH | self.elsewhere;
         } else if is("SELECT") {
             self.leave(DATABASE);
         } else if WAIT.iter().any(|other| is(other)) {
