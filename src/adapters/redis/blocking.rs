@@ -5,7 +5,7 @@ use super::blocking_open::Opened;
 use super::errors::{check_timeout, classify, out_of_time, unexpected};
 use super::link::{Unasked, after};
 use super::pulse::Question;
-use super::sentinel::{Role, Sentinels, Watch};
+use super::sentinel::{Place, Role, Sentinels, Watch};
 use super::talk::{converse, left};
 use super::target::Target;
 use super::url::IntoServer;
@@ -206,28 +206,35 @@ impl RedisManager {
         self.watch.as_ref().map_or(Role::Any, |watch| watch.role)
     }
 
-    /// One sentinel after the other is asked, each with its share of half of the limit.
+    /// One sentinel after the other is asked, each with its share of half of the limit, until one
+    /// names a server that is of use.
     fn open_watched(&self, watch: &Watch, limit: Instant) -> RedisResult<Opened> {
-        let mut failure = out_of_time();
-        let sentinels = watch.in_order();
-        let count = sentinels.len();
-        for (tried, (number, sentinel)) in sentinels.enumerate() {
-            let share = share(left(limit)? / 2, count - tried);
-            let ask = || {
-                let until = Instant::now() + share;
-                let mut opened = sentinel.open(until)?;
-                let answers = converse(&mut opened.driver, &opened.link, &watch.question(), until)?;
-                watch.read(answers)
-            };
-            match ask() {
-                Ok(place) => {
-                    watch.note(number);
-                    return self.open_in_role(&self.target.moved_to(place), limit);
+        let mut search = watch.search();
+        let mut failure = None;
+        while let (Some(&(number, sentinel)), Ok(left)) = (search.unasked.first(), left(limit)) {
+            let until = Instant::now() + share(left / 2, search.unasked.len());
+            let named = ask(sentinel, watch, until);
+            let place = match named {
+                Ok(place) => place,
+                Err(error) => {
+                    search.unasked.remove(0);
+                    failure = Some(error);
+                    continue;
                 }
-                Err(error) => failure = error,
+            };
+            if search.is_new(number, &place) {
+                let now = Instant::now();
+                let until = now + search.share(limit.saturating_duration_since(now));
+                match self.open_in_role(&self.target.moved_to(place.clone()), until) {
+                    Ok(opened) => {
+                        search.succeeded(number);
+                        return Ok(opened);
+                    }
+                    Err(error) => search.failed(place, error),
+                }
             }
         }
-        Err(failure)
+        Err(search.failure(failure))
     }
 
     fn open_in_role(&self, target: &Target, limit: Instant) -> RedisResult<Opened> {
@@ -266,6 +273,13 @@ impl RedisManager {
         }
         Ok(answers)
     }
+}
+
+/// Whom a sentinel names.
+fn ask(sentinel: &Target, watch: &Watch, until: Instant) -> RedisResult<Place> {
+    let mut opened = sentinel.open(until)?;
+    let answers = converse(&mut opened.driver, &opened.link, &watch.question(), until)?;
+    watch.read(answers)
 }
 
 fn limit(deadline: &Deadline) -> RedisResult<Instant> {

@@ -1,6 +1,6 @@
 //! Sentinels: whom they name as the server to connect to.
 
-use super::errors::unexpected;
+use super::errors::{out_of_time, unexpected};
 use super::target::Target;
 use super::url::{IntoServer, connection_info};
 use redis::{
@@ -10,13 +10,16 @@ use redis::{
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// Redis servers that are watched by [sentinels]: each connect asks who is the master, or a
 /// replica.
 ///
 /// Give it to [`RedisManager::sentinel`](super::RedisManager::sentinel) or its counterpart for
 /// tasks. A connection whose server turns out to be no master any more, by a ping or by a command
-/// that it refuses with `READONLY`, is replaced.
+/// that it refuses with `READONLY`, is replaced. If the server that one sentinel names cannot be
+/// reached, or has another role, the next sentinel is asked; as long as there is one, a server may
+/// take half of what is left of the limit of the connect.
 ///
 /// ```
 /// use caliburn::adapters::redis::{RedisManager, Sentinels};
@@ -124,27 +127,24 @@ pub(super) struct Watch {
     service: String,
     sentinels: Vec<Target>,
     pub(super) role: Role,
-    /// The one that has answered last.
+    /// The one that has last named a server which was what it is to be.
     first: AtomicUsize,
     /// How many replicas have been asked for.
     replica: AtomicUsize,
 }
 
 impl Watch {
-    /// All of them, with their numbers, that which has answered last first.
-    pub(super) fn in_order(&self) -> impl ExactSizeIterator<Item = (usize, &Target)> + Clone {
+    pub(super) fn search(&self) -> Search<'_> {
         // O11: any will do.
         let first = self.first.load(Ordering::Relaxed);
         let count = self.sentinels.len();
-        (0..count).map(move |number| {
-            let number = (first + number) % count;
-            (number, &self.sentinels[number])
-        })
-    }
-
-    pub(super) fn note(&self, number: usize) {
-        // O11: any will do.
-        self.first.store(number, Ordering::Relaxed);
+        let numbers = (0..count).map(|number| (first + number) % count);
+        Search {
+            watch: self,
+            unasked: numbers.map(|number| (number, &self.sentinels[number])).collect(),
+            in_vain: Vec::new(),
+            failure: None,
+        }
     }
 
     pub(super) fn question(&self) -> Pipeline {
@@ -157,8 +157,7 @@ impl Watch {
         question
     }
 
-    /// Host and port.
-    pub(super) fn read(&self, answers: Vec<Value>) -> RedisResult<(String, u16)> {
+    pub(super) fn read(&self, answers: Vec<Value>) -> RedisResult<Place> {
         let answer = answers.into_iter().next().ok_or_else(unexpected)?;
         match answer {
             Value::ServerError(error) => return Err(error.into()),
@@ -184,9 +183,50 @@ impl Watch {
     }
 }
 
+/// Host and port.
+pub(super) type Place = (String, u16);
+
+/// What one connect knows of the sentinels. One that is cut off from the others names the server of
+/// old, so its word is good only once that server was reached and is what it is to be.
+pub(super) struct Search<'a> {
+    watch: &'a Watch,
+    /// With their numbers; first that whose word was good last.
+    pub(super) unasked: Vec<(usize, &'a Target)>,
+    in_vain: Vec<Place>,
+    failure: Option<RedisError>,
+}
+
+impl Search<'_> {
+    /// A sentinel has named a place. False: it was tried in vain.
+    pub(super) fn is_new(&mut self, number: usize, place: &Place) -> bool {
+        self.unasked.retain(|(other, _)| *other != number);
+        !self.in_vain.contains(place)
+    }
+
+    /// What a server may take of the time that is left, so that another sentinel can be heard.
+    pub(super) fn share(&self, left: Duration) -> Duration {
+        if self.unasked.is_empty() { left } else { left / 2 }
+    }
+
+    pub(super) fn succeeded(&self, number: usize) {
+        // O11: any will do.
+        self.watch.first.store(number, Ordering::Relaxed);
+    }
+
+    pub(super) fn failed(&mut self, place: Place, error: RedisError) {
+        self.in_vain.push(place);
+        self.failure = Some(error);
+    }
+
+    /// What the servers were found to be says more than that the last sentinels kept silent.
+    pub(super) fn failure(self, of_sentinels: Option<RedisError>) -> RedisError {
+        self.failure.or(of_sentinels).unwrap_or_else(out_of_time)
+    }
+}
+
 impl Target {
     /// The same server elsewhere.
-    pub(super) fn moved_to(&self, (host, port): (String, u16)) -> Self {
+    pub(super) fn moved_to(&self, (host, port): Place) -> Self {
         let address = match self.info.addr().clone() {
             ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
                 ConnectionAddr::TcpTls { host, port, insecure, tls_params }

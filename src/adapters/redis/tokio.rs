@@ -1,6 +1,6 @@
 //! Redis for tasks on tokio, by way of [redis](https://docs.rs/redis).
 
-use super::errors::{check_timeout, classify, unexpected};
+use super::errors::{check_timeout, classify, out_of_time, unexpected};
 use super::link::Unasked;
 use super::pulse::Question;
 use super::sentinel::{Role, Sentinels, Watch};
@@ -20,6 +20,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
+use tokio::time::timeout;
 
 /// What the driver gives a connection unless told otherwise.
 const DEFAULT_RESPONSE_TIMEOUT: Duration = Duration::from_millis(500);
@@ -190,7 +191,8 @@ impl AsyncRedisManager {
         target.open_async(config, self.resolver.as_deref(), left).await
     }
 
-    /// Sentinels are raced; what the first says that knows holds.
+    /// Sentinels are raced; what the first says that knows is tried. If it is of no use, the others
+    /// are raced once more.
     async fn open_watched(
         &self,
         watch: &Watch,
@@ -199,19 +201,43 @@ impl AsyncRedisManager {
     ) -> RedisResult<Opened> {
         let plain = AsyncConnectionConfig::new().set_connection_timeout(None);
         let plain = &plain.set_response_timeout(None);
-        let left = deadline.remaining() / 2;
-        let ask = |(number, sentinel): (usize, _)| async move {
-            let mut opened = self.open_at(sentinel, plain, left).await?;
-            let answers = opened.driver.send_packed_commands(&watch.question(), 0, 1).await?;
-            Ok((watch.read(answers)?, number))
-        };
-        let asked: Vec<_> = watch.in_order().map(ask).collect();
-        let head_start = HEAD_START.min(share(left, asked.len() + 1));
-        let known = race(asked, head_start, |_: &RedisError| false).await;
-        let (place, number) = known.unwrap_or_else(|| Err(unexpected()))?;
-        watch.note(number);
-        let target = self.target.moved_to(place);
-        let mut opened = self.open_at(&target, config, deadline.remaining()).await?;
+        let mut search = watch.search();
+        loop {
+            let left = deadline.remaining() / 2;
+            let ask = |(number, sentinel): (usize, _)| async move {
+                let mut opened = self.open_at(sentinel, plain, left).await?;
+                let answers = opened.driver.send_packed_commands(&watch.question(), 0, 1).await?;
+                Ok((watch.read(answers)?, number))
+            };
+            let asked: Vec<_> = search.unasked.iter().copied().map(ask).collect();
+            let head_start = HEAD_START.min(share(left, asked.len() + 1));
+            let (place, number) = match race(asked, head_start, |_: &RedisError| false).await {
+                Some(Ok(named)) => named,
+                Some(Err(error)) => return Err(search.failure(Some(error))),
+                None => return Err(search.failure(None)),
+            };
+            if search.is_new(number, &place) {
+                let target = self.target.moved_to(place.clone());
+                let left = search.share(deadline.remaining());
+                let opened = timeout(left, self.open_in_role(&target, config, left)).await;
+                match opened.unwrap_or_else(|_| Err(out_of_time())) {
+                    Ok(opened) => {
+                        search.succeeded(number);
+                        return Ok(opened);
+                    }
+                    Err(error) => search.failed(place, error),
+                }
+            }
+        }
+    }
+
+    async fn open_in_role(
+        &self,
+        target: &Target,
+        config: &AsyncConnectionConfig,
+        left: Duration,
+    ) -> RedisResult<Opened> {
+        let mut opened = self.open_at(target, config, left).await?;
         let mut commands = redis::pipe();
         self.role().add_question(&mut commands);
         let answers = opened.driver.send_packed_commands(&commands, 0, 1).await?;

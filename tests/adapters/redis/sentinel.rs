@@ -7,7 +7,10 @@ use crate::common::{PLENTY, eventually};
 use caliburn::adapters::redis::{AsyncRedisManager, RedisManager, Sentinels};
 use caliburn::{Builder, Manager, Pool, PooledConnection};
 use redis::{Cmd, RedisError, RedisResult, cmd};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::OnceLock;
+use std::thread;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
@@ -151,4 +154,66 @@ fn a_service_that_no_sentinel_knows_is_told() {
 fn settings_without_sentinels_are_refused() {
     assert!(Sentinels::new("music", [""; 0]).is_err());
     assert!(Sentinels::new("music", ["redis//:hush@example.com"]).is_err());
+}
+
+/// A server that answers each question as a sentinel would that knows of one master, at `named`.
+fn sentinel_that_names(named: SocketAddr) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("redis://{}/", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            thread::spawn(move || answer_as_sentinel(stream.unwrap(), named));
+        }
+    });
+    url
+}
+
+fn answer_as_sentinel(stream: TcpStream, named: SocketAddr) {
+    let mut answers = stream.try_clone().unwrap();
+    let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
+    while let Some(count) = lines.next() {
+        // Of each word, its length goes before it.
+        let words = 2 * count[1..].parse::<usize>().unwrap();
+        let words: Vec<_> = lines.by_ref().take(words).skip(1).step_by(2).collect();
+        let bulk = |word: &str| format!("${}\r\n{word}\r\n", word.len());
+        let answer = match (&*words[0], words.get(1)) {
+            ("PING", Some(word)) => bulk(word),
+            ("SENTINEL", _) => {
+                let (host, port) = (named.ip().to_string(), named.port().to_string());
+                format!("*2\r\n{}{}", bulk(&host), bulk(&port))
+            }
+            _ => "+OK\r\n".into(),
+        };
+        if answers.write_all(answer.as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+fn a_sentinel_that_is_cut_off_keeps_no_pool_from_the_master<F: Face>() {
+    let master = Redis::start(&[]);
+    let other = Redis::start(&[]);
+    let replica = Redis::start(&["--replicaof", "127.0.0.1", &other.port.to_string()]);
+    let mute = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+    for old in [at(free_port()), at(replica.port), mute.local_addr().unwrap()] {
+        let urls = [old, at(replica.port), at(master.port)].map(sentinel_that_names);
+        let pool = F::builder(Sentinels::new("music", urls).unwrap());
+        let pool = pool.max_size(1).connect_timeout(Duration::from_secs(4)).build().unwrap();
+        let mut conn = pool.get_timeout(PLENTY).unwrap();
+        assert_eq!(port::<F>(&mut conn), master.port, "{old}");
+        assert_eq!(pool.stats().connect_failures, 0, "{old}");
+    }
+}
+
+#[test]
+#[ignore = "needs Redis (redis-server)"]
+fn a_sentinel_that_is_cut_off_keeps_no_thread_from_the_master() {
+    a_sentinel_that_is_cut_off_keeps_no_pool_from_the_master::<Threads>();
+}
+
+#[test]
+#[ignore = "needs Redis (redis-server)"]
+fn a_sentinel_that_is_cut_off_keeps_no_task_from_the_master() {
+    a_sentinel_that_is_cut_off_keeps_no_pool_from_the_master::<Tasks>();
 }
