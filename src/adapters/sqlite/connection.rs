@@ -1,6 +1,6 @@
 //! A connection to SQLite, and what its borrowers did to it.
 
-use super::file::FileId;
+use super::file::OpenFile;
 use rusqlite::hooks::{Action, AuthContext, Authorization};
 use rusqlite::{Connection, Result};
 use std::fmt;
@@ -12,7 +12,7 @@ use std::ops::{Deref, DerefMut};
 pub struct SqliteConnection {
     conn: Connection,
     /// The file that it was opened on; none if it is in memory, or the system tells no files apart.
-    file: Option<FileId>,
+    file: Option<OpenFile>,
 }
 
 /// What taking back a hook may come to: some versions of rusqlite cannot fail at it.
@@ -33,12 +33,13 @@ impl Outcome for Result<()> {
 }
 
 impl SqliteConnection {
-    pub(super) fn new(conn: Connection, file: Option<FileId>) -> Self {
+    pub(super) fn new(conn: Connection, file: Option<OpenFile>) -> Self {
         Self { conn, file }
     }
 
-    pub(super) fn file(&self) -> Option<FileId> {
-        self.file
+    /// Whether the path still leads to the file that is open here.
+    pub(super) fn is_in_place(&self) -> bool {
+        self.file.as_ref().is_none_or(OpenFile::is_in_place)
     }
 
     /// Takes back the hooks that a borrower may have set. None of it does I/O. (A hook of the

@@ -9,7 +9,7 @@ pub use self::connection::SqliteConnection;
 #[doc(no_inline)]
 pub use ::rusqlite;
 
-use self::file::FileId;
+use self::file::{Location, OpenFile, escape};
 use crate::{BlockingManager, Deadline, ErrorClass, Manager, PooledConnection};
 use rusqlite::{Error, ErrorCode, OpenFlags, Result, ffi};
 use std::convert::Infallible;
@@ -76,7 +76,7 @@ pub struct SqliteManager {
 }
 
 enum Place {
-    File(PathBuf),
+    File(Location),
     /// SQLite drops such a database with its last connection; the anchor is one that is never lent.
     Memory {
         name: String,
@@ -87,11 +87,12 @@ enum Place {
 impl SqliteManager {
     /// The database in a file, which is created if it is not there.
     ///
-    /// As in [`rusqlite::Connection::open`], a path that begins with `file:` is a URI. `:memory:`
+    /// A relative path is that from the working directory of the moment, wherever the process goes
+    /// later. As in [`rusqlite::Connection::open`], a path that begins with `file:` is a URI. `:memory:`
     /// would give each connection a database of its own: use
     /// [`shared_memory`](Self::shared_memory).
     pub fn file(path: impl Into<PathBuf>) -> Self {
-        Self::at(Place::File(path.into()))
+        Self::at(Place::File(Location::new(path.into())))
     }
 
     /// A database in memory, shared by all connections of this process that ask for the same name.
@@ -177,11 +178,14 @@ impl SqliteManager {
 
     fn open(&self) -> Result<SqliteConnection> {
         match &self.place {
-            Place::File(path) => {
+            Place::File(location) => {
+                let may_be_uri = self.flags.contains(OpenFlags::SQLITE_OPEN_URI);
+                let (name, path) = location.resolve(may_be_uri);
+                let find = || path.as_deref().and_then(OpenFile::at);
                 // If another takes its place meanwhile, the next ping notices.
-                let before = FileId::of(path);
-                let conn = rusqlite::Connection::open_with_flags(path, self.flags)?;
-                Ok(SqliteConnection::new(conn, before.or_else(|| FileId::of(path))))
+                let before = find();
+                let conn = rusqlite::Connection::open_with_flags(name, self.flags)?;
+                Ok(SqliteConnection::new(conn, before.or_else(find)))
             }
             Place::Memory { name, anchor } => {
                 let uri = memory_uri(name)?;
@@ -192,14 +196,6 @@ impl SqliteManager {
                 }
                 Ok(SqliteConnection::new(rusqlite::Connection::open_with_flags(&uri, flags)?, None))
             }
-        }
-    }
-
-    /// Whether the path still leads to the file that the connection has open.
-    fn is_in_place(&self, connection: &SqliteConnection) -> bool {
-        match (&self.place, connection.file()) {
-            (Place::File(path), Some(file)) => FileId::of(path) == Some(file),
-            _ => true,
         }
     }
 }
@@ -220,12 +216,7 @@ fn memory_uri(name: &str) -> Result<String> {
         return Err(Error::InvalidPath(name.into()));
     }
     let mut uri = String::from("file:");
-    for byte in name.bytes() {
-        match byte {
-            b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' | b'.' | b'_' => uri.push(byte.into()),
-            _ => uri.push_str(&format!("%{byte:02X}")),
-        }
-    }
+    escape(name.as_bytes(), b"", &mut uri);
     uri.push_str("?mode=memory&cache=shared");
     Ok(uri)
 }
@@ -243,7 +234,7 @@ impl Manager for SqliteManager {
         // What takes no time is done here: a worker would cost more than most loans.
         let is_restored = self.keeps_hooks || connection.unhook().is_ok();
         let is_restored = is_restored && set_busy_timeout(connection, self.busy_timeout).is_ok();
-        !is_restored || !connection.is_autocommit()
+        !is_restored || !connection.is_autocommit() || connection.is_busy()
     }
 
     fn classify(&self, error: &Error) -> ErrorClass {
@@ -276,7 +267,7 @@ impl BlockingManager for SqliteManager {
     }
 
     fn ping(&self, connection: &mut SqliteConnection, _: &Deadline) -> Result<()> {
-        if !self.is_in_place(connection) {
+        if !connection.is_in_place() {
             let moved = ffi::Error::new(ffi::SQLITE_READONLY_DBMOVED);
             let text = "the database file was replaced or removed".to_owned();
             return Err(Error::SqliteFailure(moved, Some(text)));
@@ -286,6 +277,12 @@ impl BlockingManager for SqliteManager {
     }
 
     fn reset(&self, connection: &mut SqliteConnection, _: &Deadline) -> Result<()> {
+        if connection.is_busy() {
+            // Its cursor was forgotten, so nothing can end it, and the next borrower would see the
+            // data as they were then.
+            let busy = ffi::Error::new(ffi::SQLITE_BUSY);
+            return Err(Error::SqliteFailure(busy, Some("a statement was left running".into())));
+        }
         if !self.keeps_hooks {
             connection.unhook()?;
         }

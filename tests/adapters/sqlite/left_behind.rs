@@ -148,10 +148,24 @@ impl HealthStrategy for PingAll {
 #[cfg(unix)]
 #[test]
 fn a_file_that_is_replaced_is_noticed_by_the_next_ping() {
+    assert_replacement_is_noticed(|path| path.display().to_string());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_that_is_replaced_is_noticed_if_a_uri_leads_to_it() {
+    assert_replacement_is_noticed(|path| {
+        let path = path.display().to_string().replace("app", "%61pp");
+        format!("file:{path}?mode=rw")
+    });
+}
+
+#[cfg(unix)]
+fn assert_replacement_is_noticed(name: impl Fn(&Path) -> String) {
     let directory = tempfile::tempdir().unwrap();
     let (path, other) = (directory.path().join("app.db"), directory.path().join("new.db"));
     with_title(&path, "old");
-    let pool = caliburn::Pool::builder(SqliteManager::file(&path))
+    let pool = caliburn::Pool::builder(SqliteManager::file(name(&path)))
         .max_size(2)
         .min_size(2)
         .health(PingAll)
@@ -188,4 +202,29 @@ fn a_file_that_is_gone_is_said_to_be() {
     let error = pool.get_timeout(PLENTY).unwrap_err();
     assert!(format!("{error:#}").contains("unable to open database file"), "{error:#}");
     eventually("the ping has failed", || pool.stats().ping_failures == 1);
+}
+
+#[test]
+fn a_cursor_that_was_forgotten_holds_no_other_borrower_to_the_data_of_its_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("app.db");
+    let pool = caliburn::Pool::builder(SqliteManager::file(&path))
+        .after_connect(|conn, _| Ok(conn.pragma_update(None, "journal_mode", "WAL")?))
+        .max_size(1)
+        .build()
+        .unwrap();
+    let conn = after_a_loan(&pool, |conn| {
+        conn.execute_batch("INSERT INTO song VALUES ('one'), ('two')").unwrap();
+        let mut statement = conn.prepare("SELECT title FROM song").unwrap();
+        let mut rows = statement.query([]).unwrap();
+        rows.next().unwrap();
+        std::mem::forget(rows);
+        std::mem::forget(statement);
+        let other = rusqlite::Connection::open(&path).unwrap();
+        other.execute_batch("INSERT INTO song VALUES ('three')").unwrap();
+    });
+    let count: i64 = conn.query_row("SELECT COUNT(*) FROM song", [], |row| row.get(0)).unwrap();
+    assert_eq!(count, 3);
+    conn.execute("INSERT INTO song VALUES ('four')", []).unwrap();
+    assert_eq!(pool.stats().connects, 2);
 }
