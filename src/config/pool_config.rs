@@ -50,6 +50,8 @@ use std::time::Duration;
 #[derive(Clone, Default)]
 pub struct PoolConfig {
     entries: Table,
+    /// Something else was given in its place.
+    is_no_table: bool,
 }
 
 /// What a configuration sets of a pool, as far as it makes sense.
@@ -79,7 +81,7 @@ impl PoolConfig {
     /// The same, from pairs of key and value: a command line's options, for example.
     pub fn from_pairs(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
         let entry = |(key, value): (String, String)| (key_of(&key), Value::Text(value));
-        Self { entries: pairs.into_iter().map(entry).collect() }
+        Self { entries: pairs.into_iter().map(entry).collect(), is_no_table: false }
     }
 
     /// Adds what `other` says; where both say something, `other` holds.
@@ -92,7 +94,9 @@ impl PoolConfig {
     /// ```
     #[must_use]
     pub fn overridden_by(mut self, other: Self) -> Self {
+        self.entries.retain(|(key, _)| other.entries.iter().all(|(over, _)| over != key));
         self.entries.extend(other.entries);
+        self.is_no_table |= other.is_no_table;
         self
     }
 
@@ -100,17 +104,19 @@ impl PoolConfig {
     ///
     /// # Errors
     ///
-    /// Returns a [`ConfigError`] if there is none, or it is no text.
+    /// Returns a [`ConfigError`] if there is none, or more than one, or it is no text.
     pub fn url(&self) -> Result<&str, ConfigError> {
-        match self.entries.get("url") {
-            Some(Value::Text(url)) => Ok(url),
-            Some(_) => {
-                let problem =
-                    Problem::Invalid { setting: "url".into(), expected: String::EXPECTED };
-                Err(ConfigError::of_one(problem))
+        let mut urls = self.entries.iter().filter(|(key, _)| key == "url").map(|(_, url)| url);
+        let problem = match (urls.next(), urls.next()) {
+            (Some(Value::Text(url)), None) => return Ok(url),
+            (Some(_), None) => {
+                Problem::Invalid { setting: "url".into(), expected: String::EXPECTED }
             }
-            None => Err(ConfigError::of_one(Problem::Missing("url"))),
-        }
+            (Some(_), Some(_)) => Problem::Repeated("url".into()),
+            (None, _) if self.is_no_table => no_table(),
+            (None, _) => Problem::Missing("url"),
+        };
+        Err(ConfigError::of_one(problem))
     }
 
     /// The settings: the defaults, but for what the configuration says.
@@ -129,7 +135,7 @@ impl PoolConfig {
 
     /// Sets what the configuration says of `settings`, and notes what makes no sense.
     pub(crate) fn read(&self, settings: &mut Settings, problems: &mut Vec<Problem>) -> Read {
-        let mut reader = Reader::new("", &self.entries, problems);
+        let mut reader = self.reader(problems);
         // Whoever needs it asks for it.
         reader.take("url");
         read_settings(&mut reader, settings);
@@ -142,6 +148,17 @@ impl PoolConfig {
         reader.end();
         read
     }
+
+    fn reader<'a>(&'a self, problems: &'a mut Vec<Problem>) -> Reader<'a> {
+        if self.is_no_table {
+            problems.push(no_table());
+        }
+        Reader::new("", &self.entries, problems)
+    }
+}
+
+fn no_table() -> Problem {
+    Problem::Invalid { setting: "a pool's configuration".into(), expected: "a table" }
 }
 
 fn read_settings(reader: &mut Reader<'_>, settings: &mut Settings) {
@@ -202,7 +219,7 @@ fn read_fairness(reader: &mut Reader<'_>) -> Option<Fairness> {
             .and_then(|(_, limit)| humantime::parse_duration(limit.trim()).ok())
             .map(Fairness::BoundedBarging),
         Value::Table(table) if table.len() == 1 => table
-            .first_key_value()
+            .first()
             .filter(|(name, _)| key_of(name) == "bounded_barging")
             .and_then(|(_, limit)| Duration::of(limit))
             .map(Fairness::BoundedBarging),
@@ -215,11 +232,14 @@ fn read_fairness(reader: &mut Reader<'_>) -> Option<Fairness> {
 }
 
 impl<'de> Deserialize<'de> for PoolConfig {
-    /// Fails only if it is no table.
+    /// Takes what there is, even if it is no table: that is reported with all other mistakes, and
+    /// without the value, which may be a URL.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let entries = Table::deserialize(deserializer)?;
+        let Value::Table(entries) = Value::deserialize(deserializer)? else {
+            return Ok(Self { entries: Table::new(), is_no_table: true });
+        };
         let entries = entries.into_iter().map(|(key, value)| (key_of(&key), value)).collect();
-        Ok(Self { entries })
+        Ok(Self { entries, is_no_table: false })
     }
 }
 
@@ -228,7 +248,7 @@ impl<'de> Deserialize<'de> for Settings {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let config = PoolConfig::deserialize(deserializer)?;
         let (mut settings, mut problems) = (Self::default(), Vec::new());
-        let mut reader = Reader::new("", &config.entries, &mut problems);
+        let mut reader = config.reader(&mut problems);
         read_settings(&mut reader, &mut settings);
         reader.end();
         settings.check(settings.max_size, None, &mut problems);
@@ -240,6 +260,7 @@ impl<'de> Deserialize<'de> for Settings {
 impl fmt::Debug for PoolConfig {
     /// Without the values, of which one may have a password in it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("PoolConfig").field(&self.entries.keys()).finish()
+        let keys: Vec<_> = self.entries.iter().map(|(key, _)| key).collect();
+        f.debug_tuple("PoolConfig").field(&keys).finish()
     }
 }

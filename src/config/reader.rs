@@ -1,6 +1,6 @@
 //! Reads settings from a table, and notes what is wrong with it instead of stopping there.
 
-use super::value::{Setting, Table, Value, is_none, key_of};
+use super::value::{Setting, Table, Value, key_of};
 use crate::error::Problem;
 
 /// What is left of a table, and all problems so far.
@@ -13,14 +13,30 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(super) fn new(path: &str, table: &'a Table, problems: &'a mut Vec<Problem>) -> Self {
-        let left = table.iter().map(|(key, value)| (key.as_str(), value)).collect();
+        let mut left: Vec<(&str, &Value)> = Vec::new();
+        for (key, value) in table {
+            if left.iter().any(|(other, _)| key_of(other) == key_of(key)) {
+                problems.push(Problem::Repeated(format!("{path}{}", key_of(key))));
+            } else {
+                left.push((key, value));
+            }
+        }
         Self { path: path.into(), left, problems }
+    }
+
+    pub(super) fn note(&mut self, problem: Problem) {
+        self.problems.push(problem);
     }
 
     /// Of the value of `key`, which is known from here on.
     pub(super) fn take(&mut self, key: &str) -> Option<&'a Value> {
         let place = self.left.iter().position(|(name, _)| key_of(name) == key)?;
-        Some(self.left.swap_remove(place).1)
+        Some(self.left.remove(place).1)
+    }
+
+    /// The first key that was not asked for.
+    pub(super) fn take_any(&mut self) -> Option<&'a str> {
+        (!self.left.is_empty()).then(|| self.left.remove(0).0)
     }
 
     /// The value of `key` makes no sense.
@@ -68,7 +84,8 @@ impl<'a> Reader<'a> {
     /// What was not asked for is unknown. Said last.
     pub(super) fn end(self) {
         for (key, value) in self.left {
-            if !is_none(value) {
+            // A key without a value says nothing.
+            if !matches!(value, Value::Nothing) {
                 self.problems.push(Problem::Unknown(format!("{}{key}", self.path)));
             }
         }

@@ -1,11 +1,10 @@
 //! A value of a configuration, whatever format it came in.
 
-use serde::Deserialize;
-use std::collections::BTreeMap;
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use std::fmt;
 use std::time::Duration;
 
-#[derive(Clone, Deserialize)]
-#[serde(untagged)]
+#[derive(Clone)]
 pub(super) enum Value {
     Switch(bool),
     Number(u64),
@@ -15,11 +14,93 @@ pub(super) enum Value {
     Text(String),
     List(Vec<Value>),
     Table(Table),
-    Nothing(()),
+    Nothing,
 }
 
-/// By key, in lower case and with underscores.
-pub(super) type Table = BTreeMap<String, Value>;
+/// By key, as it was given: some may be given twice.
+pub(super) type Table = Vec<(String, Value)>;
+
+impl<'de> Deserialize<'de> for Value {
+    /// Takes whatever there is. An error of serde's would repeat the value, and that of a format the
+    /// line in which it stands.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AnyValue)
+    }
+}
+
+struct AnyValue;
+
+impl<'de> Visitor<'de> for AnyValue {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_bool<E>(self, on: bool) -> Result<Value, E> {
+        Ok(Value::Switch(on))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
+        Ok(number.try_into().map_or(Value::Fraction(number as f64), Value::Number))
+    }
+
+    fn visit_i128<E>(self, number: i128) -> Result<Value, E> {
+        Ok(number.try_into().map_or(Value::Fraction(number as f64), Value::Number))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
+        Ok(Value::Number(number))
+    }
+
+    fn visit_u128<E>(self, number: u128) -> Result<Value, E> {
+        Ok(number.try_into().map_or(Value::Fraction(number as f64), Value::Number))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
+        Ok(Value::Fraction(number))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(Value::Text(text.into()))
+    }
+
+    fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Value, E> {
+        Ok(Value::Text(String::from_utf8_lossy(bytes).into_owned()))
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Nothing)
+    }
+
+    fn visit_none<E>(self) -> Result<Value, E> {
+        Ok(Value::Nothing)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, some: D) -> Result<Value, D::Error> {
+        Value::deserialize(some)
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, within: D) -> Result<Value, D::Error> {
+        Value::deserialize(within)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(element) = elements.next_element()? {
+            list.push(element);
+        }
+        Ok(Value::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut table = Table::new();
+        while let Some(entry) = entries.next_entry()? {
+            table.push(entry);
+        }
+        Ok(Value::Table(table))
+    }
+}
 
 /// `Max-Size` is `max_size`.
 pub(super) fn key_of(name: &str) -> String {
@@ -106,7 +187,7 @@ impl Setting for Duration {
 /// Whether `value` says that there is none, or no limit.
 pub(super) fn is_none(value: &Value) -> bool {
     match value {
-        Value::Nothing(()) => true,
+        Value::Nothing => true,
         Value::Text(text) => ["none", "never", "unlimited"].contains(&&*key_of(text.trim())),
         _ => false,
     }

@@ -154,6 +154,8 @@ pub enum Problem {
     },
     /// No setting has this name.
     Unknown(String),
+    /// The setting of this name is given more than once.
+    Repeated(String),
     /// The setting of this name must be given.
     Missing(&'static str),
     /// A setting has a value that makes no sense. The value is not repeated, as it may be secret.
@@ -172,6 +174,7 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Zero(setting) => write!(f, "{setting} is zero"),
+            Self::Repeated(setting) => write!(f, "{setting} is given more than once"),
             Self::Above { setting, value, bound, limit } => {
                 write!(f, "{setting} ({value}) is above {bound} ({limit})")
             }

@@ -240,6 +240,104 @@ fn no_mistake_shows_a_secret() {
     assert!(!format!("{config:?}").contains("hunter2"));
 }
 
+#[derive(Debug, serde::Deserialize)]
+struct App {
+    database: PoolConfig,
+}
+
+#[test]
+fn a_text_in_place_of_the_table_is_reported_without_it() {
+    const URL: &str = "postgres://app:hunter2@db/songs";
+    let apps = [
+        serde_json::from_str::<App>(&format!(r#"{{"database": "{URL}"}}"#)).unwrap(),
+        serde_json::from_str::<App>(&format!(r#"{{"database": ["{URL}"]}}"#)).unwrap(),
+        serde_json::from_str::<App>(r#"{"database": 5}"#).unwrap(),
+        ::toml::from_str::<App>(&format!("database = \"{URL}\"")).unwrap(),
+    ];
+    for App { database } in apps {
+        let expected = "a pool's configuration must be a table";
+        assert_eq!(texts_of(&database), [expected]);
+        assert!(database.url().unwrap_err().to_string().ends_with(expected));
+        assert!(!format!("{database:?}").contains("hunter2"));
+    }
+    let settings = serde_json::from_str::<Settings>(&format!("{URL:?}")).unwrap_err();
+    assert!(!settings.to_string().contains("hunter2"), "{settings}");
+}
+
+#[test]
+fn a_configuration_may_stand_among_other_keys() {
+    #[derive(serde::Deserialize)]
+    struct Flat {
+        name: String,
+        #[serde(flatten)]
+        pool: PoolConfig,
+    }
+    let flat: Flat = serde_json::from_str(r#"{"name": "songs", "max_size": 3}"#).unwrap();
+    assert_eq!((&*flat.name, flat.pool.settings().unwrap().max_size), ("songs", 3));
+}
+
+#[test]
+fn names_that_are_values_are_not_repeated() {
+    for health in [r#""hunter2""#, r#""ping_on_borrow, hunter2""#, r#"["hunter2"]"#, "[5]", "5"] {
+        let texts = texts_of(&json(&format!(r#"{{"health": {health}}}"#)));
+        assert_eq!(texts.len(), 1, "{texts:?}");
+        assert!(texts[0].starts_with("health must be none, or some of"), "{texts:?}");
+    }
+}
+
+#[test]
+fn values_that_would_keep_no_connection_are_reported_at_once() {
+    let config = json(
+        r#"{"health": {
+            "nothing": false,
+            "periodic_sweep": "0s",
+            "age_eviction": {"max_lifetime": "0s", "idle_timeout": "0s", "max_uses": 0}
+        }}"#,
+    );
+    let mut texts = texts_of(&config);
+    texts.sort();
+    assert!(texts.remove(3).starts_with("health.nothing must be none, or some of"), "{texts:?}");
+    let expected = [
+        "health.age_eviction.idle_timeout is zero",
+        "health.age_eviction.max_lifetime is zero",
+        "health.age_eviction.max_uses is zero",
+        "health.periodic_sweep is zero",
+    ];
+    assert_eq!(texts, expected);
+    for jitter in [r#""NaN""#, r#""inf""#, "-1", "2", "1.01", r#""-0.1""#] {
+        let config = json(&format!(r#"{{"health": {{"age_eviction": {{"jitter": {jitter}}}}}}}"#));
+        let expected = "health.age_eviction.jitter must be a number from 0 to 1";
+        assert_eq!(texts_of(&config), [expected], "{jitter}");
+    }
+    for jitter in ["0", "1", "0.5", r#""1.0""#] {
+        let config = json(&format!(r#"{{"health": {{"age_eviction": {{"jitter": {jitter}}}}}}}"#));
+        config.settings().unwrap();
+    }
+}
+
+#[test]
+fn what_is_given_twice_is_reported() {
+    let config = json(
+        r#"{
+            "url": "a", "URL": "b",
+            "max_size": 4, "Max-Size": 8, "max_size": 9,
+            "health": {"ping_on_borrow": true, "Ping-On-Borrow": false,
+                       "age_eviction": {"max_uses": 1, "max_uses": 2}}
+        }"#,
+    );
+    let expected =
+        ["url", "max_size", "max_size", "health.ping_on_borrow", "health.age_eviction.max_uses"];
+    let repeated = |setting: &str| Problem::Repeated(setting.into());
+    assert_eq!(problems_of(&config), expected.map(repeated));
+    assert_eq!(config.url().unwrap_err().problems(), [repeated("url")]);
+    assert_eq!(texts_of(&config)[0], "url is given more than once");
+    let config = pairs(&[("MAX_SIZE", "4"), ("max-size", "8")]);
+    assert_eq!(problems_of(&config), [repeated("max_size")]);
+    // What is overridden is not.
+    let config = pairs(&[("max_size", "4")]).overridden_by(pairs(&[("MAX_SIZE", "5")]));
+    assert_eq!(config.settings().unwrap().max_size, 5);
+}
+
 #[test]
 fn a_url_that_is_needed_and_not_given_is_a_problem() {
     let problems = |error: ConfigError| error.problems().to_vec();
