@@ -2,11 +2,11 @@
 
 use crate::adapters::idle::{Idle, Occasion};
 use crate::adapters::runtime::Home;
+#[cfg(feature = "deadpool")]
+use crate::adapters::runtime::poll_once;
 use std::fmt;
 use std::future::Future;
 use std::ops::{Deref, DerefMut};
-#[cfg(feature = "deadpool")]
-use std::pin::pin;
 use std::sync::Arc;
 #[cfg(feature = "deadpool")]
 use std::task::{Context, Poll, Waker};
@@ -88,8 +88,8 @@ impl<C> Bridged<C> {
         work: impl FnOnce(&'a mut C) -> F,
     ) -> Option<F::Output> {
         let _entered = self.home.enter();
-        let work = pin!(work(self.connection.as_mut()?));
-        match work.poll(&mut Context::from_waker(Waker::noop())) {
+        let work = work(self.connection.as_mut()?);
+        match poll_once(work, &mut Context::from_waker(Waker::noop())) {
             Poll::Ready(output) => Some(output),
             Poll::Pending => None,
         }

@@ -15,6 +15,7 @@ use super::cancel::Canceller;
 use super::driver::Driver;
 use super::notifications::Inbox;
 use super::tap::Tap;
+use crate::adapters::runtime::poll_once;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -178,7 +179,8 @@ impl Shared {
 
     fn poll_for_the_task(&self, driver: &mut Option<Driver>) {
         let waker = self.waker().clone();
-        if self.poll(driver, &mut Context::from_waker(&waker)) {
+        let poll = poll_fn(|context| Poll::Ready(self.poll(driver, context)));
+        if poll_once(poll, &mut Context::from_waker(&waker)) == Poll::Ready(true) {
             waker.wake();
         }
     }

@@ -18,6 +18,11 @@ use crate::Face;
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+#[cfg(any(feature = "deadpool", feature = "tokio-postgres"))]
+use std::{
+    pin::pin,
+    task::{Context, Poll},
+};
 use tokio::runtime::Handle;
 
 /// Where a manager opens its connections.
@@ -92,6 +97,13 @@ impl Runtimes {
             }
         }
     }
+}
+
+/// Polls `work` once: it is ready if it waits for nothing, even in a task that has used up what tokio
+/// lets it do in one turn. Without this, whatever asks tokio then would seem to wait.
+#[cfg(any(feature = "deadpool", feature = "tokio-postgres"))]
+pub(super) fn poll_once<F: Future>(work: F, context: &mut Context<'_>) -> Poll<F::Output> {
+    pin!(tokio::task::unconstrained(work)).poll(context)
 }
 
 impl fmt::Debug for Runtimes {

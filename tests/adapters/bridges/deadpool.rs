@@ -83,6 +83,43 @@ fn a_recycle_that_waits_against_its_word_costs_the_connection() {
     assert!(evicted(&pool, EvictionCause::Broken) > 0);
 }
 
+/// What tokio lets a task do in one turn must not run out for a manager that asks tokio.
+#[test]
+fn a_recycle_that_waits_for_nothing_keeps_its_word_in_a_task_that_never_pauses() {
+    let manager = DeadpoolManager::new(Locked::default()).recycle_waits_for_nothing();
+    let pool = Pool::builder_async(manager).max_size(1).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on({
+        let pool = pool.clone();
+        // A task of its own: what is blocked on has no turns.
+        let borrow = async move {
+            for _ in 0..1000 {
+                drop(pool.get_async().await.unwrap());
+            }
+        };
+        async { tokio::spawn(borrow).await.unwrap() }
+    });
+    assert_eq!(pool.stats().connects, 1);
+}
+
+/// Its `recycle` takes a lock that nothing else wants.
+#[derive(Default)]
+struct Locked(tokio::sync::Mutex<()>);
+
+impl managed::Manager for Locked {
+    type Type = ();
+    type Error = std::io::Error;
+
+    async fn create(&self) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    async fn recycle(&self, (): &mut (), _: &Metrics) -> RecycleResult<std::io::Error> {
+        drop(self.0.lock().await);
+        Ok(())
+    }
+}
+
 /// Knows without asking what lives.
 struct Prompt;
 
