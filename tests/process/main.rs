@@ -15,6 +15,7 @@ mod memory;
 mod redis_look;
 mod redis_memory;
 mod threads;
+mod working_directory;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
