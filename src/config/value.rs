@@ -21,8 +21,8 @@ pub(super) enum Value {
 pub(super) type Table = Vec<(String, Value)>;
 
 impl<'de> Deserialize<'de> for Value {
-    /// Takes whatever there is. An error of serde's would repeat the value, and that of a format the
-    /// line in which it stands.
+    /// Takes whatever there is. An error of serde's would repeat the value, and that of a format
+    /// the line in which it stands.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(AnyValue)
     }

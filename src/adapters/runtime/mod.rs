@@ -99,8 +99,8 @@ impl Runtimes {
     }
 }
 
-/// Polls `work` once: it is ready if it waits for nothing, even in a task that has used up what tokio
-/// lets it do in one turn. Without this, whatever asks tokio then would seem to wait.
+/// Polls `work` once: it is ready if it waits for nothing, even in a task that has used up what
+/// tokio lets it do in one turn. Without this, whatever asks tokio then would seem to wait.
 #[cfg(any(feature = "deadpool", feature = "tokio-postgres"))]
 pub(super) fn poll_once<F: Future>(work: F, context: &mut Context<'_>) -> Poll<F::Output> {
     pin!(tokio::task::unconstrained(work)).poll(context)

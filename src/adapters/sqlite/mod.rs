@@ -87,9 +87,9 @@ enum Place {
 impl SqliteManager {
     /// The database in a file, which is created if it is not there.
     ///
-    /// A relative path is that from the working directory of the moment, wherever the process goes
-    /// later. As in [`rusqlite::Connection::open`], a path that begins with `file:` is a URI. `:memory:`
-    /// would give each connection a database of its own: use
+    /// A relative path begins at the working directory of this moment, wherever the process goes
+    /// later. As in [`rusqlite::Connection::open`], a path that begins with `file:` is a URI.
+    /// `:memory:` would give each connection a database of its own: use
     /// [`shared_memory`](Self::shared_memory).
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self::at(Place::File(Location::new(path.into())))

@@ -44,9 +44,9 @@ pub type Options<DB> = <<DB as Database>::Connection as sqlx_core::connection::C
 /// With MySQL and PostgreSQL this costs one round trip after each loan, as it does in sqlx's own
 /// pool: if a future of `begin` is dropped before the server has answered, sqlx does not know that
 /// there is a transaction, so the server is told to end one in any case. That ends those that were
-/// begun by a statement (`"BEGIN"`), too. With SQLite there is no round trip, and a transaction that
-/// was begun by a statement stays open; so do, with any database, all settings of the session. For
-/// these use a [hook](crate::Builder::on_return_async).
+/// begun by a statement (`"BEGIN"`), too. With other databases there is no such round trip, and a
+/// transaction that was begun by a statement stays open. So do all settings of the session, with
+/// any database. For these use a [hook](crate::Builder::on_return_async).
 ///
 /// # Dead connections
 ///
