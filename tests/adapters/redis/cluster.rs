@@ -176,7 +176,7 @@ fn a_transaction_that_may_have_ended_on_another_node_costs_threads_the_connectio
         run(conn, &cmd("UNWATCH"));
     });
     assert_costs(&pool, true, |conn| {
-        ["MULTI", "MULTI", "EXEC", "EXEC"].map(|name| run(conn, &cmd(name)));
+        ["MULTI", "MULTI", "EXEC", "EXEC"].iter().for_each(|name| run(conn, &cmd(name)));
     });
     assert_costs(&pool, false, |conn| {
         let packed = redis::pipe().atomic().set("k", 2).get("k").get_packed_pipeline();
