@@ -77,20 +77,35 @@ pub(super) fn out_of_step() -> DriverError {
 }
 
 /// As [`Config`]'s own, and of no error can any part of the user or of the password be read. The
-/// driver names unknown options, which may be the second half of a password with a `?` in it.
+/// driver names unknown options, which may be the second half of a password with a `?` or a `&` in
+/// it; and a password with an `@` in it ends there, so that the rest would pass for a host.
 pub(super) fn parse<C: FromStr<Err = DriverError>>(dsn: &str) -> Result<C, DriverError> {
+    let heads = ["postgres://", "postgresql://"];
+    let url = heads.iter().find_map(|head| dsn.strip_prefix(head));
+    let split = url.and_then(|url| url.split_once('@'));
+    let behind = split.map(|(_, behind)| behind);
+    let is_ambiguous = |(user, behind): (&str, &str)| {
+        let host = behind.split('?').next().unwrap_or_default();
+        host.contains('@') || user.contains("password=")
+    };
+    if split.is_some_and(is_ambiguous) {
+        return Err(unsaid());
+    }
     dsn.parse().map_err(|error: DriverError| {
         // With one `@` all that the driver takes for options is behind user and password.
-        let is_url = ["postgres://", "postgresql://"].iter().any(|head| dsn.starts_with(head));
-        let is_behind = is_url && dsn.matches('@').count() == 1;
+        let is_behind = behind.is_some_and(|behind| !behind.contains('@'));
+        let has_password = url.and_then(|url| url.split_once('?'));
+        let has_password = has_password.is_some_and(|(_, options)| options.contains("password"));
         let cause = error.source().map(ToString::to_string).unwrap_or_default();
         let quotes = ["unknown option", "unexpected character"];
-        if is_behind || !quotes.iter().any(|quote| cause.contains(quote)) {
-            return error;
-        }
-        // As of one that ends too early.
-        "host".parse::<Config>().err().unwrap_or_else(out_of_step)
+        let is_quoted = quotes.iter().any(|quote| cause.contains(quote));
+        if is_quoted && (!is_behind || has_password) { unsaid() } else { error }
     })
+}
+
+/// As of a DSN that ends too early, which quotes nothing.
+fn unsaid() -> DriverError {
+    "host".parse::<Config>().err().unwrap_or_else(out_of_step)
 }
 
 /// One that the driver makes when a stream has timed out.

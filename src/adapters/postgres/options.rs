@@ -51,7 +51,8 @@ macro_rules! setters {
             ///
             /// # Errors
             ///
-            /// Returns the driver's error if it is neither.
+            /// Returns the driver's error if it is neither, or a URL of which it is not clear where
+            /// the password ends: an `@` in it must be written as `%40`.
             pub fn from_url(url: &str) -> Result<Self, Error> {
                 parse(url).map(Self::new)
             }
