@@ -7,7 +7,8 @@ use std::fmt;
 /// their [`Metadata`](crate::Metadata), borrowers through
 /// [`PooledConnection::data`](crate::PooledConnection::data).
 ///
-/// It is dropped with the connection; its values' destructors run on the pool's threads.
+/// It is dropped with the connection; its values' destructors run on the pool's threads, or where a
+/// connection is [detached](crate::PooledConnection::detach).
 ///
 /// ```
 /// # use caliburn::{Manager, PooledConnection};
