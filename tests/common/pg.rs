@@ -15,7 +15,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 use tokio::runtime::{self, Runtime};
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{CopyInSink, Error, NoTls, SimpleQueryMessage, Socket};
 
 /// Where the connections of the async driver live.
@@ -49,6 +49,9 @@ pub trait Driver: Manager<Error = Error, Connection: Debug> + Debug {
     /// With a parameter, and so with a statement of its own that ends with the query.
     fn echo(client: &mut Self::Connection, number: i64) -> Result<i64, Error>;
 
+    /// With a statement of its own, whose types the driver looks up.
+    fn echo_as(client: &mut Self::Connection, sql: &str) -> Result<(), Error>;
+
     /// With a parameter, in one round trip and without a statement that has a name.
     fn echo_at_once(client: &mut Self::Connection, number: i64) -> Result<i64, Error>;
 
@@ -57,6 +60,13 @@ pub trait Driver: Manager<Error = Error, Connection: Debug> + Debug {
 
     /// The same in one call.
     fn kept_at_once(client: &mut Self::Connection, sql: &str) -> Result<i64, Error>;
+
+    /// The same with a parameter.
+    fn kept_with(
+        client: &mut Self::Connection,
+        sql: &str,
+        parameter: &(dyn ToSql + Sync),
+    ) -> Result<(), Error>;
 
     /// The same within a transaction, which is committed.
     fn kept_in_transaction(client: &mut Self::Connection, sql: &str) -> Result<i64, Error>;
@@ -135,6 +145,10 @@ impl Driver for PostgresManager {
         client.query_one(ECHO, &[&number]).map(|row| row.get(0))
     }
 
+    fn echo_as(client: &mut Self::Connection, sql: &str) -> Result<(), Error> {
+        client.query(sql, &[]).map(drop)
+    }
+
     fn echo_at_once(client: &mut Self::Connection, number: i64) -> Result<i64, Error> {
         client.query_typed(ECHO, &[(&number, Type::INT8)]).map(|rows| rows[0].get(0))
     }
@@ -146,6 +160,14 @@ impl Driver for PostgresManager {
 
     fn kept_at_once(client: &mut Self::Connection, sql: &str) -> Result<i64, Error> {
         client.query_one_cached(sql, &[]).map(|row| row.get(0))
+    }
+
+    fn kept_with(
+        client: &mut Self::Connection,
+        sql: &str,
+        parameter: &(dyn ToSql + Sync),
+    ) -> Result<(), Error> {
+        client.query_cached(sql, &[parameter]).map(drop)
     }
 
     fn kept_in_transaction(client: &mut Self::Connection, sql: &str) -> Result<i64, Error> {
@@ -257,6 +279,10 @@ impl Driver for AsyncPostgresManager {
         RUNTIME.block_on(client.query_one(ECHO, &[&number])).map(|row| row.get(0))
     }
 
+    fn echo_as(client: &mut Self::Connection, sql: &str) -> Result<(), Error> {
+        RUNTIME.block_on(client.query(sql, &[])).map(drop)
+    }
+
     fn echo_at_once(client: &mut Self::Connection, number: i64) -> Result<i64, Error> {
         let rows = RUNTIME.block_on(client.query_typed(ECHO, &[(&number, Type::INT8)]))?;
         Ok(rows[0].get(0))
@@ -271,6 +297,14 @@ impl Driver for AsyncPostgresManager {
 
     fn kept_at_once(client: &mut Self::Connection, sql: &str) -> Result<i64, Error> {
         RUNTIME.block_on(client.query_one_cached(sql, &[])).map(|row| row.get(0))
+    }
+
+    fn kept_with(
+        client: &mut Self::Connection,
+        sql: &str,
+        parameter: &(dyn ToSql + Sync),
+    ) -> Result<(), Error> {
+        RUNTIME.block_on(client.query_cached(sql, &[parameter])).map(drop)
     }
 
     fn kept_in_transaction(client: &mut Self::Connection, sql: &str) -> Result<i64, Error> {

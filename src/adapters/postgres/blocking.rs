@@ -3,9 +3,9 @@
 use super::blocking_cancel::Canceller;
 use super::blocking_client::{Line, PostgresClient};
 use super::blocking_tls::Secure;
-use super::connectors::{Plain, Purpose};
+use super::connectors::{Bare, Plain, Purpose};
 use super::course::{Course, hosts_of, names};
-use super::errors::{classify, parse};
+use super::errors::parse;
 use super::options::{Options, setters};
 use super::reach::{Reachable as _, Route};
 use super::statements::Statements;
@@ -33,13 +33,14 @@ use std::time::{Duration, Instant};
 /// Refused credentials, a missing database, a certificate that is not trusted and all else that
 /// trying again would not change are [permanent](ErrorClass::Permanent) errors: borrowers learn of
 /// them at once. A server that is down, starts up, or has too many connections is a transient one.
-/// With several hosts all errors are, as the driver tells only what the last one said.
+/// With several hosts all errors are, as the driver tells only what the last one said; with several
+/// addresses of one host all must have refused us.
 ///
 /// The pool's limits hold down to the socket, also if the server is frozen, trickles or talks
 /// without end: what it does not answer in time fails, on the spot. Out of reach is the time to
-/// look up a name. And over Unix sockets only pings have a limit, and outside of Linux also the
-/// question whether the server has TLS has none (`sslnegotiation=direct` does not ask). For a
-/// borrower's own queries there is [`response_timeout`](Self::response_timeout).
+/// look up a name. And outside of Linux only pings have a limit over Unix sockets, and the question
+/// whether the server has TLS has none (`sslnegotiation=direct` does not ask). For a borrower's own
+/// queries there is [`response_timeout`](Self::response_timeout).
 ///
 /// A message of more than 16 MiB that no borrower waits for costs the connection, rather than the
 /// memory to keep it.
@@ -108,11 +109,19 @@ impl PostgresManager {
         tap.set_limit(Some(until));
         let purpose = Purpose::Connect(course.clone());
         let route = Route::of(&config, self.tls.is_some());
+        #[cfg(target_os = "linux")]
+        course.watch_files(&config);
         let client = match (route, &self.tls) {
-            (Route::Secured, Some(tls)) => tls.connect(&config, tap.clone(), purpose)?,
-            (Route::Plain, _) => config.in_plain().connect(Plain { tap: tap.clone(), purpose })?,
-            _ => config.connect(NoTls)?,
+            (Route::Secured, Some(tls)) => tls.connect(&config, tap.clone(), purpose),
+            (Route::Plain, _) => config.in_plain().connect(Plain { tap: tap.clone(), purpose }),
+            _ => config.connect(Bare { tap: tap.clone(), purpose }),
         };
+        let client = client.inspect_err(|error| {
+            course.end_attempt(&tap);
+            let several = addresses.first().map_or(0, Vec::len);
+            let is_undecided = error.as_db_error().is_some() && course.is_undecided(several);
+            self.options.note_failure(is_undecided);
+        })?;
         #[cfg(unix)]
         let socket = course.arrive();
         tap.set_limit(Some(until));
@@ -125,7 +134,7 @@ impl PostgresManager {
             statements,
             idle: Idle::now(),
             #[cfg(unix)]
-            socket: socket.map(Arc::new),
+            socket,
         };
         tap.set_limit(None);
         tap.set_response_timeout(self.options.response_timeout);
@@ -156,7 +165,7 @@ impl Manager for PostgresManager {
     }
 
     fn classify(&self, error: &Error) -> ErrorClass {
-        classify(error, self.options.config.host_count())
+        self.options.classify(error)
     }
 }
 

@@ -5,17 +5,21 @@ use super::blocking_transaction::{PostgresTransaction, PostgresTransactionBuilde
 use super::errors::out_of_step;
 use super::options::Options;
 use super::probe::{Probe, RENEW, ROLLBACK, STATEMENTS, UNLISTEN, close_strays};
-use super::statements::{Statements, cached};
+use super::statements::{Statements, cached, the_cause};
 use super::tap::Tap;
 use crate::Deadline;
 use crate::adapters::Reset;
 use crate::adapters::idle::{Idle, Occasion};
 #[cfg(unix)]
 use crate::adapters::socket::{Leash, Sight, Socket, Tied};
-use ::postgres::error::SqlState;
 use ::postgres::fallible_iterator::FallibleIterator as _;
 use ::postgres::types::{ToSql, Type};
-use ::postgres::{Client, Config, Error, Row, Statement};
+use ::postgres::{Client, Config, Error, Row, SimpleQueryMessage, Statement};
+#[cfg(target_os = "linux")]
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 #[cfg(unix)]
@@ -28,6 +32,10 @@ use std::time::{Duration, Instant};
 /// Where a function wants the driver's, or a `GenericClient`, give it `&mut **client`. When it goes
 /// back, a session that listens to notifications is told to listen no more, and those that were not
 /// fetched are dropped.
+///
+/// It belongs to its guard, and a driver's client to it: what the adapter knows of a session stays
+/// where it is when clients change places (`std::mem::swap`), which is not supported, in hooks
+/// neither.
 pub struct PostgresClient {
     /// Dropped before the client, whose own drop waits for all that is still unanswered.
     pub(super) line: Line,
@@ -71,9 +79,10 @@ impl PostgresClient {
     pub(super) fn has_broken(&mut self) -> bool {
         let occasion = self.idle.occasion();
         let tap = &self.line.tap;
+        let is_unfit = || tap.is_stuck() || self.statements.are_spoilt();
         self.client.is_closed()
             || tap.is_gone()
-            || occasion == Occasion::Return && tap.named(|named| named.are_spoilt())
+            || occasion == Occasion::Return && is_unfit()
             || occasion == Occasion::LoanAfterIdling && self.has_hung_up()
     }
 
@@ -99,9 +108,7 @@ impl PostgresClient {
         self.line.tap.set_limit(Some(until));
         let _asks = self.line.tap.ask_for_the_pool();
         #[cfg(unix)]
-        let leash = self.socket.clone().filter(|_| !self.line.tap.is_attached());
-        #[cfg(unix)]
-        let leash = leash.map(|socket| Leash::until(until, Tied::Known(socket)));
+        let leash = self.leash(until);
         let result = call(self);
         #[cfg(unix)]
         drop(leash);
@@ -115,6 +122,7 @@ impl PostgresClient {
         until: Instant,
     ) -> Result<(), Error> {
         let (tap, grace) = (self.line.tap.clone(), options.cancel_after);
+        tap.come_back();
         if !tap.is_attached() {
             if self.or_cancelled(grace, until, Self::roll_back_blindly)? {
                 // Where nothing is seen, it is not known what the request has hit, or will.
@@ -135,13 +143,14 @@ impl PostgresClient {
             }
             tap.settle();
         }
-        let has_listened = tap.listens();
+        let has_listened = tap.listens() || !tap.is_attached();
         // What a hook has made of a session that was never lent is meant to be.
         let reset = if self.idle.was_lent() { options.reset } else { Reset::Transaction };
+        let mut there = None;
         if reset == Reset::Session {
-            self.client.batch_execute(RENEW)?;
+            there = Some(self.client.simple_query(RENEW)?);
             self.idle.renew();
-        } else if has_listened {
+        } else if tap.listens() {
             self.client.batch_execute(UNLISTEN)?;
         }
         if has_listened {
@@ -149,7 +158,7 @@ impl PostgresClient {
             let mut left = self.client.notifications();
             while left.iter().next()?.is_some() {}
         }
-        self.close_strays(reset)
+        self.close_strays(there, reset)
     }
 
     /// Waits for `work`. After the grace, if there is one, has the server give up what keeps it:
@@ -179,16 +188,19 @@ impl PostgresClient {
         probe.check(&answer?)
     }
 
-    fn close_strays(&mut self, reset: Reset) -> Result<(), Error> {
+    fn close_strays(
+        &mut self,
+        there: Option<Vec<SimpleQueryMessage>>,
+        reset: Reset,
+    ) -> Result<(), Error> {
         let tap = self.line.tap.clone();
-        let (are_due, unused) = tap.named(|named| (named.are_due(reset), named.unused()));
-        if !are_due {
-            return Ok(());
-        }
-        let there = self.client.simple_query(STATEMENTS)?;
-        let cached = self.statements.numbers();
-        let unused = if cached.is_some() { unused } else { Default::default() };
-        if let Some(close) = close_strays(&there, &unused, &cached.unwrap_or_default(), reset) {
+        let (are_too_many, strays) = tap.named(|named| (named.are_too_many(), named.strays()));
+        let there = match there {
+            _ if are_too_many => self.client.simple_query(STATEMENTS)?,
+            Some(there) => there,
+            None => return Ok(()),
+        };
+        if let Some(close) = close_strays(&there, &strays, reset) {
             self.client.batch_execute(&close)?;
             self.statements.trust();
         }
@@ -197,11 +209,25 @@ impl PostgresClient {
     }
 
     pub(super) fn close(self, deadline: &Deadline) {
-        let Self { client, line, .. } = self;
-        line.cancel_in_the_background();
-        line.tap.set_limit(Some(Instant::now() + deadline.remaining()));
+        let until = Instant::now() + deadline.remaining();
+        self.line.cancel_in_the_background();
+        self.line.tap.set_limit(Some(until));
+        #[cfg(unix)]
+        let _leash = self.leash(until);
         // The server has nothing to say to a goodbye.
-        let _ = client.close();
+        let _ = self.client.close();
+        // But its session ends a moment later, and the next one is to begin no sooner.
+        #[cfg(target_os = "linux")]
+        if let Some(socket) = &self.socket {
+            await_end(socket, until);
+        }
+    }
+
+    /// For what no limit holds otherwise.
+    #[cfg(unix)]
+    fn leash(&self, until: Instant) -> Option<Leash> {
+        let socket = self.socket.clone().filter(|_| !self.line.tap.is_attached());
+        socket.and_then(|socket| Leash::until(until, Tied::Known(socket)).ok())
     }
 }
 
@@ -222,6 +248,19 @@ impl DerefMut for PostgresClient {
 impl fmt::Debug for PostgresClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresClient").field("tap", &self.line.tap).finish_non_exhaustive()
+    }
+}
+
+/// Waits until the peer has hung up.
+#[cfg(target_os = "linux")]
+fn await_end(socket: &Socket, until: Instant) {
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let Ok(left) = Timespec::try_from(left) else { return };
+        let mut polled = [PollFd::new(socket, PollFlags::RDHUP)];
+        if poll(&mut polled, Some(&left)) != Err(Errno::INTR) {
+            return;
+        }
     }
 }
 

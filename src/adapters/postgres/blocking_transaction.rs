@@ -1,8 +1,7 @@
 //! Transactions for threads that use their connection's statements.
 
 use super::blocking_cancel::{Canceller, PostgresCancelToken};
-use super::statements::{Statements, cached};
-use ::postgres::error::SqlState;
+use super::statements::{Statements, cached, the_cause};
 use ::postgres::types::{ToSql, Type};
 use ::postgres::{Error, IsolationLevel, Row, Statement, Transaction, TransactionBuilder};
 use std::fmt;

@@ -5,7 +5,7 @@ use super::notifications::AsyncPostgresNotifications;
 use super::options::Options;
 use super::probe::{Probe, RENEW, ROLLBACK, STATEMENTS, UNLISTEN, close_strays};
 use super::session::Session;
-use super::statements::{Statements, cached};
+use super::statements::{Statements, cached, the_cause};
 use super::transaction::{AsyncPostgresTransaction, AsyncPostgresTransactionBuilder};
 use crate::adapters::Reset;
 use crate::adapters::idle::{Idle, Occasion};
@@ -18,9 +18,8 @@ use std::ops::{Deref, DerefMut};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Config, Error, Row, Statement};
+use tokio_postgres::{Client, Config, Error, Row, SimpleQueryMessage, Statement};
 
 /// What is pooled: a [`tokio_postgres::Client`] in all but name, which keeps prepared statements
 /// from one loan to the next ([`prepare_cached`](Self::prepare_cached)).
@@ -30,6 +29,10 @@ use tokio_postgres::{Client, Config, Error, Row, Statement};
 ///
 /// Do not keep a `RowStream` or the like when the client goes back: the driver delivers what is
 /// left in it before the next borrower's answers, who would have to wait until it is taken.
+///
+/// It belongs to its guard, and a driver's client to it: what the adapter knows of a session stays
+/// where it is when clients change places (`std::mem::swap`), which is not supported, in hooks
+/// neither.
 pub struct AsyncPostgresClient {
     pub(super) client: Client,
     pub(super) session: Session,
@@ -37,7 +40,7 @@ pub struct AsyncPostgresClient {
     pub(super) home: Arc<Home>,
     pub(super) idle: Idle,
     #[cfg(unix)]
-    pub(super) socket: Option<Socket>,
+    pub(super) socket: Option<Arc<Socket>>,
 }
 
 cached!(AsyncPostgresClient, client, true, [&self] self, async await);
@@ -96,9 +99,10 @@ impl AsyncPostgresClient {
         if occasion != Occasion::Return {
             self.session.inbox().clear();
         }
+        let is_unfit = || tap.is_stuck() || self.statements.are_spoilt();
         self.client.is_closed()
             || tap.is_gone()
-            || occasion == Occasion::Return && tap.named(|named| named.are_spoilt())
+            || occasion == Occasion::Return && is_unfit()
             || self.home.fails(occasion)
             || occasion == Occasion::LoanAfterIdling && self.has_hung_up()
     }
@@ -116,6 +120,7 @@ impl AsyncPostgresClient {
     pub(super) async fn make_clean(&mut self, options: &Options<Config>) -> Result<(), Error> {
         self.session.settle().await;
         let tap = self.session.tap();
+        tap.come_back();
         if !tap.is_attached() {
             let rolled_back = self.roll_back_blindly();
             if self.or_cancelled(rolled_back, options.cancel_after).await? {
@@ -138,15 +143,16 @@ impl AsyncPostgresClient {
         }
         // What a hook has made of a session that was never lent is meant to be.
         let reset = if self.idle.was_lent() { options.reset } else { Reset::Transaction };
+        let mut there = None;
         if reset == Reset::Session {
-            self.client.batch_execute(RENEW).await?;
+            there = Some(self.client.simple_query(RENEW).await?);
             self.idle.renew();
         } else if tap.listens() {
             self.client.batch_execute(UNLISTEN).await?;
         }
         tap.has_ended_listening();
         self.session.inbox().clear();
-        self.close_strays(reset).await
+        self.close_strays(there, reset).await
     }
 
     /// Waits for `work`. After the grace, if there is one, has the server give up what keeps it:
@@ -176,16 +182,19 @@ impl AsyncPostgresClient {
         probe.check(&answer?)
     }
 
-    async fn close_strays(&self, reset: Reset) -> Result<(), Error> {
+    async fn close_strays(
+        &self,
+        there: Option<Vec<SimpleQueryMessage>>,
+        reset: Reset,
+    ) -> Result<(), Error> {
         let tap = self.session.tap();
-        let (are_due, unused) = tap.named(|named| (named.are_due(reset), named.unused()));
-        if !are_due {
-            return Ok(());
-        }
-        let there = self.client.simple_query(STATEMENTS).await?;
-        let cached = self.statements.numbers();
-        let unused = if cached.is_some() { unused } else { Default::default() };
-        if let Some(close) = close_strays(&there, &unused, &cached.unwrap_or_default(), reset) {
+        let (are_too_many, strays) = tap.named(|named| (named.are_too_many(), named.strays()));
+        let there = match there {
+            _ if are_too_many => self.client.simple_query(STATEMENTS).await?,
+            Some(there) => there,
+            None => return Ok(()),
+        };
+        if let Some(close) = close_strays(&there, &strays, reset) {
             self.client.batch_execute(&close).await?;
             self.statements.trust();
         }

@@ -9,8 +9,10 @@ use std::future::{Future, Ready, ready};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use tokio_postgres::Socket;
-use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
+use tokio_postgres::tls::{
+    ChannelBinding, MakeTlsConnect, NoTlsError, NoTlsStream, TlsConnect, TlsStream,
+};
+use tokio_postgres::{NoTls, Socket};
 
 /// What a connector's stream is for.
 #[derive(Clone, Debug)]
@@ -23,24 +25,15 @@ pub(super) enum Purpose {
 
 impl Purpose {
     fn begin_attempt(&self, tap: &Tap) {
-        // The server before in the list may have had TLS, and this one may not.
-        tap.detach();
-        if let Self::Connect(course) = self {
-            course.begin_attempt(tap);
+        match self {
+            Self::Connect(course) => course.begin_attempt(tap),
+            Self::Cancel => tap.detach(),
         }
     }
 
     fn meet(&self, socket: &Socket) {
         if let Self::Connect(course) = self {
             course.meet(socket);
-        }
-    }
-
-    fn tapped<S>(&self, stream: S, binding: fn(&S) -> ChannelBinding, tap: Tap) -> Tapped<S> {
-        let tapped = Tapped::on(stream, binding, tap);
-        match self {
-            Self::Connect(_) => tapped,
-            Self::Cancel => tapped.until_the_server_hangs_up(),
         }
     }
 }
@@ -75,7 +68,6 @@ impl<T: TlsConnect<Socket>> TlsConnect<Socket> for Secured<T> {
         Handshake {
             future: Box::pin(self.tls.connect(socket)),
             tap: self.tap,
-            purpose: self.purpose,
             patience: Patience::default(),
         }
     }
@@ -85,7 +77,6 @@ impl<T: TlsConnect<Socket>> TlsConnect<Socket> for Secured<T> {
 pub(super) struct Handshake<F> {
     future: Pin<Box<F>>,
     tap: Tap,
-    purpose: Purpose,
     patience: Patience,
 }
 
@@ -101,10 +92,28 @@ where
         let this = &mut *self;
         if let Poll::Ready(result) = this.future.as_mut().poll(context) {
             let stream = result.map_err(Into::into)?;
-            let tapped = this.purpose.tapped(stream, S::channel_binding, this.tap.clone());
+            let tapped = Tapped::on(stream, S::channel_binding, this.tap.clone());
             return Poll::Ready(Ok(tapped));
         }
         this.patience.poll(&this.tap, context).map(|late| Err(late.into()))
+    }
+}
+
+/// [`NoTls`], which learns when a socket is connected: so the limit holds there as well.
+#[derive(Clone)]
+pub(super) struct Bare {
+    pub(super) tap: Tap,
+    pub(super) purpose: Purpose,
+}
+
+impl MakeTlsConnect<Socket> for Bare {
+    type Stream = NoTlsStream;
+    type TlsConnect = NoTls;
+    type Error = NoTlsError;
+
+    fn make_tls_connect(&mut self, _: &str) -> Result<NoTls, NoTlsError> {
+        self.purpose.begin_attempt(&self.tap);
+        Ok(NoTls)
     }
 }
 
@@ -133,6 +142,6 @@ impl TlsConnect<Socket> for Plain {
 
     fn connect(self, socket: Socket) -> Self::Future {
         self.purpose.meet(&socket);
-        ready(Ok(self.purpose.tapped(socket, |_| ChannelBinding::none(), self.tap)))
+        ready(Ok(Tapped::on(socket, |_| ChannelBinding::none(), self.tap)))
     }
 }

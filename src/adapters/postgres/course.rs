@@ -5,6 +5,8 @@
 //! packets that vanish, a server that accepts and says nothing, at whichever step. The share of one
 //! that failed early goes to those after it.
 
+#[cfg(all(target_os = "linux", feature = "postgres"))]
+use super::local::Before;
 use super::reach::Reachable;
 use super::tap::Tap;
 #[cfg(unix)]
@@ -17,7 +19,9 @@ use std::collections::hash_map::RandomState;
 #[cfg(feature = "tokio-postgres")]
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+#[cfg(feature = "postgres")]
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio_postgres::config::Host;
 
@@ -40,6 +44,12 @@ pub(super) struct Course {
     /// What the socket is to have instead of the mark.
     #[cfg(target_os = "linux")]
     user_timeout: Option<Duration>,
+    /// Until a socket is connected to a file.
+    #[cfg(all(target_os = "linux", feature = "postgres"))]
+    before: Mutex<Option<Before>>,
+    /// How many of the servers would not let us in, and will not.
+    #[cfg(feature = "postgres")]
+    refusals: AtomicUsize,
     met: Mutex<Met>,
 }
 
@@ -49,7 +59,7 @@ struct Met {
     #[cfg(target_os = "linux")]
     leash: Option<Leash>,
     #[cfg(unix)]
-    socket: Option<Socket>,
+    socket: Option<Arc<Socket>>,
 }
 
 impl Course {
@@ -88,6 +98,10 @@ impl Course {
             mark,
             #[cfg(target_os = "linux")]
             user_timeout,
+            #[cfg(all(target_os = "linux", feature = "postgres"))]
+            before: Mutex::default(),
+            #[cfg(feature = "postgres")]
+            refusals: AtomicUsize::default(),
             met: Mutex::default(),
         }
     }
@@ -99,8 +113,52 @@ impl Course {
     /// The driver is connected to the next address, and about to speak.
     pub(super) fn begin_attempt(&self, tap: &Tap) {
         let limit = self.end_of_share(Instant::now());
+        #[cfg(feature = "postgres")]
+        self.end_attempt(tap);
+        // The server before in the list may have had TLS, and this one may not.
+        tap.detach();
         tap.set_limit(Some(limit));
-        *self.met() = self.first_of(limit);
+        let met = self.first_of(limit);
+        #[cfg(all(target_os = "linux", feature = "postgres"))]
+        let met = match self.before().take().and_then(Before::find) {
+            Some(socket) => Self::file(Arc::new(socket), limit),
+            None => met,
+        };
+        *self.met() = met;
+    }
+
+    #[cfg(all(target_os = "linux", feature = "postgres"))]
+    fn file(socket: Arc<Socket>, limit: Instant) -> Met {
+        let leash = Leash::until(limit + GRACE, Tied::Known(socket.clone()));
+        Met { leash: leash.ok(), socket: Some(socket) }
+    }
+
+    /// At the address where the tap is.
+    #[cfg(feature = "postgres")]
+    pub(super) fn end_attempt(&self, tap: &Tap) {
+        // O11: a counter.
+        self.refusals.fetch_add(tap.is_refused().into(), Ordering::Relaxed);
+    }
+
+    /// Of so many addresses some may yet let us in.
+    #[cfg(feature = "postgres")]
+    pub(super) fn is_undecided(&self, addresses: usize) -> bool {
+        // O11: a counter, read by the thread that has counted.
+        addresses > 1 && self.refusals.load(Ordering::Relaxed) < addresses
+    }
+
+    #[cfg(all(target_os = "linux", feature = "postgres"))]
+    fn before(&self) -> MutexGuard<'_, Option<Before>> {
+        self.before.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// If the only host is a file, the driver is about to connect a socket to it.
+    #[cfg(all(target_os = "linux", feature = "postgres"))]
+    pub(super) fn watch_files(&self, config: &impl Reachable) {
+        if let ([Host::Unix(_)], false) = (config.all_hosts(), config.has_addresses()) {
+            let port = config.all_ports().first().copied().unwrap_or(5432);
+            *self.before() = Before::of(port);
+        }
     }
 
     /// No sooner than after half a share, as the one before may have had some of this one.
@@ -113,6 +171,7 @@ impl Course {
     }
 
     /// Whether the server has TLS is asked of it over a stream that nobody but the driver sees.
+    /// Nor is any other that the driver has put nothing of ours on.
     #[cfg(target_os = "linux")]
     fn first_of(&self, limit: Instant) -> Met {
         let leash = Leash::until(limit + GRACE, Tied::Marked(self.mark));
@@ -129,7 +188,7 @@ impl Course {
         #[cfg(target_os = "linux")]
         {
             let socket = number_in(&format!("{socket:?}"));
-            let socket = socket.and_then(|number| self.mark.of(number));
+            let socket = socket.and_then(|number| self.mark.of(number)).map(Arc::new);
             let leash = {
                 let mut met = self.met();
                 met.socket = socket;
@@ -143,16 +202,16 @@ impl Course {
 
     /// It is connected. The socket, if it could be found; it bears no mark any more.
     #[cfg(target_os = "linux")]
-    pub(super) fn arrive(&self) -> Option<Socket> {
+    pub(super) fn arrive(&self) -> Option<Arc<Socket>> {
         let met = std::mem::take(&mut *self.met());
-        let find = || self.is_network.then(|| self.mark.find()).flatten();
+        let find = || self.is_network.then(|| self.mark.find()).flatten().map(Arc::new);
         let socket = met.socket.or_else(find)?;
         Mark::replace(&socket, self.user_timeout);
         Some(socket)
     }
 
     #[cfg(all(unix, not(target_os = "linux")))]
-    pub(super) fn arrive(&self) -> Option<Socket> {
+    pub(super) fn arrive(&self) -> Option<Arc<Socket>> {
         None
     }
 
@@ -212,6 +271,8 @@ pub(super) fn hosts_of(found: impl IntoIterator<Item = SocketAddr>) -> Vec<IpAdd
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(feature = "postgres")]
+    use crate::adapters::postgres::messages::Message;
 
     #[test]
     fn each_address_gets_a_share_of_the_time_and_the_last_one_what_is_left() {
@@ -231,6 +292,27 @@ mod tests {
         assert_eq!(end(1001), 2 * share);
         assert_eq!(end(2001), 3 * share);
         assert_eq!(end(2900), 3 * share);
+    }
+
+    #[cfg(feature = "postgres")]
+    #[test]
+    fn addresses_are_undecided_until_each_has_refused() {
+        let mut config = tokio_postgres::Config::new();
+        let course = Course::plot(&mut config, Instant::now() + Duration::from_secs(9), &[]);
+        let tap = Tap::default();
+        for (code, is_undecided) in [("28P01", true), ("53300", true), ("28P01", false)] {
+            course.begin_attempt(&tap);
+            tap.attach();
+            let fields = format!("SFATAL\0C{code}\0Mno\0\0");
+            let (tag, body) = (b'E', fields.as_bytes());
+            tap.state().received(Message { tag, length: body.len(), body });
+            let told = tap.clone();
+            // The driver begins with the next address, or gives up.
+            course.end_attempt(&told);
+            assert_eq!(course.is_undecided(2), is_undecided, "{code}");
+            told.detach();
+        }
+        assert!(!course.is_undecided(1), "of a lone address all is known");
     }
 
     #[cfg(target_os = "linux")]

@@ -17,19 +17,23 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Config, Error as DriverError};
 
 /// Whether an error in connecting (or in what is to be done on each new connection) may pass.
-pub(super) fn classify(error: &DriverError, hosts: usize) -> ErrorClass {
+pub(super) fn classify(error: &DriverError, may_be_had_elsewhere: bool) -> ErrorClass {
     let is_permanent = match error.as_db_error() {
         Some(error) => is_permanent(error.code(), error.message()),
         None => is_misconfigured(error),
     };
     // Of several hosts, only what the last one said is known: another may be about to come back.
-    if is_permanent && hosts <= 1 { ErrorClass::Permanent } else { ErrorClass::Transient }
+    if is_permanent && !may_be_had_elsewhere {
+        ErrorClass::Permanent
+    } else {
+        ErrorClass::Transient
+    }
 }
 
 /// By code (<https://www.postgresql.org/docs/current/errcodes-appendix.html>): no entry or wrong
 /// password, no such database, no such schema, no right to what was asked or no sense in it, no
 /// such value for a setting.
-fn is_permanent(code: &SqlState, message: &str) -> bool {
+pub(super) fn is_permanent(code: &SqlState, message: &str) -> bool {
     const CLASSES: [&str; 4] = ["28", "3D", "3F", "42"];
     // That there is already one of that name may be another client's doing.
     const DUPLICATES: [&str; 6] = ["42P03", "42P04", "42P05", "42P06", "42P07", "42710"];

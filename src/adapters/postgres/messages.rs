@@ -66,6 +66,11 @@ impl Messages {
         }
     }
 
+    /// Whether the last message that was begun has come to its end.
+    pub(super) fn is_between_two(&self) -> bool {
+        self.have == 0 && self.to_skip == 0
+    }
+
     /// Of the body. The number on the wire counts itself.
     fn length(&self) -> usize {
         let [_, length @ ..] = self.head;

@@ -33,6 +33,8 @@ mod course;
 mod driver;
 mod errors;
 mod greeting;
+#[cfg(all(target_os = "linux", feature = "postgres"))]
+mod local;
 mod messages;
 mod named;
 #[cfg(feature = "tokio-postgres")]

@@ -1,26 +1,41 @@
 //! The prepared statements that a session has names for, as far as the two sides' words tell.
 
 use super::messages::{Message, text_of};
-use crate::adapters::Reset;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// How many statements a session may keep that were prepared and neither executed nor closed. A
-/// request to prepare one that is dropped before its answer leaves one behind.
+/// How many statements a session may keep whose owners never had them. A request to prepare one
+/// that is dropped before its answer leaves one behind.
 const STRAYS: usize = 64;
 /// Where the server says so, a cached plan no longer fits the tables.
 const NO_LONGER_FITS: &[u8] = b"RevalidateCachedQuery";
 
-/// See the [module](self).
+/// See the [module](self). Requests are numbered as the tap counts them.
 #[derive(Debug, Default)]
 pub(super) struct Named {
-    /// The numbers in the drivers' names of those that were prepared and not executed yet.
-    unused: BTreeSet<u64>,
+    /// The numbers in the drivers' names of those that were prepared and neither executed nor
+    /// closed yet, with the request that prepares them.
+    unused: BTreeMap<u64, u64>,
+    /// Of these, those whose owners cannot have them.
+    strays: BTreeSet<u64>,
+    /// What the requests that are not answered yet execute: requests and numbers.
+    executed: VecDeque<(u64, u64)>,
+    /// Those that could not be executed.
+    failed: BTreeMap<u64, Failure>,
     /// Raised when statements may have gone, or may no longer fit.
     epoch: u64,
-    /// Some were named in SQL.
-    has_sql_names: bool,
     /// One is gone that the driver does not prepare again.
     are_spoilt: bool,
+}
+
+/// Why a statement could not be executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Failure {
+    /// The server has none of that name.
+    Gone,
+    /// Its plan no longer fits.
+    Stale,
+    /// What it names may have been made anew: a type, a function.
+    Unfit,
 }
 
 /// How much of a client's message is of interest.
@@ -39,8 +54,8 @@ pub(super) fn wanted_of_received(tag: u8) -> usize {
 }
 
 impl Named {
-    /// `Parse`, `Bind` or `Close`.
-    pub(super) fn sent(&mut self, message: Message<'_>) {
+    /// `Parse`, `Bind` or `Close`, as part of this request.
+    pub(super) fn sent(&mut self, message: Message<'_>, request: u64) {
         let named = match message.tag {
             // The name of a portal, and that of its statement.
             b'B' => text_of(message.body).and_then(|(_, rest)| text_of(rest)),
@@ -49,24 +64,61 @@ impl Named {
         };
         let Some(number) = named.and_then(|(name, _)| number_of(name)) else { return };
         if message.tag == b'P' {
-            self.unused.insert(number);
-        } else {
-            self.unused.remove(&number);
+            self.unused.insert(number, request);
+            return;
+        }
+        self.unused.remove(&number);
+        self.strays.remove(&number);
+        match message.tag {
+            b'B' => self.executed.push_back((request, number)),
+            _ => drop(self.failed.remove(&number)),
         }
     }
 
-    /// That a command is done, or has failed.
-    pub(super) fn received(&mut self, message: Message<'_>) {
+    /// That a command of this request is done, or has failed.
+    pub(super) fn received(&mut self, message: Message<'_>, request: u64) {
         match (message.tag, message.body) {
             (b'C', b"DISCARD ALL\0" | b"DEALLOCATE ALL\0") => {
                 self.unused.clear();
+                self.strays.clear();
                 self.epoch += 1;
             }
             (b'C', b"DEALLOCATE\0") => self.epoch += 1,
-            (b'C', b"PREPARE\0") => self.has_sql_names = true,
-            (b'E', fields) if is_about_a_statement(fields) => self.epoch += 1,
+            (b'E', fields) => self.fail(fields, request),
             _ => {}
         }
+    }
+
+    fn fail(&mut self, fields: &[u8], request: u64) {
+        let Some(failure) = Failure::told_by(fields) else { return };
+        let executed = self.executed.iter().find(|(of, _)| *of == request);
+        if let Some((_, number)) = executed {
+            self.failed.insert(*number, failure);
+        }
+        // Where one is gone or stale, others most often are.
+        if failure == Failure::Stale || failure == Failure::Gone && executed.is_some() {
+            self.epoch += 1;
+        }
+    }
+
+    /// All requests up to this one are.
+    pub(super) fn are_answered(&mut self, request: u64) {
+        while self.executed.front().is_some_and(|(of, _)| *of <= request) {
+            self.executed.pop_front();
+        }
+    }
+
+    /// What counted as the request after this one is no request.
+    pub(super) fn one_less_after(&mut self, request: u64) {
+        let numbers = self.unused.values_mut().chain(self.executed.iter_mut().map(|(of, _)| of));
+        numbers.filter(|of| **of > request).for_each(|of| *of -= 1);
+    }
+
+    /// Nobody waits for answers any more, of which this was the last one to come. What is to be
+    /// prepared after it will have no owner.
+    pub(super) fn abandon_after(&mut self, request: u64) {
+        let abandoned = self.unused.iter().filter(|(_, of)| **of > request);
+        self.strays.extend(abandoned.map(|(number, _)| *number));
     }
 
     pub(super) fn epoch(&self) -> u64 {
@@ -81,24 +133,36 @@ impl Named {
         self.are_spoilt
     }
 
+    /// Whether this one could not be executed.
+    pub(super) fn has_failed(&self, number: u64) -> bool {
+        self.failed.contains_key(&number)
+    }
+
+    /// It is of no interest any more.
+    pub(super) fn let_go(&mut self, number: u64) {
+        self.failed.remove(&number);
+    }
+
+    /// Those that are gone, and that somebody still has.
+    pub(super) fn gone(&self) -> Vec<u64> {
+        let gone = self.failed.iter().filter(|(_, failure)| **failure == Failure::Gone);
+        gone.map(|(number, _)| *number).collect()
+    }
+
     /// More than may be left where they are.
     pub(super) fn are_too_many(&self) -> bool {
-        self.unused.len() > STRAYS
+        self.strays.len() > STRAYS
     }
 
-    /// Whether there are some that should not be there.
-    pub(super) fn are_due(&self, reset: Reset) -> bool {
-        self.are_too_many() || self.has_sql_names && reset == Reset::Session
-    }
-
-    pub(super) fn unused(&self) -> BTreeSet<u64> {
-        self.unused.clone()
+    pub(super) fn strays(&self) -> BTreeSet<u64> {
+        self.strays.clone()
     }
 
     /// Those that should not be there are closed.
     pub(super) fn are_tidied(&mut self) {
-        self.unused.clear();
-        self.has_sql_names = false;
+        for stray in std::mem::take(&mut self.strays) {
+            self.unused.remove(&stray);
+        }
     }
 }
 
@@ -107,19 +171,27 @@ pub(super) fn number_of(name: &[u8]) -> Option<u64> {
     std::str::from_utf8(name.strip_prefix(b"s")?).ok()?.parse().ok()
 }
 
-/// There is no statement of that name, or its plan no longer fits.
-fn is_about_a_statement(mut fields: &[u8]) -> bool {
-    let (mut is_unsupported, mut is_of_a_plan) = (false, false);
-    while let Some((text, rest)) = text_of(fields) {
-        match text.split_first() {
-            Some((b'C', b"26000")) => return true,
-            Some((b'C', code)) => is_unsupported = code == b"0A000",
-            Some((b'R', routine)) => is_of_a_plan = routine == NO_LONGER_FITS,
-            _ => {}
+impl Failure {
+    fn told_by(mut fields: &[u8]) -> Option<Self> {
+        let (mut code, mut is_of_a_plan, mut is_within) = (None, false, false);
+        while let Some((text, rest)) = text_of(fields) {
+            match text.split_first() {
+                Some((b'C', found)) => code = Some(found),
+                Some((b'R', routine)) => is_of_a_plan = routine == NO_LONGER_FITS,
+                // Of a function's own statement, or a block's.
+                Some((b'W', _)) => is_within = true,
+                _ => {}
+            }
+            fields = rest;
         }
-        fields = rest;
+        match code? {
+            b"26000" if !is_within => Some(Self::Gone),
+            b"0A000" if is_of_a_plan => Some(Self::Stale),
+            b"XX000" => Some(Self::Unfit),
+            code if code.starts_with(b"42") => Some(Self::Unfit),
+            _ => None,
+        }
     }
-    is_unsupported && is_of_a_plan
 }
 
 #[cfg(test)]
@@ -131,24 +203,39 @@ mod tests {
     }
 
     #[test]
-    fn a_statement_is_a_stray_until_it_is_executed_or_closed() {
+    fn a_statement_is_a_stray_if_its_answer_was_not_waited_for() {
         let mut named = Named::default();
-        for n in 0..STRAYS + 3 {
-            named.sent(message(b'P', format!("s{n}\0SELECT 1\0").as_bytes()));
+        let most = STRAYS as u64 + 3;
+        // Two that have owners by then.
+        for n in 1000..1002 {
+            named.sent(message(b'P', format!("s{n}\0SELECT 1\0").as_bytes()), 1);
+        }
+        for n in 0..most {
+            named.sent(message(b'P', format!("s{n}\0SELECT 1\0").as_bytes()), 2 + n);
         }
         // Without a name, and with one of another kind.
-        named.sent(message(b'P', b"\0SELECT 1\0"));
-        named.sent(message(b'P', b"mine\0SELECT 1\0"));
+        named.sent(message(b'P', b"\0SELECT 1\0"), 2 + most);
+        named.sent(message(b'P', b"mine\0SELECT 1\0"), 2 + most);
+        named.abandon_after(1);
+        assert_eq!(named.strays(), (0..most).collect());
+        named.sent(message(b'B', b"\0s0\0"), 3 + most);
+        named.sent(message(b'C', b"Ss1\0"), 3 + most);
+        named.sent(message(b'C', b"Ps2\0"), 3 + most);
         assert!(named.are_too_many());
-        named.sent(message(b'B', b"\0s0\0"));
-        named.sent(message(b'C', b"Ss1\0"));
-        named.sent(message(b'C', b"Ps2\0"));
-        assert!(named.are_too_many());
-        named.sent(message(b'B', b"portal\0s2\0"));
+        named.sent(message(b'B', b"portal\0s2\0"), 3 + most);
         assert!(!named.are_too_many());
-        assert_eq!(named.unused().len(), STRAYS);
-        named.received(message(b'C', b"DISCARD ALL\0"));
-        assert!(named.unused().is_empty());
+        assert_eq!(named.strays().len(), STRAYS);
+        named.received(message(b'C', b"DISCARD ALL\0"), 4 + most);
+        assert!(named.strays().is_empty());
+    }
+
+    #[test]
+    fn a_request_that_turns_out_to_be_none_is_not_counted() {
+        let mut named = Named::default();
+        named.sent(message(b'P', b"s7\0SELECT 1\0"), 3);
+        named.one_less_after(1);
+        named.abandon_after(2);
+        assert!(named.strays().is_empty());
     }
 
     #[test]
@@ -160,14 +247,31 @@ mod tests {
             (b'C', b"DISCARD TEMP\0", false),
             (b'C', b"DELETE 1\0", false),
             (b'E', b"SERROR\0C26000\0Mx\0\0", true),
+            (b'E', b"SERROR\0C26000\0Mx\0WPL/pgSQL function f()\0\0", false),
             (b'E', b"SERROR\0C0A000\0Mx\0RRevalidateCachedQuery\0\0", true),
             (b'E', b"SERROR\0C0A000\0Mx\0RSomethingElse\0\0", false),
             (b'E', b"SERROR\0C42601\0Mx\0RRevalidateCachedQuery\0\0", false),
             (b'E', b"", false),
         ] {
             let mut named = Named::default();
-            named.received(message(tag, body));
+            named.sent(message(b'B', b"\0s7\0"), 1);
+            named.received(message(tag, body), 1);
             assert_eq!(named.epoch() > 0, is_new, "{}", String::from_utf8_lossy(body));
         }
+    }
+
+    #[test]
+    fn the_statement_that_has_failed_is_the_one_of_the_request() {
+        let mut named = Named::default();
+        for (n, code) in [(1, "26000"), (2, "42883"), (3, "22012"), (4, "XX000")] {
+            named.sent(message(b'B', format!("\0s{n}\0").as_bytes()), n);
+            let error = format!("SERROR\0C{code}\0Mx\0\0");
+            named.received(message(b'E', error.as_bytes()), n);
+            named.are_answered(n);
+        }
+        assert_eq!([1, 2, 3, 4].map(|n| named.has_failed(n)), [true, true, false, true]);
+        assert_eq!(named.gone(), [1]);
+        named.sent(message(b'C', b"Ss1\0"), 5);
+        assert!(named.gone().is_empty());
     }
 }

@@ -1,9 +1,14 @@
 //! The options that both managers have.
 
+use super::errors::classify;
+use super::reach::Reachable;
 use super::statements::USUAL_SIZE;
+use crate::ErrorClass;
 use crate::adapters::Reset;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio_postgres::Error;
 
 /// For how long a query that its borrower has given up may run on, unless told otherwise.
 const USUAL_GRACE: Duration = Duration::from_millis(250);
@@ -16,11 +21,21 @@ pub(super) struct Options<C> {
     pub(super) response_timeout: Option<Duration>,
     pub(super) cancel_after: Option<Duration>,
     pub(super) statement_cache_size: usize,
+    last: Last,
+}
+
+/// Of the last connect.
+#[derive(Debug, Default)]
+struct Last {
+    /// How many there were, with those that a hook has added.
+    hosts: AtomicUsize,
+    /// The host has several addresses, and not all of them have refused us.
+    is_undecided: AtomicBool,
 }
 
 pub(super) type BeforeConnect<C> = dyn Fn(&mut C) + Send + Sync;
 
-impl<C: Clone> Options<C> {
+impl<C: Reachable> Options<C> {
     pub(super) fn new(config: C) -> Self {
         Self {
             config,
@@ -29,6 +44,7 @@ impl<C: Clone> Options<C> {
             response_timeout: None,
             cancel_after: Some(USUAL_GRACE),
             statement_cache_size: USUAL_SIZE,
+            last: Last::default(),
         }
     }
 
@@ -38,7 +54,23 @@ impl<C: Clone> Options<C> {
         if let Some(hook) = &self.before_connect {
             hook(&mut config);
         }
+        // O11: what another connect says a moment later is as good.
+        self.last.hosts.store(config.host_count(), Ordering::Relaxed);
         config
+    }
+
+    /// A connect has failed, and it is or is not known whether another address will do.
+    pub(super) fn note_failure(&self, is_undecided: bool) {
+        // O11: as above.
+        self.last.is_undecided.store(is_undecided, Ordering::Relaxed);
+    }
+
+    pub(super) fn classify(&self, error: &Error) -> ErrorClass {
+        // O11: as above.
+        let hosts = self.last.hosts.load(Ordering::Relaxed).max(self.config.host_count());
+        // O11: as above.
+        let is_undecided = self.last.is_undecided.load(Ordering::Relaxed);
+        classify(error, hosts > 1 || is_undecided)
     }
 }
 
@@ -104,6 +136,10 @@ macro_rules! setters {
             /// How long the server may say nothing while a borrower waits for an answer. After
             /// that the query fails, and the connection is replaced. The server is asked to give
             /// up the query. Default: no limit, as the driver has none.
+            ///
+            /// It is a limit of silence: each byte from the server begins it anew, so it does not
+            /// end an answer that trickles. Time that a borrower takes over rows that have come
+            /// does not count.
             ///
             /// Without effect over Unix sockets.
             pub fn response_timeout(mut self, timeout: Option<Duration>) -> Self {

@@ -17,10 +17,15 @@ pub(super) const ROLLBACK: &str = "ROLLBACK";
 pub(super) const UNLISTEN: &str = "UNLISTEN *";
 
 /// Ends what a session keeps beyond its transactions, other than prepared statements: some of those
-/// the drivers keep for types they looked up, so `DISCARD ALL` would take too much.
-pub(super) const RENEW: &str = "SET SESSION AUTHORIZATION DEFAULT; RESET ROLE; RESET ALL; \
-    CLOSE ALL; UNLISTEN *; SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; \
-    DISCARD SEQUENCES";
+/// the drivers keep for types they looked up, so `DISCARD ALL` would take too much. Tells which
+/// there are of SQL's.
+///
+/// The settings come first, in a transaction of their own: among them is what each later one begins
+/// with, and one that is serializable, read-only and deferrable waits for all others.
+pub(super) const RENEW: &str = "BEGIN; SET SESSION AUTHORIZATION DEFAULT; RESET ROLE; RESET ALL; \
+    COMMIT; CLOSE ALL; UNLISTEN *; SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; \
+    DISCARD SEQUENCES; \
+    SELECT name, from_sql FROM pg_catalog.pg_prepared_statements WHERE from_sql";
 
 /// The prepared statements of a session.
 pub(super) const STATEMENTS: &str = "SELECT name, from_sql FROM pg_catalog.pg_prepared_statements";
@@ -29,17 +34,16 @@ pub(super) const STATEMENTS: &str = "SELECT name, from_sql FROM pg_catalog.pg_pr
 /// a session that is to be as good as new those that have been named in SQL.
 pub(super) fn close_strays(
     statements: &[SimpleQueryMessage],
-    unused: &BTreeSet<u64>,
-    cached: &BTreeSet<u64>,
+    strays: &BTreeSet<u64>,
     reset: Reset,
 ) -> Option<String> {
     let mut close = String::new();
     for message in statements {
         let SimpleQueryMessage::Row(row) = message else { continue };
-        let Some(name) = row.get(0) else { continue };
-        let is_stray = number_of(name.as_bytes())
-            .is_some_and(|number| unused.contains(&number) && !cached.contains(&number));
-        if is_stray || row.get(1) == Some("t") && reset == Reset::Session {
+        // Of those that tell of statements.
+        let (Some(name), Ok(Some(is_from_sql))) = (row.get(0), row.try_get(1)) else { continue };
+        let is_stray = number_of(name.as_bytes()).is_some_and(|number| strays.contains(&number));
+        if is_stray || is_from_sql == "t" && reset == Reset::Session {
             close += &format!("DEALLOCATE \"{}\";", name.replace('"', "\"\""));
         }
     }
@@ -48,7 +52,7 @@ pub(super) fn close_strays(
 
 /// To be asked of a session that must be in step, and may have a transaction open: one that no
 /// earlier answer can hold. A rollback alone would be a warning in the server's log if there is
-/// none.
+/// none. What such a session listens to is not heard, so it ends that as well.
 pub(super) struct Probe(u64);
 
 impl Probe {
@@ -59,7 +63,9 @@ impl Probe {
     }
 
     pub(super) fn sql(&self) -> String {
-        format!("BEGIN; ROLLBACK; SELECT {}", self.0)
+        // What transactions begin with may be one that waits for all others.
+        let ask = format!("BEGIN ISOLATION LEVEL READ COMMITTED; SELECT {}; ROLLBACK", self.0);
+        format!("BEGIN; ROLLBACK; {ask}; {UNLISTEN}")
     }
 
     /// Whether that is the answer.

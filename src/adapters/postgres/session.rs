@@ -15,9 +15,11 @@ use super::cancel::Canceller;
 use super::driver::Driver;
 use super::notifications::Inbox;
 use super::tap::Tap;
-use crate::adapters::runtime::poll_once;
+use crate::adapters::runtime::{background, poll_once};
+use crate::fork::{Own, PerProcess};
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Waker};
@@ -29,12 +31,17 @@ use tokio_postgres::error::DbError;
 
 pub(super) type OnNotice = Arc<dyn Fn(&DbError) + Send + Sync>;
 
+/// Tells a process from its children.
+static PROCESS: PerProcess<()> = PerProcess::new();
+
 /// A connection's driver, and the task that polls it.
 pub(super) struct Session {
     shared: Arc<Shared>,
     task: JoinHandle<()>,
     runtime: Handle,
     canceller: Canceller,
+    /// In a child of that process, the connection is its parent's.
+    born_in: Arc<Own<()>>,
 }
 
 struct Shared {
@@ -61,7 +68,7 @@ impl Session {
         let shared = Arc::new(Shared { driver, waker, tap, inbox, on_notice });
         let runtime = Handle::current();
         let task = runtime.spawn(Drive(shared.clone()));
-        Self { shared, task, runtime, canceller }
+        Self { shared, task, runtime, canceller, born_in: PROCESS.get() }
     }
 
     pub(super) fn tap(&self) -> &Tap {
@@ -91,6 +98,7 @@ impl Session {
         if self.shared.tap.release() {
             self.shared.waker().wake_by_ref();
         }
+        self.shared.tap.come_back();
         driver.is_some() && self.shared.tap.is_clean()
     }
 
@@ -131,14 +139,26 @@ impl Session {
 impl Drop for Session {
     /// Without a goodbye: a server that does not answer would keep the driver, and so the socket,
     /// for as long as it likes. What it is busy with it is asked to give up.
+    ///
+    /// The runtime may be gone, or driven by nobody: then the task that has the driver is not
+    /// dropped before the runtime is, and cannot be what closes the socket; nor can the request to
+    /// give up be made there.
     fn drop(&mut self) {
+        if !Arc::ptr_eq(&self.born_in, &PROCESS.get()) {
+            return;
+        }
         self.task.abort();
+        // If it is being polled at this moment, the task is about to be dropped.
+        let driver = self.shared.driver.try_lock().ok().and_then(|mut driver| driver.take());
+        drop(driver);
         if self.tap().is_busy() {
             let canceller = self.canceller.clone();
-            self.runtime.spawn(async move {
-                // There is no other way to reach it.
-                let _ = canceller.cancel().await;
-            });
+            // Without a thread for it, there is no way to reach the server.
+            let _ = catch_unwind(AssertUnwindSafe(|| {
+                background().spawn(async move {
+                    let _ = canceller.cancel().await;
+                });
+            }));
         }
     }
 }

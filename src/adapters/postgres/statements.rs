@@ -2,7 +2,7 @@
 
 use super::named::number_of;
 use super::tap::Tap;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
@@ -34,6 +34,8 @@ struct Kept {
 #[derive(Debug)]
 struct Entry {
     types: Box<[Type]>,
+    /// In its name.
+    number: Option<u64>,
     statement: Statement,
     used: u64,
 }
@@ -47,22 +49,37 @@ impl Statements {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// None of those that the server has, or may have, forgotten.
+    /// None of those that the server has, or may have, forgotten, or that could not be executed.
     pub(super) fn get(&self, text: &str, types: &[Type]) -> Option<Statement> {
         let epoch = self.tap.named(|named| named.epoch());
         let mut kept = self.kept();
         if kept.epoch != epoch {
             let forgotten = kept.forget(epoch);
             drop(kept);
-            drop(forgotten);
+            self.let_go(forgotten);
             return None;
         }
         kept.uses += 1;
         let now = kept.uses;
-        let entries = kept.by_text.get_mut(text)?;
-        let entry = entries.iter_mut().find(|entry| *entry.types == *types)?;
+        let entry = kept.find(text, types)?;
+        let has_failed = |number| self.tap.named(|named| named.has_failed(number));
+        if entry.number.is_some_and(has_failed) {
+            let forgotten = kept.take(text, types);
+            drop(kept);
+            self.let_go(forgotten);
+            return None;
+        }
         entry.used = now;
         Some(entry.statement.clone())
+    }
+
+    /// Not under the lock: to drop them is to ask for their end.
+    fn let_go(&self, entries: impl IntoIterator<Item = Entry>) {
+        for entry in entries {
+            if let Some(number) = entry.number {
+                self.tap.named(|named| named.let_go(number));
+            }
+        }
     }
 
     pub(super) fn put(&self, text: &str, types: &[Type], statement: &Statement) {
@@ -73,7 +90,8 @@ impl Statements {
         let evicted = if kept.count >= self.size { kept.evict() } else { None };
         kept.count += 1;
         let used = kept.uses;
-        let entry = Entry { types: types.into(), statement: statement.clone(), used };
+        let number = number_in(statement);
+        let entry = Entry { types: types.into(), number, statement: statement.clone(), used };
         let entries = kept.by_text.entry(text.into()).or_default();
         // Two may have prepared the same at once.
         let twin = entries.iter().position(|other| other.types == entry.types);
@@ -81,20 +99,36 @@ impl Statements {
         entries.push(entry);
         kept.count -= usize::from(twin.is_some());
         drop(kept);
-        // Not under the lock: to drop them is to ask for their end.
-        drop((evicted, twin));
+        self.let_go(evicted.into_iter().chain(twin));
     }
 
     /// All of them may be gone, or be of no use.
     pub(super) fn forget(&self) {
         let epoch = self.tap.named(|named| named.epoch());
         let forgotten = self.kept().forget(epoch);
-        drop(forgotten);
+        self.let_go(forgotten);
     }
 
-    /// The driver counts on a statement that is gone: the connection is of no use for long.
-    pub(super) fn spoil(&self) {
-        self.tap.named(|named| named.spoil());
+    /// The driver counts on a statement of its own that is gone, by which it looks up types, and
+    /// which it does not prepare again: the connection is of no use for long.
+    pub(super) fn note_failed_prepare(&self, error: &Error) {
+        if error.code() == Some(&SqlState::INVALID_SQL_STATEMENT_NAME) {
+            self.tap.named(|named| named.spoil());
+        }
+    }
+
+    /// Whether somebody counts on a statement that is gone: the driver, or its owner. Those that
+    /// are kept here are prepared anew.
+    pub(super) fn are_spoilt(&self) -> bool {
+        let (are_spoilt, gone) = self.tap.named(|named| (named.are_spoilt(), named.gone()));
+        if gone.is_empty() {
+            return are_spoilt;
+        }
+        let kept = self.kept();
+        let mut numbers = kept.by_text.values().flatten().map(|entry| entry.number);
+        // Without its number it may be any of them.
+        let is_kept = |gone: &u64| numbers.any(|number| number.is_none_or(|of| of == *gone));
+        are_spoilt || !gone.iter().all(is_kept)
     }
 
     /// What was closed at the server since was none of these.
@@ -102,41 +136,65 @@ impl Statements {
         self.kept().epoch = self.tap.named(|named| named.epoch());
     }
 
-    /// The numbers in their names, which the driver shows only to those who debug. `None`: it has
-    /// come to show them otherwise.
-    pub(super) fn numbers(&self) -> Option<BTreeSet<u64>> {
-        let kept = self.kept();
-        let statements = kept.by_text.values().flatten().map(|entry| &entry.statement);
-        statements
-            .map(|statement| {
-                let shown = format!("{statement:?}");
-                let (_, rest) = shown.split_once("name: \"")?;
-                number_of(rest.split_once('"')?.0.as_bytes())
-            })
-            .collect()
-    }
-
-    /// Whether a request that failed with this error is worth a second try with a statement that is
-    /// prepared anew. Nothing of it has been executed, and no transaction has failed with it.
-    pub(super) fn may_retry(&self, error: &Error) -> bool {
-        let code = error.code();
-        let is_gone = code == Some(&SqlState::INVALID_SQL_STATEMENT_NAME);
-        let is_stale = code == Some(&SqlState::FEATURE_NOT_SUPPORTED)
-            && error.as_db_error().and_then(|error| error.routine())
-                == Some("RevalidateCachedQuery");
-        if !is_gone && !is_stale {
-            return false;
+    /// Whether a request with a kept statement that failed with this error is worth a second try
+    /// with one that is prepared anew. Nothing of it has been executed, and no transaction has
+    /// failed with it.
+    pub(super) fn may_retry(&self, text: &str, error: &Error) -> bool {
+        let Some(error) = error.as_db_error() else { return false };
+        let is_gone = *error.code() == SqlState::INVALID_SQL_STATEMENT_NAME;
+        let is_stale = *error.code() == SqlState::FEATURE_NOT_SUPPORTED
+            && error.routine() == Some("RevalidateCachedQuery");
+        if is_gone || is_stale {
+            self.forget();
+            // Said of the statement itself, and not by what it has called: of that, some may be
+            // committed by then.
+            let is_at_once = is_stale || error.routine() == Some("FetchPreparedStatement");
+            return is_at_once && error.where_().is_none() && !self.tap.is_in_transaction();
         }
-        self.forget();
-        !self.tap.is_in_transaction()
+        let code = error.code().code();
+        if code.starts_with("42") || code == "XX000" {
+            // What it names may have been made anew.
+            let forgotten = self.kept().take(text, &[]);
+            self.let_go(forgotten);
+        }
+        false
     }
 }
 
+/// Which the driver shows only to those who debug. `None`: it has come to show it otherwise.
+fn number_in(statement: &Statement) -> Option<u64> {
+    let shown = format!("{statement:?}");
+    let (_, rest) = shown.split_once("name: \"")?;
+    number_of(rest.split_once('"')?.0.as_bytes())
+}
+
+/// Of a first try and a second one the error that tells why: a transaction that had failed with the
+/// first one, where nobody could see it, lets the second say only that.
+pub(super) fn the_cause(first: Error, second: Error) -> Error {
+    let is_late = second.code() == Some(&SqlState::IN_FAILED_SQL_TRANSACTION);
+    if is_late { first } else { second }
+}
+
 impl Kept {
-    fn forget(&mut self, epoch: u64) -> HashMap<Box<str>, Vec<Entry>> {
+    fn forget(&mut self, epoch: u64) -> Vec<Entry> {
         self.epoch = epoch;
         self.count = 0;
-        std::mem::take(&mut self.by_text)
+        std::mem::take(&mut self.by_text).into_values().flatten().collect()
+    }
+
+    fn find(&mut self, text: &str, types: &[Type]) -> Option<&mut Entry> {
+        self.by_text.get_mut(text)?.iter_mut().find(|entry| *entry.types == *types)
+    }
+
+    fn take(&mut self, text: &str, types: &[Type]) -> Option<Entry> {
+        let entries = self.by_text.get_mut(text)?;
+        let at = entries.iter().position(|entry| *entry.types == *types)?;
+        let taken = entries.swap_remove(at);
+        if entries.is_empty() {
+            self.by_text.remove(text);
+        }
+        self.count -= 1;
+        Some(taken)
     }
 
     fn evict(&mut self) -> Option<Entry> {
@@ -144,14 +202,8 @@ impl Kept {
             entries.iter().enumerate().map(move |(at, entry)| (entry.used, text, at))
         });
         let (_, text, at) = entries.min_by_key(|(used, ..)| *used)?;
-        let text = text.clone();
-        let entries = self.by_text.get_mut(&text)?;
-        let evicted = entries.swap_remove(at);
-        if entries.is_empty() {
-            self.by_text.remove(&text);
-        }
-        self.count -= 1;
-        Some(evicted)
+        let (text, types) = (text.clone(), self.by_text[text][at].types.clone());
+        self.take(&text, &types)
     }
 }
 
@@ -168,8 +220,9 @@ macro_rules! cached {
             ///
             /// Up to `statement_cache_size` statements are kept for each connection, those that
             /// were used last. They are prepared anew once the server has forgotten them
-            /// (`DISCARD ALL`, `DEALLOCATE`), or they no longer fit (a table has changed): the
-            /// query that finds that out fails, unless it is one of `query_cached` and the like.
+            /// (`DISCARD ALL`, `DEALLOCATE`), or they no longer fit (a table has changed, a type
+            /// was made anew): the query that finds that out fails, unless it is one of
+            /// `query_cached` and the like and nothing of it has been executed.
             ///
             /// # Errors
             ///
@@ -193,11 +246,7 @@ macro_rules! cached {
                 }
                 let statement = $this.$driver.prepare_typed(sql, types)$(.$await)?;
                 if let Err(error) = &statement {
-                    // Of the driver's own, by which it looks up types, and which it does not
-                    // prepare again.
-                    if error.code() == Some(&SqlState::INVALID_SQL_STATEMENT_NAME) {
-                        $this.statements.spoil();
-                    }
+                    $this.statements.note_failed_prepare(error);
                 }
                 let statement = statement?;
                 $this.statements.put(sql, types, &statement);
@@ -229,9 +278,13 @@ macro_rules! cached {
             let statement = $this.prepare_cached(sql)$(.$await)??;
             let result = $this.$driver.$query(&statement, parameters)$(.$await)?;
             match result {
-                Err(error) if $this.statements.may_retry(&error) && $retries => {
-                    let statement = $this.prepare_cached(sql)$(.$await)??;
-                    $this.$driver.$query(&statement, parameters)$(.$await)?
+                Err(error) if $this.statements.may_retry(sql, &error) && $retries => {
+                    let statement = match $this.prepare_cached(sql)$(.$await)? {
+                        Ok(statement) => statement,
+                        Err(second) => return Err(the_cause(error, second)),
+                    };
+                    let result = $this.$driver.$query(&statement, parameters)$(.$await)?;
+                    result.map_err(|second| the_cause(error, second))
                 }
                 result => result,
             }

@@ -39,6 +39,8 @@ pub(super) struct State {
     has_erred: bool,
     /// The session may be subscribed to notifications.
     listens: bool,
+    /// The server waits for lines of a copy that no driver sends: it will answer nothing.
+    is_stuck: bool,
     /// The stream has failed or ended.
     is_gone: bool,
     /// Not by the server's doing: it may be at work still.
@@ -47,6 +49,9 @@ pub(super) struct State {
     limit: Option<Instant>,
     /// For how long the server may say nothing while an answer is waited for.
     response_timeout: Option<Duration>,
+    /// The stream was read, and had nothing. If not, the driver has enough to do, or nobody takes
+    /// what it has: then the server is not the one that is silent.
+    is_starved: bool,
     /// Since when an answer is waited for.
     silent_since: Option<Instant>,
     /// How often the stream may still be read in this poll of the driver's.
@@ -82,6 +87,9 @@ impl Drop for ForThePool {
     }
 }
 
+/// The commands that may leave the session subscribed: a block and a procedure, too.
+const LISTENING: [&[u8]; 3] = [b"LISTEN\0", b"DO\0", b"CALL\0"];
+
 /// Whether the stream may be read now.
 pub(super) enum Turn {
     Read,
@@ -111,6 +119,13 @@ impl Tap {
         state.asked = 1;
     }
 
+    /// The borrower has gone, and with it all that waited for answers.
+    pub(super) fn come_back(&self) {
+        let mut state = self.state();
+        let answered = state.answered;
+        state.named.abandon_after(answered);
+    }
+
     /// No transaction is open, none can be opened by what is still under way, nothing went wrong,
     /// and nothing is left over that must be ended.
     pub(super) fn is_clean(&self) -> bool {
@@ -133,6 +148,16 @@ impl Tap {
 
     pub(super) fn is_gone(&self) -> bool {
         self.state().is_gone
+    }
+
+    pub(super) fn is_stuck(&self) -> bool {
+        self.state().is_stuck
+    }
+
+    /// Whether the server would not let us in, and will not.
+    #[cfg(feature = "postgres")]
+    pub(super) fn is_refused(&self) -> bool {
+        self.state().greeting.is_refusal()
     }
 
     /// The server may be busy with a request that was made here.
@@ -224,9 +249,25 @@ impl State {
         if self.limit.is_some() {
             return self.limit;
         }
-        let timeout = self.response_timeout.filter(|_| self.answered < self.asked)?;
+        let is_waited_for = self.is_starved && self.answered < self.asked;
+        let timeout = self.response_timeout.filter(|_| is_waited_for)?;
         let since = *self.silent_since.get_or_insert_with(Instant::now);
         since.checked_add(timeout)
+    }
+
+    /// Whether the limit is that of the whole call, and not of a silence.
+    pub(super) fn has_fixed_limit(&self) -> bool {
+        self.limit.is_some()
+    }
+
+    /// Whether a silence has been longer than it may be.
+    pub(super) fn has_been_silent(&mut self) -> bool {
+        !self.has_fixed_limit() && self.limit().is_some_and(|limit| limit <= Instant::now())
+    }
+
+    /// The stream was read, and had nothing.
+    pub(super) fn starve(&mut self) {
+        self.is_starved = true;
     }
 
     pub(super) fn turn(&mut self) -> Turn {
@@ -259,7 +300,7 @@ impl State {
         match tag {
             b'E' => self.is_executing = true,
             b'c' | b'f' => self.has_copied = true,
-            b'P' | b'B' | b'C' => self.named.sent(message),
+            b'P' | b'B' | b'C' => self.named.sent(message, self.asked + 1),
             b'Q' | b'F' | b'S' => {
                 self.asked += 1;
                 self.ended_with_sync = is_sync;
@@ -273,6 +314,7 @@ impl State {
 
     /// Something has come, so many bytes of it.
     pub(super) fn heard(&mut self, bytes: usize) {
+        self.is_starved = false;
         self.silent_since = None;
         if self.answered == 0 {
             self.greeting.heard(bytes);
@@ -289,18 +331,24 @@ impl State {
             b'Z' => {
                 self.answered = self.asked.min(self.answered + 1);
                 self.is_in_transaction = message.body.first() != Some(&b'I');
+                self.named.are_answered(self.answered);
             }
             b'E' => {
                 self.has_erred = true;
-                self.named.received(message);
+                self.named.received(message, self.answered + 1);
             }
             b'A' => self.listens = true,
             b'C' => {
-                self.listens |= message.body == b"LISTEN\0";
-                self.named.received(message);
+                self.listens |= LISTENING.contains(&message.body);
+                self.named.received(message, self.answered + 1);
             }
             // `CopyInResponse`: the server overhears the `Sync` that came with the `Execute`.
-            b'G' if self.ended_with_sync => self.asked = self.asked.saturating_sub(1),
+            b'G' if self.ended_with_sync => {
+                self.asked = self.asked.saturating_sub(1);
+                self.named.one_less_after(self.answered + 1);
+            }
+            // The drivers' own way to copy ends with a `Sync`.
+            b'G' => self.is_stuck = true,
             _ => {}
         }
     }
@@ -322,116 +370,4 @@ impl State {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn message(tag: u8, body: &[u8]) -> Message<'_> {
-        Message { tag, length: body.len(), body }
-    }
-
-    /// `>` and a tag goes to the server, `<` and a tag comes from it, a `ReadyForQuery` with its
-    /// state.
-    fn after(conversation: &str) -> State {
-        let mut state = State { is_attached: true, asked: 1, ..State::default() };
-        state.received(message(b'Z', b"I"));
-        for word in conversation.split_whitespace() {
-            match word.as_bytes() {
-                [b'>', tag] => state.sent(message(*tag, b"")),
-                [b'<', tag] => state.received(message(*tag, b"")),
-                [b'<', tag, body @ ..] => state.received(message(*tag, body)),
-                _ => panic!("{word}"),
-            }
-        }
-        state
-    }
-
-    fn is_clean(conversation: &str) -> bool {
-        let tap = Tap(Arc::new(Mutex::new(after(conversation))));
-        tap.is_clean()
-    }
-
-    #[test]
-    fn a_connection_is_clean_once_all_that_matters_is_answered_and_no_transaction_is_open() {
-        for clean in [
-            "",
-            ">Q <C <ZI",
-            ">Q <ZT >Q <ZI",
-            // A prepared query, and its end still under way.
-            ">P >D >S <ZI >B >E >S <ZI >C >S",
-            // Two at once.
-            ">B >E >S >B >E >S <ZI <ZI",
-            // A copy: the server overhears its first `Sync`.
-            ">B >E >S <G >d >c >S <C <ZI",
-        ] {
-            assert!(is_clean(clean), "{clean}");
-        }
-        for unclean in [
-            ">Q",
-            ">Q <ZT",
-            ">Q <ZE",
-            ">B >E",
-            ">B >E >S",
-            ">B >E >S >B >E >S <ZI",
-            ">Q >C >S <ZT",
-            ">B >E >S >C >S <ZT",
-            ">F",
-            // In the midst of copies, both ways.
-            ">B >E >S <G >d",
-            ">B >E >S <H <d",
-            ">Q <G",
-            // Something failed.
-            ">Q <E <ZI",
-            // A notification.
-            "<A",
-        ] {
-            assert!(!is_clean(unclean), "{unclean}");
-        }
-    }
-
-    #[test]
-    fn answers_that_were_not_asked_for_do_not_count_for_later() {
-        assert!(!is_clean("<ZI <ZI <ZI >Q"));
-    }
-
-    #[test]
-    fn a_copy_that_was_refused_leaves_the_step_in_doubt() {
-        let in_doubt = |conversation| {
-            let tap = Tap(Arc::new(Mutex::new(after(conversation))));
-            tap.may_be_out_of_step()
-        };
-        // At once, after it was asked for lines, and given up before it was taken up.
-        assert!(in_doubt(">B >E >S <E <ZI >f >S"));
-        assert!(in_doubt(">B >E >S <G <E <ZI >c >S"));
-        assert!(in_doubt(">B >E >S >f >S <G <E <ZI"));
-        assert!(!in_doubt(">B >E >S <G >d >c >S <C <ZI"));
-        assert!(!in_doubt(">Q <E <ZI"));
-    }
-
-    #[test]
-    fn only_what_a_borrower_has_asked_for_may_be_long() {
-        let row = Message { tag: b'D', length: LONGEST + 1, body: b"\0" };
-        let is_refused = |conversation, is_the_pools| {
-            let mut state = after(conversation);
-            state.is_the_pools = is_the_pools;
-            state.received(row);
-            state.check_length().is_err()
-        };
-        assert!(!is_refused(">Q", false));
-        assert!(is_refused(">Q", true));
-        assert!(is_refused(">Q <C <ZI", false), "it was not asked for");
-        let mut state = after("");
-        state.received(Message { length: LONGEST, ..row });
-        assert!(state.check_length().is_ok());
-    }
-
-    #[test]
-    fn what_is_still_to_come_when_all_is_settled_does_not_answer_what_is_asked_later() {
-        // A statement ends between the last request and its answer.
-        let tap = Tap(Arc::new(Mutex::new(after(">B >E >S <ZI >S >C >S <ZI"))));
-        tap.settle();
-        let mut state = tap.state();
-        state.sent(message(b'Q', b""));
-        state.received(message(b'Z', b"I"));
-        assert!(!state.is_settled());
-    }
-}
+mod tests;

@@ -11,9 +11,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep_until};
 use tokio_postgres::tls::{ChannelBinding, TlsStream};
 
-/// The driver goes on taking requests as long as less than 8 KiB wait to be written: of what is
-/// shorter, the tap sees all.
-const HOLDABLE: usize = 1024;
+/// While so many bytes wait to be written, the driver takes no more requests: what is still in its
+/// queue the tap does not see. (The bound of `tokio_util`'s `Framed`.)
+const QUEUE_BEGINS: usize = 8 * 1024;
+
+/// What is said in the server's stead when it has been silent for too long, so that the one who
+/// waits learns why: the drivers tell it only that the connection has closed.
+const SILENCE: &[u8] = b"E\0\0\0\x68SFATAL\0VFATAL\0C08006\0\
+    Mcaliburn: timed out, as the server has said nothing for the response_timeout\0\0";
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -25,18 +30,11 @@ pub(super) struct Tapped<S> {
     sent: Messages,
     received: Messages,
     patience: Patience,
-    farewell: Farewell,
-}
-
-/// How far it has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Farewell {
-    /// Once it is said, all is over.
-    Ours,
-    /// The stream is for a request to cancel, which is done once the server has hung up.
-    OfBoth,
-    /// Ours is said.
-    TheServers,
+    /// All is over once the server has hung up as well: only then its session has ended, or what a
+    /// request to cancel asks for is done.
+    has_said_goodbye: bool,
+    /// The server was silent for too long, which was said.
+    is_given_up: bool,
 }
 
 /// Waits for the end of a tap's limit.
@@ -68,13 +66,9 @@ impl<S> Tapped<S> {
             sent: Messages::after_an_untagged_one(wanted_of_sent),
             received: Messages::new(wanted_of_received),
             patience: Patience::default(),
-            farewell: Farewell::Ours,
+            has_said_goodbye: false,
+            is_given_up: false,
         }
-    }
-
-    /// For a request to cancel.
-    pub(super) fn until_the_server_hangs_up(self) -> Self {
-        Self { farewell: Farewell::OfBoth, ..self }
     }
 
     /// The stream is not ready: an error once the limit has passed.
@@ -84,6 +78,28 @@ impl<S> Tapped<S> {
             return Poll::Pending;
         }
         self.patience.poll(&self.tap, context).map(Err)
+    }
+
+    /// As [`or_too_late`](Self::or_too_late), where something is written. That the server has been
+    /// silent for too long is for the reader to say, which the drivers ask first.
+    fn or_too_late_for_all(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = self.or_too_late(context);
+        if polled.is_ready() && !self.tap.state().has_fixed_limit() {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        polled
+    }
+
+    /// Whether that could be said: not in the middle of another message.
+    fn says_why(&self, result: &io::Result<()>, buffer: &mut ReadBuf<'_>) -> bool {
+        let is_late = result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut);
+        let is_of_silence = is_late && self.tap.state().has_been_silent();
+        if !is_of_silence || !self.received.is_between_two() || buffer.remaining() < SILENCE.len() {
+            return false;
+        }
+        buffer.put_slice(SILENCE);
+        true
     }
 
     fn note<T>(&self, result: &io::Result<T>) {
@@ -111,7 +127,10 @@ impl<S: AsyncRead + Unpin> Tapped<S> {
             Turn::Late => return Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
         }
         match Pin::new(&mut self.stream).poll_read(context, buffer) {
-            Poll::Pending => self.or_too_late(context),
+            Poll::Pending => {
+                self.tap.state().starve();
+                self.or_too_late(context)
+            }
             Poll::Ready(result) => Poll::Ready(result),
         }
     }
@@ -125,7 +144,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tapped<S> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let this = &mut *self;
+        if this.is_given_up {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
         let mut result = ready!(this.poll_stream(context, buffer));
+        if this.says_why(&result, buffer) {
+            this.is_given_up = true;
+            this.note(&result);
+            return Poll::Ready(Ok(()));
+        }
         let fresh = &buffer.filled()[before..];
         if result.is_ok() && fresh.is_empty() {
             this.tap.note_end(None);
@@ -148,7 +175,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Tapped<S> {
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         let mut state = this.tap.state();
-        if state.is_held && bytes.len() <= HOLDABLE {
+        if state.is_held {
+            state.is_blocked |= bytes.len() >= QUEUE_BEGINS;
             let foreseen = std::mem::replace(&mut state.foreseen, bytes.len());
             let fresh = bytes.get(foreseen..).unwrap_or_default();
             this.sent.look_at(fresh, |message| state.sent(message));
@@ -160,7 +188,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Tapped<S> {
         let Poll::Ready(result) = polled else {
             state.is_blocked = true;
             drop(state);
-            return this.or_too_late(context).map_ok(|()| 0);
+            return this.or_too_late_for_all(context).map_ok(|()| 0);
         };
         if let Ok(written) = result {
             state.is_blocked = written < bytes.len();
@@ -176,7 +204,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Tapped<S> {
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         // The drivers read before they write: only from here on is an answer waited for.
-        if let Poll::Ready(Err(late)) = this.or_too_late(context) {
+        if let Poll::Ready(Err(late)) = this.or_too_late_for_all(context) {
             this.tap.note_end(Some(&late));
             return Poll::Ready(Err(late));
         }
@@ -187,12 +215,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Tapped<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.farewell != Farewell::TheServers {
+        if !self.has_said_goodbye {
             ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
-            if self.farewell == Farewell::Ours {
-                return Poll::Ready(Ok(()));
-            }
-            self.farewell = Farewell::TheServers;
+            self.has_said_goodbye = true;
         }
         loop {
             let mut byte = [0];

@@ -2,7 +2,7 @@
 
 use super::cancel::Canceller;
 use super::client::AsyncPostgresClient;
-use super::connectors::{Plain, Purpose};
+use super::connectors::{Bare, Plain, Purpose};
 use super::course::{Course, anywhere, hosts_of, names};
 use super::driver::Driver;
 use super::errors::{classify, out_of_step, parse};
@@ -25,6 +25,7 @@ use std::net::IpAddr;
 use std::pin::pin;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio_postgres::config::LoadBalanceHosts;
@@ -48,7 +49,8 @@ use tokio_postgres::{Client, Config, Error, NoTls, Socket};
 /// Refused credentials, a missing database, a certificate that is not trusted and all else that
 /// trying again would not change are [permanent](ErrorClass::Permanent) errors: borrowers learn of
 /// them at once. A server that is down, starts up, or has too many connections is a transient one.
-/// With several hosts all errors are, as the driver tells only what the last one said.
+/// With several hosts all errors are, as the driver tells only what the last one said; with several
+/// addresses of one host all must have refused us.
 ///
 /// Connections live on the tokio runtime that is given to [`runtime`](Self::runtime); without one,
 /// on that of the borrower that waits for a connection; without that, on a runtime of the crate's
@@ -137,12 +139,26 @@ impl AsyncPostgresManager {
                 if config.get_load_balance_hosts() == LoadBalanceHosts::Random {
                     several = anywhere(several);
                 }
-                let attempts = several
-                    .into_iter()
-                    .map(|address| self.reach(config.clone(), until, vec![vec![address]]));
-                race(attempts, HEAD_START, |_| false).await.ok_or_else(out_of_step)??
+                let may_pass = &AtomicBool::new(false);
+                let attempts = several.into_iter().map(|address| {
+                    let attempt = self.reach(config.clone(), until, vec![vec![address]]);
+                    async move {
+                        attempt.await.inspect_err(|error| {
+                            let is_final = classify(error, false) == ErrorClass::Permanent;
+                            // O11: one task does it all.
+                            may_pass.fetch_or(!is_final, Ordering::Relaxed);
+                        })
+                    }
+                });
+                let raced = race(attempts, HEAD_START, |_| false).await.ok_or_else(out_of_step)?;
+                // O11: as above.
+                self.options.note_failure(may_pass.load(Ordering::Relaxed));
+                raced?
             }
-            _ => self.reach(config, until, addresses).await?,
+            _ => {
+                self.options.note_failure(false);
+                self.reach(config, until, addresses).await?
+            }
         };
         let Reached { client, driver, tap, course, route } = reached;
         #[cfg(unix)]
@@ -181,7 +197,7 @@ impl AsyncPostgresManager {
                     let plain = Plain { tap: tap.clone(), purpose };
                     boxed(config.in_plain().connect(plain).await)
                 }
-                _ => boxed(config.connect(NoTls).await),
+                _ => boxed(config.connect(Bare { tap: tap.clone(), purpose }).await),
             }
         };
         let (client, driver) = in_turns(&tap, connect).await?;
@@ -203,7 +219,7 @@ struct Parts {
     client: Client,
     session: Session,
     #[cfg(unix)]
-    socket: Option<crate::adapters::socket::Socket>,
+    socket: Option<Arc<crate::adapters::socket::Socket>>,
 }
 
 /// The driver reads for as long as there is something to read.
@@ -238,7 +254,7 @@ impl Manager for AsyncPostgresManager {
     }
 
     fn classify(&self, error: &Error) -> ErrorClass {
-        classify(error, self.options.config.host_count())
+        self.options.classify(error)
     }
 
     fn ping_is_cancel_safe(&self) -> bool {

@@ -1,10 +1,9 @@
 //! Transactions for tasks that use their connection's statements.
 
 use super::cancel::{AsyncPostgresCancelToken, Canceller};
-use super::statements::{Statements, cached};
+use super::statements::{Statements, cached, the_cause};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Error, IsolationLevel, Row, Statement, Transaction, TransactionBuilder};
 

@@ -25,6 +25,16 @@ use std::{
 };
 use tokio::runtime::Handle;
 
+/// The runtime of the crate's own.
+///
+/// # Panics
+///
+/// If the system has no thread left for it.
+#[allow(dead_code, reason = "not all drivers need it")]
+pub(super) fn background() -> Arc<Home> {
+    background::home()
+}
+
 /// Where a manager opens its connections.
 ///
 /// On the runtime that was chosen; if there is none, or it is gone, on that of the last borrower

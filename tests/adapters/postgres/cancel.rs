@@ -2,18 +2,20 @@
 #![cfg(all(feature = "postgres", feature = "tokio-postgres"))]
 
 use crate::common::pg::{Driver, RUNTIME, ask, both, named, single};
-use crate::common::pg_fake::{request, serve, startup, welcome};
+use crate::common::pg_fake::{done, request, serve, startup, welcome};
 use crate::common::servers::postgres::Postgres;
 use crate::common::{PLENTY, eventually, poll_once};
 use caliburn::adapters::postgres::{AsyncPostgresManager, PostgresManager};
 use caliburn::{Pool, PooledConnection};
+use futures_util::{Stream, StreamExt};
 use std::io::{Read, Write};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 use tokio_postgres::NoTls;
+use tokio_postgres::types::ToSql;
 
 /// What a busy machine may add to a limit.
 const ROOM: Duration = Duration::from_millis(1_500);
@@ -214,4 +216,133 @@ fn a_guard_with_a_timeout_for_responses_may_be_dropped_outside_of_any_runtime() 
         pool.get_async().await.unwrap().batch_execute("SELECT 1").await.unwrap()
     });
     assert_eq!((pool.stats().connects, pool.stats().resets), (1, 0));
+}
+
+fn current_thread() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+#[test]
+#[ignore = "needs PostgreSQL (initdb, postgres)"]
+fn queries_of_a_runtime_that_is_gone_end_at_the_server() {
+    let server = Postgres::start(&[]);
+    let manager = AsyncPostgresManager::from_url(&named(&server, "it")).unwrap();
+    let pool = Pool::builder_async(manager).max_size(4).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    for _ in 0..4 {
+        let pool = pool.clone();
+        runtime.spawn(async move {
+            let client = pool.get_async().await.unwrap();
+            let _ = client.batch_execute(SLEEP).await;
+        });
+    }
+    eventually("all are at it", || asleep(&server) == 4);
+    drop(runtime);
+    current_thread().block_on(async {
+        let mut clients = Vec::new();
+        for _ in 0..4 {
+            clients.push(pool.get_async().await.unwrap());
+        }
+        eventually("none is at it", || asleep(&server) == 0);
+        eventually("nor is its session there", || server.sessions("it") == 4);
+    });
+}
+
+/// Nobody drives it any more, but it is not dropped either.
+#[test]
+#[ignore = "needs PostgreSQL (initdb, postgres)"]
+fn sessions_of_runtimes_that_are_kept_for_nothing_end() {
+    let server = Postgres::start(&[]);
+    let manager = AsyncPostgresManager::from_url(&named(&server, "it")).unwrap();
+    let pool = Pool::builder_async(manager).max_size(2).close_timeout(ms(500)).build().unwrap();
+    let mut kept = Vec::new();
+    for _ in 0..4 {
+        let runtime = current_thread();
+        runtime.block_on(async {
+            let (one, two) = (pool.get_async().await.unwrap(), pool.get_async().await.unwrap());
+            one.batch_execute("SELECT 1").await.unwrap();
+            two.batch_execute("SELECT 1").await.unwrap();
+        });
+        kept.push(runtime);
+    }
+    eventually("only those of the pool are left", || server.sessions("it") <= 2);
+}
+
+/// A borrower that takes its time over what has come is not waiting for the server.
+#[test]
+#[ignore = "needs PostgreSQL (initdb, postgres)"]
+fn a_server_whose_rows_are_taken_slowly_is_not_silent() {
+    let server = Postgres::start(&[]);
+    let manager = AsyncPostgresManager::open(&named(&server, "it"));
+    let pool = single(manager.response_timeout(Some(ms(200))));
+    let client = pool.get_timeout(PLENTY).unwrap();
+    let rows = "SELECT repeat('x', 1000) FROM generate_series(1, 50000)";
+    RUNTIME.block_on(async {
+        let none: [&(dyn ToSql + Sync); 0] = [];
+        let answer = client.query_raw(rows, none).await.unwrap();
+        assert_eq!(take_slowly(answer).await, 50_000);
+        let answer = client.copy_out(&format!("COPY ({rows}) TO STDOUT")).await.unwrap();
+        assert_eq!(take_slowly(answer).await, 50_000);
+        // And one that is silent is called so.
+        let error = client.batch_execute(SLEEP).await.unwrap_err();
+        let told = error.as_db_error().expect("a word on it").message();
+        assert!(told.contains("timed out") && told.contains("response_timeout"), "{told}");
+    });
+}
+
+async fn take_slowly<T>(answer: impl Stream<Item = Result<T, tokio_postgres::Error>>) -> usize {
+    let (mut answer, mut count) = (pin!(answer), 0);
+    while let Some(item) = answer.next().await {
+        item.unwrap_or_else(|error| panic!("after {count}: {error}"));
+        count += 1;
+        if count % 20_000 == 1 {
+            // The load itself: at work with what it has.
+            tokio::time::sleep(ms(700)).await;
+        }
+    }
+    count
+}
+
+/// Neither is a long request written where the guard is dropped, nor is it forgotten.
+#[test]
+fn a_return_writes_nothing_whatever_is_in_the_queue() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let port = serve({
+        let asked = asked.clone();
+        move |stream| {
+            welcome(stream)?;
+            while let Ok((tag, _)) = request(stream) {
+                asked.fetch_add(usize::from(tag == b'Q'), SeqCst);
+                done(stream)?;
+            }
+            Ok(())
+        }
+    });
+    let dsn = format!("host=127.0.0.1 port={port} user=app");
+    for length in [10, 4_000, 100_000] {
+        let runtime = current_thread();
+        let manager = AsyncPostgresManager::from_url(&dsn).unwrap();
+        let builder = Pool::builder_async(manager).max_size(1).manual_maintenance();
+        let pool = builder.reset_timeout(ms(50)).close_timeout(ms(50)).build().unwrap();
+        let is_lent = AtomicBool::new(false);
+        let client = thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_lent.load(SeqCst) {
+                    pool.maintain();
+                    thread::sleep(ms(1));
+                }
+            });
+            let client = runtime.block_on(pool.get_async());
+            is_lent.store(true, SeqCst);
+            client.unwrap()
+        });
+        let sql = format!("SELECT '{}'", "x".repeat(length));
+        assert!(poll_once(&mut pin!(client.batch_execute(&sql))).is_pending());
+        let before = asked.load(SeqCst);
+        drop(client);
+        // The server has all the time it needs to hear of it.
+        thread::sleep(ms(100));
+        assert_eq!(asked.load(SeqCst), before, "{length}");
+        drop(pool);
+    }
 }

@@ -2,13 +2,17 @@
 //! shared out among them.
 #![cfg(all(feature = "postgres", feature = "tokio-postgres"))]
 
-use crate::common::eventually;
 use crate::common::pg::{Driver, Pretence, RUNTIME, both};
-use crate::common::pg_fake::{done, flood, notice, request, serve, startup, welcome};
+use crate::common::pg_fake::{
+    done, flood, message, notice, request, serve, serve_on, startup, welcome,
+};
+use crate::common::{PLENTY, eventually};
 use caliburn::adapters::postgres::{AsyncPostgresManager, PostgresManager};
-use caliburn::{GetError, error::Phase};
+use caliburn::{GetError, Pool, error::Phase};
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
+#[cfg(target_os = "linux")]
+use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
 /// What a busy machine may add to a limit.
@@ -86,6 +90,67 @@ both! {
         });
         assert_served::<D>(chatty, "disable", "talks without end");
     }
+}
+
+both! {
+    fn a_mute_server_after_a_socket_that_is_a_file_is_given_up_at_the_limit<D: Driver>() {
+        let mute = serve(fall_silent);
+        let dsn = format!("host=/nonexistent,127.0.0.1 port={mute} user=app");
+        let limit = Duration::from_millis(300);
+        let pool = D::open(&dsn).builder().max_size(1).connect_timeout(limit).build().unwrap();
+        pool.get_timeout(3 * limit).unwrap_err();
+        eventually("more than one was tried", || pool.stats().connect_failures >= 2);
+        eventually("nothing is stuck", || pool.stats().quarantined == 0);
+    }
+}
+
+/// The same with a server that is mute at such a socket itself.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_mute_server_at_a_socket_that_is_a_file_is_given_up_at_the_limit() {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = UnixListener::bind(folder.path().join(".s.PGSQL.5432")).unwrap();
+    std::thread::spawn(move || {
+        let mut kept = Vec::new();
+        while let Ok((stream, _)) = listener.accept() {
+            kept.push(stream);
+        }
+    });
+    let limit = Duration::from_millis(300);
+    let manager = PostgresManager::open(&format!("host={} user=app", folder.path().display()));
+    let pool = manager.builder().max_size(1).connect_timeout(limit).build().unwrap();
+    pool.get_timeout(3 * limit).unwrap_err();
+    eventually("more than one was tried", || pool.stats().connect_failures >= 2);
+    eventually("nothing is stuck", || pool.stats().quarantined == 0);
+}
+
+/// The one will not have us; the other is about to come back.
+#[test]
+fn a_host_that_a_hook_has_added_may_yet_let_us_in() {
+    let first = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = first.local_addr().unwrap().port();
+    serve_on(first, |stream| {
+        startup(stream)?;
+        stream.write_all(&message(b'E', b"SFATAL\0VFATAL\0C28000\0Mno entry\0\0"))
+    });
+    let dsn = format!("host=127.0.0.2 port={port} user=app");
+    let manager = PostgresManager::open(&dsn).before_connect(move |config| {
+        config.host("127.0.0.1").port(port);
+    });
+    let pool = Pool::builder(manager).max_size(1).build().unwrap();
+    let waiting = std::thread::spawn({
+        let pool = pool.clone();
+        move || pool.get_timeout(PLENTY).map(drop)
+    });
+    eventually("it was refused", || pool.stats().connect_failures > 0);
+    serve_on(TcpListener::bind(("127.0.0.2", port)).unwrap(), |stream| {
+        welcome(stream)?;
+        while request(stream).is_ok_and(|(tag, _)| tag != b'X') {
+            done(stream)?;
+        }
+        Ok(())
+    });
+    waiting.join().unwrap().unwrap();
 }
 
 /// Where the stream is the driver's alone, the socket is what keeps the limit.

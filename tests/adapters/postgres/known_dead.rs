@@ -49,6 +49,18 @@ both! {
     }
 
     #[ignore = "needs PostgreSQL (initdb, postgres)"]
+    fn nor_is_one_over_a_socket_that_is_a_file<D: Driver>() {
+        let server = Postgres::start(&["unix_socket_directories=/tmp"]);
+        let dsn = named(&server, "it").replace("127.0.0.1", "/tmp");
+        let builder = D::open(&dsn).builder().max_size(8).min_size(8);
+        let pool = builder.health(()).wait_ready(PLENTY).build().unwrap();
+        server.ask("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'it'");
+        thread::sleep(PAUSE);
+        let dead = (0..8).filter(|_| D::ask(&mut pool.get_timeout(PLENTY).unwrap(), "SELECT 1").is_err());
+        assert_eq!(dead.count(), 0);
+    }
+
+    #[ignore = "needs PostgreSQL (initdb, postgres)"]
     fn a_server_that_has_restarted_costs_no_query<D: Driver>() {
         let mut server = Postgres::start(&[]);
         let builder = D::open(&named(&server, "it")).builder().max_size(8).min_size(8);

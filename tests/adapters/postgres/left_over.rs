@@ -1,7 +1,7 @@
 //! What a borrower can leave behind in a PostgreSQL session, and what the next one finds of it.
 #![cfg(all(feature = "postgres", feature = "tokio-postgres"))]
 
-use crate::common::pg::{Driver, RUNTIME, ask, both, named, single};
+use crate::common::pg::{Driver, Pretence, RUNTIME, ask, both, named, single};
 use crate::common::servers::postgres::Postgres;
 use crate::common::{PLENTY, eventually};
 use caliburn::adapters::Reset;
@@ -111,6 +111,73 @@ both! {
         let then: Vec<_> = LEFT.iter().map(|(.., tells)| ask(&pool, tells)).collect();
         assert_eq!(first, then);
         assert_eq!(pool.stats().connects, 1);
+    }
+}
+
+/// Where nothing can be heard: over a socket that is a file, and if a server wants no TLS.
+fn unheard<D: Driver>(server: &Postgres) -> [D; 2] {
+    let plain = named(server, "it");
+    let file = plain.replace("127.0.0.1", "/tmp");
+    [D::open(&file), D::open(&plain).secured_by(Pretence)]
+}
+
+both! {
+    #[ignore = "needs PostgreSQL (initdb, postgres)"]
+    fn what_nobody_hears_is_gone_all_the_same<D: Driver>() {
+        let server = Postgres::start(&["unix_socket_directories=/tmp"]);
+        let listening = "SELECT count(*) FROM pg_listening_channels()";
+        let prepared = "SELECT count(*) FROM pg_prepared_statements WHERE from_sql";
+        for manager in unheard::<D>(&server) {
+            let pool = single(manager);
+            ask(&pool, "LISTEN tide");
+            assert_eq!(ask(&pool, listening).as_deref(), Some("0"));
+        }
+        for manager in unheard::<D>(&server) {
+            let pool = single(manager.reset(Reset::Session));
+            ask(&pool, "PREPARE mine AS SELECT 1");
+            assert_eq!(ask(&pool, prepared).as_deref(), Some("0"));
+        }
+        // In a block or a procedure, wherever it runs.
+        server.ask("CREATE PROCEDURE listen() LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'LISTEN tide'; END $$");
+        for listen in ["DO $$ BEGIN EXECUTE 'LISTEN tide'; END $$", "CALL listen()"] {
+            let pool = single(D::open(&named(&server, "it")));
+            ask(&pool, listen);
+            assert_eq!(ask(&pool, listening).as_deref(), Some("0"), "{listen}");
+        }
+        let pool = single(D::open(&named(&server, "it")).reset(Reset::Session));
+        ask(&pool, "DO $$ BEGIN EXECUTE 'PREPARE mine AS SELECT 1'; END $$");
+        assert_eq!(ask(&pool, prepared).as_deref(), Some("0"));
+    }
+
+    /// Such a transaction waits for all that write in serializable ones.
+    #[ignore = "needs PostgreSQL (initdb, postgres)"]
+    fn transactions_that_wait_for_others_do_not_keep_a_session_from_its_reset<D: Driver>() {
+        let server = Postgres::start(&["unix_socket_directories=/tmp"]);
+        server.ask("CREATE TABLE song (title TEXT)");
+        let other = single(PostgresManager::open(&named(&server, "other")));
+        let mut other = other.get_timeout(PLENTY).unwrap();
+        let write = "BEGIN ISOLATION LEVEL SERIALIZABLE; INSERT INTO song VALUES ('Nimue')";
+        other.batch_execute(write).unwrap();
+        let [file, _] = unheard::<D>(&server);
+        for manager in [D::open(&named(&server, "it")), file] {
+            let pool = single(manager.reset(Reset::Session));
+            ask(&pool, "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ ONLY, DEFERRABLE");
+            assert_eq!(ask(&pool, "SHOW transaction_isolation").as_deref(), Some("read committed"));
+            assert_eq!(pool.stats().connects, 1);
+        }
+    }
+
+    #[ignore = "needs PostgreSQL (initdb, postgres)"]
+    fn a_copy_that_no_driver_goes_on_with_costs_its_connection_and_no_time<D: Driver>() {
+        let server = Postgres::start(&[]);
+        server.ask("CREATE TABLE song (title TEXT)");
+        let builder = D::open(&named(&server, "it")).builder().max_size(1).reset_timeout(PLENTY);
+        let pool = builder.build().unwrap();
+        let mut client = pool.get_timeout(PLENTY).unwrap();
+        D::ask(&mut client, "COPY song FROM STDIN").unwrap_err();
+        drop(client);
+        let mut client = pool.get_timeout(PLENTY / 2).unwrap();
+        assert_eq!(D::ask(&mut client, "SELECT 7").unwrap().as_deref(), Some("7"));
     }
 }
 

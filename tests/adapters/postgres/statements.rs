@@ -6,11 +6,34 @@ use crate::common::pg::{Driver, RUNTIME, ask, both, named, single};
 use crate::common::servers::pgbouncer::PgBouncer;
 use crate::common::servers::postgres::Postgres;
 use crate::common::{PLENTY, poll_once};
+use bytes::BytesMut;
 use caliburn::adapters::Reset;
 use caliburn::adapters::postgres::{AsyncPostgresManager, PostgresManager};
+use caliburn::{Pool, PooledConnection};
 use std::pin::pin;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+
+/// A value of a type of the tests' own.
+#[derive(Debug)]
+struct Mood;
+
+impl ToSql for Mood {
+    fn to_sql(
+        &self,
+        _: &Type,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        out.extend_from_slice(b"ok");
+        Ok(IsNull::No)
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
+}
 
 const THERE: &str = "SELECT count(*) FROM pg_prepared_statements";
 
@@ -129,6 +152,73 @@ both! {
         assert_eq!(calls.as_deref(), Some("3"));
     }
 
+    #[ignore = "needs PostgreSQL (initdb, postgres)"]
+    fn what_has_been_done_in_part_is_not_done_again<D: Driver>() {
+        let server = Postgres::start(&[]);
+        server.ask("CREATE TABLE done (n INT8)");
+        server.ask("CREATE PROCEDURE work() LANGUAGE plpgsql AS $$ BEGIN INSERT INTO done VALUES (1); COMMIT; EXECUTE 'DEALLOCATE helper'; END $$");
+        let pool = single(D::open(&named(&server, "it")));
+        let mut client = pool.get_timeout(PLENTY).unwrap();
+        let error = D::kept_at_once(&mut client, "CALL work()").unwrap_err();
+        assert_eq!(error.code(), Some(&SqlState::INVALID_SQL_STATEMENT_NAME));
+        assert_eq!(server.ask("SELECT count(*) FROM done"), "1");
+    }
+
+    #[ignore = "needs PostgreSQL (initdb, postgres)"]
+    fn a_session_whose_driver_has_lost_its_own_statements_is_replaced<D: Driver>() {
+        let server = Postgres::start(&[]);
+        for n in 0..2 {
+            server.ask(&format!("CREATE TYPE mood{n} AS ENUM ('ok')"));
+        }
+        // Each looks up a type.
+        let ask_for = |client: &mut D::Connection, n| {
+            D::echo_as(client, &format!("SELECT 'ok'::mood{n}"))
+        };
+        let pool = single(D::open(&named(&server, "it")));
+        ask_for(&mut pool.get_timeout(PLENTY).unwrap(), 0).unwrap();
+        ask(&pool, "DISCARD ALL");
+        let error = ask_for(&mut pool.get_timeout(PLENTY).unwrap(), 1).unwrap_err();
+        assert_eq!(error.code(), Some(&SqlState::INVALID_SQL_STATEMENT_NAME));
+        ask_for(&mut pool.get_timeout(PLENTY).unwrap(), 1).unwrap();
+        assert_eq!(pool.stats().connects, 2);
+    }
+
+    #[ignore = "needs PostgreSQL (initdb, postgres)"]
+    fn what_is_made_of_a_type_that_was_made_anew_is_prepared_anew<D: Driver>() {
+        let server = Postgres::start(&["unix_socket_directories=/tmp"]);
+        let make = "CREATE TYPE mood AS ENUM ('ok'); CREATE TABLE person (m mood)";
+        server.ask(make);
+        let tcp = named(&server, "it");
+        for dsn in [tcp.replace("127.0.0.1", "/tmp"), tcp] {
+            let pool = single(D::open(&dsn));
+            let mut client = pool.get_timeout(PLENTY).unwrap();
+            let ask = |client: &mut D::Connection| {
+                D::kept_with(client, "SELECT count(*) FROM person WHERE m = $1", &Mood)
+            };
+            ask(&mut client).unwrap();
+            server.ask("DROP TABLE person; DROP TYPE mood");
+            server.ask(make);
+            let failed = (0..3).filter(|_| ask(&mut client).is_err());
+            assert_eq!(failed.count(), 1, "{dsn}");
+        }
+    }
+
+    /// Over a socket that is a file nobody sees that a transaction is open.
+    #[ignore = "needs PostgreSQL (initdb, postgres)"]
+    fn a_transaction_that_has_failed_says_why_where_nothing_is_heard<D: Driver>() {
+        let server = Postgres::start(&["unix_socket_directories=/tmp"]);
+        server.ask("CREATE TABLE song (title INT8)");
+        server.ask("INSERT INTO song VALUES (7)");
+        let dsn = named(&server, "it").replace("127.0.0.1", "/tmp");
+        let pool = single(D::open(&dsn));
+        let mut client = pool.get_timeout(PLENTY).unwrap();
+        assert_eq!(D::kept_at_once(&mut client, "SELECT * FROM song").unwrap(), 7);
+        server.ask("ALTER TABLE song ADD a TEXT");
+        D::ask(&mut client, "BEGIN").unwrap();
+        let error = D::kept_at_once(&mut client, "SELECT * FROM song").unwrap_err();
+        assert_eq!(error.code(), Some(&SqlState::FEATURE_NOT_SUPPORTED));
+    }
+
     #[ignore = "needs PostgreSQL and PgBouncer (initdb, postgres, pgbouncer)"]
     fn behind_a_pooler_that_knows_no_statements_none_need_be_kept<D: Driver>() {
         let server = Postgres::start(&[]);
@@ -160,6 +250,47 @@ fn statements_with_types_of_their_own_are_kept_apart() {
         }
     });
     assert_eq!(ask(&pool, THERE).as_deref(), Some("2"));
+}
+
+struct Prepared(Vec<tokio_postgres::Statement>);
+
+/// More than may be left behind by requests that were given up.
+#[test]
+#[ignore = "needs PostgreSQL (initdb, postgres)"]
+fn statements_that_a_hook_keeps_beside_the_connection_stay() {
+    let server = Postgres::start(&[]);
+    let prepare = |n: i32| format!("SELECT {n}");
+    let threads = Pool::builder(PostgresManager::open(&named(&server, "it")))
+        .max_size(1)
+        .after_connect(move |client, metadata| {
+            let all = (0..70).map(|n| client.prepare(&prepare(n))).collect::<Result<_, _>>()?;
+            metadata.data().insert(Prepared(all));
+            Ok(())
+        })
+        .build()
+        .unwrap();
+    for n in 0..3 {
+        let mut client = threads.get_timeout(PLENTY).unwrap();
+        let statement = PooledConnection::data(&client).get::<Prepared>().unwrap().0[n].clone();
+        client.query_one(&statement, &[]).unwrap();
+    }
+    let tasks = AsyncPostgresManager::open(&named(&server, "it")).builder();
+    let tasks = tasks.max_size(1).after_connect_async(move |client, mut metadata| {
+        Box::pin(async move {
+            let mut all = Vec::new();
+            for n in 0..70 {
+                all.push(client.prepare(&prepare(n)).await?);
+            }
+            metadata.data().insert(Prepared(all));
+            Ok(())
+        })
+    });
+    let tasks = tasks.build().unwrap();
+    for n in 0..3 {
+        let client = tasks.get_timeout(PLENTY).unwrap();
+        let statement = PooledConnection::data(&client).get::<Prepared>().unwrap().0[n].clone();
+        RUNTIME.block_on(client.query_one(&statement, &[])).unwrap();
+    }
 }
 
 #[test]

@@ -77,8 +77,8 @@ fn converse(mut stream: TcpStream, has_tls: bool, heard: &Heard) -> io::Result<(
                 "two" => status,
                 _ => b'I',
             };
-            if let Some((_, number)) = text.split_once("SELECT ") {
-                stream.write_all(&row(number))?;
+            if let Some((_, rest)) = text.split_once("SELECT ") {
+                stream.write_all(&row(rest.split(';').next().unwrap()))?;
             }
             stream.write_all(b"C\0\0\0\x07OK\0")?;
         }
@@ -194,7 +194,7 @@ const PLAIN: [&str; 5] = ["one", "BEGIN", "two", "Sync", "ROLLBACK"];
 
 /// And when it must be supposed each time. The number that is asked for at the end differs.
 const UNTAPPED: [&str; 7] = ["TLS?", "one", PROBE, "BEGIN", "two", PROBE, PROBE];
-const PROBE: &str = "BEGIN; ROLLBACK; SELECT";
+const PROBE: &str = "BEGIN; ROLLBACK; BEGIN";
 
 /// Long enough for some tries.
 const BRIEFLY: Duration = Duration::from_millis(1_500);
