@@ -10,6 +10,7 @@ mod known_dead;
 mod left_over;
 mod pgbouncer;
 mod round_trips;
+mod sessions;
 mod statements;
 mod tls;
 mod urls;
