@@ -83,7 +83,7 @@ impl Course {
         #[cfg(target_os = "linux")]
         let (mark, user_timeout) = {
             let user_timeout = config.user_timeout();
-            let mark = Mark::above(user_timeout);
+            let mark = Mark::instead_of(user_timeout);
             config.set_user_timeout(mark.user_timeout());
             (mark, user_timeout)
         };

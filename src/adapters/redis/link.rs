@@ -151,6 +151,9 @@ impl Limit {
 pub(super) struct Unborn {
     #[cfg(target_os = "linux")]
     mark: Mark,
+    /// What the socket is to have instead of the mark.
+    #[cfg(target_os = "linux")]
+    user_timeout: Option<Duration>,
 }
 
 impl Unborn {
@@ -159,9 +162,10 @@ impl Unborn {
         #[cfg(target_os = "linux")]
         {
             let settings = info.tcp_settings().clone();
-            let mark = Mark::above(settings.user_timeout());
+            let user_timeout = settings.user_timeout();
+            let mark = Mark::instead_of(user_timeout);
             let settings = settings.set_user_timeout(mark.user_timeout());
-            (Self { mark }, info.set_tcp_settings(settings))
+            (Self { mark, user_timeout }, info.set_tcp_settings(settings))
         }
         #[cfg(not(target_os = "linux"))]
         (Self {}, info)
@@ -181,7 +185,9 @@ impl Unborn {
     pub(super) fn find(&self) -> Link {
         #[cfg(target_os = "linux")]
         {
-            Link { socket: self.mark.find().map(Arc::new) }
+            let socket = self.mark.find();
+            let socket = socket.inspect(|socket| Mark::replace(socket, self.user_timeout));
+            Link { socket: socket.map(Arc::new) }
         }
         #[cfg(not(target_os = "linux"))]
         Link::default()

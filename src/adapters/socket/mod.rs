@@ -3,6 +3,11 @@
 //!
 //! Of the drivers only one tells which socket is its own. The others are found by a [`Mark`]: a TCP
 //! user timeout that no other socket of the process has, which the driver is told to set.
+//!
+//! A search looks at descriptors of others, whose numbers may change hands meanwhile. So it
+//! duplicates none that it has not seen to be what is looked for, and closes none that has turned
+//! out to be something else: to close any descriptor of a file ends all locks (`fcntl`) that the
+//! process has on the file.
 #![allow(dead_code, reason = "no driver needs all of it")]
 
 #[cfg(target_os = "linux")]
@@ -19,13 +24,51 @@ pub(super) use self::watchdog::{Leash, Tied};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
+use rustix::net::sockopt::socket_type;
 use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// So many descriptors at most are left open for good. See [`keep`].
+const MOST_LEFT: usize = 16;
+
+static LEFT: AtomicUsize = AtomicUsize::new(0);
 
 /// A second descriptor for a driver's socket: good for as long as it is kept, whatever the driver
 /// does with its own. The peer sees the end of the connection once both are closed.
 #[derive(Debug)]
 pub(super) struct Socket(OwnedFd);
+
+/// Has `call` make one system call on a descriptor of that number, whatever it is. `None`: it is
+/// no number of a descriptor.
+#[allow(unsafe_code)]
+fn borrow<T>(number: RawFd, call: impl FnOnce(BorrowedFd<'_>) -> T) -> Option<T> {
+    if number < 0 {
+        return None;
+    }
+    // SAFETY: -1 was refused above. The descriptor may be closed at any time, and the number given
+    // to another file: the owner does not know of us. The borrow ends with `call`, of which there
+    // are two kinds, each harmless whatever is open there. Options are read, which changes nothing,
+    // and fails for what is no socket. And it is duplicated, which gives us a descriptor of our own
+    // and changes nothing for the owner's; what must not be done to such a second descriptor is to
+    // close it blindly, and `keep` sees to that. Nothing is read, written or closed by the number.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+    Some(call(borrowed))
+}
+
+/// The descriptor, if it is a socket's: to close that ends nothing but the descriptor. One of
+/// anything else is left open for good, as to close it would end the locks that the process has on
+/// the file. This takes a number that changed hands between two system calls, so it is next to
+/// never; once it has happened [too often](MOST_LEFT), no more are made.
+fn keep(second: OwnedFd) -> Option<OwnedFd> {
+    if socket_type(&second).is_ok() {
+        return Some(second);
+    }
+    // O11: a counter.
+    LEFT.fetch_add(1, Ordering::Relaxed);
+    std::mem::forget(second);
+    None
+}
 
 /// What can be seen of an idle connection without a round trip.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,19 +82,23 @@ pub(super) enum Sight {
 }
 
 impl Socket {
-    /// Of a descriptor that the caller knows to be open. `None`: the system has no room for another
-    /// one, or none of that number is open.
-    #[allow(unsafe_code)]
+    /// Of a descriptor that the caller knows to be open, and to be a socket. `None`: the system has
+    /// no room for another one, or no socket of that number is open.
     pub(super) fn of(number: RawFd) -> Option<Self> {
-        if number < 0 {
+        Self::if_it_is(number, |_| true)
+    }
+
+    /// Of that descriptor, if it is open, a socket, and `is_it`. All of them may change at any
+    /// time, so they are looked at again once they are ours.
+    fn if_it_is(number: RawFd, is_it: impl Fn(BorrowedFd<'_>) -> bool) -> Option<Self> {
+        let is_it =
+            |descriptor: BorrowedFd<'_>| socket_type(descriptor).is_ok() && is_it(descriptor);
+        // O11: a limit that is kept roughly.
+        if LEFT.load(Ordering::Relaxed) >= MOST_LEFT || !borrow(number, &is_it)? {
             return None;
         }
-        // SAFETY: the descriptor is borrowed for one system call, which makes a descriptor of our
-        // own of it. A number that is closed meanwhile makes the call fail; one that is opened anew
-        // makes it succeed for another file, of which nothing is read or written: at worst it is
-        // open for longer. -1 was refused above.
-        let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
-        fcntl_dupfd_cloexec(borrowed, 0).ok().map(Self)
+        let second = borrow(number, |descriptor| fcntl_dupfd_cloexec(descriptor, 0))?.ok()?;
+        keep(second).map(Self).filter(|socket| is_it(socket.as_fd()))
     }
 
     /// One system call that does not wait; two if there is something to read.

@@ -116,7 +116,7 @@ fn the_nearest_of_several_limits_is_kept_first() {
 fn a_socket_is_found_by_its_mark_and_by_no_other() {
     use rustix::net::sockopt::set_tcp_user_timeout;
     let (near, mut far) = pair();
-    let (mark, other) = (Mark::above(None), Mark::above(None));
+    let (mark, other) = (Mark::instead_of(None), Mark::instead_of(None));
     assert!(mark.find().is_none());
     set_tcp_user_timeout(&near, mark.user_timeout().as_millis() as u32).unwrap();
     let socket = mark.find().unwrap();
@@ -130,10 +130,60 @@ fn a_socket_is_found_by_its_mark_and_by_no_other() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_mark_is_little_more_than_what_was_asked_for() {
-    let asked = Duration::from_secs(7);
-    let mark = Mark::above(Some(asked)).user_timeout();
-    assert!(mark > asked && mark < asked + Duration::from_secs(60), "{mark:?}");
-    assert_ne!(Mark::above(Some(asked)), Mark::above(Some(asked)));
-    assert!(Mark::above(Some(Duration::MAX)).user_timeout() < Duration::from_secs(u32::MAX.into()));
+fn no_timeout_that_anyone_would_set_is_a_mark() {
+    let asked = Some(Duration::from_secs(7));
+    for _ in 0..100_000 {
+        let mark = Mark::instead_of(asked).user_timeout().as_millis();
+        assert!(mark > 4 * 60 * 60 * 1000 && mark % 2 == 1, "{mark}");
+        let idle = Mark::by_keepalive().setting().as_secs();
+        // More the system does not take.
+        assert!(idle > 4 * 60 * 60 && idle % 2 == 1 && idle <= 32_767, "{idle}");
+    }
+    assert_ne!(Mark::instead_of(asked), Mark::instead_of(asked));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_mark_is_replaced_by_what_was_asked_for() {
+    use rustix::net::sockopt::{set_tcp_user_timeout, tcp_user_timeout};
+    let (near, _far) = pair();
+    let mark = Mark::instead_of(None);
+    for asked in [Some(Duration::from_secs(7)), None] {
+        set_tcp_user_timeout(&near, mark.user_timeout().as_millis() as u32).unwrap();
+        Mark::replace(&mark.find().unwrap(), asked);
+        assert!(mark.find().is_none());
+        let asked = asked.unwrap_or_default().as_millis() as u32;
+        assert_eq!(tcp_user_timeout(&near).unwrap(), asked);
+    }
+}
+
+/// The driver marks its socket once it is connected, which may be after the limit.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_socket_that_is_marked_after_its_limit_is_shut_down_all_the_same() {
+    use rustix::net::sockopt::set_tcp_user_timeout;
+    let (mut near, _far) = pair();
+    let mark = Mark::instead_of(None);
+    let leash = Leash::until(Instant::now(), Tied::Marked(mark)).unwrap();
+    // It was looked for by now.
+    let (other, _far_of_other) = pair();
+    let other = Arc::new(Socket::of(other.as_raw_fd()).unwrap());
+    let _second = Leash::until(Instant::now(), Tied::Known(Arc::clone(&other))).unwrap();
+    soon("the other's end", || other.look() == Sight::HungUp);
+    set_tcp_user_timeout(&near, mark.user_timeout().as_millis() as u32).unwrap();
+    near.set_read_timeout(Some(ENOUGH)).unwrap();
+    assert_eq!(near.read(&mut [0; 1]).unwrap(), 0);
+    assert!(!leash.end());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_is_no_socket_makes_none_and_is_not_closed() {
+    let file = tempfile::tempfile().unwrap();
+    assert!(Socket::of(file.as_raw_fd()).is_none());
+    // As if it had taken the number of a socket at the worst of moments.
+    let second = fcntl_dupfd_cloexec(&file, 0).unwrap();
+    let number = second.as_raw_fd();
+    assert!(keep(second).is_none());
+    assert!(std::path::Path::new(&format!("/proc/self/fd/{number}")).exists());
 }

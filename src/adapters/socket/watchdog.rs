@@ -7,7 +7,16 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long after its limit a socket that was not found is looked for again: a driver may not have
+/// marked it yet. The last of them again and again.
+const AGAIN: [Duration; 4] = [
+    Duration::from_millis(5),
+    Duration::from_millis(50),
+    Duration::from_millis(500),
+    Duration::from_secs(5),
+];
 
 /// What is shut down when the time is up.
 #[derive(Clone, Debug)]
@@ -19,16 +28,33 @@ pub(in crate::adapters) enum Tied {
 }
 
 impl Tied {
-    fn cut_off(&self) {
+    /// Whether it has been found.
+    fn cut_off(&self) -> bool {
         match self {
             Self::Known(socket) => socket.cut_off(),
             #[cfg(target_os = "linux")]
-            Self::Marked(mark) => {
-                if let Some(socket) = mark.find() {
-                    socket.cut_off();
-                }
-            }
+            Self::Marked(mark) => match mark.find() {
+                Some(socket) => socket.cut_off(),
+                None => return false,
+            },
         }
+        true
+    }
+}
+
+/// What is to be shut down and has not been found yet.
+#[derive(Clone, Debug)]
+struct Late {
+    tied: Tied,
+    looked: usize,
+    looks_at: Instant,
+}
+
+impl Late {
+    fn look_again(&mut self) {
+        let wait = AGAIN[self.looked.min(AGAIN.len() - 1)];
+        self.looks_at = Instant::now() + wait;
+        self.looked += 1;
     }
 }
 
@@ -76,6 +102,8 @@ struct Watchdog {
 #[derive(Debug, Default)]
 struct Watched {
     tied: BTreeMap<Key, Tied>,
+    /// Those whose limit has passed, by their number.
+    late: BTreeMap<u64, Late>,
     number: u64,
     has_thread: bool,
     /// When the thread looks next without being called. `None`: not before it is.
@@ -114,32 +142,42 @@ impl Watchdog {
     }
 
     fn let_go(&self, key: &Key) -> bool {
-        self.watched().tied.remove(key).is_some()
+        let mut watched = self.watched();
+        watched.late.remove(&key.1);
+        watched.tied.remove(key).is_some()
     }
 
     fn run(&self) {
         let mut watched = self.watched();
         loop {
             let now = Instant::now();
-            let next = watched.tied.first_entry();
+            while let Some(first) = watched.tied.first_entry().filter(|first| first.key().0 <= now)
+            {
+                let ((_, number), tied) = first.remove_entry();
+                watched.late.insert(number, Late { tied, looked: 0, looks_at: now });
+            }
+            let due = watched.late.iter_mut().find(|(_, late)| late.looks_at <= now);
+            if let Some((&number, late)) = due {
+                late.look_again();
+                let tied = late.tied.clone();
+                // Not under the lock: to find a socket takes a while. What is let go meanwhile is
+                // looked for no more.
+                drop(watched);
+                let is_found = tied.cut_off();
+                watched = self.watched();
+                if is_found {
+                    watched.late.remove(&number);
+                }
+                continue;
+            }
+            let late = watched.late.values().map(|late| late.looks_at);
+            let next = watched.tied.keys().next().map(|key| key.0).into_iter().chain(late).min();
+            watched.looks_at = next;
             watched = match next {
-                None => {
-                    watched.looks_at = None;
-                    self.has_changed.wait(watched).unwrap_or_else(PoisonError::into_inner)
-                }
-                Some(first) if first.key().0 > now => {
-                    let limit = first.key().0;
-                    let left = limit - now;
-                    watched.looks_at = Some(limit);
-                    let waited = self.has_changed.wait_timeout(watched, left);
+                None => self.has_changed.wait(watched).unwrap_or_else(PoisonError::into_inner),
+                Some(at) => {
+                    let waited = self.has_changed.wait_timeout(watched, at - now);
                     waited.unwrap_or_else(PoisonError::into_inner).0
-                }
-                Some(first) => {
-                    let tied = first.remove();
-                    // Not under the lock: to find a socket takes a while.
-                    drop(watched);
-                    tied.cut_off();
-                    self.watched()
                 }
             };
         }

@@ -5,6 +5,10 @@ use crate::adapters::addresses::{Favourite, share};
 use crate::adapters::mysql::session::address::{is_local, look_up};
 use crate::adapters::mysql::session::errors::without_tls;
 use crate::adapters::mysql::session::line::Line;
+#[cfg(unix)]
+use crate::adapters::socket::Socket;
+#[cfg(target_os = "linux")]
+use crate::adapters::socket::{Leash, Mark, Tied};
 use mysql::{Conn, DriverError, Error, Opts, OptsBuilder, Result};
 use std::io;
 use std::net::IpAddr;
@@ -147,13 +151,14 @@ fn attempt(opts: &Opts, address: Option<IpAddr>, limit: Duration) -> Result<(Con
         builder = builder.ip_or_hostname(Some(host_of(address)));
     }
     #[cfg(target_os = "linux")]
+    #[cfg(target_os = "linux")]
+    let user_timeout = opts.get_tcp_user_timeout_ms().map(|ms| Duration::from_millis(ms.into()));
+    #[cfg(target_os = "linux")]
     let leash = {
-        let mark = crate::adapters::socket::Mark::above(
-            opts.get_tcp_user_timeout_ms().map(|ms| Duration::from_millis(ms.into())),
-        );
+        let mark = Mark::instead_of(user_timeout);
         let timeout = u32::try_from(mark.user_timeout().as_millis()).unwrap_or(u32::MAX);
         builder = builder.tcp_user_timeout_ms(Some(timeout));
-        watched::Leashes::until(until, mark)?
+        Leash::until(until, Tied::Marked(mark))?
     };
     let opened = match opts.get_ssl_opts() {
         None => Conn::new(builder),
@@ -168,8 +173,14 @@ fn attempt(opts: &Opts, address: Option<IpAddr>, limit: Duration) -> Result<(Con
         return Err(DriverError::ConnectTimeout.into());
     }
     let conn = opened?;
-    let line = line_of(&conn);
-    Ok((conn, line))
+    #[cfg(unix)]
+    let socket = Socket::of(std::os::fd::AsRawFd::as_raw_fd(&conn));
+    #[cfg(target_os = "linux")]
+    socket.iter().for_each(|socket| Mark::replace(socket, user_timeout));
+    #[cfg(unix)]
+    return Ok((conn, Line::of(socket)));
+    #[cfg(not(unix))]
+    Ok((conn, Line::default()))
 }
 
 /// As the driver's options have it.
@@ -177,48 +188,6 @@ fn host_of(address: IpAddr) -> String {
     match address {
         IpAddr::V4(address) => address.to_string(),
         IpAddr::V6(address) => format!("[{address}]"),
-    }
-}
-
-#[cfg(unix)]
-fn line_of(conn: &Conn) -> Line {
-    use std::os::fd::AsRawFd;
-    Line::of(crate::adapters::socket::Socket::of(conn.as_raw_fd()))
-}
-
-#[cfg(not(unix))]
-fn line_of(_: &Conn) -> Line {
-    Line::default()
-}
-
-#[cfg(target_os = "linux")]
-mod watched {
-    use crate::adapters::socket::{Leash, Mark, Tied};
-    use std::io;
-    use std::time::{Duration, Instant};
-
-    /// How long after its limit a connect is cut off again: the socket cannot be found before the
-    /// driver has marked it, which it does once it is connected.
-    const AGAIN: [Duration; 5] = [
-        Duration::ZERO,
-        Duration::from_millis(5),
-        Duration::from_millis(50),
-        Duration::from_millis(500),
-        Duration::from_secs(5),
-    ];
-
-    pub(super) struct Leashes(Vec<Leash>);
-
-    impl Leashes {
-        pub(super) fn until(limit: Instant, mark: Mark) -> io::Result<Self> {
-            let leashes = AGAIN.map(|late| Leash::until(limit + late, Tied::Marked(mark)));
-            leashes.into_iter().collect::<io::Result<_>>().map(Self)
-        }
-
-        /// Whether the limit was kept.
-        pub(super) fn end(self) -> bool {
-            self.0.into_iter().next().is_none_or(Leash::end)
-        }
     }
 }
 
