@@ -12,7 +12,8 @@ use std::pin::Pin;
 /// |---|---|---|
 /// | [`has_broken`](Self::has_broken) | once before each loan and once after it | the borrower's thread |
 /// | [`needs_reset`](Self::needs_reset) | once after each loan, unless the connection has broken | the returning thread |
-/// | the same | once after the hooks of a new connection | a worker |
+/// | the same | once after the [hooks](crate::Builder::after_connect) of a new connection or a renewed session, if there are any | a worker |
+/// | [`needs_reset_after_hook`](Self::needs_reset_after_hook) | once after the hooks [before a loan](crate::Builder::before_acquire), and once after those [on return](crate::Builder::on_return), if there are any | where the hooks are run: a worker, or the borrower's thread |
 /// | [`may_ping_here`](Self::may_ping_here) | before each ping that a borrower could make itself | the borrower's thread |
 /// | [`may_wait_here`](Self::may_wait_here) | each time that a borrower is about to wait | the borrower's thread |
 /// | [`renews_session`](Self::renews_session) | once after each reset, if there are hooks for new connections | a worker |
@@ -102,13 +103,25 @@ pub trait Manager: Send + Sync + 'static {
     /// example because a transaction is open on it. Default: no.
     ///
     /// Asked once after each loan, on the thread that returns the connection, and not of a
-    /// connection that [has broken](Self::has_broken); and once after the
+    /// connection that [has broken](Self::has_broken); and, if there are any, once after the
     /// [hooks](crate::Builder::after_connect) of a new connection, or of a
     /// [renewed](Self::renews_session) session, have been run: what those have set is how the
     /// connection is meant to be.
     fn needs_reset(&self, connection: &mut Self::Connection) -> bool {
         let _ = connection;
         false
+    }
+
+    /// Whether hooks that [accompany a loan](crate::Builder::before_acquire) have left something
+    /// open, so that the connection must be [reset](BlockingManager::reset) once more: a
+    /// transaction, or a request that was given up. Default: what [`needs_reset`] says.
+    ///
+    /// A manager whose `needs_reset` also looks at settings overrides this: what hooks have set is
+    /// how the next borrower is to find the connection.
+    ///
+    /// [`needs_reset`]: Self::needs_reset
+    fn needs_reset_after_hook(&self, connection: &mut Self::Connection) -> bool {
+        self.needs_reset(connection)
     }
 
     /// Whether a [reset](BlockingManager::reset) makes the session as good as new, and so undoes

@@ -38,7 +38,9 @@ impl<M: BlockingManager> Builder<M> {
 
     /// Adds code to run on a connection before each loan, after the ping if one is due, and as part
     /// of it: within `ping_timeout`, on the borrower's thread or a worker's. If it fails, the
-    /// connection is evicted and the borrower goes on to the next. It makes each loan take the slow
+    /// connection is evicted and the borrower goes on to the next. What it has set the borrower
+    /// finds; a transaction or a request that it has left open
+    /// [is reset](crate::Manager::needs_reset_after_hook) first. It makes each loan take the slow
     /// path, and [`try_get`](crate::Pool::try_get) lends only what a worker has prepared within the
     /// last second.
     ///
@@ -69,6 +71,7 @@ impl<M: BlockingManager> Builder<M> {
 
     /// Adds code to run on a connection after each loan, after the reset if one is due, and as part
     /// of it: within `reset_timeout`, on a worker's thread. If it fails, the connection is evicted.
+    /// What it has left open [is reset](crate::Manager::needs_reset_after_hook) once more.
     /// It is not run on one that has broken, or was discarded or detached.
     ///
     /// ```

@@ -271,6 +271,50 @@ fn hooks_of_new_connections_are_run_again_when_a_reset_renews_the_session() {
 }
 
 #[test]
+fn what_hooks_that_accompany_a_loan_leave_open_is_reset_before_it() {
+    let fake = Fake::new();
+    let soil = |conn: &mut Conn, _: &mut Metadata<'_>| {
+        conn.dirty = true;
+        Ok(())
+    };
+    let resets = || fake.books().resets.load(SeqCst);
+    let (pool, _hand) = full_manual(&fake, 1, |b| b.on_return(soil));
+    drop(pool.get().unwrap());
+    pool.maintain();
+    assert_eq!((resets(), pool.get().unwrap().dirty), (1, false));
+    let (pool, _hand) = full_manual(&fake, 1, |b| b.before_acquire(soil));
+    let conn = pool.get().unwrap();
+    assert_eq!((resets(), conn.dirty), (2, false));
+    drop(conn);
+    assert_eq!(resets(), 2, "nothing was left of the loan");
+    fake.on_reset(Mode::Fail);
+    assert!(pool.get_timeout(Duration::ZERO).is_err(), "it is not lent as it is");
+}
+
+#[test]
+fn what_hooks_of_tasks_leave_open_is_reset_before_the_loan() {
+    let fake = Fake::new();
+    let pool = Pool::builder_async(AsyncFake(fake.clone()))
+        .max_size(1)
+        .before_acquire_async(|conn, _| {
+            conn.dirty = true;
+            Box::pin(async { Ok(()) })
+        })
+        .on_return_async(|conn, _| {
+            conn.dirty = true;
+            Box::pin(async { Ok(()) })
+        })
+        .build()
+        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    assert!(!runtime.block_on(pool.get_async()).unwrap().dirty);
+    eventually("it is back", || pool.stats().idle == 1);
+    assert!(!pool.get().unwrap().dirty);
+    eventually("it is back", || pool.stats().idle == 1);
+    assert_eq!(fake.books().resets.load(SeqCst), 4);
+}
+
+#[test]
 fn pings_of_a_sweep_prepare_nothing_and_a_ping_for_a_loan_does() {
     let (fake, diary) = (Fake::new(), Diary::default());
     let second = Duration::from_secs(1);

@@ -157,6 +157,10 @@ impl Manager for RedisManager {
         !connection.session.is_clean()
     }
 
+    fn needs_reset_after_hook(&self, connection: &mut RedisConnection) -> bool {
+        connection.session.is_open()
+    }
+
     fn classify(&self, error: &RedisError) -> ErrorClass {
         classify(error)
     }

@@ -84,6 +84,12 @@ impl Session {
         self.traces &= !CHANGED;
     }
 
+    /// Whether more than settings is left, which a hook may have made for the next loan, and
+    /// something can be done about it.
+    pub(super) fn is_open(&self) -> bool {
+        !self.is_unfit() && (self.is_unanswered || self.has(TRANSACTION | WATCH))
+    }
+
     pub(super) fn set_timeouts(&mut self) {
         self.traces |= TIMEOUTS;
     }

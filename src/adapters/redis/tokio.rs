@@ -297,6 +297,10 @@ impl Manager for AsyncRedisManager {
         classify(error)
     }
 
+    fn needs_reset_after_hook(&self, connection: &mut AsyncRedisConnection) -> bool {
+        connection.session.is_open()
+    }
+
     fn ping_is_cancel_safe(&self) -> bool {
         true
     }

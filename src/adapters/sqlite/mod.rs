@@ -237,6 +237,11 @@ impl Manager for SqliteManager {
         !is_restored || !connection.is_autocommit() || connection.is_busy()
     }
 
+    /// What hooks have set is meant for the borrower.
+    fn needs_reset_after_hook(&self, connection: &mut SqliteConnection) -> bool {
+        !connection.is_autocommit()
+    }
+
     fn classify(&self, error: &Error) -> ErrorClass {
         match error {
             Error::InvalidPath(_) | Error::NulError(_) => return ErrorClass::Permanent,

@@ -86,22 +86,39 @@ async fn open<M: Manager>(
         let info = ConnectionInfo::newborn(begun, state.generation.get(), 0);
         let Fresh { connection, data } = &mut fresh;
         hooks::run::<M>(hooks, connection, &info, data).await.map_err(ManagerError::of_hook)?;
-        settle(state, connection, deadline).await?;
+        let is_unsettled = state.manager.needs_reset(connection);
+        settle(state, connection, deadline, is_unsettled).await?;
     }
     Ok(fresh)
 }
 
-/// What hooks of new connections have set is how the connection is meant to be; what they have left
-/// open is not.
+/// What hooks have set is how the connection is meant to be; what they have left open is not.
 async fn settle<M: Manager>(
     state: &State<M>,
     connection: &mut M::Connection,
     deadline: &Deadline,
+    is_unsettled: bool,
 ) -> Result<(), ManagerError<M::Error>> {
-    if !state.manager.needs_reset(connection) {
+    if !is_unsettled {
         return Ok(());
     }
     state.driver.reset(&state.manager, connection, deadline).await.map_err(ManagerError::Failed)
+}
+
+/// Runs the hooks that accompany a loan, and settles what they have left open.
+async fn accompany<M: Manager>(
+    state: &State<M>,
+    hooks: &[Hook<M>],
+    entry: &mut Entry<M::Connection>,
+    ledger: &Ledger,
+    deadline: &Deadline,
+) -> Result<(), ManagerError<M::Error>> {
+    if hooks.is_empty() {
+        return Ok(());
+    }
+    run_hooks(state, hooks, entry, ledger).await?;
+    let is_unsettled = state.manager.needs_reset_after_hook(&mut entry.connection);
+    settle(state, &mut entry.connection, deadline, is_unsettled).await
 }
 
 impl<M: Manager> Job<M> {
@@ -210,9 +227,10 @@ async fn make_clean<M: Manager>(
     }
     if is_renewed {
         run_hooks(state, &hooks.after_connect, entry, ledger).await?;
-        settle(state, &mut entry.connection, deadline).await?;
+        let is_unsettled = state.manager.needs_reset(&mut entry.connection);
+        settle(state, &mut entry.connection, deadline, is_unsettled).await?;
     }
-    run_hooks(state, &hooks.on_return, entry, ledger).await
+    accompany(state, &hooks.on_return, entry, ledger, deadline).await
 }
 
 async fn run_hooks<M: Manager>(
@@ -221,9 +239,6 @@ async fn run_hooks<M: Manager>(
     entry: &mut Entry<M::Connection>,
     ledger: &Ledger,
 ) -> Result<(), ManagerError<M::Error>> {
-    if hooks.is_empty() {
-        return Ok(());
-    }
     entry.refresh(ledger, state.generation.get(), state.clock.now());
     let Entry { connection, info, data, .. } = entry;
     hooks::run::<M>(hooks, connection, info, data).await.map_err(ManagerError::Hook)
@@ -265,7 +280,7 @@ pub(crate) async fn check<M: Manager>(raw: &Raw<M>, mut job: Job<M>) -> Option<S
             entry.has_answered(ledger, state.clock.now(), generation);
         }
         if is_for_loan || !is_due {
-            run_hooks(state, &state.hooks.before_acquire, entry, ledger).await?;
+            accompany(state, &state.hooks.before_acquire, entry, ledger, &deadline).await?;
             entry.was_prepared(ledger, state.clock.now());
         }
         Ok(())

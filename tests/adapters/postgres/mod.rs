@@ -4,6 +4,7 @@ mod borrowers;
 mod cancel;
 mod faults;
 mod floods;
+mod hooks;
 mod hostile;
 mod hosts;
 mod known_dead;

@@ -100,6 +100,11 @@ impl MysqlConnection {
         &self.watch
     }
 
+    /// The pool asks once hooks have been run.
+    pub(super) fn is_open_after_hook(&mut self) -> bool {
+        self.watch.is_open_after_hook()
+    }
+
     /// The pool's own calls end at its limits.
     pub(super) fn within<T>(
         &mut self,
@@ -173,6 +178,9 @@ impl MysqlConnection {
         self.watch.lose_sight();
         let found = self.prove()?;
         self.may_be_out_of_step = false;
+        if self.watch.has_settled_hook(&found) {
+            return Ok(found);
+        }
         if !self.watch.was_lent() {
             self.watch.adopt(found.clone());
             return Ok(found);
@@ -285,7 +293,7 @@ impl MysqlConnection {
     /// Ends what is open, and shows that answers are in step.
     fn prove(&mut self) -> Result<Found> {
         let proof = Proof::new();
-        let home = Some(self.watch.home()).filter(|_| self.watch.was_lent());
+        let home = self.watch.expected();
         let mut result = self.conn.query_iter(proof.sql(home))?;
         let mut rows = Vec::new();
         while read_some(&mut result, &mut rows)? {}

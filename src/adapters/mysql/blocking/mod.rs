@@ -209,6 +209,10 @@ impl Manager for MysqlManager {
         !watch.is_clean() || self.reset == Reset::Session && watch.was_lent()
     }
 
+    fn needs_reset_after_hook(&self, connection: &mut MysqlConnection) -> bool {
+        connection.is_open_after_hook()
+    }
+
     fn renews_session(&self) -> bool {
         self.reset == Reset::Session
     }

@@ -16,6 +16,8 @@ pub(in crate::adapters::mysql) struct Watch {
     ends_plainly: bool,
     is_broken: bool,
     was_lent: bool,
+    /// Since the last loan hooks have been run, and not settled.
+    is_after_hook: bool,
 }
 
 /// A call that has begun.
@@ -74,6 +76,7 @@ impl Watch {
             ends_plainly: false,
             is_broken: false,
             was_lent: false,
+            is_after_hook: false,
         }
     }
 
@@ -105,6 +108,28 @@ impl Watch {
         if !replace(&mut self.was_lent, true) && !self.is_sure {
             self.home.database = None;
         }
+    }
+
+    /// Whether hooks between two loans may have left something open. What else they have done is
+    /// meant for the next loan, and is undone after it.
+    pub(in crate::adapters::mysql) fn is_open_after_hook(&mut self) -> bool {
+        self.is_after_hook = !self.is_clean();
+        self.is_after_hook
+    }
+
+    /// What a proof has to make of the session, if it is not to stay as it is.
+    pub(in crate::adapters::mysql) fn expected(&self) -> Option<&Home> {
+        Some(&self.home).filter(|_| self.was_lent && !self.is_after_hook)
+    }
+
+    /// A proof has succeeded. True: on what hooks have left, so nothing more is to be done.
+    pub(in crate::adapters::mysql) fn has_settled_hook(&mut self, found: &Found) -> bool {
+        let is_after_hook = replace(&mut self.is_after_hook, false);
+        if is_after_hook {
+            self.settle(found);
+            self.lose_sight();
+        }
+        is_after_hook
     }
 
     /// From here on somebody else does what he likes.

@@ -100,6 +100,12 @@ impl AsyncMysqlConnection {
         let _ = self.home.run(self.conn.disconnect()).await;
     }
 
+    /// The pool asks once hooks have been run.
+    pub(super) fn is_open_after_hook(&mut self) -> bool {
+        self.seen.catch_up(&self.conn);
+        self.seen.watch.is_open_after_hook()
+    }
+
     pub(super) fn line(&self) -> &Line {
         &self.seen.line
     }
@@ -142,6 +148,10 @@ impl AsyncMysqlConnection {
             self.seen.settled();
             return Ok(found);
         }
+        if self.seen.watch.has_settled_hook(&found) {
+            self.seen.settled();
+            return Ok(found);
+        }
         if !found.is_of(self.seen.watch.home()) {
             return Err(DriverError::ConnectionClosed.into());
         }
@@ -158,7 +168,7 @@ impl AsyncMysqlConnection {
     async fn prove(&mut self) -> Result<Found> {
         let proof = Proof::new();
         let watch = &self.seen.watch;
-        let home = Some(watch.home()).filter(|_| watch.was_lent());
+        let home = watch.expected();
         let mut result = self.conn.query_iter(proof.sql(home)).await?;
         let mut rows = Vec::new();
         while !result.is_empty() {

@@ -246,6 +246,10 @@ impl Manager for AsyncMysqlManager {
         self.reset == Reset::Session
     }
 
+    fn needs_reset_after_hook(&self, connection: &mut AsyncMysqlConnection) -> bool {
+        connection.is_open_after_hook()
+    }
+
     fn classify(&self, error: &Error) -> ErrorClass {
         use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
         let is_permanent = match error {
