@@ -14,6 +14,7 @@ use std::pin::Pin;
 /// | [`needs_reset`](Self::needs_reset) | once after each loan, unless the connection has broken | the returning thread |
 /// | the same | once after the [hooks](crate::Builder::after_connect) of a new connection or a renewed session, if there are any | a worker |
 /// | [`needs_reset_after_hook`](Self::needs_reset_after_hook) | once after the hooks [before a loan](crate::Builder::before_acquire), and once after those [on return](crate::Builder::on_return), if there are any | where the hooks are run: a worker, or the borrower's thread |
+/// | [`needs_ping`](Self::needs_ping) | once before each loan, unless a ping is due | the borrower's thread |
 /// | [`may_ping_here`](Self::may_ping_here) | before each ping that a borrower could make itself | the borrower's thread |
 /// | [`may_wait_here`](Self::may_wait_here) | each time that a borrower is about to wait | the borrower's thread |
 /// | [`renews_session`](Self::renews_session) | once after each reset, if there are hooks for new connections | a worker |
@@ -93,7 +94,7 @@ pub trait Manager: Send + Sync + 'static {
     /// Asked once before each loan, last of all: after the strategy, and after a ping if there was
     /// one. A connection that is found dead is closed, the borrower goes on to the next, and older
     /// connections become [suspect](crate::health::PingAfterFailure). Asked once more after the
-    /// loan.
+    /// loan. What only an answer can tell is what [`needs_ping`](Self::needs_ping) is for.
     fn has_broken(&self, connection: &mut Self::Connection) -> bool {
         let _ = connection;
         false
@@ -122,6 +123,18 @@ pub trait Manager: Send + Sync + 'static {
     /// [`needs_reset`]: Self::needs_reset
     fn needs_reset_after_hook(&self, connection: &mut Self::Connection) -> bool {
         self.needs_reset(connection)
+    }
+
+    /// Whether the connection must be pinged before this loan, whatever the strategy says. Default:
+    /// no.
+    ///
+    /// Asked once before each loan for which no ping is due. A manager says yes where only an
+    /// answer tells whether the connection is of use to a borrower on the calling thread, as this
+    /// method must not wait for one itself. [`try_get`](crate::Pool::try_get) does not lend such a
+    /// connection; it has it pinged for the attempts that follow.
+    fn needs_ping(&self, connection: &mut Self::Connection) -> bool {
+        let _ = connection;
+        false
     }
 
     /// Whether a [reset](BlockingManager::reset) makes the session as good as new, and so undoes

@@ -16,6 +16,9 @@ use caliburn::adapters::redis::AsyncRedisManager;
 use caliburn::{AsyncManager, GetError, Pool};
 use mysql_async::prelude::Queryable;
 use std::fmt::Debug;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::thread;
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 
@@ -174,4 +177,121 @@ fn a_redis_pool_serves_one_runtime_after_another() {
     serve_each(pool, query);
     serve_threads(pool(), query);
     refuse_the_driving_thread(pool);
+}
+
+fn to_postgres(server: &postgres::Postgres, size: usize) -> Pool<AsyncPostgresManager> {
+    let manager = AsyncPostgresManager::new(server.dsn().parse().unwrap());
+    Pool::builder_async(manager).max_size(size).build().unwrap()
+}
+
+/// A runtime of one thread for each thread, as in some web servers, and one pool for all.
+#[test]
+#[ignore = "needs PostgreSQL"]
+fn runtimes_that_share_a_pool_lose_no_connections() {
+    const RUNTIMES: usize = 4;
+    let server = postgres::Postgres::start(&[]);
+    for (tasks, pause) in [(4, 1), (2, 30)] {
+        let pool = to_postgres(&server, 8);
+        let (all_there, done) = (Barrier::new(RUNTIMES), AtomicUsize::new(0));
+        let borrow = async |end: Instant| {
+            while Instant::now() < end {
+                let client = pool.get_async().await.unwrap();
+                let query = client.simple_query("SELECT 1");
+                drop(tokio::time::timeout(PLENTY, query).await.unwrap().unwrap());
+                drop(client);
+                tokio::time::sleep(Duration::from_millis(pause)).await;
+            }
+        };
+        let serve = || {
+            all_there.wait();
+            let end = Instant::now() + Duration::from_secs(2);
+            let borrowers = (0..tasks).map(|_| borrow(end));
+            runtime(Kind::OneThread).block_on(async {
+                futures_util::future::join_all(borrowers).await;
+                done.fetch_add(1, SeqCst);
+                // What lives here may be lent there.
+                while done.load(SeqCst) < RUNTIMES {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            });
+        };
+        thread::scope(|scope| {
+            for _ in 0..RUNTIMES {
+                scope.spawn(serve);
+            }
+        });
+        let stats = pool.stats();
+        assert!(stats.connects <= 10, "{tasks}, {pause}: {stats}");
+    }
+}
+
+/// Borrowed there, and left idle there.
+fn left_in<M: AsyncManager>(pool: &Pool<M>, count: usize) -> Runtime
+where
+    M::Error: Debug,
+{
+    let runtime = runtime(Kind::OneThread);
+    runtime.block_on(async {
+        let mut all = Vec::new();
+        for _ in 0..count {
+            all.push(pool.get_async().await.unwrap());
+        }
+    });
+    runtime
+}
+
+#[test]
+#[ignore = "needs PostgreSQL"]
+fn one_that_does_not_wait_does_not_wait_for_a_runtime_either() {
+    let server = postgres::Postgres::start(&[]);
+    let pool = to_postgres(&server, 8);
+    let _still = left_in(&pool, 8);
+    let tries: Vec<_> = (0..100)
+        .map(|_| {
+            let begun = Instant::now();
+            assert!(pool.try_get().is_err(), "nothing drives it");
+            begun.elapsed()
+        })
+        .collect();
+    let quickest = tries.iter().min().unwrap();
+    assert!(*quickest < Duration::from_millis(1), "{quickest:?}");
+}
+
+#[test]
+#[ignore = "needs PostgreSQL"]
+fn resets_and_closes_do_not_wait_for_a_runtime_that_stands_still() {
+    let server = postgres::Postgres::start(&[]);
+    let pool = to_postgres(&server, 4);
+    let still = runtime(Kind::OneThread);
+    let mut held: Vec<_> = still.block_on(async {
+        let mut all = Vec::new();
+        for _ in 0..4 {
+            let client = pool.get_async().await.unwrap();
+            client.batch_execute("BEGIN").await.unwrap();
+            all.push(client);
+        }
+        all
+    });
+    let begun = Instant::now();
+    held.truncate(2);
+    drop(pool.get_timeout(PLENTY).unwrap());
+    drop(held);
+    let report = pool.close_within(PLENTY);
+    assert!(report.is_complete(), "{report}");
+    assert!(begun.elapsed() < 2 * A_CONNECT, "{:?}", begun.elapsed());
+}
+
+/// To have entered a runtime is not to drive it.
+#[test]
+#[ignore = "needs PostgreSQL"]
+fn a_runtime_that_was_entered_and_is_not_driven_is_not_waited_for() {
+    let server = postgres::Postgres::start(&[]);
+    let still = runtime(Kind::OneThread);
+    let begun = Instant::now();
+    let entered = still.enter();
+    drop(to_postgres(&server, 1).get_timeout(PLENTY).unwrap());
+    drop(entered);
+    let pool = to_postgres(&server, 1);
+    drop(still.handle().block_on(pool.get_async()).unwrap());
+    assert!(begun.elapsed() < 2 * A_CONNECT, "{:?}", begun.elapsed());
 }

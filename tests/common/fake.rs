@@ -75,6 +75,7 @@ pub struct State {
     reset: Mutex<Mode>,
     close: Mutex<Mode>,
     needs_reset: AtomicBool,
+    needs_ping: AtomicBool,
     renews_session: AtomicBool,
     has_broken_panics: AtomicBool,
     drop_panics: Arc<AtomicBool>,
@@ -154,6 +155,11 @@ impl Fake {
     /// `needs_reset` says yes for every connection, not only for dirty ones.
     pub fn always_needs_reset(&self) {
         self.0.needs_reset.store(true, SeqCst);
+    }
+
+    /// `needs_ping` says so for every connection.
+    pub fn needs_pings(&self, yes: bool) {
+        self.0.needs_ping.store(yes, SeqCst);
     }
 
     /// What hooks did to a connection is gone after each reset.
@@ -272,6 +278,10 @@ impl Manager for Fake {
         conn.dirty || self.0.needs_reset.load(SeqCst)
     }
 
+    fn needs_ping(&self, _: &mut Conn) -> bool {
+        self.0.needs_ping.load(SeqCst)
+    }
+
     fn renews_session(&self) -> bool {
         self.0.renews_session.load(SeqCst)
     }
@@ -329,6 +339,10 @@ impl Manager for AsyncFake {
 
     fn needs_reset(&self, conn: &mut Conn) -> bool {
         self.0.needs_reset(conn)
+    }
+
+    fn needs_ping(&self, conn: &mut Conn) -> bool {
+        self.0.needs_ping(conn)
     }
 
     fn renews_session(&self) -> bool {

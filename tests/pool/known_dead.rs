@@ -390,3 +390,28 @@ fn it_is_asked_once_before_each_loan_and_once_after_it() {
     check("one that comes back broken".into(), case.server.asked() - before + 1, 1);
     assert!(complaints.is_empty(), "{complaints}");
 }
+
+/// Where only an answer can tell.
+#[test]
+fn a_connection_in_doubt_is_pinged_before_its_loan() {
+    let fake = Fake::new();
+    let (pool, _hand) = full_manual(&fake, 1, |b| b);
+    let pings = || fake.books().pings.load(SeqCst);
+    drop(pool.get().unwrap());
+    assert_eq!(pings(), 0);
+    fake.needs_pings(true);
+    drop(pool.get().unwrap());
+    drop(pool.get().unwrap());
+    assert_eq!(pings(), 2, "once for each loan");
+    // One that does not wait leaves the asking to others.
+    assert!(matches!(pool.try_get(), Err(TryGetError::Empty)));
+    assert_eq!(pings(), 2);
+    fake.needs_pings(false);
+    pool.maintain();
+    assert_eq!(pings(), 3);
+    assert!(pool.try_get().is_ok());
+    // One that does not answer is not lent.
+    fake.needs_pings(true);
+    fake.on_ping(Mode::Fail);
+    assert!(pool.get_timeout(Duration::ZERO).is_err());
+}

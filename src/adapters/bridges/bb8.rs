@@ -332,6 +332,10 @@ impl<M: ManageConnection> Manager for Bb8Manager<M> {
         self.pings_are_cancel_safe
     }
 
+    fn needs_ping(&self, connection: &mut Self::Connection) -> bool {
+        connection.is_in_doubt()
+    }
+
     fn may_wait_here(&self, face: Face) -> bool {
         self.runtimes.may_wait_here(face)
     }

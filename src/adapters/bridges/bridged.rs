@@ -69,15 +69,20 @@ impl<C> Bridged<C> {
         self.home.fails(occasion)
     }
 
-    /// Does `work` where the connection lives. `None`: its runtime was lost.
+    /// Whether only a ping can tell that.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.home.is_in_doubt()
+    }
+
+    /// Does `work` where the connection lives. `None`: its runtime is gone, or not driven.
     pub(super) async fn at_home<'a, F: Future>(
         &'a mut self,
         work: impl FnOnce(&'a mut C) -> F,
     ) -> Option<F::Output> {
         let (connection, home) = (self.connection.as_mut(), &self.home);
         match connection {
-            Some(connection) if !home.fails(Occasion::Loan) => home.run(work(connection)).await,
-            _ => None,
+            Some(connection) => home.run(work(connection)).await,
+            None => None,
         }
     }
 

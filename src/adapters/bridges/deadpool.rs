@@ -293,6 +293,10 @@ where
         error.class()
     }
 
+    fn needs_ping(&self, connection: &mut Self::Connection) -> bool {
+        connection.is_in_doubt()
+    }
+
     fn may_wait_here(&self, face: Face) -> bool {
         self.runtimes.may_wait_here(face)
     }

@@ -240,6 +240,10 @@ impl Manager for AsyncPostgresManager {
         client.has_broken()
     }
 
+    fn needs_ping(&self, client: &mut AsyncPostgresClient) -> bool {
+        client.home.is_in_doubt()
+    }
+
     fn may_wait_here(&self, face: Face) -> bool {
         self.runtimes.may_wait_here(face)
     }
@@ -281,7 +285,8 @@ impl AsyncManager for AsyncPostgresManager {
 
     async fn ping(&self, client: &mut AsyncPostgresClient, _: &Deadline) -> Result<(), Error> {
         let _asks = client.session.tap().ask_for_the_pool();
-        client.check_connection().await
+        let home = client.home.clone();
+        home.run(client.check_connection()).await.unwrap_or_else(|| Err(out_of_step()))
     }
 
     async fn reset(&self, client: &mut AsyncPostgresClient, _: &Deadline) -> Result<(), Error> {

@@ -1,7 +1,7 @@
 //! Redis clusters for tasks on tokio, by way of [redis](https://docs.rs/redis).
 
 use super::cluster::config;
-use super::errors::{check_timeout, classify};
+use super::errors::{check_timeout, classify, without_runtime};
 use super::session::{Request, Session};
 use super::url::{IntoServer, connection_info};
 use crate::adapters::idle::Idle;
@@ -78,6 +78,10 @@ impl Manager for AsyncRedisClusterManager {
         !connection.session.is_clean() || connection.home.fails(occasion)
     }
 
+    fn needs_ping(&self, connection: &mut AsyncRedisClusterConnection) -> bool {
+        connection.home.is_in_doubt()
+    }
+
     fn may_wait_here(&self, face: Face) -> bool {
         self.runtimes.may_wait_here(face)
     }
@@ -104,7 +108,9 @@ impl AsyncManager for AsyncRedisClusterManager {
         connection: &mut AsyncRedisClusterConnection,
         _: &Deadline,
     ) -> RedisResult<()> {
-        redis::cmd("PING").exec_async(&mut connection.driver).await
+        let (home, ping) = (&connection.home, redis::cmd("PING"));
+        let pinged = home.run(ping.exec_async(&mut connection.driver)).await;
+        pinged.unwrap_or_else(|| Err(without_runtime()))
     }
 }
 

@@ -31,6 +31,13 @@ pub(super) fn out_of_time() -> RedisError {
     io::Error::from(io::ErrorKind::TimedOut).into()
 }
 
+/// The runtime of the connection is gone, or not driven.
+#[cfg(feature = "redis-tokio")]
+pub(super) fn without_runtime() -> RedisError {
+    let kind = io::ErrorKind::NotConnected;
+    io::Error::new(kind, "nothing drives the runtime that the connection lives on").into()
+}
+
 pub(super) fn classify(error: &RedisError) -> ErrorClass {
     let will_not_pass = match error.kind() {
         // What answers is no Redis, unless it was cut off in the middle of a word.

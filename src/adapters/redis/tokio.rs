@@ -282,6 +282,10 @@ impl Manager for AsyncRedisManager {
             || occasion == Occasion::LoanAfterIdling && connection.line.link.has_ended(unasked)
     }
 
+    fn needs_ping(&self, connection: &mut AsyncRedisConnection) -> bool {
+        connection.home.is_in_doubt()
+    }
+
     fn may_wait_here(&self, face: Face) -> bool {
         self.runtimes.may_wait_here(face)
     }
@@ -293,12 +297,12 @@ impl Manager for AsyncRedisManager {
         !connection.session.is_clean()
     }
 
-    fn classify(&self, error: &RedisError) -> ErrorClass {
-        classify(error)
-    }
-
     fn needs_reset_after_hook(&self, connection: &mut AsyncRedisConnection) -> bool {
         connection.session.is_open()
+    }
+
+    fn classify(&self, error: &RedisError) -> ErrorClass {
+        classify(error)
     }
 
     fn ping_is_cancel_safe(&self) -> bool {
@@ -318,8 +322,7 @@ impl AsyncManager for AsyncRedisManager {
         question.add_to(&mut commands, connection.pulse);
         self.role().add_question(&mut commands);
         connection.ask_for_the_pool();
-        let driver = &mut connection.unhurried;
-        let answers = driver.send_packed_commands(&commands, 0, commands.len()).await?;
+        let answers = connection.send(&commands).await?;
         question.check(answers.first().ok_or_else(unexpected)?, connection.pulse)?;
         self.role().check(answers.get(1))?;
         connection.settle();
@@ -329,9 +332,8 @@ impl AsyncManager for AsyncRedisManager {
     async fn reset(&self, connection: &mut AsyncRedisConnection, _: &Deadline) -> RedisResult<()> {
         connection.ask_for_the_pool();
         if let Some(repairs) = connection.session.repairs(connection.database, connection.pulse) {
-            let commands = &repairs.commands;
-            let driver = &mut connection.unhurried;
-            repairs.judge(&driver.send_packed_commands(commands, 0, commands.len()).await?)?;
+            let answers = connection.send(&repairs.commands).await?;
+            repairs.judge(&answers)?;
         }
         connection.renew(self.response_timeout);
         Ok(())
@@ -340,7 +342,8 @@ impl AsyncManager for AsyncRedisManager {
     /// Has the server close the connection, so that it has done so before there is another.
     async fn close(&self, mut connection: AsyncRedisConnection, _: &Deadline) {
         connection.ask_for_the_pool();
-        let _ = connection.unhurried.send_packed_command(&redis::cmd("QUIT")).await;
+        let (home, quit) = (connection.home.clone(), redis::cmd("QUIT"));
+        let _ = home.run(connection.unhurried.send_packed_command(&quit)).await;
     }
 }
 

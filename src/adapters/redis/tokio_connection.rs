@@ -1,5 +1,6 @@
 //! A borrowed connection, for tasks.
 
+use super::errors::without_runtime;
 use super::pulse::Pulse;
 use super::sentinel::Role;
 use super::session::{Request, Session};
@@ -7,7 +8,7 @@ use super::tokio_open::{Line, Opened};
 use crate::adapters::idle::Idle;
 use crate::adapters::runtime::Home;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
-use redis::{Cmd, Pipeline, RedisFuture, Value};
+use redis::{Cmd, Pipeline, RedisFuture, RedisResult, Value};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,6 +64,13 @@ impl AsyncRedisConnection {
         }
         self.session = self.session.renewed();
         self.settle();
+    }
+
+    /// Asks on the pool's behalf, where the connection lives.
+    pub(super) async fn send(&mut self, commands: &Pipeline) -> RedisResult<Vec<Value>> {
+        let driver = &mut self.unhurried;
+        let answers = driver.send_packed_commands(commands, 0, commands.len());
+        self.home.run(answers).await.unwrap_or_else(|| Err(without_runtime()))
     }
 
     /// Something is about to be asked for a borrower.

@@ -1,4 +1,5 @@
-//! A runtime of the crate's own, for connections of borrowers that are in none.
+//! A runtime of the crate's own, for connections of borrowers that are in none, and for what watches
+//! over those of others.
 
 use super::Home;
 use crate::fork::PerProcess;
@@ -9,14 +10,18 @@ use tokio::runtime::{Builder, Handle};
 /// Started once in a process, and never ended.
 static BACKGROUND: PerProcess<Mutex<Option<Arc<Home>>>> = PerProcess::new();
 
+/// Never one that is lost: should its thread have ended, another is started.
+///
 /// # Panics
 ///
 /// If the system has no thread left, as tokio's own do.
 pub(super) fn home() -> Arc<Home> {
     let background = BACKGROUND.get();
     let mut home = background.lock().unwrap_or_else(PoisonError::into_inner);
-    let home = home.get_or_insert_with(|| Home::of(start()));
-    Arc::clone(home)
+    match &*home {
+        Some(home) if !home.is_lost() => Arc::clone(home),
+        _ => Arc::clone(home.insert(Home::with_thread(start()))),
+    }
 }
 
 fn start() -> Handle {

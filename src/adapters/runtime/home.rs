@@ -1,52 +1,24 @@
 //! One runtime, as the connections know it that live there.
 
+use super::life::{Life, PATIENCE, SOON, Sentinel, TURN};
 use crate::adapters::idle::Occasion;
 use crate::fork::PerProcess;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
 #[cfg(any(feature = "bb8", feature = "deadpool"))]
 use tokio::runtime::EnterGuard;
 use tokio::runtime::{Handle, Id, RuntimeFlavor, worker_index};
 
-/// For how long a runtime of one thread that has answered is taken to be driven. What runs there
-/// tells nothing: it may have been the last before its thread went on to something else.
-const FRESH: Duration = Duration::from_millis(20);
-/// How long such a runtime may take to answer.
-const PATIENCE: Duration = Duration::from_millis(10);
-
-/// See the [module](self).
+/// See the [module](super).
 pub(in crate::adapters) struct Home {
     runtime: Handle,
+    /// It makes progress only while a thread of its user's drives it.
+    needs_help: bool,
     life: Arc<Life>,
-}
-
-/// What a task in the runtime shares with those outside.
-#[derive(Default)]
-struct Life {
-    /// The runtime has dropped the task: it is gone. Or it was given up.
-    is_lost: AtomicBool,
-    state: Mutex<State>,
-    has_answered: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    /// When the task last answered a question.
-    answered: Option<Instant>,
-    /// Since when an answer is due.
-    asked: Option<Instant>,
-    task: Option<Waker>,
-    /// Nobody lives here any more.
-    is_deserted: bool,
-    /// Of what runs here and must end if the home is lost, by number.
-    guests: BTreeMap<u64, Waker>,
-    guests_so_far: u64,
 }
 
 /// All homes of the process.
@@ -55,6 +27,16 @@ static HOMES: PerProcess<Mutex<HashMap<Id, Weak<Home>>>> = PerProcess::new();
 impl Home {
     /// That of `runtime`; a new one if it was lost.
     pub(super) fn of(runtime: Handle) -> Arc<Self> {
+        let needs_help = runtime.runtime_flavor() == RuntimeFlavor::CurrentThread;
+        Self::find_or_make(runtime, needs_help)
+    }
+
+    /// That of a `runtime` that a thread of the crate's own drives to the end.
+    pub(super) fn with_thread(runtime: Handle) -> Arc<Self> {
+        Self::find_or_make(runtime, false)
+    }
+
+    fn find_or_make(runtime: Handle, needs_help: bool) -> Arc<Self> {
         let homes = HOMES.get();
         let mut homes = homes.lock().unwrap_or_else(PoisonError::into_inner);
         let known = homes.get(&runtime.id()).and_then(Weak::upgrade);
@@ -64,7 +46,7 @@ impl Home {
         homes.retain(|_, home| home.strong_count() > 0);
         let life = Arc::new(Life::default());
         runtime.spawn(Sentinel(Arc::clone(&life)));
-        let home = Arc::new(Self { runtime, life });
+        let home = Arc::new(Self { runtime, needs_help, life });
         homes.insert(home.runtime.id(), Arc::downgrade(&home));
         home
     }
@@ -73,55 +55,86 @@ impl Home {
         self.runtime.id() == runtime.id()
     }
 
-    /// Whether the runtime is gone, or was given up.
+    /// Whether the runtime is gone.
     pub(in crate::adapters) fn is_lost(&self) -> bool {
-        // O11: what is found a moment late is found at the next look.
-        self.life.is_lost.load(Ordering::Relaxed)
+        self.life.is_lost()
     }
 
-    /// Whether a connection that lives here is of no use: to a borrower on this thread, if the pool
-    /// asks before a loan. On a return this waits for nothing.
+    /// Whether a connection that lives here is known to be of no use to a borrower on this thread.
+    /// Waits for nothing, and asks nobody. On a return only the end of the runtime counts.
     pub(in crate::adapters) fn fails(&self, occasion: Occasion) -> bool {
-        let is_asked = occasion != Occasion::Return && self.needs_help();
-        self.is_lost() || is_asked && !self.is_here() && !self.life.answers()
+        let counts = occasion != Occasion::Return && self.needs_help;
+        self.is_lost() || counts && self.life.is_silent() && !self.is_seen_to_be_driven()
+    }
+
+    /// Whether only an answer can tell if the runtime is driven. Waits for nothing, and asks
+    /// nobody.
+    pub(in crate::adapters) fn is_in_doubt(&self) -> bool {
+        self.needs_help && !self.fails(Occasion::Loan) && !self.is_seen_to_be_driven()
     }
 
     /// Whether the runtime makes progress only while a thread of its user's drives it.
     pub(super) fn needs_help(&self) -> bool {
-        self.runtime.runtime_flavor() == RuntimeFlavor::CurrentThread
+        self.needs_help
     }
 
     fn is_here(&self) -> bool {
         Handle::try_current().is_ok_and(|current| self.is(&current))
     }
 
-    /// Whether the runtime makes progress without the thread that asks. One with threads of its own
-    /// does. One without is asked, unless it answered a moment ago; this waits for some
-    /// milliseconds at most, and once for each runtime that is no longer driven.
-    pub(super) fn is_driven(&self) -> bool {
-        if self.is_lost() {
-            return false;
-        }
-        !self.needs_help() || self.life.answers()
+    /// Whether a thread is in a `block_on` of the runtime at this moment, as far as that can be
+    /// seen: it is this one, or one that waits there for something to do. One that is busy there is
+    /// not seen.
+    fn is_seen_to_be_driven(&self) -> bool {
+        self.is_parked() || self.is_driven_here()
+    }
+
+    /// Whether this thread drives the runtime. One that has merely entered it does not.
+    fn is_driven_here(&self) -> bool {
+        worker_index().is_some() && self.is_here()
+    }
+
+    #[cfg(target_has_atomic = "64")]
+    fn is_parked(&self) -> bool {
+        self.runtime.metrics().worker_park_unpark_count(0) % 2 == 1
+    }
+
+    /// It cannot be seen here.
+    #[cfg(not(target_has_atomic = "64"))]
+    fn is_parked(&self) -> bool {
+        false
     }
 
     /// Whether the runtime would stand still if this thread blocked.
     pub(super) fn is_driven_by_this_thread_alone(&self) -> bool {
         let threads = self.runtime.metrics().num_workers();
-        threads <= 1 && self.is_here() && worker_index().is_some()
+        threads <= 1 && self.is_driven_here()
     }
 
-    /// Ends what runs here unless the runtime is driven.
-    pub(super) fn free_guests(&self) {
-        if !self.life.state().guests.is_empty() && !self.is_driven() {
-            self.life.lose();
+    /// Whether the runtime makes progress, or does so within about `patience` turns.
+    pub(super) async fn answers(self: &Arc<Self>, patience: u32) -> bool {
+        if self.needs_help && !self.is_parked() {
+            let answer = async { self.runtime.spawn(async {}).await };
+            return self.host(Stay::upto(patience), answer).await.is_some_and(|ran| ran.is_ok());
         }
+        !self.is_lost()
     }
 
-    /// Has a task run here.
+    /// Has connections opened elsewhere that are being opened here, unless the runtime answers
+    /// soon: they are wanted elsewhere.
+    pub(super) fn hurry(&self) {
+        self.life.hurry();
+    }
+
+    /// Has a task run here, or in the background if this does not seem to be driven. It must not
+    /// need what lives here.
     #[allow(dead_code, reason = "not all drivers need it")]
     pub(in crate::adapters) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        drop(self.runtime.spawn(task));
+        if self.is_lost() || self.needs_help && !self.is_seen_to_be_driven() {
+            drop(super::background::home().runtime.spawn(task));
+        } else {
+            drop(self.runtime.spawn(task));
+        }
     }
 
     /// As if this thread were the runtime's, for code that does not wait.
@@ -130,130 +143,141 @@ impl Home {
         self.runtime.enter()
     }
 
-    /// Drives `future` in the runtime's context, whoever polls it. `None`: the home was lost.
-    pub(in crate::adapters) async fn run<F: Future>(&self, future: F) -> Option<F::Output> {
+    /// Drives `future` in the runtime's context, whoever polls it. `None`: the runtime is gone, or
+    /// nothing seems to drive it.
+    pub(in crate::adapters) async fn run<F: Future>(
+        self: &Arc<Self>,
+        future: F,
+    ) -> Option<F::Output> {
+        self.host(Stay::upto(PATIENCE), future).await
+    }
+
+    /// The same for what can as well be done elsewhere.
+    pub(super) async fn run_or_move<F: Future>(self: &Arc<Self>, future: F) -> Option<F::Output> {
+        self.host(Stay { patience: PATIENCE, may_move: true }, future).await
+    }
+
+    async fn host<F: Future>(self: &Arc<Self>, stay: Stay, future: F) -> Option<F::Output> {
         let mut future = pin!(future);
-        let guest = Guest::enter(&self.life);
+        let mut guest = Guest { home: self, stay, number: None };
         poll_fn(|context| {
-            if guest.is_homeless(context) {
+            if guest.must_leave() {
                 return Poll::Ready(None);
             }
-            let _entered = self.runtime.enter();
-            future.as_mut().poll(context).map(Some)
+            let polled = {
+                let _entered = self.runtime.enter();
+                future.as_mut().poll(context)
+            };
+            // Looked at again once it is known whom to wake.
+            if polled.is_pending() && guest.waits(context) {
+                return Poll::Ready(None);
+            }
+            polled.map(Some)
         })
         .await
     }
+
+    /// Sees to it that the question is asked, and its answer waited for, as long as guests stay.
+    fn watch(self: &Arc<Self>) {
+        if !self.is_seen_to_be_driven() {
+            self.life.ask();
+        }
+        if self.life.begin_watch() {
+            let watch = Watch { home: Arc::clone(self), is_over: false };
+            super::background::home().runtime.spawn(watch.run());
+        }
+    }
 }
 
-impl Life {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+/// For how long something may go on in a home that does not answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stay {
+    pub(super) patience: u32,
+    /// It is no loss to do it elsewhere.
+    pub(super) may_move: bool,
+}
+
+impl Stay {
+    fn upto(patience: u32) -> Self {
+        Self { patience, may_move: false }
     }
 
-    fn lose(&self) {
-        let guests = {
-            let mut state = self.state();
-            // O11: the lock orders it for those that wait, and others look again.
-            self.is_lost.store(true, Ordering::Relaxed);
-            std::mem::take(&mut state.guests)
-        };
-        self.has_answered.notify_all();
-        guests.into_values().for_each(Waker::wake);
-    }
-
-    fn answers(&self) -> bool {
-        let now = Instant::now();
-        let mut state = self.state();
-        if state.answered.is_some_and(|at| now.saturating_duration_since(at) < FRESH) {
-            return true;
+    /// It is wanted elsewhere.
+    pub(super) fn hurry(&mut self) {
+        if self.may_move {
+            self.patience = self.patience.min(SOON);
         }
-        let begun = *state.asked.get_or_insert(now);
-        let left = PATIENCE.saturating_sub(now.saturating_duration_since(begun));
-        if left.is_zero() {
-            // It has not answered the question of another thread.
-            return false;
-        }
-        if let Some(task) = state.task.clone() {
-            drop(state);
-            task.wake();
-            state = self.state();
-        }
-        let is_due = |state: &mut State| {
-            // O11: under the lock.
-            state.asked.is_some() && !self.is_lost.load(Ordering::Relaxed)
-        };
-        let waited = self.has_answered.wait_timeout_while(state, left, is_due);
-        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        state.asked.is_none()
     }
 }
 
 /// What runs in a home, until it is dropped.
 struct Guest<'a> {
-    life: &'a Life,
-    number: u64,
+    home: &'a Arc<Home>,
+    stay: Stay,
+    /// Among those that the home knows.
+    number: Option<u64>,
 }
 
-impl<'a> Guest<'a> {
-    fn enter(life: &'a Life) -> Self {
-        let mut state = life.state();
-        state.guests_so_far += 1;
-        Self { life, number: state.guests_so_far }
+impl Guest<'_> {
+    fn must_leave(&self) -> bool {
+        let home = self.home;
+        let stay = || self.number.and_then(|number| home.life.stay(number)).unwrap_or(self.stay);
+        let is_silent = || home.life.is_silent_for(stay().patience);
+        home.is_lost() || home.needs_help && is_silent() && !home.is_seen_to_be_driven()
     }
 
-    /// If not, the caller is woken when it is.
-    fn is_homeless(&self, context: &mut Context<'_>) -> bool {
-        let mut state = self.life.state();
-        // O11: under the lock.
-        if self.life.is_lost.load(Ordering::Relaxed) {
-            return true;
+    /// It is to be woken when it must leave. True: it must already.
+    fn waits(&mut self, context: &Context<'_>) -> bool {
+        let life = &self.home.life;
+        let is_new = self.number.is_none();
+        let number = *self.number.get_or_insert_with(|| life.next_number());
+        life.note_guest(number, self.stay, context.waker());
+        if is_new && self.home.needs_help {
+            self.home.watch();
         }
-        let waker = state.guests.entry(self.number);
-        waker.or_insert_with(|| context.waker().clone()).clone_from(context.waker());
-        false
+        self.must_leave()
     }
 }
 
 impl Drop for Guest<'_> {
     fn drop(&mut self) {
-        let waker = self.life.state().guests.remove(&self.number);
-        drop(waker);
-    }
-}
-
-/// A task that answers when it is woken, and tells when it is dropped.
-struct Sentinel(Arc<Life>);
-
-impl Future for Sentinel {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let mut state = self.0.state();
-        if state.asked.take().is_some() {
-            state.answered = Some(Instant::now());
+        if let Some(number) = self.number {
+            self.home.life.forget_guest(number);
         }
-        state.task = Some(context.waker().clone());
-        let is_deserted = state.is_deserted;
-        drop(state);
-        self.0.has_answered.notify_all();
-        if is_deserted { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
-impl Drop for Sentinel {
+/// Counts the turns for which a question is open, in the background. If this process is paused, or
+/// the machine is busy, so is the watch: a clock would take that for silence.
+struct Watch {
+    home: Arc<Home>,
+    is_over: bool,
+}
+
+impl Watch {
+    async fn run(mut self) {
+        while !self.is_over {
+            tokio::time::sleep(TURN).await;
+            let (goes_on, woken) = self.home.life.turn(self.home.is_parked());
+            self.is_over = !goes_on;
+            woken.into_iter().for_each(Waker::wake);
+        }
+    }
+}
+
+impl Drop for Watch {
     fn drop(&mut self) {
-        self.0.lose();
+        // Once it is over there may be another.
+        if !self.is_over {
+            self.home.life.end_watch();
+        }
     }
 }
 
 impl Drop for Home {
     /// Lets the task end.
     fn drop(&mut self) {
-        let mut state = self.life.state();
-        state.is_deserted = true;
-        let task = state.task.take();
-        drop(state);
-        task.into_iter().for_each(Waker::wake);
+        self.life.desert();
     }
 }
 
@@ -268,11 +292,6 @@ impl fmt::Debug for Home {
 
 #[cfg(test)]
 impl Home {
-    /// As if some time had passed.
-    pub(super) fn forget_answers(&self) {
-        self.life.state().answered = None;
-    }
-
     pub(super) fn handle(&self) -> Handle {
         self.runtime.clone()
     }
@@ -281,6 +300,6 @@ impl Home {
         let (sender, name) = std::sync::mpsc::channel();
         let name_of_thread = move || std::thread::current().name().map(str::to_owned);
         self.runtime.spawn(async move { sender.send(name_of_thread()).unwrap() });
-        name.recv_timeout(Duration::from_secs(20)).unwrap()
+        name.recv_timeout(std::time::Duration::from_secs(20)).unwrap()
     }
 }

@@ -4,25 +4,70 @@
 //! A connection belongs to the runtime that it was opened on: its socket is heard of there, and its
 //! driver's task runs there. If that runtime ends, or is no longer driven, the connection is of no
 //! use to anybody. So a manager opens connections where the borrower that waits for one is, and
-//! gives up those whose runtime is lost.
+//! gives up those whose runtime is gone or no longer driven.
+//!
+//! # Whether a runtime is driven
+//!
+//! One with threads of its own is driven until it ends; so is the crate's own, whose thread does
+//! nothing else. Only a runtime of one thread *needs help*: it makes progress while a thread of its
+//! user's is in its `block_on`, and nothing tells from outside whether one is. What can be seen, at
+//! no cost, is that this very thread is, or that a thread is *parked* there, waiting for something
+//! to do (tokio counts parking: an odd count). Else the runtime is *in doubt*: its thread is busy,
+//! or has left. Only an answer tells. So there is a task in each home, the sentinel, which answers
+//! when it is woken:
+//!
+//! | state | is left | by |
+//! |---|---|---|
+//! | **quiet**: no question is open | to *asked*, in doubt only | a guest ([`Home::run`]), which wakes the sentinel |
+//! | **asked**, for so many turns | to *quiet* | the sentinel, when it runs; the watch, when it sees the thread parked |
+//! | | to *silent*, after [`PATIENCE`](life::PATIENCE) turns | the watch |
+//! | **silent** | to *quiet* | the sentinel, when it runs |
+//! | **lost**, whatever it was before | never | the drop of the sentinel, with its runtime |
+//!
+//! A *guest* is a call of a manager's that goes on in a home. The *watch* is a task of the crate's
+//! own runtime. It begins with the first guest that has to wait, takes a turn every 20 ms, asks anew
+//! while there are guests, and ends when there are none and the question is answered or has been
+//! open for too long. It counts turns, not time: when the process is paused or the machine busy, it
+//! is late itself, and calls nobody silent for that.
+//!
+//! What follows from a state:
+//! - *Lost* or *silent*, and not seen to be driven: connections have broken, guests leave at once,
+//!   and a connect goes on elsewhere.
+//! - *In doubt*: a connection is pinged before its loan ([`Manager::needs_ping`]). The ping is a
+//!   guest, so it ends with the server's answer or with the silence of the home. A borrower that
+//!   does not wait gets another connection or none; nobody ever waits for an answer on its thread.
+//! - A healthy runtime loses nothing by being busy, unless it is for 200 ms on end: then what others
+//!   want of it would take as long.
+//!
+//! Everything but *lost* is changed under one lock, and each change of the lock's state is one
+//! step, so the order of answer and question is that of the lock. An answer that comes while the
+//! watch counts is not lost: both write the same word. A guest first makes itself known, then looks
+//! once more; the watch and the sentinel's end first change the word, then wake who is known. So no
+//! guest sleeps through its home's end. What is read without the lock, before a loan, is one word;
+//! read too early, it is found in the ping or at the next look. A runtime that its thread leaves a
+//! moment after it was seen there is beyond any look: its connections are found at their next loan.
+//!
+//! [`Manager::needs_ping`]: crate::Manager::needs_ping
 
 mod background;
 mod home;
+mod life;
 
 #[cfg(test)]
 mod tests;
 
 pub(super) use self::home::Home;
 
+use self::life::SOON;
 use crate::Face;
+#[cfg(feature = "sqlx")]
+use crate::adapters::idle::Occasion;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 #[cfg(any(feature = "deadpool", feature = "tokio-postgres"))]
-use std::{
-    pin::pin,
-    task::{Context, Poll},
-};
+use std::{pin::pin, task::Context};
 use tokio::runtime::Handle;
 
 /// The runtime of the crate's own.
@@ -37,10 +82,10 @@ pub(super) fn background() -> Arc<Home> {
 
 /// Where a manager opens its connections.
 ///
-/// On the runtime that was chosen; if there is none, or it is gone, on that of the last borrower
-/// that waited for a connection; before there is one, on that on which the manager was made; else,
-/// and for a borrower in no runtime if the last one has no threads of its own, on one of the
-/// crate's own.
+/// On the runtime that was chosen; if there is none, or it is gone or not driven, on that of the
+/// last borrower that waited for a connection; before there is one, on that on which the manager
+/// was made; else, and for a borrower in no runtime if the last one has no threads of its own, on
+/// one of the crate's own.
 pub(super) struct Runtimes {
     chosen: Option<Arc<Home>>,
     last: Mutex<Option<Arc<Home>>>,
@@ -61,12 +106,26 @@ impl Runtimes {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where the next connection is opened.
+    /// Where connections may be opened, apart from the background: the best first.
+    fn homes(&self) -> impl Iterator<Item = Arc<Home>> {
+        let last = self.last().clone();
+        self.chosen.clone().into_iter().chain(last).filter(|home| !home.is_lost())
+    }
+
+    /// Where the next connection is opened, if that is driven.
     fn home(&self) -> Arc<Home> {
-        let last = || self.last().clone();
-        let chosen = self.chosen.clone().filter(|home| !home.is_lost());
-        let home = chosen.or_else(|| last().filter(|home| !home.is_lost()));
-        home.unwrap_or_else(background::home)
+        self.homes().next().unwrap_or_else(background::home)
+    }
+
+    /// Where the next connection is opened. Asks, but waits for a moment only: in the background
+    /// there is always one that is driven.
+    async fn driven_home(&self) -> Arc<Home> {
+        for home in self.homes() {
+            if home.answers(SOON).await {
+                return home;
+            }
+        }
+        background::home()
     }
 
     /// A borrower is about to wait on this thread. False: that would keep the runtime from opening
@@ -94,17 +153,19 @@ impl Runtimes {
         };
         // What is being opened there may never end.
         if let Some(before) = before {
-            before.free_guests();
+            before.hurry();
         }
     }
 
-    /// Does `work` in a home; if that is lost meanwhile, once more in another.
+    /// Does `work` in a home; if that is lost or falls silent meanwhile, once more in another.
     pub(super) async fn run<F: Future>(&self, work: impl Fn() -> F) -> (F::Output, Arc<Home>) {
         loop {
-            let home = self.home();
-            if let Some(output) = home.run(async { work().await }).await {
+            let home = self.driven_home().await;
+            if let Some(output) = home.run_or_move(async { work().await }).await {
                 return (output, home);
             }
+            // Whatever homes do, the caller's limit can end this.
+            yield_now().await;
         }
     }
 }
@@ -125,6 +186,18 @@ impl fmt::Debug for Runtimes {
     }
 }
 
+async fn yield_now() {
+    let mut has_yielded = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut has_yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await
+}
+
 /// One home for all connections of a manager whose connections have no room for a note of theirs:
 /// the runtime that was chosen, or else that of the crate's own, which is never lost.
 #[cfg(feature = "sqlx")]
@@ -141,8 +214,19 @@ impl Fixed {
         self.0.clone().unwrap_or_else(background::home)
     }
 
+    /// Whether the runtime that was chosen is gone.
     pub(super) fn is_lost(&self) -> bool {
         self.0.as_ref().is_some_and(|home| home.is_lost())
+    }
+
+    /// As [`Home::fails`], before a loan.
+    pub(super) fn fails(&self) -> bool {
+        self.0.as_ref().is_some_and(|home| home.fails(Occasion::Loan))
+    }
+
+    /// As [`Home::is_in_doubt`].
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.0.as_ref().is_some_and(|home| home.is_in_doubt())
     }
 
     /// As [`Runtimes::may_wait_here`].

@@ -1,3 +1,4 @@
+use super::life::{PATIENCE, TURN};
 use super::*;
 use crate::adapters::idle::Occasion;
 use std::future::{pending, ready};
@@ -21,6 +22,14 @@ fn of_threads(threads: usize) -> Runtime {
 fn opens_in(runtimes: &Runtimes) -> Handle {
     let outside = of_one_thread();
     outside.block_on(runtimes.run(|| ready(Handle::current()))).0
+}
+
+fn soon(what: &str, is_so: impl Fn() -> bool) {
+    let end = Instant::now() + ENOUGH;
+    while !is_so() {
+        assert!(Instant::now() < end, "not soon: {what}");
+        thread::yield_now();
+    }
 }
 
 fn wait_in(runtimes: &Runtimes, runtime: &Runtime) {
@@ -64,48 +73,163 @@ fn where_no_runtime_is_connections_live_on_one_of_the_crates_own() {
 #[test]
 fn connections_of_a_runtime_that_is_gone_fail() {
     for runtime in [of_one_thread(), of_threads(1)] {
-        let runtimes = runtime.block_on(async { Runtimes::here() });
-        let (_, home) = of_one_thread().block_on(runtimes.run(|| ready(())));
+        let home = home_of(&runtime);
         assert!(!home.is_lost());
         drop(runtime);
         assert!(home.fails(Occasion::Loan) && home.fails(Occasion::Return));
     }
 }
 
-#[test]
-fn connections_of_a_runtime_that_is_not_driven_fail_elsewhere() {
-    let (idle, driven) = (of_one_thread(), of_threads(1));
-    let runtimes = idle.block_on(async { Runtimes::here() });
-    let (_, home) = idle.block_on(runtimes.run(|| ready(())));
-    assert!(!idle.block_on(async { home.fails(Occasion::Loan) }), "here it is driven");
-    home.forget_answers();
-    assert!(!home.fails(Occasion::Return), "a return waits for nothing");
-    let begun = Instant::now();
-    assert!(driven.block_on(async { home.fails(Occasion::Loan) }));
-    assert!(home.fails(Occasion::Loan), "the second does not wait");
-    assert!(begun.elapsed() < ENOUGH);
-    // It is again.
-    idle.block_on(tokio::task::yield_now());
-    assert!(!home.fails(Occasion::Loan));
+/// A home with a connection in it, so to speak.
+fn home_of(runtime: &Runtime) -> Arc<Home> {
+    let runtimes = runtime.block_on(async { Runtimes::here() });
+    runtime.block_on(runtimes.run(|| ready(()))).1
+}
+
+/// Drives `runtime` on a thread of its own until told to end: busily, or waiting.
+fn drive(runtime: Runtime, busily: bool) -> (mpsc::Sender<()>, thread::JoinHandle<Runtime>) {
+    let (sender, ended) = mpsc::channel::<()>();
+    let (begun, has_begun) = mpsc::channel();
+    let thread = thread::spawn(move || {
+        runtime.block_on(async {
+            begun.send(()).unwrap();
+            while let Err(mpsc::TryRecvError::Empty) = ended.try_recv() {
+                if busily {
+                    tokio::task::yield_now().await;
+                } else {
+                    sleep(Duration::from_millis(20)).await;
+                }
+            }
+        });
+        runtime
+    });
+    has_begun.recv_timeout(ENOUGH).unwrap();
+    (sender, thread)
 }
 
 #[test]
-fn connections_of_a_busy_runtime_serve_elsewhere() {
-    let (sender, ended) = mpsc::channel::<()>();
+fn connections_of_a_runtime_that_is_not_driven_fail_elsewhere() {
+    let (idle, driven) = (of_one_thread(), of_threads(1));
+    let home = home_of(&idle);
+    assert!(!idle.block_on(async { home.is_in_doubt() }), "here it is driven");
+    // Nobody has asked yet.
+    assert!(home.is_in_doubt() && !home.fails(Occasion::Loan));
+    let begun = Instant::now();
+    assert!(driven.block_on(home.run(pending::<()>())).is_none());
+    assert!(begun.elapsed() < ENOUGH);
+    assert!(home.fails(Occasion::Loan) && !home.is_in_doubt());
+    assert!(!home.fails(Occasion::Return), "a return looks for the end only");
+    // Known by now.
+    assert!(driven.block_on(home.run(ready(()))).is_none());
+    assert!(!home.is_lost());
+    // It is again.
+    idle.block_on(async {
+        assert!(!home.fails(Occasion::Loan));
+        tokio::task::yield_now().await;
+    });
+    assert!(!home.fails(Occasion::Loan) && home.is_in_doubt());
+}
+
+#[test]
+fn a_runtime_that_waits_for_something_to_do_is_seen_to_be_driven() {
     let runtime = of_one_thread();
-    let runtimes = runtime.block_on(async { Runtimes::here() });
-    let (_, home) = runtime.block_on(runtimes.run(|| ready(())));
-    let drives = thread::spawn(move || {
-        runtime.block_on(async {
-            while let Err(mpsc::TryRecvError::Empty) = ended.try_recv() {
-                tokio::task::yield_now().await;
-            }
+    let home = home_of(&runtime);
+    let (end, thread) = drive(runtime, false);
+    soon("it is parked", || !home.is_in_doubt());
+    drop(end);
+    drop(thread.join().unwrap());
+    assert!(home.is_lost());
+}
+
+#[test]
+fn a_busy_runtime_loses_nothing() {
+    let runtime = of_one_thread();
+    let home = home_of(&runtime);
+    let (end, thread) = drive(runtime, true);
+    let stays = of_threads(1).block_on(async {
+        let stays = home.run(pending::<()>());
+        tokio::time::timeout(2 * PATIENCE * TURN, stays).await
+    });
+    assert!(stays.is_err(), "it answers between two of its turns");
+    assert!(!home.fails(Occasion::Loan));
+    drop(end);
+    thread.join().unwrap();
+}
+
+/// Each waits for the other's answers.
+#[test]
+fn runtimes_that_ask_each_other_lose_nothing() {
+    let homes: Vec<_> = (0..2).map(|_| of_one_thread()).map(|it| (home_of(&it), it)).collect();
+    let others: Vec<_> = homes.iter().rev().map(|(home, _)| Arc::clone(home)).collect();
+    let asking = homes.into_iter().zip(others).map(|((_, runtime), other)| {
+        thread::spawn(move || {
+            runtime.block_on(async {
+                for _ in 0..100 {
+                    assert!(!other.fails(Occasion::Loan));
+                    assert!(other.answers(PATIENCE).await);
+                }
+            });
+            // Driven until the other has its answers, too.
+            runtime.block_on(async { sleep(Duration::from_secs(1)).await });
         })
     });
-    home.forget_answers();
-    assert!(!home.fails(Occasion::Loan));
-    drop(sender);
-    drives.join().unwrap();
+    let asking: Vec<_> = asking.collect();
+    asking.into_iter().for_each(|it| it.join().unwrap());
+}
+
+#[test]
+fn a_look_at_a_runtime_waits_for_nothing() {
+    let runtime = of_one_thread();
+    let home = home_of(&runtime);
+    let begun = Instant::now();
+    for _ in 0..10_000 {
+        assert!(home.is_in_doubt() && !home.fails(Occasion::Loan));
+    }
+    assert!(begun.elapsed() < ENOUGH / 4, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_runtime_that_was_entered_and_is_not_driven_opens_nothing() {
+    let runtime = of_one_thread();
+    let entered = runtime.enter();
+    let runtimes = Runtimes::here();
+    assert!(runtimes.may_wait_here(Face::Blocking));
+    drop(entered);
+    assert_eq!(opens_in(&runtimes).id(), background::home().handle().id());
+    // A task there that nothing else drives.
+    assert!(runtime.handle().block_on(async { runtimes.may_wait_here(Face::Async) }));
+    assert_eq!(opens_in(&runtimes).id(), background::home().handle().id());
+}
+
+#[test]
+fn the_crates_own_runtime_is_never_given_up_for_being_late() {
+    let home = background::home();
+    let (begun, has_begun) = mpsc::channel();
+    let late = home.handle().spawn(async move {
+        begun.send(()).unwrap();
+        thread::sleep(2 * PATIENCE * TURN);
+    });
+    has_begun.recv_timeout(ENOUGH).unwrap();
+    let runtimes = Runtimes::here();
+    let waiting = of_one_thread();
+    let pending = runtimes.run(|| sleep(Duration::from_millis(1)));
+    // A borrower elsewhere has what is under way hurried.
+    let opened = waiting.block_on(async {
+        home.hurry();
+        pending.await.1
+    });
+    assert!(Arc::ptr_eq(&opened, &home) && !home.is_lost() && !home.is_in_doubt());
+    waiting.block_on(late).unwrap();
+    assert!(Arc::ptr_eq(&background::home(), &home));
+}
+
+#[test]
+fn a_home_without_guests_is_watched_no_longer() {
+    let runtime = of_one_thread();
+    let home = home_of(&runtime);
+    assert!(of_threads(1).block_on(home.run(pending::<()>())).is_none());
+    soon("the watch has ended", || Arc::strong_count(&home) == 1);
+    drop(runtime);
 }
 
 #[test]
@@ -134,7 +258,6 @@ fn what_is_being_opened_on_a_runtime_that_is_lost_is_opened_on_another() {
         };
         has_begun.recv_timeout(ENOUGH).unwrap();
         let left = leave(left);
-        runtimes.last().as_ref().unwrap().forget_answers();
         wait_in(&runtimes, &taken);
         let home = connect.join().unwrap();
         let is_elsewhere = home.is(taken.handle()) || home.is(&background::home().handle());

@@ -10,6 +10,7 @@ use sqlx_core::error::Error;
 use sqlx_core::executor::Executor;
 use sqlx_core::transaction::TransactionManager;
 use std::fmt;
+use std::io;
 use std::str::FromStr;
 use tokio::runtime::Handle;
 
@@ -129,7 +130,9 @@ impl<DB: Database> FromStr for SqlxManager<DB> {
 impl<DB: Database> SqlxManager<DB> {
     /// Does `work` where the connections live.
     async fn at_home<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        self.home.get().run(work).await.unwrap_or_else(|| Err(without_runtime()))
+        let worked = self.home.get().run(work).await;
+        worked
+            .unwrap_or_else(|| Err(if self.home.is_lost() { without_runtime() } else { silent() }))
     }
 }
 
@@ -148,12 +151,21 @@ fn without_runtime() -> Error {
     Error::Configuration("the runtime that was chosen for the connections is gone".into())
 }
 
+fn silent() -> Error {
+    let message = "nothing drives the runtime that was chosen for the connections";
+    Error::Io(io::Error::new(io::ErrorKind::TimedOut, message))
+}
+
 impl<DB: Database<Connection: 'static>> Manager for SqlxManager<DB> {
     type Connection = DB::Connection;
     type Error = Error;
 
     fn has_broken(&self, _: &mut DB::Connection) -> bool {
-        self.home.is_lost()
+        self.home.fails()
+    }
+
+    fn needs_ping(&self, _: &mut DB::Connection) -> bool {
+        self.home.is_in_doubt()
     }
 
     fn may_wait_here(&self, face: Face) -> bool {

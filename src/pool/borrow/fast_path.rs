@@ -5,7 +5,7 @@ use super::guard::PooledConnection;
 use super::last_look;
 use crate::error::GetError;
 use crate::manager::Manager;
-use crate::pool::service::flaw::flaw;
+use crate::pool::service::flaw::{doubt, flaw};
 use crate::pool::state::pooled::{Raw, Slot};
 use pin_project_lite::pin_project;
 use std::future::Future;
@@ -31,7 +31,17 @@ pub(crate) fn lend_at_home<M: Manager>(
     if !entry.fit.holds(now, transitions, raw.epoch()) {
         return Err(Some(slot));
     }
-    if let Some(cause) = flaw(&mut entry.connection, &raw.context().manager) {
+    let manager = &raw.context().manager;
+    let cause = match doubt(&mut entry.connection, manager) {
+        Ok(false) => flaw(&mut entry.connection, manager),
+        Ok(true) => {
+            // So that it is not asked twice.
+            entry.suspect();
+            return Err(Some(slot));
+        }
+        Err(cause) => Some(cause),
+    };
+    if let Some(cause) = cause {
         last_look::evict(slot, cause);
         return Err(None);
     }

@@ -6,6 +6,7 @@ use crate::clock::Tick;
 use crate::error::TryGetError;
 use crate::health::Verdict;
 use crate::manager::Manager;
+use crate::pool::service::flaw::doubt;
 use crate::pool::service::{enqueue, judge};
 use crate::pool::state::pooled::{Raw, Slot};
 use crate::pool::supply::tries;
@@ -51,11 +52,20 @@ fn rather_another<M: Manager>(raw: &Raw<M>, slow: Slot<M>, more: usize) -> Slot<
     }
 }
 
-/// Asks the strategy about a connection, then the manager.
+/// Asks the strategy about a connection, then the manager: whether only a ping can tell, then what
+/// it knows.
 pub(crate) fn judge<M: Manager>(raw: &Raw<M>, mut slot: Slot<M>) -> Step<M> {
     let now = raw.context().clock.tick();
     let (entry, ledger) = slot.parts();
-    match judge::on_borrow(entry, ledger, raw, now) {
+    let verdict = match judge::on_borrow(entry, ledger, raw, now) {
+        Verdict::Keep => match doubt(&mut entry.connection, &raw.context().manager) {
+            Ok(false) => Verdict::Keep,
+            Ok(true) => Verdict::Ping,
+            Err(cause) => Verdict::Evict(cause),
+        },
+        verdict => verdict,
+    };
+    match verdict {
         Verdict::Keep if must_prepare(&slot, now) => Step::Prepare(slot),
         Verdict::Keep => look(slot).map_or(Step::Dead, Step::Lend),
         Verdict::Ping => Step::Ping(slot),

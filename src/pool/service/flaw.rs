@@ -1,5 +1,5 @@
 //! What the manager knows of a connection without I/O. It is asked once before each loan and once
-//! after it.
+//! after it, and before that whether only a ping can tell.
 
 use super::enqueue;
 use super::judge::suspect_generation;
@@ -21,6 +21,16 @@ pub(crate) fn flaw<M: Manager>(
         Some(true) => Some(EvictionCause::Broken),
         None => Some(EvictionCause::Panicked),
     }
+}
+
+/// Whether the manager wants the connection pinged before this loan. A panic is a flaw. Nothing is
+/// left of it in the code of a manager that does not override [`Manager::needs_ping`].
+#[inline(always)]
+pub(crate) fn doubt<M: Manager>(
+    connection: &mut M::Connection,
+    manager: &M,
+) -> Result<bool, EvictionCause> {
+    no_unwind(|| manager.needs_ping(connection)).ok_or(EvictionCause::Panicked)
 }
 
 /// Has a connection closed that has a [flaw]. If it has broken, others of its age may have, too.

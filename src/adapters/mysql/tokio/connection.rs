@@ -86,6 +86,11 @@ impl AsyncMysqlConnection {
             || occasion == Occasion::LoanAfterIdling && self.seen.line.is_dead()
     }
 
+    /// Where it lives.
+    pub(super) fn home(&self) -> &Arc<Home> {
+        &self.home
+    }
+
     fn is_broken(&self) -> bool {
         self.seen.watch.is_broken() || self.conn.is_disconnected()
     }
@@ -95,15 +100,15 @@ impl AsyncMysqlConnection {
         &self.seen.watch
     }
 
-    /// It says goodbye as well as it can.
-    pub(super) async fn disconnect(self) {
-        let _ = self.home.run(self.conn.disconnect()).await;
-    }
-
     /// The pool asks once hooks have been run.
     pub(super) fn is_open_after_hook(&mut self) -> bool {
         self.seen.catch_up(&self.conn);
         self.seen.watch.is_open_after_hook()
+    }
+
+    /// It says goodbye as well as it can.
+    pub(super) async fn disconnect(self) {
+        let _ = self.home.run(self.conn.disconnect()).await;
     }
 
     pub(super) fn line(&self) -> &Line {
@@ -143,12 +148,12 @@ impl AsyncMysqlConnection {
     pub(super) async fn settle(&mut self) -> Result<Found> {
         self.seen.watch.lose_sight();
         let found = self.prove().await?;
-        if !self.seen.watch.was_lent() {
-            self.seen.watch.adopt(found.clone());
+        if self.seen.watch.has_settled_hook(&found) {
             self.seen.settled();
             return Ok(found);
         }
-        if self.seen.watch.has_settled_hook(&found) {
+        if !self.seen.watch.was_lent() {
+            self.seen.watch.adopt(found.clone());
             self.seen.settled();
             return Ok(found);
         }

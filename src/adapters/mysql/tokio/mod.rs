@@ -233,6 +233,10 @@ impl Manager for AsyncMysqlManager {
         connection.has_broken()
     }
 
+    fn needs_ping(&self, connection: &mut AsyncMysqlConnection) -> bool {
+        connection.home().is_in_doubt()
+    }
+
     fn may_wait_here(&self, face: Face) -> bool {
         self.runtimes.may_wait_here(face)
     }
@@ -242,12 +246,12 @@ impl Manager for AsyncMysqlManager {
         !watch.is_clean() || self.reset == Reset::Session && watch.was_lent()
     }
 
-    fn renews_session(&self) -> bool {
-        self.reset == Reset::Session
-    }
-
     fn needs_reset_after_hook(&self, connection: &mut AsyncMysqlConnection) -> bool {
         connection.is_open_after_hook()
+    }
+
+    fn renews_session(&self) -> bool {
+        self.reset == Reset::Session
     }
 
     fn classify(&self, error: &Error) -> ErrorClass {
@@ -280,12 +284,16 @@ impl AsyncManager for AsyncMysqlManager {
         let (conn, line) = opened?;
         let _limit = limit(&line, deadline)?;
         let canceller = Arc::clone(&self.canceller);
-        AsyncMysqlConnection::new(conn, line, home, canceller, self.response_timeout).await
+        let lives = Arc::clone(&home);
+        let timeout = self.response_timeout;
+        let settled = AsyncMysqlConnection::new(conn, line, home, canceller, timeout);
+        lives.run(settled).await.unwrap_or_else(|| Err(without_runtime()))
     }
 
     async fn ping(&self, connection: &mut AsyncMysqlConnection, deadline: &Deadline) -> Result<()> {
         let _limit = limit(connection.line(), deadline)?;
-        connection.check().await
+        let home = connection.home().clone();
+        home.run(connection.check()).await.unwrap_or_else(|| Err(without_runtime()))
     }
 
     async fn reset(
@@ -295,17 +303,26 @@ impl AsyncManager for AsyncMysqlManager {
     ) -> Result<()> {
         let _limit = limit(connection.line(), deadline)?;
         let was_lent = connection.watch().was_lent();
-        let settled = connection.settle().await?;
-        if self.reset == Reset::Session && was_lent {
-            connection.renew(&settled, &self.opts).await?;
-        }
-        Ok(())
+        let home = connection.home().clone();
+        let reset = async {
+            let settled = connection.settle().await?;
+            if self.reset == Reset::Session && was_lent {
+                connection.renew(&settled, &self.opts).await?;
+            }
+            Ok(())
+        };
+        home.run(reset).await.unwrap_or_else(|| Err(without_runtime()))
     }
 
     async fn close(&self, connection: AsyncMysqlConnection, _: &Deadline) {
         // It says goodbye as well as it can.
         connection.disconnect().await;
     }
+}
+
+/// A connection whose runtime is gone, or not driven, has broken.
+fn without_runtime() -> Error {
+    DriverError::ConnectionClosed.into()
 }
 
 /// Cuts the connection after the deadline, if its server keeps the future busy.
