@@ -1,6 +1,7 @@
 //! One runtime, as the connections know it that live there.
 
-use super::life::{Life, PATIENCE, SOON, Sentinel, TURN};
+use super::background;
+use super::life::{Life, PATIENCE, Sentinel, Stay, TURN};
 use crate::adapters::idle::Occasion;
 use crate::fork::PerProcess;
 use std::collections::HashMap;
@@ -27,13 +28,14 @@ static HOMES: PerProcess<Mutex<HashMap<Id, Weak<Home>>>> = PerProcess::new();
 impl Home {
     /// That of `runtime`; a new one if it was lost.
     pub(super) fn of(runtime: Handle) -> Arc<Self> {
-        let needs_help = runtime.runtime_flavor() == RuntimeFlavor::CurrentThread;
+        let is_of_one_thread = runtime.runtime_flavor() == RuntimeFlavor::CurrentThread;
+        let needs_help = is_of_one_thread && !background::is(&runtime);
         Self::find_or_make(runtime, needs_help)
     }
 
-    /// That of a `runtime` that a thread of the crate's own drives to the end.
-    pub(super) fn with_thread(runtime: Handle) -> Arc<Self> {
-        Self::find_or_make(runtime, false)
+    /// That of the crate's own runtime, which a thread of its own drives.
+    pub(super) fn in_background() -> Arc<Self> {
+        Self::find_or_make(background::handle(), false)
     }
 
     fn find_or_make(runtime: Handle, needs_help: bool) -> Arc<Self> {
@@ -131,7 +133,7 @@ impl Home {
     #[allow(dead_code, reason = "not all drivers need it")]
     pub(in crate::adapters) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         if self.is_lost() || self.needs_help && !self.is_seen_to_be_driven() {
-            drop(super::background::home().runtime.spawn(task));
+            drop(background::handle().spawn(task));
         } else {
             drop(self.runtime.spawn(task));
         }
@@ -184,28 +186,7 @@ impl Home {
         }
         if self.life.begin_watch() {
             let watch = Watch { home: Arc::clone(self), is_over: false };
-            super::background::home().runtime.spawn(watch.run());
-        }
-    }
-}
-
-/// For how long something may go on in a home that does not answer.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Stay {
-    pub(super) patience: u32,
-    /// It is no loss to do it elsewhere.
-    pub(super) may_move: bool,
-}
-
-impl Stay {
-    fn upto(patience: u32) -> Self {
-        Self { patience, may_move: false }
-    }
-
-    /// It is wanted elsewhere.
-    pub(super) fn hurry(&mut self) {
-        if self.may_move {
-            self.patience = self.patience.min(SOON);
+            background::handle().spawn(watch.run());
         }
     }
 }

@@ -1,7 +1,6 @@
 //! What a home's task shares with those outside: whether it is gone, and for how long it has owed
 //! an answer.
 
-use super::home::Stay;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -17,6 +16,27 @@ pub(super) const TURN: Duration = Duration::from_millis(20);
 pub(super) const PATIENCE: u32 = 10;
 /// The same where giving up costs nothing: it is done elsewhere.
 pub(super) const SOON: u32 = 3;
+
+/// For how long something may go on in a home that does not answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stay {
+    pub(super) patience: u32,
+    /// It is no loss to do it elsewhere.
+    pub(super) may_move: bool,
+}
+
+impl Stay {
+    pub(super) fn upto(patience: u32) -> Self {
+        Self { patience, may_move: false }
+    }
+
+    /// It is wanted elsewhere.
+    fn hurry(&mut self) {
+        if self.may_move {
+            self.patience = self.patience.min(SOON);
+        }
+    }
+}
 
 /// See the [module](self).
 #[derive(Default)]

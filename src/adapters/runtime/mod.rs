@@ -20,15 +20,15 @@
 //! |---|---|---|
 //! | **quiet**: no question is open | to *asked*, in doubt only | a guest ([`Home::run`]), which wakes the sentinel |
 //! | **asked**, for so many turns | to *quiet* | the sentinel, when it runs; the watch, when it sees the thread parked |
-//! | | to *silent*, after [`PATIENCE`](life::PATIENCE) turns | the watch |
+//! | | to *silent*, after [`PATIENCE`] turns | the watch |
 //! | **silent** | to *quiet* | the sentinel, when it runs |
 //! | **lost**, whatever it was before | never | the drop of the sentinel, with its runtime |
 //!
 //! A *guest* is a call of a manager's that goes on in a home. The *watch* is a task of the crate's
-//! own runtime. It begins with the first guest that has to wait, takes a turn every 20 ms, asks anew
-//! while there are guests, and ends when there are none and the question is answered or has been
-//! open for too long. It counts turns, not time: when the process is paused or the machine busy, it
-//! is late itself, and calls nobody silent for that.
+//! own runtime. It begins with the first guest that has to wait, takes a turn every 20 ms, asks
+//! anew while there are guests, and ends when there are none and the question is answered or has
+//! been open for too long. It counts turns, not time: when the process is paused or the machine
+//! busy, it is late itself, and calls nobody silent for that.
 //!
 //! What follows from a state:
 //! - *Lost* or *silent*, and not seen to be driven: connections have broken, guests leave at once,
@@ -36,8 +36,10 @@
 //! - *In doubt*: a connection is pinged before its loan ([`Manager::needs_ping`]). The ping is a
 //!   guest, so it ends with the server's answer or with the silence of the home. A borrower that
 //!   does not wait gets another connection or none; nobody ever waits for an answer on its thread.
-//! - A healthy runtime loses nothing by being busy, unless it is for 200 ms on end: then what others
-//!   want of it would take as long.
+//! - A healthy runtime loses nothing by being busy, unless it is for 200 ms on end: then what
+//!   others want of it would take as long.
+//! - A thread that was the last to drive a runtime, and asks elsewhere, has left it, so two turns
+//!   suffice; three do where to give up costs nothing, as before a connect.
 //!
 //! Everything but *lost* is changed under one lock, and each change of the lock's state is one
 //! step, so the order of answer and question is that of the lock. An answer that comes while the
@@ -58,7 +60,7 @@ mod tests;
 
 pub(super) use self::home::Home;
 
-use self::life::SOON;
+use self::life::{PATIENCE, SOON};
 use crate::Face;
 #[cfg(feature = "sqlx")]
 use crate::adapters::idle::Occasion;
@@ -114,18 +116,19 @@ impl Runtimes {
 
     /// Where the next connection is opened, if that is driven.
     fn home(&self) -> Arc<Home> {
-        self.homes().next().unwrap_or_else(background::home)
+        self.homes().next().unwrap_or_else(Home::in_background)
     }
 
     /// Where the next connection is opened. Asks, but waits for a moment only: in the background
     /// there is always one that is driven.
     async fn driven_home(&self) -> Arc<Home> {
         for home in self.homes() {
-            if home.answers(SOON).await {
+            let is_chosen = self.chosen.as_ref().is_some_and(|chosen| Arc::ptr_eq(chosen, &home));
+            if home.answers(if is_chosen { PATIENCE } else { SOON }).await {
                 return home;
             }
         }
-        background::home()
+        Home::in_background()
     }
 
     /// A borrower is about to wait on this thread. False: that would keep the runtime from opening
@@ -135,7 +138,7 @@ impl Runtimes {
             match Handle::try_current() {
                 Ok(runtime) => self.note(|home| home.is(&runtime), || Home::of(runtime.clone())),
                 // Nothing tells whether anything will drive a runtime of one thread meanwhile.
-                Err(_) => self.note(|home| !home.needs_help(), background::home),
+                Err(_) => self.note(|home| !home.needs_help(), Home::in_background),
             }
         }
         face == Face::Async || !self.home().is_driven_by_this_thread_alone()
@@ -211,7 +214,7 @@ impl Fixed {
     }
 
     pub(super) fn get(&self) -> Arc<Home> {
-        self.0.clone().unwrap_or_else(background::home)
+        self.0.clone().unwrap_or_else(Home::in_background)
     }
 
     /// Whether the runtime that was chosen is gone.

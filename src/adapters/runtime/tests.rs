@@ -1,4 +1,4 @@
-use super::life::{PATIENCE, TURN};
+use super::life::TURN;
 use super::*;
 use crate::adapters::idle::Occasion;
 use std::future::{pending, ready};
@@ -195,15 +195,15 @@ fn a_runtime_that_was_entered_and_is_not_driven_opens_nothing() {
     let runtimes = Runtimes::here();
     assert!(runtimes.may_wait_here(Face::Blocking));
     drop(entered);
-    assert_eq!(opens_in(&runtimes).id(), background::home().handle().id());
+    assert_eq!(opens_in(&runtimes).id(), Home::in_background().handle().id());
     // A task there that nothing else drives.
     assert!(runtime.handle().block_on(async { runtimes.may_wait_here(Face::Async) }));
-    assert_eq!(opens_in(&runtimes).id(), background::home().handle().id());
+    assert_eq!(opens_in(&runtimes).id(), Home::in_background().handle().id());
 }
 
 #[test]
 fn the_crates_own_runtime_is_never_given_up_for_being_late() {
-    let home = background::home();
+    let home = Home::in_background();
     let (begun, has_begun) = mpsc::channel();
     let late = home.handle().spawn(async move {
         begun.send(()).unwrap();
@@ -220,7 +220,7 @@ fn the_crates_own_runtime_is_never_given_up_for_being_late() {
     });
     assert!(Arc::ptr_eq(&opened, &home) && !home.is_lost() && !home.is_in_doubt());
     waiting.block_on(late).unwrap();
-    assert!(Arc::ptr_eq(&background::home(), &home));
+    assert!(Arc::ptr_eq(&Home::in_background(), &home));
 }
 
 #[test]
@@ -260,7 +260,7 @@ fn what_is_being_opened_on_a_runtime_that_is_lost_is_opened_on_another() {
         let left = leave(left);
         wait_in(&runtimes, &taken);
         let home = connect.join().unwrap();
-        let is_elsewhere = home.is(taken.handle()) || home.is(&background::home().handle());
+        let is_elsewhere = home.is(taken.handle()) || home.is(&Home::in_background().handle());
         assert!(is_elsewhere && !home.fails(Occasion::Loan));
         drop(left);
     }

@@ -94,7 +94,7 @@ impl Socket {
         let is_it =
             |descriptor: BorrowedFd<'_>| socket_type(descriptor).is_ok() && is_it(descriptor);
         // O11: a limit that is kept roughly.
-        if LEFT.load(Ordering::Relaxed) >= MOST_LEFT || !borrow(number, &is_it)? {
+        if LEFT.load(Ordering::Relaxed) >= MOST_LEFT || !borrow(number, is_it)? {
             return None;
         }
         let second = borrow(number, |descriptor| fcntl_dupfd_cloexec(descriptor, 0))?.ok()?;
