@@ -6,6 +6,7 @@ mod common;
 
 mod bridges;
 mod guide;
+mod hooks;
 mod mysql;
 mod postgres;
 mod redis;

@@ -18,6 +18,8 @@ pub(in crate::adapters::mysql) struct Watch {
     was_lent: bool,
     /// Since the last loan hooks have been run, and not settled.
     is_after_hook: bool,
+    /// They have changed what the loan finds.
+    was_hooked: bool,
 }
 
 /// A call that has begun.
@@ -77,6 +79,7 @@ impl Watch {
             is_broken: false,
             was_lent: false,
             is_after_hook: false,
+            was_hooked: false,
         }
     }
 
@@ -105,7 +108,8 @@ impl Watch {
     /// It is about to be lent. What was done before, when it was opened, is as it should be, even
     /// if it was out of sight: a database that was chosen there must not be undone.
     pub(in crate::adapters::mysql) fn lend(&mut self) {
-        if !replace(&mut self.was_lent, true) && !self.is_sure {
+        let was_hooked = replace(&mut self.was_hooked, false);
+        if !replace(&mut self.was_lent, true) && !self.is_sure && !was_hooked {
             self.home.database = None;
         }
     }
@@ -114,6 +118,7 @@ impl Watch {
     /// meant for the next loan, and is undone after it.
     pub(in crate::adapters::mysql) fn is_open_after_hook(&mut self) -> bool {
         self.is_after_hook = !self.is_clean();
+        self.was_hooked |= self.is_after_hook;
         self.is_after_hook
     }
 
