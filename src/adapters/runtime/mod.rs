@@ -79,7 +79,7 @@ use tokio::runtime::Handle;
 /// If the system has no thread left for it.
 #[allow(dead_code, reason = "not all drivers need it")]
 pub(super) fn background() -> Arc<Home> {
-    background::home()
+    Home::in_background()
 }
 
 /// Where a manager opens its connections.
