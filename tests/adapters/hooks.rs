@@ -38,14 +38,7 @@ fn a_database_that_a_hook_selects_is_the_borrowers_and_a_transaction_is_not() {
 #[ignore = "needs MariaDB"]
 fn a_database_that_a_hook_uses_is_the_borrowers_for_one_loan_and_a_transaction_is_not() {
     let server = mariadb::MariaDb::start(&[]);
-    let url = format!(
-        "mysql://{}:{}@127.0.0.1:{}/{}",
-        mariadb::USER,
-        mariadb::PASSWORD,
-        server.port,
-        mariadb::DATABASE
-    );
-    let pool = Pool::builder(MysqlManager::from_url(&url).unwrap())
+    let pool = Pool::builder(MysqlManager::from_url(&server.url()).unwrap())
         .max_size(1)
         .before_acquire(|conn, metadata| {
             if metadata.info().uses() % 2 == 0 {

@@ -143,13 +143,7 @@ fn a_postgres_pool_serves_one_runtime_after_another() {
 #[ignore = "needs MariaDB"]
 fn a_mysql_pool_serves_one_runtime_after_another() {
     let server = mariadb::MariaDb::start(&[]);
-    let url = format!(
-        "mysql://{}:{}@127.0.0.1:{}/{}",
-        mariadb::USER,
-        mariadb::PASSWORD,
-        server.port,
-        mariadb::DATABASE
-    );
+    let url = server.url();
     let pool = || {
         let manager = AsyncMysqlManager::from_url(&url).unwrap();
         Pool::builder_async(manager).max_size(4).build().unwrap()

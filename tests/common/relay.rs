@@ -1,6 +1,8 @@
 //! A path to a server that counts the round trips on it.
 
 use super::proxy::Listener;
+use super::{PLENTY, eventually};
+use caliburn::{Manager, Pool, PooledConnection};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -29,6 +31,35 @@ impl Relay {
 
     pub fn port(&self) -> u16 {
         self.listener.address.port()
+    }
+
+    /// How many more round trips it takes to do something in many loans of a pool of one than in one.
+    pub fn extra<M: Manager>(
+        &self,
+        pool: &Pool<M>,
+        what: &str,
+        deed: impl Fn(&mut PooledConnection<M>),
+    ) -> usize {
+        const LOANS: usize = 20;
+        let get = || pool.get_timeout(PLENTY).unwrap();
+        let at_rest = || eventually("it is home", || pool.stats().idle == 1);
+        // Statements are prepared.
+        deed(&mut get());
+        at_rest();
+        let before = self.round_trips();
+        let mut held = get();
+        (0..LOANS).for_each(|_| deed(&mut held));
+        drop(held);
+        at_rest();
+        let in_one = self.round_trips() - before;
+        for _ in 0..LOANS {
+            deed(&mut get());
+            at_rest();
+        }
+        let in_many = self.round_trips() - before - in_one;
+        let each = in_one / LOANS;
+        println!("{what}: {each} round trips, {} more in {LOANS} loans", in_many.abs_diff(in_one));
+        in_many.saturating_sub(in_one)
     }
 
     /// How often a client has said something after the server had answered, and at the start.

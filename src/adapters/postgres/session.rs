@@ -15,7 +15,7 @@ use super::cancel::Canceller;
 use super::driver::Driver;
 use super::notifications::Inbox;
 use super::tap::Tap;
-use crate::adapters::runtime::{background, poll_once};
+use crate::adapters::runtime::{Home, poll_once};
 use crate::fork::{Own, PerProcess};
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -155,7 +155,7 @@ impl Drop for Session {
             let canceller = self.canceller.clone();
             // Without a thread for it, there is no way to reach the server.
             let _ = catch_unwind(AssertUnwindSafe(|| {
-                background().spawn(async move {
+                Home::in_background().spawn(async move {
                     let _ = canceller.cancel().await;
                 });
             }));

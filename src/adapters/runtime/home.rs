@@ -34,7 +34,7 @@ impl Home {
     }
 
     /// That of the crate's own runtime, which a thread of its own drives.
-    pub(super) fn in_background() -> Arc<Self> {
+    pub(in crate::adapters) fn in_background() -> Arc<Self> {
         Self::find_or_make(background::handle(), false)
     }
 

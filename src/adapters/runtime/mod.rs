@@ -72,16 +72,6 @@ use std::task::Poll;
 use std::{pin::pin, task::Context};
 use tokio::runtime::Handle;
 
-/// The runtime of the crate's own.
-///
-/// # Panics
-///
-/// If the system has no thread left for it.
-#[allow(dead_code, reason = "not all drivers need it")]
-pub(super) fn background() -> Arc<Home> {
-    Home::in_background()
-}
-
 /// Where a manager opens its connections.
 ///
 /// On the runtime that was chosen; if there is none, or it is gone or not driven, on that of the

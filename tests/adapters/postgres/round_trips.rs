@@ -6,11 +6,7 @@ use crate::common::pg::{Driver, both};
 use crate::common::relay::Relay;
 use crate::common::servers::postgres::Postgres;
 use crate::common::servers::process::loopback;
-use crate::common::{PLENTY, eventually};
-use caliburn::Pool;
 use caliburn::adapters::postgres::{AsyncPostgresManager, PostgresManager};
-
-const LOANS: usize = 20;
 
 /// What a borrower does.
 type Deed<D> = fn(&mut <D as caliburn::Manager>::Connection);
@@ -32,29 +28,6 @@ fn deeds<D: Driver>() -> [(&'static str, Deed<D>); 6] {
     ]
 }
 
-/// How many more round trips it takes in so many loans than in one.
-fn extra<D: Driver>(relay: &Relay, pool: &Pool<D>, what: &str, deed: Deed<D>) -> usize {
-    let get = || pool.get_timeout(PLENTY).unwrap();
-    let at_rest = || eventually("it is home", || pool.stats().idle == 1);
-    // Statements are prepared.
-    deed(&mut get());
-    at_rest();
-    let before = relay.round_trips();
-    let mut held = get();
-    (0..LOANS).for_each(|_| deed(&mut held));
-    drop(held);
-    at_rest();
-    let in_one = relay.round_trips() - before;
-    for _ in 0..LOANS {
-        deed(&mut get());
-        at_rest();
-    }
-    let in_many = relay.round_trips() - before - in_one;
-    let each = in_one / LOANS;
-    println!("{what}: {each} round trips, {} more in {LOANS} loans", in_many.abs_diff(in_one));
-    in_many.saturating_sub(in_one)
-}
-
 both! {
     #[ignore = "needs PostgreSQL (initdb, postgres, psql)"]
     fn a_loan_that_left_nothing_open_costs_no_round_trip<D: Driver>() {
@@ -64,7 +37,7 @@ both! {
         let dsn = server.dsn().replace(&server.port.to_string(), &relay.port().to_string());
         let pool = D::open(&dsn).builder().max_size(1).build().unwrap();
         for (what, deed) in deeds::<D>() {
-            assert_eq!(extra(&relay, &pool, what, deed), 0, "{what}");
+            assert_eq!(relay.extra(&pool, what, |conn| deed(conn)), 0, "{what}");
         }
         // The driver may be at work when a connection comes back. It is waited for, and asks nothing.
         assert_eq!(pool.stats().connects, 1);
