@@ -6,6 +6,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 /// How many statements a session may keep whose owners never had them. A request to prepare one
 /// that is dropped before its answer leaves one behind.
 const STRAYS: usize = 64;
+/// And how many that may have owners who will execute them one day. An answer that comes in the
+/// moment in which a future is dropped makes one that has none, and nobody can tell.
+const UNUSED: usize = 1024;
 /// Where the server says so, a cached plan no longer fits the tables.
 const NO_LONGER_FITS: &[u8] = b"RevalidateCachedQuery";
 
@@ -129,8 +132,10 @@ impl Named {
         self.are_spoilt = true;
     }
 
-    pub(super) fn are_spoilt(&self) -> bool {
-        self.are_spoilt
+    /// The session is better replaced: a statement is gone that somebody counts on, or there are
+    /// more than it should have beside those that are kept, of which nobody knows whose they are.
+    pub(super) fn are_spoilt(&self, most_kept: usize) -> bool {
+        self.are_spoilt || self.unused.len() - self.strays.len() > UNUSED + most_kept
     }
 
     /// Whether this one could not be executed.
@@ -227,6 +232,24 @@ mod tests {
         assert_eq!(named.strays().len(), STRAYS);
         named.received(message(b'C', b"DISCARD ALL\0"), 4 + most);
         assert!(named.strays().is_empty());
+    }
+
+    #[test]
+    fn more_statements_than_can_have_owners_spoil_a_session() {
+        let mut named = Named::default();
+        let prepare = |n| format!("s{n}\0SELECT 1\0");
+        for n in 0..UNUSED as u64 {
+            named.sent(message(b'P', prepare(n).as_bytes()), 1);
+        }
+        named.sent(message(b'P', b"s9999\0SELECT 1\0"), 2);
+        named.abandon_after(1);
+        assert!(!named.are_spoilt(0), "strays are closed instead");
+        named.sent(message(b'P', b"s10000\0SELECT 1\0"), 3);
+        named.abandon_after(3);
+        assert!(named.are_spoilt(0));
+        assert!(!named.are_spoilt(1));
+        named.sent(message(b'B', b"\0s7\0"), 4);
+        assert!(!named.are_spoilt(0), "one that was executed has an owner");
     }
 
     #[test]

@@ -120,7 +120,8 @@ impl Statements {
     /// Whether somebody counts on a statement that is gone: the driver, or its owner. Those that
     /// are kept here are prepared anew.
     pub(super) fn are_spoilt(&self) -> bool {
-        let (are_spoilt, gone) = self.tap.named(|named| (named.are_spoilt(), named.gone()));
+        let (are_spoilt, gone) =
+            self.tap.named(|named| (named.are_spoilt(self.size), named.gone()));
         if gone.is_empty() {
             return are_spoilt;
         }
