@@ -75,6 +75,8 @@ pub enum Name {
     Bare,
     Bb8,
     Deadpool,
+    /// Which lends what came back last, as caliburn does, and not what has been idle for longest.
+    DeadpoolLifo,
     R2d2,
 }
 
@@ -102,10 +104,12 @@ impl Borrowers {
     /// Who serves them: caliburn and its peers, and those who were asked for besides.
     pub fn pools(self, besides: &[Name]) -> Vec<Which> {
         let names = [&[Name::Caliburn, Name::Barging], besides, self.peers()].concat();
+        let is_one = |name: &Name| *name != Name::DeadpoolLifo || self != Self::Threads;
+        let names = names.into_iter().filter(is_one);
         let both = |pool| {
             [Checks::Never, Checks::Always].map(|checks| Which { pool, borrowers: self, checks })
         };
-        names.into_iter().flat_map(both).collect()
+        names.flat_map(both).collect()
     }
 }
 
@@ -121,7 +125,7 @@ impl fmt::Display for Borrowers {
 
 impl Name {
     pub fn is_peer(self) -> bool {
-        matches!(self, Self::Bb8 | Self::Deadpool | Self::R2d2)
+        matches!(self, Self::Bb8 | Self::Deadpool | Self::DeadpoolLifo | Self::R2d2)
     }
 }
 
@@ -134,6 +138,7 @@ impl fmt::Display for Name {
             Self::Bare => "caliburn, bare",
             Self::Bb8 => "bb8",
             Self::Deadpool => "deadpool",
+            Self::DeadpoolLifo => "deadpool, last first",
             Self::R2d2 => "r2d2",
         })
     }
@@ -154,8 +159,8 @@ impl Which {
         match (self.pool, self.checks) {
             (Name::Bb8 | Name::R2d2, Checks::Never) => "test_on_check_out(false)",
             (Name::Bb8 | Name::R2d2, Checks::Always) => "test_on_check_out(true)",
-            (Name::Deadpool, Checks::Never) => "RecyclingMethod::Fast",
-            (Name::Deadpool, Checks::Always) => "RecyclingMethod::Verified",
+            (Name::Deadpool | Name::DeadpoolLifo, Checks::Never) => "RecyclingMethod::Fast",
+            (Name::Deadpool | Name::DeadpoolLifo, Checks::Always) => "RecyclingMethod::Verified",
             (Name::Barging, Checks::Never) => "BoundedBarging(10 ms)",
             (Name::Barging, Checks::Always) => "BoundedBarging(10 ms), PingOnBorrow::always()",
             (_, Checks::Never) => "no strategy",
@@ -171,7 +176,7 @@ impl Which {
             Name::Bare if is_blocking => threads::bare(self, dsn),
             _ if is_blocking => threads::caliburn(self, dsn),
             Name::Bb8 => tasks::bb8(self, dsn, runtime),
-            Name::Deadpool => tasks::deadpool(self, dsn, runtime),
+            Name::Deadpool | Name::DeadpoolLifo => tasks::deadpool(self, dsn, runtime),
             Name::Bare => tasks::bare(self, dsn, runtime),
             Name::Caliburn | Name::Barging | Name::Control => tasks::caliburn(self, dsn, runtime),
         }

@@ -2,11 +2,12 @@
 
 use super::turns::{on_tasks, on_threads};
 use super::{
-    Bare, Borrowers, Checks, Contender, Log, Query, SIZE, Times, Which, configured, filled,
+    Bare, Borrowers, Checks, Contender, Log, Name, Query, SIZE, Times, Which, configured, filled,
 };
 use bb8_postgres::PostgresConnectionManager;
 use caliburn::adapters::postgres::{AsyncPostgresClient, AsyncPostgresManager};
 use caliburn::{AsyncManager, Deadline, Manager, Pool, Stats};
+use deadpool::managed::{PoolConfig, QueueMode};
 use deadpool_postgres::{ManagerConfig, RecyclingMethod, Runtime as OnTokio};
 use std::future::Future;
 use std::ops::Deref;
@@ -184,8 +185,13 @@ pub(super) fn deadpool(which: Which, dsn: &str, runtime: &Runtime) -> Box<dyn Co
     };
     let manager = ManagerConfig { recycling_method };
     let manager = deadpool_postgres::Manager::from_config(config(dsn), NoTls, manager);
+    let mut config = PoolConfig::new(SIZE);
+    config.queue_mode = match which.pool {
+        Name::DeadpoolLifo => QueueMode::Lifo,
+        _ => QueueMode::Fifo,
+    };
     let pool = deadpool_postgres::Pool::builder(manager)
-        .max_size(SIZE)
+        .config(config)
         .runtime(OnTokio::Tokio1)
         .build()
         .expect("deadpool");

@@ -24,6 +24,7 @@ threads, in short slices of time by turns. Needs PostgreSQL (initdb, postgres, p
   --borrowers N    only so many borrowers at once (2, 16 and 64)
   --control        caliburn a second time, as it is: what it differs from itself by is chance
   --bare           caliburn with a manager of its own that does no more than those of the others
+  --lifo           deadpool a second time, lending what came back last, as caliburn does
   --cached         instead: with statements that the pool keeps, where it does (caliburn and deadpool)
   --outsiders      instead: threads that block on what tasks would await, as the main function of a program may
   --quick          a few seconds for all, to see that it runs
@@ -48,7 +49,7 @@ impl Plan {
         let options = Options::read(
             HELP,
             &names,
-            &["--control", "--bare", "--cached", "--outsiders", "--quick"],
+            &["--control", "--bare", "--lifo", "--cached", "--outsiders", "--quick"],
         );
         let millis = Duration::from_millis;
         let (rounds, times) = if options.has("--quick") {
@@ -63,8 +64,13 @@ impl Plan {
             count => vec![count],
         };
         let only = options.text("--only").map(Into::into);
-        let besides = [("--control", Name::Control), ("--bare", Name::Bare)].into_iter();
-        let besides = besides.filter(|(flag, _)| options.has(flag)).map(|(_, name)| name).collect();
+        let besides =
+            [("--control", Name::Control), ("--bare", Name::Bare), ("--lifo", Name::DeadpoolLifo)];
+        let besides = besides
+            .into_iter()
+            .filter(|(flag, _)| options.has(flag))
+            .map(|(_, name)| name)
+            .collect();
         let borrowers = if options.has("--outsiders") {
             vec![Borrowers::Outsiders]
         } else {
