@@ -32,6 +32,7 @@ pub mod health;
 mod hooks;
 mod manager;
 mod no_unwind;
+pub mod observe;
 mod pool;
 mod raw;
 pub mod stats;

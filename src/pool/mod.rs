@@ -6,10 +6,12 @@
 mod borrow;
 mod builder;
 mod builder_hooks;
+mod builder_observers;
 mod close;
 mod ground;
 mod handle;
 mod hooks;
+mod insight;
 mod service;
 mod snapshot;
 mod state;

@@ -30,6 +30,7 @@ mod lifetimes;
 mod limits;
 mod load;
 mod nimue;
+mod observe;
 mod outages;
 mod panics;
 mod properties;

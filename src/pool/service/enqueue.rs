@@ -4,6 +4,7 @@
 use crate::health::EvictionCause;
 use crate::manager::Manager;
 use crate::no_unwind::no_unwind;
+use crate::observe::EventKind;
 use crate::pool::state::job::{Held, Job, Lane, Order, Reservation};
 use crate::pool::state::pooled::{Raw, Slot, Vacant};
 use crate::stats::{Call, Priority};
@@ -28,7 +29,7 @@ pub(crate) fn retire<M: Manager>(slot: Slot<M>) {
 
 fn close_or_retire<M: Manager>(slot: Slot<M>, cause: EvictionCause, retires: bool) {
     let raw = slot.keep_alive();
-    raw.context().count_eviction(cause);
+    raw.context().note(EventKind::Evicted { cause });
     let mut job = Job::new(&raw, Held::Open(slot, None), Call::Close, Priority::Upkeep);
     job.retires = retires;
     job.is_broken = cause.is_broken();
@@ -199,7 +200,7 @@ impl<M: Manager> Job<M> {
         state.service.end(self.call, self.priority);
         let is_cancelled_ping = self.call == Call::Ping && self.is_begun;
         if is_cancelled_ping {
-            state.counters.pings_cancelled.add();
+            state.note(EventKind::PingCancelled);
         }
         // Of hooks nobody knows what they leave half done.
         let is_ping_alone = !self.is_for_loan || state.hooks.before_acquire.is_empty();

@@ -88,7 +88,7 @@ fn come_back_slowly<M: Manager>(mut slot: Slot<M>, mut finding: Finding) {
             ask(entry, &state.manager)
         };
     }
-    end_loan(&slot);
+    end_loan(&mut slot);
     match finding {
         Finding::Sound if !slot.pool().context().hooks.on_return.is_empty() => enqueue::reset(slot),
         Finding::Sound => put_back(slot),
@@ -101,9 +101,13 @@ fn come_back_slowly<M: Manager>(mut slot: Slot<M>, mut finding: Finding) {
 }
 
 /// Ends the loan of `slot`.
-pub(crate) fn end_loan<M: Manager>(slot: &Slot<M>) {
-    let ledger = slot.ledger();
-    ledger.take_back(ledger.transitions() + 1, slot.pool().context().clock.tick());
+pub(crate) fn end_loan<M: Manager>(slot: &mut Slot<M>) {
+    let (entry, ledger, raw) = slot.parts_and_pool();
+    let state = raw.context();
+    ledger.take_back(ledger.transitions() + 1, state.clock.tick());
+    if let Some(since) = entry.lent_at.take() {
+        state.counters.use_time.record(state.clock.now().since(since));
+    }
 }
 
 /// Makes a connection idle that has come back sound or has been reset, unless the strategy objects.
