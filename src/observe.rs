@@ -25,6 +25,13 @@
 //! }
 //! ```
 
+#[cfg(feature = "tracing")]
+mod tracing;
+
+#[cfg(feature = "tracing")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tracing")))]
+pub use self::tracing::Tracing;
+
 use crate::error::Phase;
 use crate::health::EvictionCause;
 use crate::stats::Holder;
@@ -188,6 +195,36 @@ pub trait Observer: Send + Sync + 'static {
 impl<F: Fn(&Event) + Send + Sync + 'static> Observer for F {
     fn on_event(&self, event: &Event) {
         self(event);
+    }
+}
+
+impl EventKind {
+    /// The kind as a word, for a label or a field.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::WaitBegan { .. } => "wait_began",
+            Self::WaitEnded { .. } => "wait_ended",
+            Self::TimedOut { .. } => "timed_out",
+            Self::Refused => "refused",
+            Self::Connected { .. } => "connected",
+            Self::ConnectFailed { .. } => "connect_failed",
+            Self::ConnectSkipped => "connect_skipped",
+            Self::PingBegan => "ping_began",
+            Self::Pinged { .. } => "pinged",
+            Self::PingFailed { .. } => "ping_failed",
+            Self::PingCancelled => "ping_cancelled",
+            Self::Reset { .. } => "reset",
+            Self::ResetFailed { .. } => "reset_failed",
+            Self::Evicted { .. } => "evicted",
+            Self::Closed { .. } => "closed",
+            Self::Detached => "detached",
+            Self::SweepBegan => "sweep_began",
+            Self::OutageBegan { .. } => "outage_began",
+            Self::OutageEnded { .. } => "outage_ended",
+            Self::LaunchFailed => "launch_failed",
+            Self::HeldTooLong { .. } => "held_too_long",
+            Self::PoolClosed => "pool_closed",
+        }
     }
 }
 

@@ -111,6 +111,17 @@ impl Histogram {
         Duration::from_nanos(self.sum.checked_div(self.count()).unwrap_or(0))
     }
 
+    /// How many durations were no longer than `limit`. One that is shorter than it by less than an
+    /// eighth may be missing.
+    pub fn count_up_to(&self, limit: Duration) -> u64 {
+        let limit = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
+        if limit >= self.max {
+            return self.count();
+        }
+        let buckets = self.buckets.iter().enumerate();
+        buckets.take_while(|(bucket, _)| upper(*bucket) <= limit).map(|(_, count)| count).sum()
+    }
+
     /// The duration that a share of `quantile` (0 to 1) did not exceed, up to an eighth too high;
     /// zero if nothing was recorded.
     pub fn quantile(&self, quantile: f64) -> Duration {
@@ -173,6 +184,21 @@ mod tests {
             let (found, right) = (histogram.quantile(quantile), Duration::from_micros(micros));
             assert!(found >= right && found <= right * 9 / 8, "{quantile}: {found:?}");
         }
+    }
+
+    #[test]
+    fn durations_up_to_a_limit_are_counted() {
+        let recorder = Recorder::default();
+        for micros in 1..=1000 {
+            recorder.record(Duration::from_micros(micros));
+        }
+        let histogram = recorder.snapshot();
+        for micros in [10, 100, 500, 999] {
+            let counted = histogram.count_up_to(Duration::from_micros(micros));
+            assert!((micros * 7 / 8..=micros).contains(&counted), "{counted} of {micros}");
+        }
+        assert_eq!(histogram.count_up_to(Duration::from_millis(1)), 1000);
+        assert_eq!(histogram.count_up_to(Duration::ZERO), 0);
     }
 
     #[test]

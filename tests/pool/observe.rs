@@ -4,7 +4,7 @@ use crate::common::*;
 use caliburn::health::{PeriodicSweep, PingOnBorrow};
 use caliburn::observe::{Event, EventKind, Observer, WaitOutcome};
 use caliburn::stats::{Defect, PoolHealth};
-use caliburn::{Builder, EvictionCause, Pool, PooledConnection};
+use caliburn::{Builder, EvictionCause, Pool, PooledConnection, Prometheus};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, channel};
@@ -342,6 +342,57 @@ fn one_loan_in_so_many_is_measured() {
 }
 
 #[test]
+fn figures_are_written_by_the_names_of_the_conventions() {
+    let fake = Fake::new();
+    let (builder, clock) = manual_maintenance(&fake);
+    let builder = builder.max_size(3).min_size(2).min_idle(1);
+    let pool = builder.sample_use_time(1).build().unwrap();
+    let lent = pool.get().unwrap();
+    clock.advance(SECOND / 4);
+    drop(pool.get().unwrap());
+    pool.get_timeout(Duration::ZERO).map(drop).unwrap();
+    drop(lent);
+    let _held = [pool.get().unwrap(), pool.get().unwrap()];
+    pool.get_timeout(Duration::ZERO).unwrap_err();
+    let text = Prometheus::new().with("so\"ngs", &pool).with("users", &pool).to_string();
+    let of = |name: &str, labels: &str| {
+        let start = format!("{name}{{db_client_connection_pool_name=\"so\\\"ngs\"{labels}}} ");
+        let line = text.lines().find_map(|line| line.strip_prefix(&start));
+        line.unwrap_or_else(|| panic!("no {start} in {text}")).parse::<f64>().unwrap()
+    };
+    // https://opentelemetry.io/docs/specs/semconv/database/database-metrics/
+    let state = |state| format!(",db_client_connection_state=\"{state}\"");
+    assert_eq!(of("db_client_connection_count", &state("idle")), 0.0);
+    assert_eq!(of("db_client_connection_count", &state("used")), 2.0);
+    for (name, value) in [
+        ("db_client_connection_idle_max", 3.0),
+        ("db_client_connection_idle_min", 1.0),
+        ("db_client_connection_max", 3.0),
+        ("db_client_connection_pending_requests", 0.0),
+        ("db_client_connection_timeouts_total", 1.0),
+        ("db_client_connection_create_time_seconds_count", 2.0),
+        ("db_client_connection_wait_time_seconds_count", 0.0),
+        ("db_client_connection_use_time_seconds_count", 3.0),
+        ("db_client_connection_use_time_seconds_sum", 0.25),
+        ("caliburn_checkouts_total", 5.0),
+    ] {
+        assert_eq!(of(name, ""), value, "{name}");
+    }
+    let use_time = |le| of("db_client_connection_use_time_seconds_bucket", le);
+    assert_eq!((use_time(",le=\"0.1\""), use_time(",le=\"+Inf\"")), (2.0, 3.0));
+    // Each family is headed once, and each line belongs to the one above it.
+    let mut family = "";
+    for line in text.lines() {
+        if let Some(head) = line.strip_prefix("# TYPE ") {
+            family = head.split(' ').next().unwrap();
+            assert_eq!(text.matches(&format!("# TYPE {family} ")).count(), 1);
+        } else if !line.starts_with('#') {
+            assert!(line.starts_with(family), "{line}");
+        }
+    }
+}
+
+#[test]
 fn an_observer_that_panics_costs_nothing_and_the_others_are_told() {
     expect_panics();
     let (fake, log) = (Fake::new(), Log::default());
@@ -400,4 +451,73 @@ fn each_eviction_is_told_with_its_cause() {
         .collect();
     assert!(causes.iter().all(|cause| *cause == EvictionCause::PingFailed), "{causes:?}");
     assert!(!causes.is_empty());
+}
+
+#[cfg(feature = "tracing")]
+mod tracing {
+    use super::*;
+    use ::tracing::field::{Field, Visit};
+    use ::tracing::span::{Attributes, Id, Record};
+    use ::tracing::{Event, Level, Metadata, Subscriber};
+    use std::fmt;
+
+    /// Notes levels and fields.
+    #[derive(Clone, Default)]
+    struct Notes(Arc<Mutex<Vec<(Level, String)>>>);
+
+    struct Fields(String);
+
+    impl Visit for Fields {
+        fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+            self.0.push_str(&format!("{field}={value:?} "));
+        }
+    }
+
+    impl Subscriber for Notes {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            metadata.target() == "caliburn"
+        }
+
+        fn event(&self, event: &Event<'_>) {
+            let mut fields = Fields(String::new());
+            event.record(&mut fields);
+            self.0.lock().unwrap().push((*event.metadata().level(), fields.0));
+        }
+
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+        fn enter(&self, _: &Id) {}
+        fn exit(&self, _: &Id) {}
+    }
+
+    #[test]
+    fn events_go_on_to_the_subscribers_of_tracing() {
+        let notes = Notes::default();
+        ::tracing::subscriber::set_global_default(notes.clone()).unwrap();
+        let fake = Fake::new();
+        let (builder, clock) = manual_maintenance(&fake);
+        let builder = builder.observer(caliburn::observe::Tracing::new("songs"));
+        let pool = builder.max_size(1).min_size(1).build().unwrap();
+        fake.on_connect(Mode::Fail);
+        PooledConnection::discard(pool.get().unwrap());
+        pool.maintain();
+        clock.advance(SECOND);
+        pool.close();
+        drop(pool);
+        let notes = notes.0.lock().unwrap();
+        let has = |level, event: &str| {
+            let event = format!("event=\"{event}\"");
+            let is_it = |(at, said): &&(Level, String)| *at == level && said.contains(&event);
+            let found = notes.iter().find(is_it).unwrap_or_else(|| panic!("{event}: {notes:?}"));
+            assert!(found.1.contains("pool=\"songs\""), "{found:?}");
+        };
+        has(Level::DEBUG, "connected");
+        has(Level::WARN, "connect_failed");
+        has(Level::ERROR, "outage_began");
+        has(Level::INFO, "pool_closed");
+    }
 }
