@@ -6,6 +6,7 @@ use crate::manager::Manager;
 use crate::observe::EventKind;
 use crate::pool::service::enqueue;
 use crate::pool::service::release::end_loan;
+use crate::pool::state::kept::Kept;
 use crate::pool::state::pooled::{Pooled, Slot};
 use crate::raw::slots::Lent;
 use std::fmt;
@@ -58,7 +59,7 @@ impl<M: Manager> PooledConnection<M> {
     #[must_use = "a connection that is not kept is closed"]
     pub fn detach(this: Self) -> M::Connection {
         let slot = end_of_loan(this);
-        let raw = slot.keep_alive();
+        let raw = Kept::of(&slot);
         let (vacant, entry) = slot.vacate();
         raw.context().note(EventKind::Detached);
         vacant.give_back();

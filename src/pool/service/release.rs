@@ -10,6 +10,7 @@ use crate::manager::Manager;
 use crate::no_unwind::no_unwind;
 use crate::pool::state::entry::Entry;
 use crate::pool::state::job::Replaces;
+use crate::pool::state::kept::Kept;
 use crate::pool::state::pooled::{Raw, Slot};
 use crate::sync::thread;
 
@@ -118,7 +119,7 @@ pub(crate) fn put_back<M: Manager>(mut slot: Slot<M>) {
     let old = cause.filter(|_| is_wanted(raw)).and_then(|cause| Replaces::begin(&mut slot, cause));
     let Some(old) = old else { return put_back_as(slot, verdict) };
     // It may never lie idle when a sweep looks.
-    let raw = slot.keep_alive();
+    let raw = Kept::of(&slot);
     put_back_as(slot, verdict);
     raw.context().supply.to_replace.push(old);
     raw.context().ring.ring();

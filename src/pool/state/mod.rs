@@ -2,6 +2,7 @@
 
 pub(crate) mod entry;
 pub(crate) mod job;
+pub(crate) mod kept;
 pub(crate) mod leaks;
 mod note;
 pub(crate) mod pass;

@@ -10,7 +10,7 @@ use crate::pool::supply::growth;
 use crate::pool::supply::shortage::Shortage;
 use crate::pool::supply::tries;
 use crate::pool::work::{launch, worker};
-use crate::sync::Arc;
+use crate::sync::{Arc, Ordering};
 use std::time::Duration;
 
 /// A pool for whose connections borrowers wait is visited at least so often.
@@ -39,6 +39,11 @@ impl<M: Manager> Household for Raw<M> {
 
     fn is_over(&self) -> bool {
         self.is_torn_down()
+    }
+
+    fn is_deserted(&self) -> bool {
+        // O11: whoever drops the last handle rings afterwards.
+        self.context().handles.load(Ordering::Relaxed) == 0
     }
 }
 
