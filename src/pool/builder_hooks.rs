@@ -52,9 +52,9 @@ macro_rules! awaited {
 /// fails.
 impl<M: BlockingManager> Builder<M> {
     blocking! {
-        /// Adds code to run on each connection once it is open, within `connect_timeout`. If it fails,
-        /// so does the connect. It is run again after a reset that
-        /// [renews the session](crate::Manager::renews_session).
+        /// Adds code to run on each connection once it is open, within `connect_timeout`. If it
+        /// fails, so does the connect. It is run again after a reset that [renews the
+        /// session](crate::Manager::renews_session).
         ///
         /// ```
         /// # #[cfg(feature = "rusqlite")] {
@@ -69,13 +69,13 @@ impl<M: BlockingManager> Builder<M> {
         /// ```
         after_connect;
 
-        /// Adds code to run on a connection before each loan, after the ping if one is due, and as part
-        /// of it: within `ping_timeout`, on the borrower's thread or a worker's. If it fails, the
-        /// connection is evicted and the borrower goes on to the next. What it has set the borrower
-        /// finds; a transaction or a request that it has left open
-        /// [is reset](crate::Manager::needs_reset_after_hook) first. It makes each loan take the slow
-        /// path, and [`try_get`](crate::Pool::try_get) lends only what a worker has prepared within the
-        /// last second.
+        /// Adds code to run on a connection before each loan, after the ping if one is due, and as
+        /// part of it: within `ping_timeout`, on the borrower's thread or a worker's. If it fails,
+        /// the connection is evicted and the borrower goes on to the next. What it has set the
+        /// borrower finds; a transaction or a request that it has left open [is
+        /// reset](crate::Manager::needs_reset_after_hook) first. It makes each loan take the slow
+        /// path, and [`try_get`](crate::Pool::try_get) lends only what a worker has prepared within
+        /// the last second.
         ///
         /// ```
         /// # #[cfg(feature = "rusqlite")] {
@@ -93,10 +93,10 @@ impl<M: BlockingManager> Builder<M> {
         /// ```
         before_acquire;
 
-        /// Adds code to run on a connection after each loan, after the reset if one is due, and as part
-        /// of it: within `reset_timeout`, on a worker's thread. If it fails, the connection is evicted.
-        /// What it has left open [is reset](crate::Manager::needs_reset_after_hook) once more.
-        /// It is not run on one that has broken, or was discarded or detached.
+        /// Adds code to run on a connection after each loan, after the reset if one is due, and as
+        /// part of it: within `reset_timeout`, on a worker's thread. If it fails, the connection is
+        /// evicted. What it has left open [is reset](crate::Manager::needs_reset_after_hook) once
+        /// more. It is not run on one that has broken, or was discarded or detached.
         ///
         /// ```
         /// # #[cfg(feature = "rusqlite")] {
@@ -120,7 +120,9 @@ impl<M: AsyncManager> Builder<M> {
         /// ```
         /// # use caliburn::{AsyncManager, Builder};
         /// # struct Conn;
-        /// # impl Conn { async fn execute(&mut self, _: &str) -> Result<(), std::io::Error> { Ok(()) } }
+        /// # impl Conn {
+        /// #     async fn execute(&mut self, _: &str) -> Result<(), std::io::Error> { Ok(()) }
+        /// # }
         /// # fn example<M: AsyncManager<Connection = Conn>>(builder: Builder<M>) -> Builder<M> {
         /// builder.after_connect_async(|conn, _| {
         ///     Box::pin(async move { Ok(conn.execute("SET search_path = songs").await?) })

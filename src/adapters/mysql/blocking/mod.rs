@@ -116,41 +116,53 @@ impl MysqlManager {
             response_timeout: None,
         }
     }
+
+    setters! {
+        MysqlManager;
+
+        /// What is undone of a loan before the next one. By default, [`Reset::Transaction`].
+        ///
+        /// With [`Reset::Session`] each borrower gets a session as good as new: variables,
+        /// temporary tables, locks and prepared statements of the one before are gone, and the
+        /// database is that of the options. It costs two round trips and those of
+        /// [`OptsBuilder::init`] and of the [hooks](crate::Builder::after_connect) for new
+        /// connections on every return, off the borrower's thread, and the statements have to be
+        /// prepared again. Where the server has an `init_connect`, which it does not repeat, the
+        /// connection is replaced after each loan.
+        reset;
+
+        /// How long a borrower's call may take, from its beginning until its answer was read. By
+        /// default, without limit.
+        ///
+        /// A connection whose answer is late is cut, its session is ended at the server (`KILL`,
+        /// from a second connection), and the call fails with
+        /// [`TimedOut`](io::ErrorKind::TimedOut). For
+        /// [`query_iter`](mysql::prelude::Queryable::query_iter) and
+        /// [`exec_iter`](mysql::prelude::Queryable::exec_iter) the limit is for the beginning of
+        /// the answer.
+        response_timeout;
+
+        /// Whether the server may ask for the password itself on a connection without TLS. By
+        /// default, only if it is on the same machine: `localhost`, a loopback address or a socket
+        /// file.
+        ///
+        /// A server with `caching_sha2_password`, the default of MySQL 8, asks for the password of
+        /// an account that it has not seen since it was started. Without TLS the driver encrypts it
+        /// with a key that the server shows, and so anyone who can pass for the server can read it.
+        /// What is not allowed fails with a permanent error before the password is sent. Logins
+        /// that prove the password without sending it work in any case; and so does
+        /// [`OptsBuilder::server_key_path`], with which the key is not taken from the server.
+        password_without_tls;
+    }
 }
 
-setters! {
-    MysqlManager;
+impl FromStr for MysqlManager {
+    type Err = UrlError;
 
-    /// What is undone of a loan before the next one. By default, [`Reset::Transaction`].
-    ///
-    /// With [`Reset::Session`] each borrower gets a session as good as new: variables, temporary
-    /// tables, locks and prepared statements of the one before are gone, and the database is that
-    /// of the options. It costs two round trips and those of [`OptsBuilder::init`] and of the
-    /// [hooks](crate::Builder::after_connect) for new connections on every return, off the
-    /// borrower's thread, and the statements have to be prepared again. Where the server has an
-    /// `init_connect`, which it does not repeat, the connection is replaced after each loan.
-    reset;
-
-    /// How long a borrower's call may take, from its beginning until its answer was read. By
-    /// default, without limit.
-    ///
-    /// A connection whose answer is late is cut, its session is ended at the server (`KILL`, from a
-    /// second connection), and the call fails with [`TimedOut`](io::ErrorKind::TimedOut). For
-    /// [`query_iter`](mysql::prelude::Queryable::query_iter) and
-    /// [`exec_iter`](mysql::prelude::Queryable::exec_iter) the limit is for the beginning of the
-    /// answer.
-    response_timeout;
-
-    /// Whether the server may ask for the password itself on a connection without TLS. By default,
-    /// only if it is on the same machine: `localhost`, a loopback address or a socket file.
-    ///
-    /// A server with `caching_sha2_password`, the default of MySQL 8, asks for the password of an
-    /// account that it has not seen since it was started. Without TLS the driver encrypts it with a
-    /// key that the server shows, and so anyone who can pass for the server can read it. What is
-    /// not allowed fails with a permanent error before the password is sent. Logins that prove the
-    /// password without sending it work in any case; and so does [`OptsBuilder::server_key_path`],
-    /// with which the key is not taken from the server.
-    password_without_tls;
+    /// As [`from_url`](Self::from_url).
+    fn from_str(url: &str) -> std::result::Result<Self, UrlError> {
+        Self::from_url(url)
+    }
 }
 
 impl Manager for MysqlManager {

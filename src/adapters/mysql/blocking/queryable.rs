@@ -12,14 +12,8 @@ use std::result::Result as StdResult;
 /// The requests whose rows are each made a `$item`, by `$from_row`.
 macro_rules! of_rows {
     (
-        $query_first:ident, $query_fold:ident, $exec_first:ident, $exec_fold:ident,
-        $item:ty, $from_row:ident
+        $query_fold:ident, $exec_first:ident, $exec_fold:ident, $item:ty, $from_row:ident
     ) => {
-        fn $query_first<T: FromRow, Q: AsRef<str>>(&mut self, query: Q) -> Result<Option<$item>> {
-            self.connection()
-                .text(query.as_ref(), |rows| Ok(rows.next().transpose()?.map($from_row)))
-        }
-
         fn $query_fold<T, F, Q, U>(&mut self, query: Q, init: U, mut f: F) -> Result<U>
         where
             Q: AsRef<str>,
@@ -100,9 +94,25 @@ macro_rules! watched {
                 self.connection().observe(Effect::Keeps, |conn| conn.close(stmt))
             }
 
-            of_rows!(query_first, query_fold, exec_first, exec_fold, T, from_row);
+            fn query_first<T: FromRow, Q: AsRef<str>>(&mut self, query: Q) -> Result<Option<T>> {
+                self.connection()
+                    .text(query.as_ref(), |rows| Ok(rows.next().transpose()?.map(from_row)))
+            }
+
+            fn query_first_opt<T, Q>(
+                &mut self,
+                query: Q,
+            ) -> Result<Option<StdResult<T, FromRowError>>>
+            where
+                Q: AsRef<str>,
+                T: FromRow,
+            {
+                self.connection()
+                    .text(query.as_ref(), |rows| Ok(rows.next().transpose()?.map(from_row_opt)))
+            }
+
+            of_rows!(query_fold, exec_first, exec_fold, T, from_row);
             of_rows!(
-                query_first_opt,
                 query_fold_opt,
                 exec_first_opt,
                 exec_fold_opt,

@@ -119,13 +119,49 @@ impl AsyncMysqlManager {
         }
     }
 
+    setters! {
+        AsyncMysqlManager;
+
+        /// What is undone of a loan before the next one. By default, [`Reset::Transaction`].
+        ///
+        /// With [`Reset::Session`] each borrower gets a session as good as new: variables,
+        /// temporary tables, locks and prepared statements of the one before are gone, and the
+        /// database is that of the options. It costs two round trips and those of
+        /// [`setup`](OptsBuilder::setup) on every return, off the borrower's task, and the
+        /// statements have to be prepared again. What was done in [`init`](OptsBuilder::init) and
+        /// [`after_connect`](OptsBuilder::after_connect) is gone, too. Where the server has an
+        /// `init_connect`, which it does not repeat, the connection is replaced after each loan.
+        reset;
+
+        /// How long a borrower's call may take, from its beginning until its answer was read. By
+        /// default, without limit. Needs a runtime with timers.
+        ///
+        /// A connection whose answer is late is closed, and the call fails with
+        /// [`TimedOut`](io::ErrorKind::TimedOut). For
+        /// [`query_iter`](mysql_async::prelude::Queryable::query_iter) and
+        /// [`exec_iter`](mysql_async::prelude::Queryable::exec_iter) the limit is for the beginning
+        /// of the answer.
+        response_timeout;
+
+        /// Whether a password may be used on a connection without TLS. By default, only if the
+        /// server is on the same machine: `localhost`, a loopback address or a socket file.
+        ///
+        /// A server with `caching_sha2_password`, the default of MySQL 8, asks for the password of
+        /// an account that it has not seen since it was started. Without TLS the driver encrypts it
+        /// with a key that the server shows, and so anyone who can pass for the server can read it.
+        /// The driver cannot be kept from that. So what is not allowed fails with a permanent error
+        /// before anything is sent. Allow it in a network that you trust.
+        password_without_tls;
+    }
+
     /// The runtime on which connections live, for a manager that is made elsewhere.
     ///
     /// ```
     /// # use caliburn::adapters::mysql::AsyncMysqlManager;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let runtime = tokio::runtime::Runtime::new()?;
-    /// let manager = AsyncMysqlManager::from_url("mysql://app@localhost")?.runtime(runtime.handle().clone());
+    /// let manager = AsyncMysqlManager::from_url("mysql://app@localhost")?
+    ///     .runtime(runtime.handle().clone());
     /// # let _ = manager;
     /// # Ok(())
     /// # }
@@ -147,39 +183,13 @@ impl AsyncMysqlManager {
     }
 }
 
-setters! {
-    AsyncMysqlManager;
+impl FromStr for AsyncMysqlManager {
+    type Err = UrlError;
 
-    /// What is undone of a loan before the next one. By default, [`Reset::Transaction`].
-    ///
-    /// With [`Reset::Session`] each borrower gets a session as good as new: variables, temporary
-    /// tables, locks and prepared statements of the one before are gone, and the database is that
-    /// of the options. It costs two round trips and those of [`setup`](OptsBuilder::setup) on every
-    /// return, off the borrower's task, and the statements have to be prepared again. What was done
-    /// in [`init`](OptsBuilder::init) and [`after_connect`](OptsBuilder::after_connect) is gone,
-    /// too. Where the server has an `init_connect`, which it does not repeat, the connection is
-    /// replaced after each loan.
-    reset;
-
-    /// How long a borrower's call may take, from its beginning until its answer was read. By
-    /// default, without limit. Needs a runtime with timers.
-    ///
-    /// A connection whose answer is late is closed, and the call fails with
-    /// [`TimedOut`](io::ErrorKind::TimedOut). For
-    /// [`query_iter`](mysql_async::prelude::Queryable::query_iter) and
-    /// [`exec_iter`](mysql_async::prelude::Queryable::exec_iter) the limit is for the beginning of
-    /// the answer.
-    response_timeout;
-
-    /// Whether a password may be used on a connection without TLS. By default, only if the server
-    /// is on the same machine: `localhost`, a loopback address or a socket file.
-    ///
-    /// A server with `caching_sha2_password`, the default of MySQL 8, asks for the password of an
-    /// account that it has not seen since it was started. Without TLS the driver encrypts it with a
-    /// key that the server shows, and so anyone who can pass for the server can read it. The driver
-    /// cannot be kept from that. So what is not allowed fails with a permanent error before
-    /// anything is sent. Allow it in a network that you trust.
-    password_without_tls;
+    /// As [`from_url`](Self::from_url).
+    fn from_str(url: &str) -> std::result::Result<Self, UrlError> {
+        Self::from_url(url)
+    }
 }
 
 impl Manager for AsyncMysqlManager {
