@@ -6,6 +6,7 @@
 //! | [tuning]: settings, sizes, fairness | [Redis](redis), [SQLite](sqlite) | [what it costs](benchmarks) |
 //! | [runtimes, threads, forks](runtimes) | [configuration files](configuration) | [contributing] |
 //! | [when the server fails](failures) | [coming from another pool](migrating) | [what has changed](changelog) |
+//! | [watching a pool](operating) | | |
 //!
 //! # Words
 //!
@@ -31,6 +32,10 @@ pub mod runtimes {}
 /// What the pool does when something fails, in figures; what is guaranteed, and what is not.
 #[doc = include_str!("guide/failures.md")]
 pub mod failures {}
+
+/// Health, figures, events: what a pool says of itself.
+#[doc = include_str!("guide/operating.md")]
+pub mod operating {}
 
 /// What a loan costs, beside other pools, and how that is measured.
 #[cfg_attr(not(doctest), doc = include_str!("../benches/README.md"))]

@@ -32,6 +32,7 @@ pub mod health;
 mod hooks;
 mod manager;
 mod no_unwind;
+pub mod observe;
 mod pool;
 mod raw;
 pub mod stats;
@@ -46,5 +47,5 @@ pub use error::{BuildError, ConfigError, GetError, ManagerError, NotReady, TryGe
 pub use health::{ConnectionInfo, EvictionCause, HealthStrategy, Verdict};
 pub use hooks::{HookError, Metadata};
 pub use manager::{AsyncManager, BlockingManager, BoxFuture, ErrorClass, Face, Manager};
-pub use pool::{Builder, CloseReport, Pool, PooledConnection};
+pub use pool::{Builder, CloseReport, Pool, PooledConnection, Prometheus};
 pub use stats::Stats;

@@ -5,11 +5,13 @@
 
 mod histogram;
 mod ledger;
+mod pool_health;
 
 pub use histogram::Histogram;
 pub(crate) use histogram::Recorder;
 pub use ledger::{Call, Holder, Overrun};
 pub(crate) use ledger::{Ledger, Noted, Priority, Running};
+pub use pool_health::{Defect, PoolHealth};
 
 use crate::error::Counts;
 use crate::health::EvictionCause;
@@ -50,7 +52,14 @@ pub(crate) struct Counters {
     pub(crate) detached: Counter,
     pub(crate) sweeps: Counter,
     pub(crate) evictions: [Counter; EvictionCause::ALL.len()],
+    pub(crate) cancellations: Counter,
+    pub(crate) outages: Counter,
+    pub(crate) leaks: Counter,
     pub(crate) wait_time: Recorder,
+    pub(crate) use_time: Recorder,
+    pub(crate) connect_time: Recorder,
+    pub(crate) ping_time: Recorder,
+    pub(crate) reset_time: Recorder,
 }
 
 /// A snapshot of a pool.
@@ -113,6 +122,8 @@ pub struct Stats {
     /// Those of them that left without a connection: their timeout had passed, they were cancelled,
     /// or they were told an error.
     pub waits_in_vain: u64,
+    /// Those of them whose futures were dropped.
+    pub cancellations: u64,
     /// Borrowers that left because their timeout had passed.
     pub timeouts: u64,
     /// Borrowers refused because too many were waiting already.
@@ -123,6 +134,8 @@ pub struct Stats {
     pub connect_failures: u64,
     /// Connects that were requested and not begun, because they were no longer needed.
     pub connects_skipped: u64,
+    /// Outages: connecting began to fail, or what was opened was dead.
+    pub outages: u64,
     /// Pings.
     pub pings: u64,
     /// Pings that failed.
@@ -138,6 +151,8 @@ pub struct Stats {
     /// Tasks that the [spawner](crate::Builder::spawner) did not run: it panicked, dropped the
     /// task, or did not poll it within a second. Threads of the pool's own did the work.
     pub launch_failures: u64,
+    /// Loans that lasted for longer than [`leak_threshold`](crate::Settings::leak_threshold).
+    pub leaks: u64,
     /// Passes of the housekeeper over the idle connections.
     pub sweeps: u64,
     /// Connections evicted, by cause.
@@ -145,6 +160,15 @@ pub struct Stats {
     /// How long borrowers waited that had to stand in line: for each, the time from then on until
     /// it had its connection or left. It is noted when the borrower leaves.
     pub wait_time: Histogram,
+    /// How long loans lasted, of those that were
+    /// [measured](crate::Builder::sample_use_time).
+    pub use_time: Histogram,
+    /// How long it took to open connections, with the hooks.
+    pub connect_time: Histogram,
+    /// How long pings took that were answered in time.
+    pub ping_time: Histogram,
+    /// How long resets took that succeeded, with the hooks.
+    pub reset_time: Histogram,
 }
 
 impl Stats {

@@ -85,6 +85,11 @@ pub struct Settings {
     /// Otherwise they wait until their timeout. After a permanent error they fail at once in any
     /// case. Default: `false`.
     pub fail_fast: bool,
+    /// For how long a connection may be lent, more than zero. A loan that lasts longer is counted
+    /// ([`Stats::leaks`](crate::Stats::leaks)), and observers are told of it once
+    /// ([`HeldTooLong`](crate::observe::EventKind::HeldTooLong)). Nothing is taken from its
+    /// borrower. Default: `None`, no limit.
+    pub leak_threshold: Option<Duration>,
 }
 
 /// Which thread pings a connection that a thread is about to borrow, if the driver blocks.
@@ -135,6 +140,7 @@ impl Default for Settings {
             ping_on: PingOn::Borrower,
             fairness: Fairness::Fifo,
             fail_fast: false,
+            leak_threshold: None,
         }
     }
 }
@@ -168,6 +174,7 @@ impl Settings {
             ("reset_timeout", self.reset_timeout.is_zero()),
             ("close_timeout", self.close_timeout.is_zero()),
             ("sweep_interval", self.sweep_interval.is_some_and(|interval| interval.is_zero())),
+            ("leak_threshold", self.leak_threshold.is_some_and(|threshold| threshold.is_zero())),
             ("connect_concurrency", self.connect_concurrency == 0),
             ("maintenance_concurrency", self.maintenance_concurrency == 0),
             ("worker_threads", self.worker_threads == 0),

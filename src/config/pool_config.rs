@@ -186,6 +186,7 @@ fn read_settings(reader: &mut Reader<'_>, settings: &mut Settings) {
         ping_on,
         fairness,
         fail_fast,
+        leak_threshold,
     } = settings;
     set(max_size, reader.read("max_size"));
     set(min_size, reader.read("min_size"));
@@ -205,6 +206,7 @@ fn read_settings(reader: &mut Reader<'_>, settings: &mut Settings) {
     set(ping_on, reader.choose("ping_on", &places, "borrower or worker"));
     set(fairness, read_fairness(reader));
     set(fail_fast, reader.read("fail_fast"));
+    set(leak_threshold, reader.read("leak_threshold"));
 }
 
 fn read_fairness(reader: &mut Reader<'_>) -> Option<Fairness> {

@@ -1,7 +1,9 @@
 //! From a manager and settings to a pool.
 
 use super::ground::caught::Foreign;
+use super::ground::journal::Journal;
 use super::ground::ring::Ring;
+use super::ground::sampling::Sampling;
 use super::ground::timers::Timers;
 use super::ground::watch::Watch;
 use super::handle::Pool;
@@ -21,6 +23,7 @@ use crate::fork;
 use crate::health::HealthStrategy;
 use crate::hooks::Hooks;
 use crate::manager::{Async, AsyncManager, Blocking, BlockingManager, BoxFuture, Driver, Manager};
+use crate::observe::Observer;
 use crate::raw::RawPool;
 use crate::raw::bitmap::Bitmap;
 use crate::raw::requests::Requests;
@@ -83,6 +86,9 @@ pub struct Builder<M: Manager> {
     initial_size: Option<usize>,
     strategy: Box<dyn HealthStrategy>,
     pub(crate) hooks: Hooks<M>,
+    pub(crate) observers: Vec<Box<dyn Observer>>,
+    pub(crate) events_kept: usize,
+    pub(crate) sampling: Sampling,
     clock: Clock,
     spawner: Option<Spawner>,
     manual_maintenance: bool,
@@ -122,6 +128,9 @@ impl<M: Manager> Builder<M> {
             initial_size: None,
             strategy: Box::new(()),
             hooks: Hooks::new(),
+            observers: Vec::new(),
+            events_kept: 0,
+            sampling: Sampling::none(),
             clock: Clock::real(),
             spawner: None,
             manual_maintenance: false,
@@ -167,6 +176,9 @@ impl<M: Manager> Builder<M> {
         fairness: Fairness,
         /// Sets whether waiters fail as soon as connecting fails. Default: `false`.
         fail_fast: bool,
+        /// Sets for how long a connection may be lent before observers are told. Default: `None`,
+        /// they are not.
+        leak_threshold: Option<Duration>,
     }
 
     /// Sets all [`Settings`] at once. Default: `Settings::default()`.
@@ -329,6 +341,10 @@ impl<M: Manager> Builder<M> {
             settings: ArcSwap::from_pointee(self.settings),
             changing: Mutex::new(()),
             counters: Default::default(),
+            sampling: self.sampling,
+            is_watched: !self.observers.is_empty() || self.events_kept > 0,
+            journal: Arc::new(Journal::new(now, self.observers, self.events_kept)),
+            leaks: Mutex::default(),
             supply: Supply::new(initial_size),
             queues: [1, capacity, capacity].map(Queue::new),
             starts: Requests::new(),
@@ -347,6 +363,7 @@ impl<M: Manager> Builder<M> {
             sweeper: Relaxed::<usize>::new(0),
             ring: Ring::new(),
             chores_due: Relaxed::<u64>::new(0),
+            is_closing: Relaxed::<bool>::new(false),
             handles: AtomicUsize::new(0),
         }
     }

@@ -10,6 +10,7 @@ use super::upkeep::keeper::Household;
 use super::work::worker;
 use crate::clock::Tick;
 use crate::manager::Manager;
+use crate::observe::EventKind;
 use crate::stats::{Holder, Overrun};
 use crate::sync::{Arc, thread};
 use std::fmt;
@@ -79,8 +80,11 @@ impl<M: Manager> Pool<M> {
         if self.raw.is_inherited() {
             return;
         }
-        self.raw.close();
         let state = self.raw.context();
+        if state.is_closing.exchange(false, true) {
+            state.note(EventKind::PoolClosed);
+        }
+        self.raw.close();
         if state.is_manual() {
             worker::run_all(&self.raw);
         }

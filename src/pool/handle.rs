@@ -6,17 +6,14 @@ use super::borrow::fast_path::{FastPath, lend_at_home};
 use super::borrow::guard::PooledConnection;
 use super::borrow::step::{Step, judge_or_claim, lend, lend_now};
 use super::ground::park::block_on;
-use super::snapshot;
 use super::state::State;
 use super::state::pooled::{Raw, Slot};
-use super::supply::{growth, overruns, shortage};
+use super::supply::{growth, shortage};
 use super::upkeep::{shrink, sweep, visit};
-use super::work::launch;
 use super::work::worker;
 use crate::config::Settings;
 use crate::error::{ConfigError, GetError, NotReady, Problem, TryGetError};
 use crate::manager::{Face, Manager};
-use crate::stats::{Holder, Ledger, Overrun, Stats};
 use crate::sync::{Arc, Ordering, PoisonError, Relaxed};
 use std::future::{Future, poll_fn};
 use std::panic::Location;
@@ -285,26 +282,6 @@ impl<M: Manager> Pool<M> {
     /// Returns the manager.
     pub fn manager(&self) -> &M {
         &self.state().manager
-    }
-
-    /// Returns a snapshot of gauges and counters.
-    pub fn stats(&self) -> Stats {
-        snapshot::stats(&self.raw)
-    }
-
-    /// Returns which borrowers hold connections now, since when, and where they asked for them.
-    pub fn holders(&self) -> Vec<Holder> {
-        let now = self.state().clock.tick();
-        self.raw.ledgers().filter_map(|ledger: &Ledger| ledger.holder(now)).collect()
-    }
-
-    /// Returns the calls into the manager that have outlived their limit. Until such a call
-    /// returns, it keeps a thread, and its slot [in quarantine](Stats::quarantined). Only calls
-    /// that block can overrun, as futures are dropped at their limit. After them come tasks that
-    /// the [spawner](crate::Builder::spawner) has not run; soon the pool runs their work itself
-    /// ([`launch_failures`](Stats::launch_failures)).
-    pub fn overruns(&self) -> Vec<Overrun> {
-        [overruns::overruns(&self.raw), launch::overruns(&self.raw)].concat()
     }
 
     /// Does on this thread what the housekeeper would do now: keeps deadlines, continues a sweep or

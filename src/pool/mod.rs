@@ -6,10 +6,13 @@
 mod borrow;
 mod builder;
 mod builder_hooks;
+mod builder_observers;
 mod close;
 mod ground;
 mod handle;
 mod hooks;
+mod insight;
+mod prometheus;
 mod service;
 mod snapshot;
 mod state;
@@ -22,3 +25,4 @@ pub use borrow::guard::PooledConnection;
 pub use builder::Builder;
 pub use close::CloseReport;
 pub use handle::Pool;
+pub use prometheus::Prometheus;

@@ -42,11 +42,13 @@ pub(crate) fn stats<M: Manager>(raw: &Raw<M>) -> Stats {
         returns,
         waits: counters.waits.get(),
         waits_in_vain: counters.waits_in_vain.get(),
+        cancellations: counters.cancellations.get(),
         timeouts: counters.timeouts.get(),
         refusals: counters.refusals.get(),
         connects: counters.connects.get(),
         connect_failures: counters.connect_failures.get(),
         connects_skipped: counters.connects_skipped.get(),
+        outages: counters.outages.get(),
         pings: counters.pings.get(),
         ping_failures: counters.ping_failures.get(),
         pings_cancelled: counters.pings_cancelled.get(),
@@ -54,9 +56,14 @@ pub(crate) fn stats<M: Manager>(raw: &Raw<M>) -> Stats {
         closes: counters.closes.get(),
         launch_failures: counters.launch_failures.get(),
         detached: counters.detached.get(),
+        leaks: counters.leaks.get(),
         sweeps: counters.sweeps.get(),
         evictions: Evictions::of(&counters.evictions),
         wait_time: counters.wait_time.snapshot(),
+        use_time: counters.use_time.snapshot(),
+        connect_time: counters.connect_time.snapshot(),
+        ping_time: counters.ping_time.snapshot(),
+        reset_time: counters.reset_time.snapshot(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! A log-linear histogram of durations: eight steps to each doubling, so a figure is within 1/8 of
 //! the truth, after Gil Tene's HDR histogram.
 
-use crate::sync::Relaxed;
+use crate::sync::{OnceLock, Relaxed};
 use std::fmt;
 use std::time::Duration;
 
@@ -26,23 +26,21 @@ fn upper(bucket: usize) -> u64 {
     ((bucket % STEPS + STEPS + 1) as u64) * (1 << magnitude) - 1
 }
 
-/// Takes durations from many threads.
+/// Takes durations from many threads. Its buckets, of 2.4 kB, are there from the first duration on.
+#[derive(Default)]
 pub(crate) struct Recorder {
-    buckets: Box<[Relaxed<u64>]>,
+    buckets: OnceLock<Box<[Relaxed<u64>]>>,
+    sum: Relaxed<u64>,
     max: Relaxed<u64>,
-}
-
-impl Default for Recorder {
-    fn default() -> Self {
-        let buckets = (0..BUCKETS).map(|_| Relaxed::default());
-        Self { buckets: buckets.collect(), max: Relaxed::default() }
-    }
 }
 
 impl Recorder {
     pub(crate) fn record(&self, duration: Duration) {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        self.buckets[bucket(nanos)].add(1);
+        let buckets =
+            self.buckets.get_or_init(|| (0..BUCKETS).map(|_| Relaxed::default()).collect());
+        buckets[bucket(nanos)].add(1);
+        self.sum.add(nanos);
         if self.max.get() < nanos {
             self.max.raise(nanos);
         }
@@ -50,7 +48,8 @@ impl Recorder {
 
     pub(crate) fn snapshot(&self) -> Histogram {
         Histogram {
-            buckets: self.buckets.iter().map(Relaxed::<u64>::get).collect(),
+            buckets: self.buckets.get().into_iter().flatten().map(Relaxed::<u64>::get).collect(),
+            sum: self.sum.get(),
             max: self.max.get(),
         }
     }
@@ -75,6 +74,7 @@ impl std::fmt::Debug for Recorder {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Histogram {
     buckets: Vec<u64>,
+    sum: u64,
     max: u64,
 }
 
@@ -101,6 +101,27 @@ impl Histogram {
         Duration::from_nanos(self.max)
     }
 
+    /// All durations added up.
+    pub fn sum(&self) -> Duration {
+        Duration::from_nanos(self.sum)
+    }
+
+    /// The mean duration; zero if nothing was recorded.
+    pub fn mean(&self) -> Duration {
+        Duration::from_nanos(self.sum.checked_div(self.count()).unwrap_or(0))
+    }
+
+    /// How many durations were no longer than `limit`. One that is shorter than it by less than an
+    /// eighth may be missing.
+    pub fn count_up_to(&self, limit: Duration) -> u64 {
+        let limit = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
+        if limit >= self.max {
+            return self.count();
+        }
+        let buckets = self.buckets.iter().enumerate();
+        buckets.take_while(|(bucket, _)| upper(*bucket) <= limit).map(|(_, count)| count).sum()
+    }
+
     /// The duration that a share of `quantile` (0 to 1) did not exceed, up to an eighth too high;
     /// zero if nothing was recorded.
     pub fn quantile(&self, quantile: f64) -> Duration {
@@ -123,6 +144,7 @@ impl serde::Serialize for Histogram {
         let nanos = |quantile| self.quantile(quantile).as_nanos() as u64;
         serializer.collect_map([
             ("count", self.count()),
+            ("sum_ns", self.sum),
             ("p50_ns", nanos(0.5)),
             ("p90_ns", nanos(0.9)),
             ("p99_ns", nanos(0.99)),
@@ -156,11 +178,27 @@ mod tests {
         let histogram = recorder.snapshot();
         assert_eq!(histogram.count(), 1000);
         assert_eq!(histogram.max(), Duration::from_millis(1));
+        assert_eq!(histogram.mean(), Duration::from_nanos(500_500));
         assert_eq!(histogram.quantile(1.0), Duration::from_millis(1));
         for (quantile, micros) in [(0.5, 500), (0.9, 900), (0.99, 990)] {
             let (found, right) = (histogram.quantile(quantile), Duration::from_micros(micros));
             assert!(found >= right && found <= right * 9 / 8, "{quantile}: {found:?}");
         }
+    }
+
+    #[test]
+    fn durations_up_to_a_limit_are_counted() {
+        let recorder = Recorder::default();
+        for micros in 1..=1000 {
+            recorder.record(Duration::from_micros(micros));
+        }
+        let histogram = recorder.snapshot();
+        for micros in [10, 100, 500, 999] {
+            let counted = histogram.count_up_to(Duration::from_micros(micros));
+            assert!((micros * 7 / 8..=micros).contains(&counted), "{counted} of {micros}");
+        }
+        assert_eq!(histogram.count_up_to(Duration::from_millis(1)), 1000);
+        assert_eq!(histogram.count_up_to(Duration::ZERO), 0);
     }
 
     #[test]

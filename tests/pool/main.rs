@@ -28,6 +28,7 @@ mod limits;
 mod load;
 mod model;
 mod nimue;
+mod observe;
 mod outages;
 mod panics;
 mod properties;

@@ -6,8 +6,8 @@ use crate::text::Source;
 
 /// At the bottom: for all rooms.
 const SHARED: [&str; 3] = ["no_unwind", "sync", "fork"];
-const MIDDLE: [&str; 8] =
-    ["config", "stats", "health", "manager", "error", "clock", "hooks", "data"];
+const MIDDLE: [&str; 9] =
+    ["config", "stats", "health", "manager", "observe", "error", "clock", "hooks", "data"];
 
 /// (a) Imports point down only. `public` are the names that the crate exports.
 fn imports_point_down(source: &Source, public: &[String]) -> Vec<String> {

@@ -30,9 +30,9 @@ use tokio_postgres::{Client, Config, Error, Row, SimpleQueryMessage, Statement};
 /// Do not keep a `RowStream` or the like when the client goes back: the driver delivers what is
 /// left in it before the next borrower's answers, who would have to wait until it is taken.
 ///
-/// A session that has prepared more than 1024 statements beyond those kept, and has executed none of
-/// them, is replaced: nobody may have them any more, as a future that is dropped in the moment its
-/// answer comes leaves its statement behind.
+/// A session with more than 1024 prepared statements that were never executed, beside those kept,
+/// is replaced: nobody may have them any more. A future that is dropped in the moment in which its
+/// answer comes leaves such a statement behind.
 ///
 /// It belongs to its guard, and a driver's client to it: what the adapter knows of a session stays
 /// where it is when clients change places (`std::mem::swap`), which is not supported, in hooks

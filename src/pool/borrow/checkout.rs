@@ -10,6 +10,7 @@ use crate::config::{Fairness, PingOn, Settings};
 use crate::error::GetError;
 use crate::manager::{Face, Manager};
 use crate::no_unwind::no_unwind;
+use crate::observe::{EventKind, WaitOutcome};
 use crate::pool::service::enqueue;
 use crate::pool::state::job::{Job, Reservation};
 use crate::pool::state::pooled::{Pooled, Raw, Slot};
@@ -44,7 +45,8 @@ pub(crate) struct Checkout<'a, M: Manager> {
     pinged_in_vain: Option<Tick>,
     /// When it first stood in line.
     waiting_since: Option<Tick>,
-    is_served: bool,
+    /// What has come of its wait. A thread drops its checkout when its time is up.
+    outcome: WaitOutcome,
 }
 
 /// A borrower's wait is counted and timed once, however often it stands in line and however it
@@ -53,10 +55,16 @@ impl<M: Manager> Drop for Checkout<'_, M> {
     fn drop(&mut self) {
         let Some(since) = self.waiting_since else { return };
         let state = self.raw.context();
-        state.counters.wait_time.record(state.clock.now().since(since));
-        if !self.is_served {
-            state.counters.waits_in_vain.add();
-        }
+        let waited = state.clock.now().since(since);
+        let (location, outcome) = (self.borrower, self.outcome);
+        state.note(EventKind::WaitEnded { location, waited, outcome });
+    }
+}
+
+fn outcome_of<E>(error: &GetError<E>) -> WaitOutcome {
+    match error {
+        GetError::TimedOut { .. } => WaitOutcome::TimedOut,
+        _ => WaitOutcome::Failed,
     }
 }
 
@@ -85,15 +93,18 @@ impl<'a, M: Manager> Checkout<'a, M> {
             is_pinging,
             pinged_in_vain: None,
             waiting_since: None,
-            is_served: false,
+            outcome: match face {
+                Face::Blocking => WaitOutcome::TimedOut,
+                Face::Async => WaitOutcome::Cancelled,
+            },
         }
     }
 
     /// It stands in line.
     fn note_wait(&mut self, now: Tick) {
         if self.waiting_since.is_none() {
-            self.raw.context().counters.waits.add();
             self.waiting_since = Some(now);
+            self.raw.context().note(EventKind::WaitBegan { location: self.borrower });
         }
     }
 
@@ -113,28 +124,30 @@ impl<'a, M: Manager> Checkout<'a, M> {
         let (mut evicted, mut dead) = (0, 0);
         let capacity = self.raw.capacity();
         loop {
-            step = match step {
+            let next = match step {
                 Step::Lend(slot) => {
-                    self.is_served = true;
+                    self.outcome = WaitOutcome::Served;
                     return Ok(lend(slot, self.borrower));
                 }
-                Step::Ping(slot) => self.ping(slot, true).await?,
-                Step::Prepare(slot) => self.ping(slot, false).await?,
-                Step::Wait => self.wait(self.begun, false).await?,
-                Step::Again => self.retry(false).await?,
+                Step::Ping(slot) => self.ping(slot, true).await,
+                Step::Prepare(slot) => self.ping(slot, false).await,
+                Step::Wait => self.wait(self.begun, false).await,
+                Step::Again => self.retry(false).await,
                 Step::Dead => {
                     dead += 1;
-                    self.retry(dead <= capacity).await?
+                    self.retry(dead <= capacity).await
                 }
                 Step::Evicted(born) => {
                     evicted += 1;
                     let max_size = self.raw.context().settings.load().max_size;
                     if evicted > max_size && born >= self.begun {
-                        return Err(failure::all_evicted(self.raw, evicted));
+                        Err(failure::all_evicted(self.raw, evicted))
+                    } else {
+                        self.retry(evicted <= capacity).await
                     }
-                    self.retry(evicted <= capacity).await?
                 }
             };
+            step = next.inspect_err(|error| self.outcome = outcome_of(error))?;
         }
     }
 

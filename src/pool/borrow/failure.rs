@@ -3,6 +3,7 @@
 use crate::clock::Tick;
 use crate::error::{GetError, ManagerError, Phase};
 use crate::manager::Manager;
+use crate::observe::EventKind;
 use crate::pool::snapshot::counts;
 use crate::pool::state::pooled::Raw;
 use crate::pool::supply::overruns::overdue;
@@ -22,7 +23,6 @@ pub(crate) fn timed_out<M: Manager>(
     waited: Duration,
 ) -> GetError<M::Error> {
     let state = raw.context();
-    state.counters.timeouts.add();
     let counts = counts(raw);
     let is_open = counts.idle + counts.lent + counts.maintenance > 0;
     let is_opening = counts.opening > 0 || overdue(raw, state.clock.now()).maintenance == 0;
@@ -30,6 +30,7 @@ pub(crate) fn timed_out<M: Manager>(
         Phase::Wait if !is_open && is_opening => Phase::Connect,
         phase => phase,
     };
+    state.note(EventKind::TimedOut { phase, waited });
     let last = match phase {
         Phase::Ping => &state.last_ping_failure,
         _ => &state.last_connect_failure,
@@ -43,7 +44,7 @@ pub(crate) fn timed_out<M: Manager>(
 
 /// The line is full.
 pub(crate) fn refused<M: Manager>(raw: &Raw<M>) -> GetError<M::Error> {
-    raw.context().counters.refusals.add();
+    raw.context().note(EventKind::Refused);
     GetError::TooManyWaiters { counts: counts(raw) }
 }
 

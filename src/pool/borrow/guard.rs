@@ -3,8 +3,10 @@
 use crate::data::ConnectionData;
 use crate::health::{ConnectionInfo, EvictionCause};
 use crate::manager::Manager;
+use crate::observe::EventKind;
 use crate::pool::service::enqueue;
 use crate::pool::service::release::end_loan;
+use crate::pool::state::kept::Kept;
 use crate::pool::state::pooled::{Pooled, Slot};
 use crate::raw::slots::Lent;
 use std::fmt;
@@ -57,9 +59,9 @@ impl<M: Manager> PooledConnection<M> {
     #[must_use = "a connection that is not kept is closed"]
     pub fn detach(this: Self) -> M::Connection {
         let slot = end_of_loan(this);
-        let raw = slot.keep_alive();
+        let raw = Kept::of(&slot);
         let (vacant, entry) = slot.vacate();
-        raw.context().counters.detached.add();
+        raw.context().note(EventKind::Detached);
         vacant.give_back();
         raw.context().service.open.subtract(1);
         raw.context().ring.ring();
@@ -116,8 +118,8 @@ impl<M: Manager> UnwindSafe for PooledConnection<M> {}
 impl<M: Manager> RefUnwindSafe for PooledConnection<M> {}
 
 fn end_of_loan<M: Manager>(connection: PooledConnection<M>) -> Slot<M> {
-    let slot = connection.0.into_occupied();
-    end_loan(&slot);
+    let mut slot = connection.0.into_occupied();
+    end_loan(&mut slot);
     slot
 }
 

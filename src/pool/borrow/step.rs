@@ -85,11 +85,16 @@ fn must_prepare<M: Manager>(slot: &Slot<M>, now: Tick) -> bool {
 
 /// The last step of every checkout.
 pub(crate) fn lend<M: Manager>(
-    slot: Slot<M>,
+    mut slot: Slot<M>,
     borrower: &'static Location<'static>,
 ) -> PooledConnection<M> {
-    let (ledger, now) = (slot.ledger(), slot.pool().context().clock.tick());
-    ledger.lend(ledger.transitions(), borrower, now);
+    let (entry, ledger, raw) = slot.parts_and_pool();
+    let state = raw.context();
+    let transitions = ledger.transitions();
+    if state.sampling.is_due(transitions) {
+        entry.lent_at = Some(state.clock.now());
+    }
+    ledger.lend(transitions, borrower, state.clock.tick());
     PooledConnection::new(slot.into())
 }
 

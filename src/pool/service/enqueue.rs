@@ -4,14 +4,16 @@
 use crate::health::EvictionCause;
 use crate::manager::Manager;
 use crate::no_unwind::no_unwind;
+use crate::observe::EventKind;
 use crate::pool::state::job::{Held, Job, Lane, Order, Reservation};
+use crate::pool::state::kept::Kept;
 use crate::pool::state::pooled::{Raw, Slot, Vacant};
 use crate::stats::{Call, Priority};
 
 /// Has a connection opened in `slot`. The caller has counted the connect, and sees to it that a
 /// worker is there.
 pub(crate) fn connect<M: Manager>(slot: Vacant<M>, order: Order) {
-    let raw = slot.keep_alive();
+    let raw = Kept::of_vacant(&slot);
     let held = Held::Empty(slot, Some(Box::new(order)));
     Job::of(held, Call::Connect, Priority::Demand).push(&raw);
 }
@@ -27,8 +29,8 @@ pub(crate) fn retire<M: Manager>(slot: Slot<M>) {
 }
 
 fn close_or_retire<M: Manager>(slot: Slot<M>, cause: EvictionCause, retires: bool) {
-    let raw = slot.keep_alive();
-    raw.context().count_eviction(cause);
+    let raw = Kept::of(&slot);
+    raw.context().note(EventKind::Evicted { cause });
     let mut job = Job::new(&raw, Held::Open(slot, None), Call::Close, Priority::Upkeep);
     job.retires = retires;
     job.is_broken = cause.is_broken();
@@ -37,7 +39,7 @@ fn close_or_retire<M: Manager>(slot: Slot<M>, cause: EvictionCause, retires: boo
 
 /// Has the connection reset, then put back.
 pub(crate) fn reset<M: Manager>(slot: Slot<M>) {
-    let raw = slot.keep_alive();
+    let raw = Kept::of(&slot);
     let briefly_out = raw.context().service.take_briefly();
     let mut job = Job::new(&raw, Held::Open(slot, None), Call::Reset, Priority::Demand);
     job.briefly_out = Some(briefly_out);
@@ -53,7 +55,7 @@ pub(crate) fn check<M: Manager>(mut slot: Slot<M>) {
 /// Has the connection pinged if that is due, and prepared for a loan; then put back or, if a
 /// borrower has reserved it, handed over.
 pub(crate) fn ping<M: Manager>(slot: Slot<M>, reservation: Option<Reservation>) {
-    let raw = slot.keep_alive();
+    let raw = Kept::of(&slot);
     let is_reserved = reservation.is_some();
     let briefly_out = (!is_reserved).then(|| raw.context().service.take_briefly());
     let priority = if is_reserved { Priority::Demand } else { Priority::Upkeep };
@@ -85,7 +87,7 @@ impl<M: Manager> Job<M> {
 
     /// A ping that its borrower makes itself; with a reservation, as it may be taken from it.
     pub(crate) fn own_ping(slot: Slot<M>, reservation: Option<Reservation>) -> Self {
-        let raw = slot.keep_alive();
+        let raw = Kept::of(&slot);
         let mut job = Self::new(&raw, Held::Open(slot, reservation), Call::Ping, Priority::Demand);
         job.is_for_loan = true;
         job
@@ -170,7 +172,7 @@ impl<M: Manager> Drop for Job<M> {
 impl<M: Manager> Job<M> {
     /// The slot first, then the count: see [`Service`](crate::pool::state::job::Service).
     fn leave_empty(&self, vacant: Vacant<M>, order: Option<Box<Order>>) {
-        let raw = vacant.keep_alive();
+        let raw = Kept::of_vacant(&vacant);
         let state = raw.context();
         let was_open = order.is_none();
         if let Some(order) = order {
@@ -194,12 +196,12 @@ impl<M: Manager> Job<M> {
 
     /// Dropped before its end: a task was cancelled, or a runtime went away.
     fn abandon(&self, slot: Slot<M>) {
-        let raw = slot.keep_alive();
+        let raw = Kept::of(&slot);
         let state = raw.context();
         state.service.end(self.call, self.priority);
         let is_cancelled_ping = self.call == Call::Ping && self.is_begun;
         if is_cancelled_ping {
-            state.counters.pings_cancelled.add();
+            state.note(EventKind::PingCancelled);
         }
         // Of hooks nobody knows what they leave half done.
         let is_ping_alone = !self.is_for_loan || state.hooks.before_acquire.is_empty();

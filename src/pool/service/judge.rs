@@ -97,7 +97,12 @@ fn ask<M: Manager>(
             retires_in.map_or(validity, |(time, _)| validity.min(Validity::time(time)))
         });
         let validity = validity.unwrap_or(Validity::NONE);
-        entry.fit = Fit::of(&entry.info, validity, ledger.transitions(), epoch);
+        let transitions = ledger.transitions();
+        let limit = match occasion {
+            Occasions::BORROW => state.sampling.after_loan(transitions),
+            _ => state.sampling.before_loan(transitions),
+        };
+        entry.fit = Fit::of(&entry.info, validity, transitions, limit, epoch);
     }
     verdict
 }

@@ -10,6 +10,7 @@ use crate::manager::Manager;
 use crate::no_unwind::no_unwind;
 use crate::pool::state::entry::Entry;
 use crate::pool::state::job::Replaces;
+use crate::pool::state::kept::Kept;
 use crate::pool::state::pooled::{Raw, Slot};
 use crate::sync::thread;
 
@@ -88,7 +89,7 @@ fn come_back_slowly<M: Manager>(mut slot: Slot<M>, mut finding: Finding) {
             ask(entry, &state.manager)
         };
     }
-    end_loan(&slot);
+    end_loan(&mut slot);
     match finding {
         Finding::Sound if !slot.pool().context().hooks.on_return.is_empty() => enqueue::reset(slot),
         Finding::Sound => put_back(slot),
@@ -101,9 +102,13 @@ fn come_back_slowly<M: Manager>(mut slot: Slot<M>, mut finding: Finding) {
 }
 
 /// Ends the loan of `slot`.
-pub(crate) fn end_loan<M: Manager>(slot: &Slot<M>) {
-    let ledger = slot.ledger();
-    ledger.take_back(ledger.transitions() + 1, slot.pool().context().clock.tick());
+pub(crate) fn end_loan<M: Manager>(slot: &mut Slot<M>) {
+    let (entry, ledger, raw) = slot.parts_and_pool();
+    let state = raw.context();
+    ledger.take_back(ledger.transitions() + 1, state.clock.tick());
+    if let Some(since) = entry.lent_at.take() {
+        state.counters.use_time.record(state.clock.now().since(since));
+    }
 }
 
 /// Makes a connection idle that has come back sound or has been reset, unless the strategy objects.
@@ -114,7 +119,7 @@ pub(crate) fn put_back<M: Manager>(mut slot: Slot<M>) {
     let old = cause.filter(|_| is_wanted(raw)).and_then(|cause| Replaces::begin(&mut slot, cause));
     let Some(old) = old else { return put_back_as(slot, verdict) };
     // It may never lie idle when a sweep looks.
-    let raw = slot.keep_alive();
+    let raw = Kept::of(&slot);
     put_back_as(slot, verdict);
     raw.context().supply.to_replace.push(old);
     raw.context().ring.ring();

@@ -18,18 +18,20 @@ pub(crate) struct Fit {
 }
 
 impl Fit {
-    /// As judged after `transitions`.
+    /// As judged after `transitions`; to be looked at again by that of `limit`.
     pub(crate) fn of(
         info: &ConnectionInfo,
         validity: Validity,
         transitions: u64,
+        limit: u64,
         epoch: u64,
     ) -> Self {
         let from = transitions.next_multiple_of(2);
+        // A loan and a return each.
+        let valid = validity.uses.saturating_mul(2).saturating_add(from);
         Self {
             until: Tick(info.now.0.saturating_add(validity.time)),
-            // A loan and a return each.
-            until_transition: validity.uses.saturating_mul(2).saturating_add(from),
+            until_transition: valid.min(limit),
             epoch,
         }
     }
@@ -58,6 +60,8 @@ pub(crate) struct Entry<C> {
     prepared_after: u64,
     /// The user's, beside the connection.
     pub(crate) data: ConnectionData,
+    /// When it was lent, if this loan is measured.
+    pub(crate) lent_at: Option<Tick>,
     /// Its last ping took unusually long: it is lent after all others.
     pub(crate) is_slow: bool,
     /// Up to date only once [refreshed](Self::refresh).
@@ -130,6 +134,7 @@ impl<C> Entry<C> {
             prepared: Tick(0),
             prepared_after: 0,
             data: fresh.data,
+            lent_at: None,
             is_slow: false,
             info: ConnectionInfo::newborn(now, generation, luck),
             checkouts_before: ledger.checkouts(),

@@ -2,6 +2,7 @@
 //! the verbs.
 
 use super::entry::{Attempt, Stage};
+use super::kept::Kept;
 use super::pooled::{Raw, Slot, Vacant};
 use crate::clock::Tick;
 use crate::health::EvictionCause;
@@ -114,7 +115,7 @@ impl Reservation {
                 Ok(())
             }
             Some(waiter) => {
-                let raw = slot.keep_alive();
+                let raw = Kept::of(&slot);
                 raw.grant(waiter, slot)
             }
             None => Err(slot),

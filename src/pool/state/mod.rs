@@ -2,6 +2,9 @@
 
 pub(crate) mod entry;
 pub(crate) mod job;
+pub(crate) mod kept;
+pub(crate) mod leaks;
+mod note;
 pub(crate) mod pass;
 pub(crate) mod pooled;
 pub(crate) mod supply;
@@ -9,13 +12,15 @@ pub(crate) mod supply;
 use super::ground::assignment::Assignment;
 use super::ground::caught::{Foreign, let_go};
 use super::ground::events::Events;
+use super::ground::journal::{self, Journal};
 use super::ground::ring::Ring;
+use super::ground::sampling::Sampling;
 use super::ground::timers::Timers;
 use super::ground::watch::Watch;
 use crate::clock::{Clock, Tick};
 use crate::config::Settings;
 use crate::error::ManagerError;
-use crate::health::{EvictionCause, HealthStrategy, Occasions};
+use crate::health::{HealthStrategy, Occasions};
 use crate::hooks::Hooks;
 use crate::manager::{BoxFuture, Driver, Manager};
 use crate::raw::requests::Requests;
@@ -23,6 +28,7 @@ use crate::stats::Counters;
 use crate::sync::{Arc, AtomicUsize, Mutex, Relaxed};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use job::{Lane, Queue, Service};
+use leaks::Leaks;
 use pass::Pass;
 use std::future::Future;
 use std::time::Duration;
@@ -48,6 +54,12 @@ pub(crate) struct State<M: Manager> {
     /// Held while the settings are changed.
     pub(crate) changing: Mutex<()>,
     pub(crate) counters: Counters,
+    pub(crate) sampling: Sampling,
+    pub(crate) journal: Arc<Journal>,
+    /// Events are of interest to anybody.
+    pub(crate) is_watched: bool,
+    /// Loans that observers were told last for too long.
+    pub(crate) leaks: Mutex<Leaks>,
     pub(crate) supply: Supply,
     /// By [`Lane`].
     pub(crate) queues: [Queue<M>; 3],
@@ -82,6 +94,8 @@ pub(crate) struct State<M: Manager> {
     pub(crate) ring: Ring,
     /// When a visit is next needed, apart from deadlines.
     pub(crate) chores_due: Relaxed<u64>,
+    /// A handle has closed the pool.
+    pub(crate) is_closing: Relaxed<bool>,
     /// `Pool` handles alive.
     pub(crate) handles: AtomicUsize,
 }
@@ -101,8 +115,9 @@ impl<M: Manager> State<M> {
         self.queues.iter().all(Queue::is_empty)
     }
 
-    pub(crate) fn count_eviction(&self, cause: EvictionCause) {
-        self.counters.evictions[cause as usize].add();
+    /// Has observers told what they do not know yet.
+    pub(crate) fn tell(&self) {
+        if self.is_manual() { self.journal.tell_here() } else { journal::tell(&self.journal) }
     }
 
     /// The future's output, unless `until` comes first.
@@ -121,5 +136,6 @@ impl<M: Manager> Drop for State<M> {
     fn drop(&mut self) {
         let_go(self.last_connect_failure.swap(None));
         let_go(self.last_ping_failure.swap(None));
+        self.tell();
     }
 }

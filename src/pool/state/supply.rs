@@ -8,6 +8,7 @@ use crate::pool::ground::random::Spread;
 use crate::pool::ground::usual::UsualPing;
 use crate::raw::requests::Requests;
 use crate::sync::{Mutex, PoisonError, Relaxed, SegQueue};
+use std::time::Duration;
 
 /// See the [module](self).
 pub(crate) struct Supply {
@@ -46,8 +47,19 @@ struct Outlook {
     retry_at: Relaxed<u64>,
     proven_since: Relaxed<u64>,
     is_failing: Relaxed<bool>,
+    /// Since when, if it is known.
+    failing_since: Relaxed<u64>,
     is_permanent: Relaxed<bool>,
     is_in_doubt: Relaxed<bool>,
+}
+
+/// What news have changed.
+#[must_use]
+pub(crate) enum Turn {
+    /// An outage has begun.
+    Begun,
+    /// The outage has ended after so long.
+    Ended(Duration),
 }
 
 impl Supply {
@@ -79,6 +91,36 @@ impl Supply {
         outlook.is_permanent.set(backoff.is_permanent());
         outlook.is_in_doubt.set(backoff.is_in_doubt());
         answer
+    }
+
+    /// [`pace`](Self::pace) with news of `now`; and whether an outage has begun or ended with them.
+    pub(crate) fn learn<R>(
+        &self,
+        now: Tick,
+        with: impl FnOnce(&mut Pace) -> R,
+    ) -> (R, Option<Turn>) {
+        self.pace(|pace| {
+            let answer = with(pace);
+            let since = Tick(self.outlook.failing_since.get());
+            let was_failing = since != Tick::default();
+            let turn = match (was_failing, pace.backoff.is_failing()) {
+                (false, true) => {
+                    self.outlook.failing_since.set(now.0.max(1));
+                    Some(Turn::Begun)
+                }
+                (true, false) => {
+                    self.outlook.failing_since.set(0);
+                    Some(Turn::Ended(now.since(since)))
+                }
+                _ => None,
+            };
+            (answer, turn)
+        })
+    }
+
+    /// When the outage began, if there is one.
+    pub(crate) fn failing_since(&self) -> Option<Tick> {
+        Some(Tick(self.outlook.failing_since.get())).filter(|since| *since != Tick::default())
     }
 
     /// The connect of `order` is over, whatever came of it.

@@ -6,21 +6,23 @@ use crate::clock::Tick;
 use crate::error::ManagerError;
 use crate::manager::{ErrorClass, Manager};
 use crate::no_unwind::no_unwind;
+use crate::observe::{Cause, EventKind};
 use crate::pool::ground::assignment::{Reason, taken_back};
 use crate::pool::ground::backoff::Permit;
 use crate::pool::ground::caught::let_go;
 use crate::pool::ground::random;
 use crate::pool::state::State;
 use crate::pool::state::pooled::Raw;
+use crate::pool::state::supply::{Pace, Turn};
 use crate::sync::Arc;
 use arc_swap::ArcSwapOption;
 
 /// A connect that was begun at `begun` has succeeded. Call it before any borrower has the
 /// connection: the next borrower must not hear of old failures.
 pub(crate) fn connected<M: Manager>(state: &State<M>, begun: Tick) {
-    state.counters.connects.add();
     let now = state.clock.now();
-    state.supply.pace(|pace| pace.backoff.succeeded(begun, now, random::share()));
+    state.note(EventKind::Connected { took: now.since(begun) });
+    learn(state, now, None, |pace| pace.backoff.succeeded(begun, now, random::share()));
     forget_failure(state);
 }
 
@@ -52,13 +54,14 @@ pub(crate) fn connect_failed<M: Manager>(
 ) -> Affected {
     let state = raw.context();
     let now = state.clock.now();
-    state.counters.connect_failures.add();
+    let took = now.since(begun);
     let had_little_time =
         permit.limit < state.settings.load().connect_timeout && now >= begun + permit.limit;
     let says_nothing =
         state.supply.is_overtaken(begun) || (had_little_time && has_elder(raw, begun, now));
     if says_nothing {
-        let_go(error);
+        let cause = Arc::new(error);
+        state.note(EventKind::ConnectFailed { took, is_permanent: false, cause });
         return Affected::None;
     }
     let is_permanent = match &error {
@@ -69,8 +72,11 @@ pub(crate) fn connect_failed<M: Manager>(
         ManagerError::Spawner(_) => taken_back() == Some(Reason::Dropped),
         _ => false,
     };
-    replace(&state.last_connect_failure, Some(Arc::new(error)));
-    state.supply.pace(|pace| {
+    let cause: Arc<ManagerError<M::Error>> = Arc::new(error);
+    let told: Cause = Arc::clone(&cause) as _;
+    state.note(EventKind::ConnectFailed { took, is_permanent, cause: Arc::clone(&told) });
+    replace(&state.last_connect_failure, Some(cause));
+    learn(state, now, Some(told), |pace| {
         pace.ramp.failed();
         pace.backoff.failed(begun, now, is_permanent, random::share());
     });
@@ -92,7 +98,7 @@ pub(crate) fn tell<M: Manager>(raw: &Raw<M>, affected: &Affected) {
 pub(crate) fn answered<M: Manager>(state: &State<M>, born: Tick) {
     // In normal operation nothing is written.
     if state.supply.is_in_doubt() {
-        state.supply.pace(|pace| pace.backoff.answered(born));
+        learn(state, state.clock.now(), None, |pace| pace.backoff.answered(born));
     }
     forget_failure(state);
     forget(&state.last_ping_failure);
@@ -101,7 +107,7 @@ pub(crate) fn answered<M: Manager>(state: &State<M>, born: Tick) {
 /// The manager knew a connection born at `born` to be dead before it was ever lent.
 pub(crate) fn found_dead<M: Manager>(state: &State<M>, born: Tick) {
     let now = state.clock.now();
-    state.supply.pace(|pace| {
+    learn(state, now, None, |pace| {
         if pace.backoff.rejected(born, now, now, random::share()) {
             pace.ramp.failed();
         }
@@ -112,16 +118,15 @@ pub(crate) fn found_dead<M: Manager>(state: &State<M>, born: Tick) {
 /// `begun`.
 pub(crate) fn ping_failed<M: Manager>(
     state: &State<M>,
-    failure: ManagerError<M::Error>,
+    failure: Arc<ManagerError<M::Error>>,
     born: Tick,
     begun: Tick,
     was_lent: bool,
 ) -> Affected {
-    let failure = Arc::new(failure);
     replace(&state.last_ping_failure, Some(Arc::clone(&failure)));
     let now = state.clock.now();
     let is_stillborn = !was_lent
-        && state.supply.pace(|pace| {
+        && learn(state, now, Some(Arc::clone(&failure) as _), |pace| {
             let is_stillborn = pace.backoff.rejected(born, begun, now, random::share());
             if is_stillborn {
                 pace.ramp.failed();
@@ -133,6 +138,22 @@ pub(crate) fn ping_failed<M: Manager>(
     }
     replace(&state.last_connect_failure, Some(failure));
     Affected::Impatient
+}
+
+/// Runs `with` on the two machines, and tells of an outage that begins, for this `cause`, or ends.
+fn learn<M: Manager, R>(
+    state: &State<M>,
+    now: Tick,
+    cause: Option<Cause>,
+    with: impl FnOnce(&mut Pace) -> R,
+) -> R {
+    let (answer, turn) = state.supply.learn(now, with);
+    match turn {
+        Some(Turn::Begun) => state.note(EventKind::OutageBegan { cause }),
+        Some(Turn::Ended(lasted)) => state.note(EventKind::OutageEnded { lasted }),
+        None => {}
+    }
+    answer
 }
 
 /// Replaces the old cause, whose destructor is foreign code.

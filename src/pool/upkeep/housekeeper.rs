@@ -70,9 +70,9 @@ pub(crate) fn take_on(pool: Weak<dyn Household>) -> io::Result<(thread::Thread, 
     Ok((thread, number))
 }
 
-/// Keeps a closed pool of that number until its last connection has gone, and then gives it up on a
-/// thread of the pool's own: what a returning guard gives up is never the last of a pool, whose
-/// manager would be dropped with it.
+/// Keeps a closed pool of that number until its last connection and its last handle have gone, and
+/// then gives it up on a thread of the pool's own: what a handle gives up is not the last of a pool,
+/// whose manager would be dropped with it.
 pub(crate) fn see_out(number: usize, pool: Arc<dyn Household>) {
     lock(&DESK.get()).closed.push((number, pool));
 }
@@ -228,8 +228,14 @@ fn visit(pool: Arc<dyn Household>) -> Duration {
 /// Sends a keeper. False: the system gives no thread.
 fn send(pool: Arc<dyn Household>, number: usize, kept: Kept) -> bool {
     threads::submit(Box::new(move || {
-        let due = keeper::keep(&pool);
-        let kept = kept.filter(|pool| !pool.is_over());
+        let mut due = keeper::keep(&pool);
+        // A handle that is being dropped must not be the last of it: its thread may unwind.
+        let is_over = pool.is_over();
+        let is_held = Arc::strong_count(&pool) > 1 + usize::from(kept.is_some());
+        if is_over && is_held && pool.is_deserted() {
+            due = due.min(Clock::real().now() + PERIOD);
+        }
+        let kept = kept.filter(|_| !is_over || is_held);
         let desk = DESK.get();
         let mut desk = lock(&desk);
         desk.left.push((number, due, kept));

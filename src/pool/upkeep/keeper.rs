@@ -39,6 +39,9 @@ pub(crate) trait Household: Send + Sync {
 
     /// No connection is left, and none will come.
     fn is_over(&self) -> bool;
+
+    /// No handle is left.
+    fn is_deserted(&self) -> bool;
 }
 
 /// How many keepers there are.

@@ -2,6 +2,7 @@
 
 pub(crate) mod housekeeper;
 pub(crate) mod keeper;
+mod leaks;
 pub(crate) mod shrink;
 pub(crate) mod sweep;
 pub(crate) mod visit;

@@ -5,6 +5,7 @@ use super::shrink;
 use crate::clock::Tick;
 use crate::health::Verdict;
 use crate::manager::Manager;
+use crate::observe::EventKind;
 use crate::pool::service::{enqueue, judge};
 use crate::pool::state::job::Replaces;
 use crate::pool::state::pass::Pass;
@@ -48,7 +49,7 @@ fn begin_pass<M: Manager>(raw: &Raw<M>, pass: &mut Pass, now: Tick) {
         left: (0..raw.capacity() as u32).rev().collect(),
         too_long_idle: shrink::candidates(raw, now),
     };
-    state.counters.sweeps.add();
+    state.note(EventKind::SweepBegan);
 }
 
 /// Goes on with the pass, or begins one that is due; says when the next is. Only one thread at a

@@ -1,7 +1,7 @@
 //! A visit to one pool: deadlines, surplus, the sweep, growth, workers for what is queued.
 
 use super::keeper::{Household, PERIOD};
-use super::{shrink, sweep};
+use super::{leaks, shrink, sweep};
 use crate::clock::Tick;
 use crate::manager::Manager;
 use crate::pool::ground::ring::Ring;
@@ -10,7 +10,7 @@ use crate::pool::supply::growth;
 use crate::pool::supply::shortage::Shortage;
 use crate::pool::supply::tries;
 use crate::pool::work::{launch, worker};
-use crate::sync::Arc;
+use crate::sync::{Arc, Ordering};
 use std::time::Duration;
 
 /// A pool for whose connections borrowers wait is visited at least so often.
@@ -40,6 +40,11 @@ impl<M: Manager> Household for Raw<M> {
     fn is_over(&self) -> bool {
         self.is_torn_down()
     }
+
+    fn is_deserted(&self) -> bool {
+        // O11: whoever drops the last handle rings afterwards.
+        self.context().handles.load(Ordering::Relaxed) == 0
+    }
 }
 
 /// Does what is due, and says when to come again. Of several threads that visit at once one does
@@ -64,7 +69,7 @@ fn keep_order<M: Manager>(raw: &Arc<Raw<M>>) -> Tick {
     let mut next = Tick::NEVER;
     if !raw.is_closed() {
         shrink::shed(raw);
-        next = sweep::go_on(raw, now);
+        next = sweep::go_on(raw, now).min(leaks::look(raw, now));
         growth::lose_patience(raw, now);
         if state.supply.retry_at() > now {
             next = next.min(state.supply.retry_at());
@@ -72,6 +77,7 @@ fn keep_order<M: Manager>(raw: &Arc<Raw<M>>) -> Tick {
     }
     tries::hear(raw);
     worker::grow(raw);
+    state.tell();
     if launch::take_back(raw) { next.min(now + PERIOD) } else { next }
 }
 
@@ -95,7 +101,8 @@ fn rest<M: Manager>(raw: &Raw<M>) -> Duration {
 /// Nothing is under way that might go wrong unheard.
 fn is_at_rest<M: Manager>(raw: &Raw<M>) -> bool {
     let state = raw.context();
-    state.has_no_jobs() && state.service.is_empty() && (!raw.is_closed() || raw.is_torn_down())
+    let is_quiet = state.has_no_jobs() && state.journal.is_told();
+    is_quiet && state.service.is_empty() && (!raw.is_closed() || raw.is_torn_down())
 }
 
 /// Connections are missing, and one might be opened now.

@@ -7,6 +7,7 @@ use crate::error::ManagerError;
 use crate::health::{ConnectionInfo, EvictionCause};
 use crate::hooks::{self, Hook};
 use crate::manager::{BoxFuture, Face, Manager};
+use crate::observe::EventKind;
 use crate::pool::ground::assignment::taken_back;
 use crate::pool::ground::caught::{Caught, let_go};
 use crate::pool::service::enqueue;
@@ -41,7 +42,7 @@ async fn connect<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
     }
     let is_optional = order.replaces.is_none() && !order.is_for_try;
     if is_optional && growth::skip(raw) {
-        state.counters.connects_skipped.add();
+        state.note(EventKind::ConnectSkipped);
         drop(job);
         return growth::end_skip(raw);
     }
@@ -164,7 +165,8 @@ async fn close<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
     let Some(connection) = job.vacate() else { return };
     let Held::Empty(vacant, _) = &job.held else { return };
     let limit = state.settings.load().close_timeout;
-    let (_, deadline, _noted) = begin(state, vacant.ledger(), Call::Close, Priority::Upkeep, limit);
+    let (begun, deadline, _noted) =
+        begin(state, vacant.ledger(), Call::Close, Priority::Upkeep, limit);
     let goodbye = if is_broken {
         // The server would not hear it, and in an outage it would keep the slot from the next
         // attempt.
@@ -174,7 +176,7 @@ async fn close<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
     };
     // Its outcome does not matter: the connection is gone.
     let _ = call(state, &deadline, goodbye).await;
-    state.counters.closes.add();
+    state.note(EventKind::Closed { took: state.clock.now().since(begun) });
 }
 
 async fn reset<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
@@ -185,26 +187,41 @@ async fn reset<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
     let Some(slot) = job.slot() else { return };
     let (entry, ledger) = slot.parts();
     let limit = state.settings.load().reset_timeout;
-    let (_, deadline, noted) = begin(state, ledger, Call::Reset, Priority::Demand, limit);
+    let (begun, deadline, noted) = begin(state, ledger, Call::Reset, Priority::Demand, limit);
     let is_due = entry.reset_due;
     let future = Box::pin(make_clean(state, entry, ledger, &deadline));
     let result = fallible_call(state, &deadline, future).await;
     drop(noted);
-    if is_due {
-        state.counters.resets.add();
-    }
-    let is_late = is_late(state, &deadline);
+    let result = if is_late(state, &deadline) {
+        let_go(result);
+        Err(ManagerError::TimedOut)
+    } else {
+        result
+    };
+    let took = state.clock.now().since(begun);
     let Some(slot) = job.end() else { return };
     match result {
-        Ok(()) if !is_late => release::put_back(slot),
-        Err(ManagerError::Hook(error)) => {
-            let_go(error);
-            enqueue::close(slot, EvictionCause::HookFailed);
+        Ok(()) => {
+            if is_due {
+                state.note(EventKind::Reset { took });
+            }
+            release::put_back(slot)
         }
-        other => {
-            let_go(other);
-            suspect_generation(raw, slot.value().info.generation);
-            enqueue::close(slot, EvictionCause::ResetFailed);
+        Err(failure) => {
+            let cause = match failure {
+                // It says nothing about the server.
+                ManagerError::Hook(_) => EvictionCause::HookFailed,
+                _ => EvictionCause::ResetFailed,
+            };
+            if is_due {
+                state.note(EventKind::ResetFailed { took, cause: Arc::new(failure) });
+            } else {
+                let_go(failure);
+            }
+            if cause == EvictionCause::ResetFailed {
+                suspect_generation(raw, slot.value().info.generation);
+            }
+            enqueue::close(slot, cause);
         }
     }
 }
@@ -269,7 +286,7 @@ pub(crate) async fn check<M: Manager>(raw: &Raw<M>, mut job: Job<M>) -> Option<S
     let (entry, ledger) = job.slot()?.parts();
     let is_due = entry.ping_due;
     if is_due {
-        state.counters.pings.add();
+        state.note(EventKind::PingBegan);
     }
     let limit = state.settings.load().ping_timeout;
     let (begun, deadline, noted) = begin(state, ledger, Call::Ping, priority, limit);
@@ -294,9 +311,10 @@ pub(crate) async fn check<M: Manager>(raw: &Raw<M>, mut job: Job<M>) -> Option<S
             if !is_due {
                 return Some(slot);
             }
-            let now = state.clock.now();
+            let took = state.clock.now().since(begun);
+            state.note(EventKind::Pinged { took });
             let entry = slot.value_mut();
-            entry.is_slow = state.supply.pings.is_slow(now.since(begun));
+            entry.is_slow = state.supply.pings.is_slow(took);
             news::answered(state, entry.info.born);
             return Some(slot);
         }
@@ -309,8 +327,10 @@ pub(crate) async fn check<M: Manager>(raw: &Raw<M>, mut job: Job<M>) -> Option<S
         ManagerError::Hook(_) => EvictionCause::HookFailed,
         _ => EvictionCause::PingFailed,
     };
+    let failure = Arc::new(failure);
     if cause == EvictionCause::PingFailed {
-        state.counters.ping_failures.add();
+        let (took, cause) = (state.clock.now().since(begun), Arc::clone(&failure) as _);
+        state.note(EventKind::PingFailed { took, cause });
         suspect_generation(raw, entry.info.generation);
     }
     let affected = news::ping_failed(state, failure, born, begun, was_lent);

@@ -4,6 +4,7 @@
 use crate::clock::Tick;
 use crate::manager::{Face, Manager};
 use crate::no_unwind::no_unwind;
+use crate::observe::EventKind;
 use crate::pool::ground::assignment::{Assignment, By, Reason, UNPOLLED, run_taken_back};
 use crate::pool::ground::park::block_on;
 use crate::pool::ground::threads;
@@ -106,7 +107,7 @@ fn run_on_thread<M: Manager>(raw: &Raw<M>, assignment: &Assignment, reason: Reas
     // If it is not there, it is run after all.
     let Some(work) = assignment.take_back() else { return true };
     let state = raw.context();
-    state.counters.launch_failures.add();
+    state.note(EventKind::LaunchFailed);
     let clock = state.clock.clone();
     threads::submit(Box::new(move || {
         run_taken_back(reason, || block_on(work, &clock, Tick::NEVER));

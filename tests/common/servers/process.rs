@@ -238,17 +238,14 @@ impl Process {
 
     /// Some thread of it, or of a child, runs or may.
     fn is_moving(&self) -> bool {
+        may_move(self.id()) || self.children().into_iter().any(may_move)
+    }
+
+    fn children(&self) -> Vec<u32> {
         let parent = self.id().to_string();
         let children = Command::new("pgrep").args(["-P", &parent]).output().expect("pgrep");
-        let children = String::from_utf8(children.stdout).expect("numbers");
-        children.lines().chain([&*parent]).any(|id| {
-            let threads = std::fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten();
-            threads.flatten().any(|thread| {
-                let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
-                // The name of the program is between brackets, and the state after it.
-                stat.rsplit(") ").next().is_some_and(|rest| !rest.starts_with(['T', 'Z']))
-            })
-        })
+        let children = String::from_utf8_lossy(&children.stdout).into_owned();
+        children.lines().filter_map(|id| id.parse().ok()).collect()
     }
 
     fn thaw(&self) {
@@ -272,12 +269,36 @@ fn send(command: &mut Command) {
 }
 
 impl Drop for Process {
-    /// As a crash of the machine: at once and all of it, children too.
+    /// As a crash of the machine: at once and all of it, children too. When this returns they are
+    /// gone, so that another may take their place.
     fn drop(&mut self) {
         // So that it cannot have more children meanwhile.
         self.signal("STOP");
+        await_end(|| !may_move(self.id()));
+        let children = self.children();
         self.signal_children("KILL");
         self.signal("KILL");
         let _ = self.child.wait();
+        await_end(|| !children.iter().copied().any(may_move));
     }
+}
+
+/// Waits for what is about to happen; on a machine that stands still not for ever.
+fn await_end(mut is_over: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_over() && begun.elapsed() < PATIENCE {
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Whether some thread of the process runs or may: it is neither stopped nor dead.
+fn may_move(id: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten();
+    threads.flatten().any(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // The name of the program is between brackets, and the state after it.
+        stat.rsplit(") ")
+            .next()
+            .is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['T', 'Z']))
+    })
 }

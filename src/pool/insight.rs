@@ -1,0 +1,88 @@
+//! What an operator learns of a pool.
+
+use super::handle::Pool;
+use super::snapshot;
+use super::state::pooled::Raw;
+use super::supply::overruns;
+use super::supply::shortage::{Shortage, is_out};
+use super::work::launch;
+use crate::clock::Tick;
+use crate::error::ManagerError;
+use crate::manager::Manager;
+use crate::observe::Event;
+use crate::stats::{Defect, Holder, Ledger, Overrun, PoolHealth, Stats};
+use crate::sync::Arc;
+use std::time::Duration;
+
+impl<M: Manager> Pool<M> {
+    /// Returns a snapshot of gauges and counters.
+    pub fn stats(&self) -> Stats {
+        snapshot::stats(&self.raw)
+    }
+
+    /// Returns the latest events, as many as [`record_events`](crate::Builder::record_events) has
+    /// kept, the last one last: a flight recorder, to be read when something went wrong.
+    ///
+    /// ```
+    /// # use caliburn::{Manager, Pool};
+    /// fn work<M: Manager>(pool: &Pool<M>) {
+    ///     let Err(error) = pool.get() else { return };
+    ///     eprintln!("{error:#}");
+    ///     for event in pool.recent_events() {
+    ///         eprintln!("{event}");
+    ///     }
+    /// }
+    /// ```
+    pub fn recent_events(&self) -> Vec<Event> {
+        self.state().journal.recent()
+    }
+
+    /// Returns which borrowers hold connections now, since when, and where they asked for them.
+    pub fn holders(&self) -> Vec<Holder> {
+        let now = self.state().clock.tick();
+        self.raw.ledgers().filter_map(|ledger: &Ledger| ledger.holder(now)).collect()
+    }
+
+    /// Returns the calls into the manager that have outlived their limit. Until such a call
+    /// returns, it keeps a thread, and its slot [in quarantine](Stats::quarantined). Only calls
+    /// that block can overrun, as futures are dropped at their limit. After them come tasks that
+    /// the [spawner](crate::Builder::spawner) has not run; soon the pool runs their work itself
+    /// ([`launch_failures`](Stats::launch_failures)).
+    pub fn overruns(&self) -> Vec<Overrun> {
+        [overruns::overruns(&self.raw), launch::overruns(&self.raw)].concat()
+    }
+
+    /// Returns whether borrowers can be served, and if not, why. Looks at what the pool knows and
+    /// asks the server nothing: one that has gone is noticed when a connection is next used, pinged
+    /// or looked at. For a check of the server itself use [`ready`](Self::ready) at the start, and
+    /// a strategy that sweeps later on.
+    pub fn health(&self) -> PoolHealth<M::Error> {
+        if self.is_closed() {
+            return PoolHealth::Closed;
+        }
+        let outage = outage(&self.raw);
+        if let Some((since, cause)) = &outage
+            && is_out(&self.raw)
+        {
+            return PoolHealth::Down { since: *since, cause: cause.clone() };
+        }
+        let Shortage { missing, .. } = Shortage::of(&self.raw);
+        let overdue = self.overruns();
+        let defects: Vec<_> = [
+            outage.map(|(since, cause)| Defect::CannotConnect { since, cause }),
+            (missing > 0).then_some(Defect::BelowMinimum { missing }),
+            (!overdue.is_empty()).then_some(Defect::Overdue(overdue)),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        if defects.is_empty() { PoolHealth::Ok } else { PoolHealth::Degraded(defects) }
+    }
+}
+
+/// For how long connecting has failed, and why.
+fn outage<M: Manager>(raw: &Raw<M>) -> Option<(Duration, Option<Arc<ManagerError<M::Error>>>)> {
+    let state = raw.context();
+    let since: Tick = state.supply.failing_since()?;
+    Some((state.clock.now().since(since), state.last_connect_failure.load_full()))
+}

@@ -1,0 +1,49 @@
+//! A count on the pool, held while a slot is on its way.
+//!
+//! The slot may be the last of a closed pool, and all other counts be given up before this one: the
+//! pool would then end on the thread of a borrower that merely returns a connection, with the
+//! destructors of manager, strategy, hooks and observers, which may block. It ends on a thread of
+//! the crate's own instead.
+
+use super::pooled::{Raw, Slot, Vacant};
+use crate::manager::Manager;
+use crate::pool::ground::caught::Foreign;
+use crate::pool::ground::threads;
+use crate::sync::Arc;
+use std::ops::Deref;
+
+/// See the [module](self).
+pub(crate) struct Kept<M: Manager>(Option<Arc<Raw<M>>>);
+
+impl<M: Manager> Kept<M> {
+    /// The pool of a slot with a connection.
+    pub(crate) fn of(slot: &Slot<M>) -> Self {
+        Self(Some(slot.keep_alive()))
+    }
+
+    /// The pool of an empty slot.
+    pub(crate) fn of_vacant(vacant: &Vacant<M>) -> Self {
+        Self(Some(vacant.keep_alive()))
+    }
+}
+
+impl<M: Manager> Deref for Kept<M> {
+    type Target = Arc<Raw<M>>;
+
+    fn deref(&self) -> &Arc<Raw<M>> {
+        match &self.0 {
+            Some(raw) => raw,
+            None => unreachable!("its destructor alone takes it out"),
+        }
+    }
+}
+
+impl<M: Manager> Drop for Kept<M> {
+    fn drop(&mut self) {
+        if let Some(last) = self.0.take().and_then(Arc::into_inner) {
+            // Where no thread is to be had, it ends here after all.
+            let last = Foreign::new(last);
+            threads::submit(Box::new(move || drop(last)));
+        }
+    }
+}

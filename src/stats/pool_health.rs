@@ -1,0 +1,121 @@
+//! How a pool is.
+
+use super::ledger::Overrun;
+use crate::error::ManagerError;
+use crate::sync::Arc;
+use std::error::Error;
+use std::fmt;
+use std::time::Duration;
+
+/// Whether a pool can serve its borrowers, and if not, why: for readiness probes and alarms. From
+/// [`Pool::health`](crate::Pool::health).
+///
+/// ```
+/// # use caliburn::{Manager, Pool};
+/// fn is_ready<M: Manager>(pool: &Pool<M>) -> bool {
+///     let health = pool.health();
+///     if !health.is_ok() {
+///         eprintln!("{health}");
+///     }
+///     health.is_serving()
+/// }
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum PoolHealth<E> {
+    /// Nothing is wrong, as far as the pool knows. A pool whose connections are all lent is well.
+    Ok,
+    /// Borrowers are served, but something is wrong.
+    Degraded(Vec<Defect<E>>),
+    /// No connection is open, and connecting fails.
+    Down {
+        /// For how long connecting has failed.
+        since: Duration,
+        /// Why the last attempt failed; `None` if what is opened is dead at once.
+        cause: Option<Arc<ManagerError<E>>>,
+    },
+    /// The pool is closed, or another process's.
+    Closed,
+}
+
+/// What is wrong with a pool that serves its borrowers.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Defect<E> {
+    /// Connecting fails. The connections that are open are lent as before.
+    CannotConnect {
+        /// For how long connecting has failed.
+        since: Duration,
+        /// Why the last attempt failed; `None` if what is opened is dead at once.
+        cause: Option<Arc<ManagerError<E>>>,
+    },
+    /// Fewer connections are open, or idle, than the settings ask for.
+    BelowMinimum {
+        /// How many more they ask for.
+        missing: usize,
+    },
+    /// Calls into the manager have outlived their limit and keep their slots out of service.
+    Overdue(Vec<Overrun>),
+}
+
+impl<E> PoolHealth<E> {
+    /// Whether nothing is wrong, as far as the pool knows.
+    pub fn is_ok(&self) -> bool {
+        matches!(self, Self::Ok)
+    }
+
+    /// Whether borrowers can be served: the pool is [`Ok`](Self::Ok) or
+    /// [`Degraded`](Self::Degraded).
+    pub fn is_serving(&self) -> bool {
+        matches!(self, Self::Ok | Self::Degraded(_))
+    }
+}
+
+impl<E: Error + 'static> fmt::Display for PoolHealth<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ok => f.write_str("ok"),
+            Self::Degraded(defects) => {
+                f.write_str("degraded: ")?;
+                for (n, defect) in defects.iter().enumerate() {
+                    write!(f, "{}{defect}", if n == 0 { "" } else { "; " })?;
+                }
+                Ok(())
+            }
+            Self::Down { since, cause } => {
+                f.write_str("down: no connection is open, and ")?;
+                write_outage(f, *since, cause.as_deref())
+            }
+            Self::Closed => f.write_str("closed"),
+        }
+    }
+}
+
+impl<E: Error + 'static> fmt::Display for Defect<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CannotConnect { since, cause } => write_outage(f, *since, cause.as_deref()),
+            Self::BelowMinimum { missing } => {
+                write!(f, "{missing} connections fewer than the settings ask for")
+            }
+            Self::Overdue(overruns) => {
+                for (n, overrun) in overruns.iter().enumerate() {
+                    write!(f, "{}{overrun}", if n == 0 { "" } else { "; " })?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+fn write_outage<E: Error + 'static>(
+    f: &mut fmt::Formatter<'_>,
+    since: Duration,
+    cause: Option<&ManagerError<E>>,
+) -> fmt::Result {
+    write!(f, "connecting has failed for {since:.1?}")?;
+    match cause {
+        Some(cause) => write!(f, ": {cause}"),
+        None => f.write_str(": connections are dead as soon as they are open"),
+    }
+}
