@@ -5,8 +5,7 @@
 //! busy machine makes of a millisecond is for the reader to judge. `-- <part of a name>` runs some
 //! of the scenarios, and `-- --long` lets outages and overload last for 30 s.
 
-#[path = "../tests/common/mod.rs"]
-mod common;
+extern crate caliburn_testing as common;
 
 #[path = "faults/closing.rs"]
 mod closing;

@@ -16,6 +16,28 @@
 //!
 //! They are written on the public API only, so each is also an example of how to write one.
 
+/// The pool of a database's manager, and what it lends.
+#[cfg(any(
+    feature = "mysql",
+    feature = "mysql_async",
+    feature = "postgres",
+    feature = "redis",
+    feature = "tokio-postgres"
+))]
+macro_rules! pool_of {
+    ($manager:ident, $feature:literal, for $users:literal: $pool:ident, $connection:ident) => {
+        #[doc = concat!("A pool for ", $users, ".")]
+        #[cfg(feature = $feature)]
+        #[cfg_attr(docsrs, doc(cfg(feature = $feature)))]
+        pub type $pool = crate::Pool<$manager>;
+
+        #[doc = concat!("What a [`", stringify!($pool), "`] lends.")]
+        #[cfg(feature = $feature)]
+        #[cfg_attr(docsrs, doc(cfg(feature = $feature)))]
+        pub type $connection = crate::PooledConnection<$manager>;
+    };
+}
+
 #[cfg(any(feature = "bb8", feature = "deadpool", feature = "r2d2"))]
 #[cfg_attr(docsrs, doc(cfg(any(feature = "bb8", feature = "deadpool", feature = "r2d2"))))]
 pub mod bridges;

@@ -4,153 +4,137 @@ use super::builder::Builder;
 use crate::hooks::{self, HookError, Metadata};
 use crate::manager::{AsyncManager, BlockingManager, BoxFuture};
 
+/// The methods for drivers that block; each adds to the list of its name.
+macro_rules! blocking {
+    ($($(#[$docs:meta])* $name:ident;)+) => {
+        $(
+            $(#[$docs])*
+            pub fn $name(
+                mut self,
+                hook: impl Fn(&mut M::Connection, &mut Metadata<'_>) -> Result<(), HookError>
+                + Send
+                + Sync
+                + 'static,
+            ) -> Self {
+                self.hooks.$name.push(hooks::blocking::<M>(hook));
+                self
+            }
+        )+
+    };
+}
+
+/// The methods for drivers whose calls are futures.
+macro_rules! awaited {
+    ($($(#[$docs:meta])* $name:ident, to $list:ident;)+) => {
+        $(
+            $(#[$docs])*
+            pub fn $name(
+                mut self,
+                hook: impl for<'a> Fn(
+                    &'a mut M::Connection,
+                    Metadata<'a>,
+                ) -> BoxFuture<'a, Result<(), HookError>>
+                + Send
+                + Sync
+                + 'static,
+            ) -> Self {
+                self.hooks.$list.push(Box::new(hook));
+                self
+            }
+        )+
+    };
+}
+
 /// # Hooks
 ///
 /// Code that is run on each connection, by a worker of the pool's or, before a loan, by the
 /// borrower. Several of a kind are run in the order in which they were added. A hook that panics
 /// fails.
 impl<M: BlockingManager> Builder<M> {
-    /// Adds code to run on each connection once it is open, within `connect_timeout`. If it fails,
-    /// so does the connect. It is run again after a reset that
-    /// [renews the session](crate::Manager::renews_session).
-    ///
-    /// ```
-    /// # #[cfg(feature = "rusqlite")] {
-    /// use caliburn::Pool;
-    /// use caliburn::adapters::sqlite::SqliteManager;
-    ///
-    /// let pool = Pool::builder(SqliteManager::shared_memory("hooks"))
-    ///     .after_connect(|conn, _| Ok(conn.pragma_update(None, "foreign_keys", true)?))
-    ///     .build();
-    /// # assert!(pool.unwrap().get().is_ok());
-    /// # }
-    /// ```
-    pub fn after_connect(
-        mut self,
-        hook: impl Fn(&mut M::Connection, &mut Metadata<'_>) -> Result<(), HookError>
-        + Send
-        + Sync
-        + 'static,
-    ) -> Self {
-        self.hooks.after_connect.push(hooks::blocking::<M>(hook));
-        self
-    }
+    blocking! {
+        /// Adds code to run on each connection once it is open, within `connect_timeout`. If it
+        /// fails, so does the connect. It is run again after a reset that [renews the
+        /// session](crate::Manager::renews_session).
+        ///
+        /// ```
+        /// # #[cfg(feature = "rusqlite")] {
+        /// use caliburn::Pool;
+        /// use caliburn::adapters::sqlite::SqliteManager;
+        ///
+        /// let pool = Pool::builder(SqliteManager::shared_memory("hooks"))
+        ///     .after_connect(|conn, _| Ok(conn.pragma_update(None, "foreign_keys", true)?))
+        ///     .build();
+        /// # assert!(pool.unwrap().get().is_ok());
+        /// # }
+        /// ```
+        after_connect;
 
-    /// Adds code to run on a connection before each loan, after the ping if one is due, and as part
-    /// of it: within `ping_timeout`, on the borrower's thread or a worker's. If it fails, the
-    /// connection is evicted and the borrower goes on to the next. What it has set the borrower
-    /// finds; a transaction or a request that it has left open
-    /// [is reset](crate::Manager::needs_reset_after_hook) first. It makes each loan take the slow
-    /// path, and [`try_get`](crate::Pool::try_get) lends only what a worker has prepared within the
-    /// last second.
-    ///
-    /// ```
-    /// # #[cfg(feature = "rusqlite")] {
-    /// use caliburn::Pool;
-    /// use caliburn::adapters::sqlite::SqliteManager;
-    ///
-    /// let pool = Pool::builder(SqliteManager::shared_memory("hooks"))
-    ///     .before_acquire(|conn, metadata| {
-    ///         let age = metadata.info().age();
-    ///         if conn.is_busy() { Err(format!("busy, {age:?} old").into()) } else { Ok(()) }
-    ///     })
-    ///     .build();
-    /// # assert!(pool.unwrap().get().is_ok());
-    /// # }
-    /// ```
-    pub fn before_acquire(
-        mut self,
-        hook: impl Fn(&mut M::Connection, &mut Metadata<'_>) -> Result<(), HookError>
-        + Send
-        + Sync
-        + 'static,
-    ) -> Self {
-        self.hooks.before_acquire.push(hooks::blocking::<M>(hook));
-        self
-    }
+        /// Adds code to run on a connection before each loan, after the ping if one is due, and as
+        /// part of it: within `ping_timeout`, on the borrower's thread or a worker's. If it fails,
+        /// the connection is evicted and the borrower goes on to the next. What it has set the
+        /// borrower finds; a transaction or a request that it has left open [is
+        /// reset](crate::Manager::needs_reset_after_hook) first. It makes each loan take the slow
+        /// path, and [`try_get`](crate::Pool::try_get) lends only what a worker has prepared within
+        /// the last second.
+        ///
+        /// ```
+        /// # #[cfg(feature = "rusqlite")] {
+        /// use caliburn::Pool;
+        /// use caliburn::adapters::sqlite::SqliteManager;
+        ///
+        /// let pool = Pool::builder(SqliteManager::shared_memory("hooks"))
+        ///     .before_acquire(|conn, metadata| {
+        ///         let age = metadata.info().age();
+        ///         if conn.is_busy() { Err(format!("busy, {age:?} old").into()) } else { Ok(()) }
+        ///     })
+        ///     .build();
+        /// # assert!(pool.unwrap().get().is_ok());
+        /// # }
+        /// ```
+        before_acquire;
 
-    /// Adds code to run on a connection after each loan, after the reset if one is due, and as part
-    /// of it: within `reset_timeout`, on a worker's thread. If it fails, the connection is evicted.
-    /// What it has left open [is reset](crate::Manager::needs_reset_after_hook) once more.
-    /// It is not run on one that has broken, or was discarded or detached.
-    ///
-    /// ```
-    /// # #[cfg(feature = "rusqlite")] {
-    /// use caliburn::Pool;
-    /// use caliburn::adapters::sqlite::SqliteManager;
-    ///
-    /// let pool = Pool::builder(SqliteManager::shared_memory("hooks"))
-    ///     .on_return(|conn, _| Ok(conn.execute_batch("PRAGMA optimize")?))
-    ///     .build();
-    /// # assert!(pool.unwrap().get().is_ok());
-    /// # }
-    /// ```
-    pub fn on_return(
-        mut self,
-        hook: impl Fn(&mut M::Connection, &mut Metadata<'_>) -> Result<(), HookError>
-        + Send
-        + Sync
-        + 'static,
-    ) -> Self {
-        self.hooks.on_return.push(hooks::blocking::<M>(hook));
-        self
+        /// Adds code to run on a connection after each loan, after the reset if one is due, and as
+        /// part of it: within `reset_timeout`, on a worker's thread. If it fails, the connection is
+        /// evicted. What it has left open [is reset](crate::Manager::needs_reset_after_hook) once
+        /// more. It is not run on one that has broken, or was discarded or detached.
+        ///
+        /// ```
+        /// # #[cfg(feature = "rusqlite")] {
+        /// use caliburn::Pool;
+        /// use caliburn::adapters::sqlite::SqliteManager;
+        ///
+        /// let pool = Pool::builder(SqliteManager::shared_memory("hooks"))
+        ///     .on_return(|conn, _| Ok(conn.execute_batch("PRAGMA optimize")?))
+        ///     .build();
+        /// # assert!(pool.unwrap().get().is_ok());
+        /// # }
+        /// ```
+        on_return;
     }
 }
 
 impl<M: AsyncManager> Builder<M> {
-    /// As [`after_connect`](Self::after_connect), for a driver whose calls are futures.
-    ///
-    /// ```
-    /// # use caliburn::{AsyncManager, Builder};
-    /// # struct Conn;
-    /// # impl Conn { async fn execute(&mut self, _: &str) -> Result<(), std::io::Error> { Ok(()) } }
-    /// # fn example<M: AsyncManager<Connection = Conn>>(builder: Builder<M>) -> Builder<M> {
-    /// builder.after_connect_async(|conn, _| {
-    ///     Box::pin(async move { Ok(conn.execute("SET search_path = songs").await?) })
-    /// })
-    /// # }
-    /// ```
-    pub fn after_connect_async(
-        mut self,
-        hook: impl for<'a> Fn(
-            &'a mut M::Connection,
-            Metadata<'a>,
-        ) -> BoxFuture<'a, Result<(), HookError>>
-        + Send
-        + Sync
-        + 'static,
-    ) -> Self {
-        self.hooks.after_connect.push(Box::new(hook));
-        self
-    }
+    awaited! {
+        /// As [`after_connect`](Self::after_connect), for a driver whose calls are futures.
+        ///
+        /// ```
+        /// # use caliburn::{AsyncManager, Builder};
+        /// # struct Conn;
+        /// # impl Conn {
+        /// #     async fn execute(&mut self, _: &str) -> Result<(), std::io::Error> { Ok(()) }
+        /// # }
+        /// # fn example<M: AsyncManager<Connection = Conn>>(builder: Builder<M>) -> Builder<M> {
+        /// builder.after_connect_async(|conn, _| {
+        ///     Box::pin(async move { Ok(conn.execute("SET search_path = songs").await?) })
+        /// })
+        /// # }
+        /// ```
+        after_connect_async, to after_connect;
 
-    /// As [`before_acquire`](Self::before_acquire), for a driver whose calls are futures.
-    pub fn before_acquire_async(
-        mut self,
-        hook: impl for<'a> Fn(
-            &'a mut M::Connection,
-            Metadata<'a>,
-        ) -> BoxFuture<'a, Result<(), HookError>>
-        + Send
-        + Sync
-        + 'static,
-    ) -> Self {
-        self.hooks.before_acquire.push(Box::new(hook));
-        self
-    }
+        /// As [`before_acquire`](Self::before_acquire), for a driver whose calls are futures.
+        before_acquire_async, to before_acquire;
 
-    /// As [`on_return`](Self::on_return), for a driver whose calls are futures.
-    pub fn on_return_async(
-        mut self,
-        hook: impl for<'a> Fn(
-            &'a mut M::Connection,
-            Metadata<'a>,
-        ) -> BoxFuture<'a, Result<(), HookError>>
-        + Send
-        + Sync
-        + 'static,
-    ) -> Self {
-        self.hooks.on_return.push(Box::new(hook));
-        self
+        /// As [`on_return`](Self::on_return), for a driver whose calls are futures.
+        on_return_async, to on_return;
     }
 }

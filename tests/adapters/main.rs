@@ -1,8 +1,7 @@
 //! The adapters, with the drivers themselves: against fake servers, and, where a test is ignored
 //! otherwise, against real ones that it starts, kills and freezes.
 
-#[path = "../common/mod.rs"]
-mod common;
+extern crate caliburn_testing as common;
 
 mod bridges;
 mod guide;

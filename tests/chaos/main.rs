@@ -11,8 +11,7 @@
     feature = "redis-tokio"
 ))]
 
-#[path = "../common/mod.rs"]
-mod common;
+extern crate caliburn_testing as common;
 mod places;
 mod scene;
 

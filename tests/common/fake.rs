@@ -1,5 +1,4 @@
 //! A manager of fake connections that keeps its own books, for both kinds.
-#![allow(dead_code, unreachable_pub, missing_docs)]
 
 use caliburn::{
     AsyncManager, BlockingManager, Builder, Clock, Deadline, ErrorClass, Manager, MockClock, Pool,
@@ -74,7 +73,6 @@ pub struct State {
     ping: Mutex<Mode>,
     reset: Mutex<Mode>,
     close: Mutex<Mode>,
-    needs_reset: AtomicBool,
     needs_ping: AtomicBool,
     renews_session: AtomicBool,
     has_broken_panics: AtomicBool,
@@ -150,11 +148,6 @@ impl Fake {
 
     pub fn on_close(&self, mode: Mode) {
         *self.0.close.lock().unwrap() = mode;
-    }
-
-    /// `needs_reset` says yes for every connection, not only for dirty ones.
-    pub fn always_needs_reset(&self) {
-        self.0.needs_reset.store(true, SeqCst);
     }
 
     /// `needs_ping` says so for every connection.
@@ -275,7 +268,7 @@ impl Manager for Fake {
     }
 
     fn needs_reset(&self, conn: &mut Conn) -> bool {
-        conn.dirty || self.0.needs_reset.load(SeqCst)
+        conn.dirty
     }
 
     fn needs_ping(&self, _: &mut Conn) -> bool {

@@ -1,15 +1,14 @@
 //! For faults that would take the whole process along, or never come to an end.
-#![allow(dead_code, unreachable_pub, missing_docs)]
 
 use super::Fake;
 use caliburn::{Pool, PooledConnection};
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind, panic_any, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::{Pin, pin};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc::channel;
-use std::sync::{Arc, Mutex, Once};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
@@ -148,13 +147,15 @@ pub struct Witness {
     _held: PooledConnection<Fake>,
 }
 
-impl Witness {
-    pub fn new() -> Self {
+impl Default for Witness {
+    fn default() -> Self {
         let pool = Pool::builder(Fake::new()).max_size(1).build().unwrap();
         let held = pool.get_timeout(ENOUGH).unwrap();
         Self { pool, _held: held }
     }
+}
 
+impl Witness {
     /// Waits until the housekeeper has begun and ended a round over all pools.
     #[track_caller]
     pub fn wait_for_a_round(&self) {

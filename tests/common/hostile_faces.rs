@@ -59,8 +59,8 @@ macro_rules! face {
 #[cfg(all(feature = "postgres", feature = "tokio-postgres"))]
 pub mod postgres {
     use super::*;
-    use crate::common::pg::Driver;
-    use crate::common::pg_pretence::PretenceWithHellos;
+    use crate::pg::Driver;
+    use crate::pg_pretence::PretenceWithHellos;
     use caliburn::adapters::postgres::{AsyncPostgresManager, PostgresManager};
 
     fn builder<D: Driver>(address: SocketAddr, has_tls: bool) -> Builder<D> {
@@ -90,7 +90,7 @@ pub mod postgres {
 #[cfg(all(feature = "mysql", feature = "mysql_async"))]
 pub mod mysql {
     use super::*;
-    use crate::common::my::Adapter;
+    use crate::my::Adapter;
     use caliburn::adapters::mysql::{AsyncMysqlManager, MysqlManager};
 
     fn url(address: SocketAddr) -> String {

@@ -270,6 +270,7 @@ impl Adapter for AsyncMysqlManager {
 }
 
 /// Plays each harness with both adapters.
+#[macro_export]
 macro_rules! harnesses {
     ($($(#[$attribute:meta])* $harness:ident)+) => {
         mod threads {
@@ -277,7 +278,7 @@ macro_rules! harnesses {
                 #[test]
                 $(#[$attribute])*
                 fn $harness() {
-                    $crate::common::my::play(super::$harness::<
+                    $crate::my::play(super::$harness::<
                         caliburn::adapters::mysql::MysqlManager,
                     >());
                 }
@@ -289,7 +290,7 @@ macro_rules! harnesses {
                 #[test]
                 $(#[$attribute])*
                 fn $harness() {
-                    $crate::common::my::play(super::$harness::<
+                    $crate::my::play(super::$harness::<
                         caliburn::adapters::mysql::AsyncMysqlManager,
                     >());
                 }
@@ -297,7 +298,7 @@ macro_rules! harnesses {
         }
     };
 }
-pub(crate) use harnesses;
+pub use harnesses;
 
 pub fn play(harness: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_multi_thread()

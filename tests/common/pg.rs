@@ -399,6 +399,7 @@ pub fn single<D: Driver>(manager: D) -> Pool<D> {
 }
 
 /// The same scenario for threads and for tasks.
+#[macro_export]
 macro_rules! both {
     ($($(#[$attribute:meta])* fn $name:ident<D: Driver>() $body:block)*) => {$(
         mod $name {
@@ -420,7 +421,7 @@ macro_rules! both {
         }
     )*};
 }
-pub(crate) use both;
+pub use both;
 
 pub fn ask<D: Driver>(pool: &Pool<D>, sql: &str) -> Option<String> {
     D::ask(&mut pool.get_timeout(PLENTY).unwrap(), sql).unwrap()

@@ -3,12 +3,14 @@
 
 use super::hostile::{Manner, Server, Sessions, Step, fall_silent};
 use super::pg_fake::{flood, message, notice, request, serve_on, startup};
-use super::pg_pretence::HELLO;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
+
+/// What either side says once it has heard the other: see `PretenceWithHellos`.
+pub const HELLO: [u8; 64] = [22; 64];
 
 pub struct FakePostgres {
     address: SocketAddr,

@@ -1,5 +1,6 @@
 //! A TLS that is none: what matters is who stands between the driver and the socket.
 
+use super::pg_hostile::HELLO;
 use std::convert::Infallible;
 use std::future::{Future, Ready, poll_fn, ready};
 use std::io;
@@ -38,8 +39,6 @@ impl TlsConnect<Socket> for Pretence {
 /// The same, once either side has said hello: the client with one byte, the server with these.
 #[derive(Clone, Debug)]
 pub struct PretenceWithHellos;
-
-pub const HELLO: [u8; 64] = [22; 64];
 
 impl MakeTlsConnect<Socket> for PretenceWithHellos {
     type Stream = Pretended;

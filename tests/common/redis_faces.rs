@@ -16,17 +16,18 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 
 /// Both adapters in each harness.
+#[macro_export]
 macro_rules! for_threads_and_tasks {
     ($($(#[$attribute:meta])* $harness:ident),+ $(,)?) => {
         mod threads {
-            $(#[test] $(#[$attribute])* fn $harness() { super::$harness::<$crate::common::redis_faces::Threads>() })+
+            $(#[test] $(#[$attribute])* fn $harness() { super::$harness::<$crate::redis_faces::Threads>() })+
         }
         mod tasks {
-            $(#[test] $(#[$attribute])* fn $harness() { super::$harness::<$crate::common::redis_faces::Tasks>() })+
+            $(#[test] $(#[$attribute])* fn $harness() { super::$harness::<$crate::redis_faces::Tasks>() })+
         }
     };
 }
-pub(crate) use for_threads_and_tasks;
+pub use for_threads_and_tasks;
 
 /// What a busy machine may add to any limit.
 pub const ROOM: Duration = Duration::from_millis(500);

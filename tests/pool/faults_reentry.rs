@@ -5,8 +5,8 @@
 //! of each kind. A child that hangs, or is gone, is followed by another that goes on with the next
 //! method.
 
-use crate::common::reentry::{Busy, Does, Hook, waker};
 use crate::common::*;
+use crate::reentry::{Busy, Does, Hook, waker};
 use caliburn::{Builder, Pool, PooledConnection};
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -179,7 +179,7 @@ impl InUse<'_> {
         busy.0.put(None);
         let books = busy.1.0.books();
         assert_eq!(books.alive(), 0, "connections alive");
-        Witness::new().wait_for_a_round();
+        Witness::default().wait_for_a_round();
     }
 }
 
@@ -316,7 +316,7 @@ fn any_callback_may_drop_the_last_handle() {
                 PooledConnection::discard(discarded);
                 assert!(is_soon(ENOUGH / 3, || hook.is_called()), "it is called, and returns");
                 assert!(is_soon(ENOUGH / 3, || fake.books().alive() == 0), "all is closed");
-                Witness::new().wait_for_a_round();
+                Witness::default().wait_for_a_round();
             };
             println!("{name}");
             in_time(&name, ENOUGH, test);

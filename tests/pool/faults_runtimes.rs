@@ -92,7 +92,7 @@ const CLOSINGS: [(&str, Closing); 3] = [
 
 /// Gives four connections back, each a few of the housekeeper's visits after the one before.
 fn return_late(spoil: fn(&mut Conn), give_back: fn(PooledConnection<Native>)) {
-    let (runtime, witness) = (runtime(), Witness::new());
+    let (runtime, witness) = (runtime(), Witness::default());
     for (closing, close) in CLOSINGS {
         let native = Native::default();
         let handle = runtime.handle().clone();
@@ -348,7 +348,7 @@ fn a_pool_whose_spawner_needs_a_runtime_serves_the_tasks_of_that_runtime() {
 #[test]
 fn a_spawner_that_panics_is_not_asked_again_and_again_for_the_same_work() {
     let calls = Arc::new(AtomicUsize::new(0));
-    let (counted, witness) = (calls.clone(), Witness::new());
+    let (counted, witness) = (calls.clone(), Witness::default());
     let pool = Pool::builder_async(AsyncFake::default())
         .max_size(1)
         .min_size(1)

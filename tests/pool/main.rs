@@ -1,9 +1,6 @@
 //! The pool with fake managers: what it promises whatever it lends, and how it fails.
 
-#[path = "../common/mod.rs"]
-mod common;
-#[path = "../common/model/mod.rs"]
-mod model;
+extern crate caliburn_testing as common;
 
 mod bad_input;
 mod cancellation;
@@ -30,12 +27,14 @@ mod known_dead;
 mod lifetimes;
 mod limits;
 mod load;
+mod model;
 mod nimue;
 mod observe;
 mod outages;
 mod panics;
 mod properties;
 mod quarantine;
+mod reentry;
 mod settings;
 mod waiting_room;
 mod wire;

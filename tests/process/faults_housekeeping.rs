@@ -128,7 +128,7 @@ fn lateness_after_maintenance() -> Duration {
     let strategy = StandsStill { stands, go_on: Mutex::new(go_on), has_stood: has_stood.clone() };
     let pool = Pool::builder(Fake::new()).max_size(1).min_size(1).health(strategy);
     let pool = pool.sweep_interval(Some(limit)).wait_ready(ENOUGH).build().unwrap();
-    let witness = Witness::new();
+    let witness = Witness::default();
     std::thread::scope(|scope| {
         let sweeps = std::thread::Builder::new().name("sweeps".into()).spawn_scoped(scope, || {
             while !has_stood.load(SeqCst) {
@@ -200,7 +200,7 @@ fn two_thousand_returns_that_need_a_reset_take_no_more_than_a_hundred_threads() 
     let test = "two_thousand_returns_that_need_a_reset_take_no_more_than_a_hundred_threads";
     in_child(test, 3 * ENOUGH, || {
         let fake = Fake::new();
-        let (pool, witness) = (many(&fake), Witness::new());
+        let (pool, witness) = (many(&fake), Witness::default());
         let mut guards: Vec<_> = (0..MANY).map(|_| pool.get().unwrap()).collect();
         guards.iter_mut().for_each(|guard| guard.dirty = true);
         fake.on_reset(Mode::Hang);
@@ -220,7 +220,7 @@ fn two_thousand_tasks_whose_connections_need_a_ping_take_no_more_than_a_hundred_
         "two_thousand_tasks_whose_connections_need_a_ping_take_no_more_than_a_hundred_threads";
     in_child(test, 3 * ENOUGH, || {
         let fake = Fake::new();
-        let (pool, witness) = (many(&fake), Witness::new());
+        let (pool, witness) = (many(&fake), Witness::default());
         let mut guards: Vec<_> = (0..MANY).map(|_| pool.get().unwrap()).collect();
         guards.iter_mut().for_each(PooledConnection::suspect);
         drop(guards);

@@ -1,7 +1,6 @@
 //! Forks, threads, memory and CPU: what concerns the whole process. One test at a time.
 
-#[path = "../common/mod.rs"]
-mod common;
+extern crate caliburn_testing as common;
 
 mod down_cpu;
 mod faults_foreign;

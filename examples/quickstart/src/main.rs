@@ -5,12 +5,14 @@
 
 mod line;
 mod plan;
+mod progress;
 mod work;
 
 use caliburn::adapters::sqlite::SqliteManager;
 use caliburn::{Pool, Stats};
 use line::Cuttable;
 use plan::{HELP, Plan};
+use progress::Progress;
 use rusqlite::Connection;
 use std::error::Error;
 use std::path::Path;
@@ -68,18 +70,6 @@ fn every(period: Duration, until: &Receiver<()>, mut act: impl FnMut()) {
     while until.recv_timeout(period) == Err(RecvTimeoutError::Timeout) {
         act();
     }
-}
-
-fn show_progress(work: &Work, stats: &Stats) {
-    eprintln!(
-        "{:4} s: {} operations; {} open, {} lent, {} waiting, {} evicted",
-        work.begun.elapsed().as_secs(),
-        work.done.load(Relaxed),
-        stats.size,
-        stats.lent,
-        stats.waiting,
-        stats.evictions.total()
-    );
 }
 
 fn report(work: &Work, stats: &Stats, took: Duration, cuts: u64) {
@@ -149,7 +139,8 @@ fn run(plan: &Plan) -> Result<(), Box<dyn Error>> {
         let (workers_are_done, until) = channel();
         scope.spawn(|| {
             let until = until;
-            every(Duration::from_secs(1), &until, || show_progress(&work, &pool.stats()));
+            let progress = Progress::of(plan);
+            every(Duration::from_secs(1), &until, || progress.show(&work, &pool.stats()));
         });
         let (no_more_cuts, until) = channel();
         scope.spawn(|| {
@@ -161,10 +152,10 @@ fn run(plan: &Plan) -> Result<(), Box<dyn Error>> {
         });
         let workers: Vec<_> =
             (0..*threads).map(|_| scope.spawn(|| thread_works(&pool, &work))).collect();
-        let tasks: Vec<_> = (0..*tasks)
+        let spawned: Vec<_> = (0..*tasks)
             .map(|_| runtime.spawn(task_works(pool.clone(), Arc::clone(&work))))
             .collect();
-        for task in tasks {
+        for task in spawned {
             if let Err(panic) = runtime.block_on(task) {
                 work.give_up(panic.to_string());
             }
@@ -177,12 +168,18 @@ fn run(plan: &Plan) -> Result<(), Box<dyn Error>> {
         drop((workers_are_done, no_more_cuts));
     });
     let took = work.begun.elapsed();
-    report(&work, &pool.stats(), took, cuts.into_inner());
+    let cuts = cuts.into_inner();
+    report(&work, &pool.stats(), took, cuts);
     println!("\n{}", pool.close_within(Duration::from_secs(5)));
     if let Some(why) = work.failure().take() {
         return Err(why.into());
     }
-    println!("nothing lost: {} rows", check(&path, &work)?);
+    let rows = check(&path, &work)?;
+    println!(
+        "\nShown: {threads} threads and {tasks} tasks did {} operations through one pool of {size} \
+         while {cuts} connections were cut; nothing is lost, all {rows} rows are there.",
+        work.done.load(Relaxed)
+    );
     Ok(())
 }
 

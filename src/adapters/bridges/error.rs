@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn an_error_that_is_none_becomes_one() {
         #[derive(Debug)]
-        struct Odd(#[allow(dead_code)] Cell<u8>);
+        struct Odd(Cell<u8>);
         crosses_threads::<BridgeError<Odd>>();
         let odd = BridgeError::plain(Odd(Cell::new(7)), ErrorClass::Transient);
         assert!(odd.to_string().starts_with("Odd(Cell"), "{odd}");

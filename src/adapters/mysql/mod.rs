@@ -30,22 +30,5 @@ pub use ::mysql;
 #[cfg_attr(docsrs, doc(cfg(feature = "mysql_async")))]
 pub use ::mysql_async;
 
-/// A pool for threads.
-#[cfg(feature = "mysql")]
-#[cfg_attr(docsrs, doc(cfg(feature = "mysql")))]
-pub type Pool = crate::Pool<MysqlManager>;
-
-/// What a [`Pool`] lends.
-#[cfg(feature = "mysql")]
-#[cfg_attr(docsrs, doc(cfg(feature = "mysql")))]
-pub type Connection = crate::PooledConnection<MysqlManager>;
-
-/// A pool for tasks.
-#[cfg(feature = "mysql_async")]
-#[cfg_attr(docsrs, doc(cfg(feature = "mysql_async")))]
-pub type AsyncPool = crate::Pool<AsyncMysqlManager>;
-
-/// What an [`AsyncPool`] lends.
-#[cfg(feature = "mysql_async")]
-#[cfg_attr(docsrs, doc(cfg(feature = "mysql_async")))]
-pub type AsyncConnection = crate::PooledConnection<AsyncMysqlManager>;
+pool_of!(MysqlManager, "mysql", for "threads": Pool, Connection);
+pool_of!(AsyncMysqlManager, "mysql_async", for "tasks": AsyncPool, AsyncConnection);

@@ -53,6 +53,7 @@ mod tls;
 mod tokio;
 #[cfg(feature = "tokio-postgres")]
 mod transaction;
+mod transactions;
 
 #[cfg(feature = "postgres")]
 #[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
@@ -78,19 +79,5 @@ pub use ::postgres;
 #[cfg_attr(docsrs, doc(cfg(feature = "tokio-postgres")))]
 pub use ::tokio_postgres;
 
-/// A pool for threads.
-#[cfg(feature = "postgres")]
-#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
-pub type Pool = crate::Pool<PostgresManager>;
-/// What it lends.
-#[cfg(feature = "postgres")]
-#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
-pub type Connection = crate::PooledConnection<PostgresManager>;
-/// A pool for tasks.
-#[cfg(feature = "tokio-postgres")]
-#[cfg_attr(docsrs, doc(cfg(feature = "tokio-postgres")))]
-pub type AsyncPool = crate::Pool<AsyncPostgresManager>;
-/// What it lends.
-#[cfg(feature = "tokio-postgres")]
-#[cfg_attr(docsrs, doc(cfg(feature = "tokio-postgres")))]
-pub type AsyncConnection = crate::PooledConnection<AsyncPostgresManager>;
+pool_of!(PostgresManager, "postgres", for "threads": Pool, Connection);
+pool_of!(AsyncPostgresManager, "tokio-postgres", for "tasks": AsyncPool, AsyncConnection);

@@ -5,6 +5,7 @@ use super::link::{Link, after};
 use super::pulse::Pulse;
 use super::sentinel::Role;
 use super::session::{Answer, Request, Session};
+use super::watched::watched;
 use crate::adapters::idle::Idle;
 use redis::{Cmd, Connection, ConnectionLike, RedisResult, Value};
 use std::fmt;
@@ -120,25 +121,7 @@ impl RedisConnection {
 }
 
 impl ConnectionLike for RedisConnection {
-    fn req_packed_command(&mut self, packed: &[u8]) -> RedisResult<Value> {
-        let request = Request::packed(self.session, packed, 1);
-        self.run(&request, |driver| driver.req_packed_command(packed))
-    }
-
-    fn req_packed_commands(
-        &mut self,
-        packed: &[u8],
-        offset: usize,
-        count: usize,
-    ) -> RedisResult<Vec<Value>> {
-        let request = Request::packed(self.session, packed, offset.saturating_add(count));
-        self.run(&request, |driver| driver.req_packed_commands(packed, offset, count))
-    }
-
-    fn req_command(&mut self, command: &Cmd) -> RedisResult<Value> {
-        let request = Request::command(self.session, command);
-        self.run(&request, |driver| driver.req_command(command))
-    }
+    watched!();
 
     fn get_db(&self) -> i64 {
         self.database

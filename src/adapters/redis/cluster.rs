@@ -3,6 +3,7 @@
 use super::errors::{check_timeout, classify, out_of_time};
 use super::session::{Answer, Request, Session};
 use super::url::{IntoServer, connection_info};
+use super::watched::watched;
 use crate::{BlockingManager, Deadline, ErrorClass, Manager};
 use redis::cluster::{ClusterClient, ClusterConfig, ClusterConnection, ClusterPipeline};
 use redis::{
@@ -177,25 +178,7 @@ impl RedisClusterConnection {
 }
 
 impl ConnectionLike for RedisClusterConnection {
-    fn req_packed_command(&mut self, packed: &[u8]) -> RedisResult<Value> {
-        let request = Request::packed(self.session, packed, 1);
-        self.run(&request, |driver| driver.req_packed_command(packed))
-    }
-
-    fn req_packed_commands(
-        &mut self,
-        packed: &[u8],
-        offset: usize,
-        count: usize,
-    ) -> RedisResult<Vec<Value>> {
-        let request = Request::packed(self.session, packed, offset.saturating_add(count));
-        self.run(&request, |driver| driver.req_packed_commands(packed, offset, count))
-    }
-
-    fn req_command(&mut self, command: &Cmd) -> RedisResult<Value> {
-        let request = Request::command(self.session, command);
-        self.run(&request, |driver| driver.req_command(command))
-    }
+    watched!();
 
     fn get_db(&self) -> i64 {
         self.driver.get_db()

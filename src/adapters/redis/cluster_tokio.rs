@@ -2,8 +2,9 @@
 
 use super::cluster::config;
 use super::errors::{check_timeout, classify, without_runtime};
-use super::session::{Request, Session};
+use super::session::{Answer, Request, Session};
 use super::url::{IntoServer, connection_info};
+use super::watched::watched_async;
 use crate::adapters::idle::Idle;
 use crate::adapters::runtime::{Home, Runtimes};
 use crate::{AsyncManager, Deadline, ErrorClass, Face, Manager};
@@ -143,33 +144,18 @@ impl AsyncRedisClusterConnection {
     pub fn into_driver(self) -> ClusterConnection {
         self.driver
     }
+
+    fn ask(&mut self, request: &Request) {
+        self.session.ask(request);
+    }
+
+    fn answer<T: Answer>(&mut self, request: &Request, answer: &RedisResult<T>) {
+        self.session.answer(request, answer);
+    }
 }
 
 impl ConnectionLike for AsyncRedisClusterConnection {
-    fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
-        Box::pin(async move {
-            let request = Request::command(self.session, command);
-            self.session.ask(&request);
-            let answer = self.driver.req_packed_command(command).await;
-            self.session.answer(&request, &answer);
-            answer
-        })
-    }
-
-    fn req_packed_commands<'a>(
-        &'a mut self,
-        pipeline: &'a Pipeline,
-        offset: usize,
-        count: usize,
-    ) -> RedisFuture<'a, Vec<Value>> {
-        Box::pin(async move {
-            let request = Request::pipeline(self.session, pipeline, offset.saturating_add(count));
-            self.session.ask(&request);
-            let answers = self.driver.req_packed_commands(pipeline, offset, count).await;
-            self.session.answer(&request, &answers);
-            answers
-        })
-    }
+    watched_async!(req_packed_command, req_packed_commands);
 
     fn get_db(&self) -> i64 {
         self.driver.get_db()

@@ -37,6 +37,7 @@ mod tokio_connection;
 mod tokio_open;
 mod url;
 #[cfg(feature = "redis-tokio")]
+mod watched;
 mod wire;
 
 pub use self::blocking::RedisManager;
@@ -59,15 +60,5 @@ pub use self::url::IntoServer;
 /// The driver.
 pub use ::redis;
 
-/// A pool of connections for threads.
-pub type Pool = crate::Pool<RedisManager>;
-/// A borrowed connection, for threads.
-pub type Connection = crate::PooledConnection<RedisManager>;
-/// A pool of connections for tasks.
-#[cfg(feature = "redis-tokio")]
-#[cfg_attr(docsrs, doc(cfg(feature = "redis-tokio")))]
-pub type AsyncPool = crate::Pool<AsyncRedisManager>;
-/// A borrowed connection, for tasks.
-#[cfg(feature = "redis-tokio")]
-#[cfg_attr(docsrs, doc(cfg(feature = "redis-tokio")))]
-pub type AsyncConnection = crate::PooledConnection<AsyncRedisManager>;
+pool_of!(RedisManager, "redis", for "threads": Pool, Connection);
+pool_of!(AsyncRedisManager, "redis-tokio", for "tasks": AsyncPool, AsyncConnection);

@@ -3,8 +3,9 @@
 use super::errors::without_runtime;
 use super::pulse::Pulse;
 use super::sentinel::Role;
-use super::session::{Request, Session};
+use super::session::{Answer, Request, Session};
 use super::tokio_open::{Line, Opened};
+use super::watched::watched_async;
 use crate::adapters::idle::Idle;
 use crate::adapters::runtime::Home;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
@@ -74,9 +75,15 @@ impl AsyncRedisConnection {
     }
 
     /// Something is about to be asked for a borrower.
-    fn unsettle(&mut self) {
+    fn ask(&mut self, request: &Request) {
+        self.session.ask(request);
         self.heard = None;
         self.line.lift_bound();
+    }
+
+    fn answer<T: Answer>(&mut self, request: &Request, answer: &RedisResult<T>) {
+        self.session.answer(request, answer);
+        self.settle();
     }
 
     /// Something is about to be asked for the pool.
@@ -127,34 +134,7 @@ impl AsyncRedisConnection {
 }
 
 impl ConnectionLike for AsyncRedisConnection {
-    fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
-        Box::pin(async move {
-            let request = Request::command(self.session, command);
-            self.session.ask(&request);
-            self.unsettle();
-            let answer = self.driver.send_packed_command(command).await;
-            self.session.answer(&request, &answer);
-            self.settle();
-            answer
-        })
-    }
-
-    fn req_packed_commands<'a>(
-        &'a mut self,
-        pipeline: &'a Pipeline,
-        offset: usize,
-        count: usize,
-    ) -> RedisFuture<'a, Vec<Value>> {
-        Box::pin(async move {
-            let request = Request::pipeline(self.session, pipeline, offset.saturating_add(count));
-            self.session.ask(&request);
-            self.unsettle();
-            let answers = self.driver.send_packed_commands(pipeline, offset, count).await;
-            self.session.answer(&request, &answers);
-            self.settle();
-            answers
-        })
-    }
+    watched_async!(send_packed_command, send_packed_commands);
 
     fn get_db(&self) -> i64 {
         self.database

@@ -130,7 +130,7 @@ impl Home {
 
     /// Has a task run here, or in the background if this does not seem to be driven. It must not
     /// need what lives here.
-    #[allow(dead_code, reason = "not all drivers need it")]
+    #[cfg(any(feature = "mysql_async", feature = "tokio-postgres"))]
     pub(in crate::adapters) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         if self.is_lost() || self.needs_help && !self.is_seen_to_be_driven() {
             drop(background::handle().spawn(task));

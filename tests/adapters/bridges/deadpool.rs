@@ -1,8 +1,8 @@
 //! Managers written for deadpool, taken as they are.
 #![cfg(all(feature = "r2d2", feature = "bb8", feature = "deadpool"))]
 
-use crate::common::bridges::checks::*;
-use crate::common::bridges::*;
+use super::checks::*;
+use super::managers::*;
 use crate::common::{Conn, Fake, Mode, PLENTY, assert_settled, eventually};
 use caliburn::adapters::bridges::{BridgeError, DeadpoolManager};
 use caliburn::health::PingOnBorrow;

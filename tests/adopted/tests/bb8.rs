@@ -1,7 +1,5 @@
 //! bb8's managers for PostgreSQL and Redis, with real servers.
 
-mod common;
-
 use bb8_postgres::PostgresConnectionManager;
 use bb8_postgres::tokio_postgres::{Client, Config, NoTls};
 use bb8_redis::RedisConnectionManager;
@@ -9,9 +7,10 @@ use bb8_redis::redis::{AsyncCommands as _, cmd};
 use caliburn::adapters::bridges::Bb8Manager;
 use caliburn::health::PingOnBorrow;
 use caliburn::{EvictionCause, Pool};
-use common::servers::postgres::{Postgres, SUPERUSER};
-use common::servers::redis::Redis;
-use common::{PLENTY, eventually, of_one_thread, of_threads};
+use caliburn_testing::servers::postgres::{Postgres, SUPERUSER};
+use caliburn_testing::servers::redis::Redis;
+use caliburn_adopted::{of_one_thread, of_threads};
+use caliburn_testing::{PLENTY, eventually};
 
 fn over_postgres(server: &Postgres) -> Bb8Manager<PostgresConnectionManager<NoTls>> {
     let mut config = Config::new();

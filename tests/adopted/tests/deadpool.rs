@@ -1,13 +1,12 @@
 //! deadpool's managers for PostgreSQL and Redis, with real servers.
 
-mod common;
-
 use caliburn::adapters::bridges::DeadpoolManager;
 use caliburn::health::PingOnBorrow;
 use caliburn::{EvictionCause, Pool};
-use common::servers::postgres::{Postgres, SUPERUSER};
-use common::servers::redis::Redis;
-use common::{PLENTY, eventually, of_one_thread, of_threads};
+use caliburn_testing::servers::postgres::{Postgres, SUPERUSER};
+use caliburn_testing::servers::redis::Redis;
+use caliburn_adopted::{of_one_thread, of_threads};
+use caliburn_testing::{PLENTY, eventually};
 use deadpool_postgres::tokio_postgres::{Config, NoTls};
 use deadpool_postgres::{Manager, ManagerConfig, RecyclingMethod};
 use deadpool_redis::redis::{AsyncCommands as _, cmd};

@@ -1,12 +1,11 @@
 //! sqlx's connections to a real PostgreSQL server.
 
-mod common;
-
 use caliburn::adapters::sqlx::{self as adapter, SqlxManager};
 use caliburn::health::PingOnBorrow;
 use caliburn::{ErrorClass, EvictionCause, GetError, Manager as _, PooledConnection};
-use common::servers::postgres::{Postgres as Server, SUPERUSER};
-use common::{PLENTY, eventually, of_one_thread, of_threads};
+use caliburn_testing::servers::postgres::{Postgres as Server, SUPERUSER};
+use caliburn_adopted::{of_one_thread, of_threads};
+use caliburn_testing::{PLENTY, eventually};
 use sqlx::{Connection as _, Executor as _, Postgres};
 use std::error::Error;
 use std::time::{Duration, Instant};

@@ -1,12 +1,10 @@
 //! Futures of sqlx's connections that are dropped before the server has answered.
 
-mod common;
-
 use caliburn::Pool;
 use caliburn::adapters::sqlx::{SqlxManager, sqlx_core::database::Database};
-use common::PLENTY;
-use common::servers::mariadb::MariaDb;
-use common::servers::postgres::{Postgres as PgServer, SUPERUSER};
+use caliburn_testing::PLENTY;
+use caliburn_testing::servers::mariadb::MariaDb;
+use caliburn_testing::servers::postgres::{Postgres as PgServer, SUPERUSER};
 use sqlx::{Connection, Executor, MySql, Postgres, Sqlite};
 use std::future::{Future, poll_fn};
 use std::pin::pin;

@@ -1,11 +1,10 @@
 //! sqlx's connections to SQLite, which need no server and no runtime's reactor.
 
-mod common;
-
 use caliburn::Pool;
 use caliburn::adapters::sqlx::SqlxManager;
 use caliburn::health::PingOnBorrow;
-use common::{PLENTY, of_one_thread, of_threads};
+use caliburn_adopted::{of_one_thread, of_threads};
+use caliburn_testing::PLENTY;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection as _, Executor as _, Sqlite};
 use std::time::Duration;

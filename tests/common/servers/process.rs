@@ -56,11 +56,12 @@ pub fn run(as_nobody: bool, program: &str, arguments: &[&str]) {
     );
 }
 
-/// What takes seconds to make is made once, by a server's own tool, and then copied: into the
-/// build's directory, as `name`. `make` is told where.
+/// What takes seconds to make is made once, by a server's own tool, and then copied: beside the
+/// program of the test, as `name`. `make` is told where.
 pub fn template(name: &str, make: impl FnOnce(&Path)) -> PathBuf {
     static MAKING: Mutex<()> = Mutex::new(());
-    let home = option_env!("CARGO_TARGET_TMPDIR").map_or_else(std::env::temp_dir, PathBuf::from);
+    let program = std::env::current_exe().expect("a program");
+    let home = program.parent().expect("a directory");
     let _alone = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
     let ready = home.join(name);
     if !ready.exists() {
@@ -68,7 +69,7 @@ pub fn template(name: &str, make: impl FnOnce(&Path)) -> PathBuf {
         let fresh = private_directory();
         let made = fresh.path().join("made");
         make(&made);
-        let moved = tempfile::tempdir_in(&home).expect("a directory");
+        let moved = tempfile::tempdir_in(home).expect("a directory");
         let copy = moved.path().join("made");
         copy_all(&made, &copy);
         // Somebody else may have been faster.

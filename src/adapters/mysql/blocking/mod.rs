@@ -13,6 +13,8 @@ pub use self::transaction::MysqlTransaction;
 use self::cancel::{Canceller, Ending};
 use self::connect::Connect;
 use super::session::errors::{classify, is_about_a_certificate};
+use super::session::on_return::on_return;
+use super::session::setters::setters;
 use super::session::url::{UrlError, parse};
 use crate::adapters::Reset;
 use crate::{BlockingManager, Deadline, ErrorClass, Manager};
@@ -115,75 +117,42 @@ impl MysqlManager {
         }
     }
 
-    /// Connections as a URL says: `mysql://user:password@host:port/database?option=value`.
-    ///
-    /// # Errors
-    ///
-    /// Returns what is wrong with the URL, without any part of its user and password.
-    pub fn from_url(url: &str) -> std::result::Result<Self, UrlError> {
-        parse(url, Opts::from_url).map(Self::new)
-    }
+    setters! {
+        MysqlManager;
 
-    /// What is undone of a loan before the next one. By default, [`Reset::Transaction`].
-    ///
-    /// With [`Reset::Session`] each borrower gets a session as good as new: variables, temporary
-    /// tables, locks and prepared statements of the one before are gone, and the database is that
-    /// of the options. It costs two round trips and those of [`OptsBuilder::init`] and of the
-    /// [hooks](crate::Builder::after_connect) for new connections on every return, off the
-    /// borrower's thread, and the statements have to be prepared again. Where the server has an
-    /// `init_connect`, which it does not repeat, the connection is replaced after each loan.
-    pub fn reset(mut self, reset: Reset) -> Self {
-        self.reset = reset;
-        self
-    }
+        /// What is undone of a loan before the next one. By default, [`Reset::Transaction`].
+        ///
+        /// With [`Reset::Session`] each borrower gets a session as good as new: variables,
+        /// temporary tables, locks and prepared statements of the one before are gone, and the
+        /// database is that of the options. It costs two round trips and those of
+        /// [`OptsBuilder::init`] and of the [hooks](crate::Builder::after_connect) for new
+        /// connections on every return, off the borrower's thread, and the statements have to be
+        /// prepared again. Where the server has an `init_connect`, which it does not repeat, the
+        /// connection is replaced after each loan.
+        reset;
 
-    /// How long a borrower's call may take, from its beginning until its answer was read. By
-    /// default, without limit.
-    ///
-    /// A connection whose answer is late is cut, its session is ended at the server (`KILL`, from a
-    /// second connection), and the call fails with [`TimedOut`](io::ErrorKind::TimedOut). For
-    /// [`query_iter`](mysql::prelude::Queryable::query_iter) and
-    /// [`exec_iter`](mysql::prelude::Queryable::exec_iter) the limit is for the beginning of the
-    /// answer.
-    pub fn response_timeout(mut self, timeout: Option<Duration>) -> Self {
-        self.response_timeout = timeout;
-        self
-    }
+        /// How long a borrower's call may take, from its beginning until its answer was read. By
+        /// default, without limit.
+        ///
+        /// A connection whose answer is late is cut, its session is ended at the server (`KILL`,
+        /// from a second connection), and the call fails with
+        /// [`TimedOut`](io::ErrorKind::TimedOut). For
+        /// [`query_iter`](mysql::prelude::Queryable::query_iter) and
+        /// [`exec_iter`](mysql::prelude::Queryable::exec_iter) the limit is for the beginning of
+        /// the answer.
+        response_timeout;
 
-    /// Whether the server may ask for the password itself on a connection without TLS. By default,
-    /// only if it is on the same machine: `localhost`, a loopback address or a socket file.
-    ///
-    /// A server with `caching_sha2_password`, the default of MySQL 8, asks for the password of an
-    /// account that it has not seen since it was started. Without TLS the driver encrypts it with a
-    /// key that the server shows, and so anyone who can pass for the server can read it. What is
-    /// not allowed fails with a permanent error before the password is sent. Logins that prove the
-    /// password without sending it work in any case; and so does [`OptsBuilder::server_key_path`],
-    /// with which the key is not taken from the server.
-    pub fn password_without_tls(mut self, is_allowed: bool) -> Self {
-        self.connect = Arc::new(Connect::with_password(is_allowed));
-        self.canceller = Arc::new(Canceller::new(Arc::clone(&self.connect)));
-        self
-    }
-
-    /// Called with a copy of the options before each connect: to fill in a password that changes,
-    /// for example. Its time counts as the connect's.
-    ///
-    /// ```no_run
-    /// # use caliburn::adapters::mysql::{MysqlManager, UrlError};
-    /// # fn token_of_the_hour() -> String { String::new() }
-    /// # fn example() -> Result<(), UrlError> {
-    /// let manager = MysqlManager::from_url("mysql://app@db.example")?
-    ///     .before_connect(|opts| opts.pass(Some(token_of_the_hour())));
-    /// # let _ = manager;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn before_connect(
-        mut self,
-        change: impl Fn(OptsBuilder) -> OptsBuilder + Send + Sync + 'static,
-    ) -> Self {
-        self.before_connect = Some(Box::new(change));
-        self
+        /// Whether the server may ask for the password itself on a connection without TLS. By
+        /// default, only if it is on the same machine: `localhost`, a loopback address or a socket
+        /// file.
+        ///
+        /// A server with `caching_sha2_password`, the default of MySQL 8, asks for the password of
+        /// an account that it has not seen since it was started. Without TLS the driver encrypts it
+        /// with a key that the server shows, and so anyone who can pass for the server can read it.
+        /// What is not allowed fails with a permanent error before the password is sent. Logins
+        /// that prove the password without sending it work in any case; and so does
+        /// [`OptsBuilder::server_key_path`], with which the key is not taken from the server.
+        password_without_tls;
     }
 }
 
@@ -200,22 +169,7 @@ impl Manager for MysqlManager {
     type Connection = MysqlConnection;
     type Error = Error;
 
-    fn has_broken(&self, connection: &mut MysqlConnection) -> bool {
-        connection.has_broken()
-    }
-
-    fn needs_reset(&self, connection: &mut MysqlConnection) -> bool {
-        let watch = connection.watch();
-        !watch.is_clean() || self.reset == Reset::Session && watch.was_lent()
-    }
-
-    fn needs_reset_after_hook(&self, connection: &mut MysqlConnection) -> bool {
-        connection.is_open_after_hook()
-    }
-
-    fn renews_session(&self) -> bool {
-        self.reset == Reset::Session
-    }
+    on_return!(MysqlConnection);
 
     fn classify(&self, error: &Error) -> ErrorClass {
         use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};

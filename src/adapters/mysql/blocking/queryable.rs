@@ -9,6 +9,44 @@ use mysql::{
 };
 use std::result::Result as StdResult;
 
+/// The requests whose rows are each made a `$item`, by `$from_row`.
+macro_rules! of_rows {
+    (
+        $query_fold:ident, $exec_first:ident, $exec_fold:ident, $item:ty, $from_row:ident
+    ) => {
+        fn $query_fold<T, F, Q, U>(&mut self, query: Q, init: U, mut f: F) -> Result<U>
+        where
+            Q: AsRef<str>,
+            T: FromRow,
+            F: FnMut(U, $item) -> U,
+        {
+            let f = |state, row: Result<_>| Ok(f(state, $from_row(row?)));
+            self.connection().text(query.as_ref(), |rows| rows.try_fold(init, f))
+        }
+
+        fn $exec_first<T, S, P>(&mut self, stmt: S, params: P) -> Result<Option<$item>>
+        where
+            S: AsStatement,
+            P: Into<Params>,
+            T: FromRow,
+        {
+            self.connection()
+                .binary(&stmt, params, |rows| Ok(rows.next().transpose()?.map($from_row)))
+        }
+
+        fn $exec_fold<T, S, P, U, F>(&mut self, stmt: S, params: P, init: U, mut f: F) -> Result<U>
+        where
+            S: AsStatement,
+            P: Into<Params>,
+            T: FromRow,
+            F: FnMut(U, $item) -> U,
+        {
+            let f = |state, row: Result<_>| Ok(f(state, $from_row(row?)));
+            self.connection().binary(&stmt, params, |rows| rows.try_fold(init, f))
+        }
+    };
+}
+
 /// A transaction is its connection.
 macro_rules! watched {
     ($on:ty) => {
@@ -73,86 +111,17 @@ macro_rules! watched {
                     .text(query.as_ref(), |rows| Ok(rows.next().transpose()?.map(from_row_opt)))
             }
 
-            fn query_fold<T, F, Q, U>(&mut self, query: Q, init: U, mut f: F) -> Result<U>
-            where
-                Q: AsRef<str>,
-                T: FromRow,
-                F: FnMut(U, T) -> U,
-            {
-                let f = |state, row: Result<_>| Ok(f(state, from_row(row?)));
-                self.connection().text(query.as_ref(), |rows| rows.try_fold(init, f))
-            }
-
-            fn query_fold_opt<T, F, Q, U>(&mut self, query: Q, init: U, mut f: F) -> Result<U>
-            where
-                Q: AsRef<str>,
-                T: FromRow,
-                F: FnMut(U, StdResult<T, FromRowError>) -> U,
-            {
-                let f = |state, row: Result<_>| Ok(f(state, from_row_opt(row?)));
-                self.connection().text(query.as_ref(), |rows| rows.try_fold(init, f))
-            }
+            of_rows!(query_fold, exec_first, exec_fold, T, from_row);
+            of_rows!(
+                query_fold_opt,
+                exec_first_opt,
+                exec_fold_opt,
+                StdResult<T, FromRowError>,
+                from_row_opt
+            );
 
             fn query_drop<Q: AsRef<str>>(&mut self, query: Q) -> Result<()> {
                 self.connection().text(query.as_ref(), |_| Ok(()))
-            }
-
-            fn exec_first<T, S, P>(&mut self, stmt: S, params: P) -> Result<Option<T>>
-            where
-                S: AsStatement,
-                P: Into<Params>,
-                T: FromRow,
-            {
-                self.connection()
-                    .binary(&stmt, params, |rows| Ok(rows.next().transpose()?.map(from_row)))
-            }
-
-            fn exec_first_opt<T, S, P>(
-                &mut self,
-                stmt: S,
-                params: P,
-            ) -> Result<Option<StdResult<T, FromRowError>>>
-            where
-                S: AsStatement,
-                P: Into<Params>,
-                T: FromRow,
-            {
-                self.connection()
-                    .binary(&stmt, params, |rows| Ok(rows.next().transpose()?.map(from_row_opt)))
-            }
-
-            fn exec_fold<T, S, P, U, F>(
-                &mut self,
-                stmt: S,
-                params: P,
-                init: U,
-                mut f: F,
-            ) -> Result<U>
-            where
-                S: AsStatement,
-                P: Into<Params>,
-                T: FromRow,
-                F: FnMut(U, T) -> U,
-            {
-                let f = |state, row: Result<_>| Ok(f(state, from_row(row?)));
-                self.connection().binary(&stmt, params, |rows| rows.try_fold(init, f))
-            }
-
-            fn exec_fold_opt<T, S, P, U, F>(
-                &mut self,
-                stmt: S,
-                params: P,
-                init: U,
-                mut f: F,
-            ) -> Result<U>
-            where
-                S: AsStatement,
-                P: Into<Params>,
-                T: FromRow,
-                F: FnMut(U, StdResult<T, FromRowError>) -> U,
-            {
-                let f = |state, row: Result<_>| Ok(f(state, from_row_opt(row?)));
-                self.connection().binary(&stmt, params, |rows| rows.try_fold(init, f))
             }
 
             fn exec_drop<S: AsStatement, P: Into<Params>>(

@@ -24,7 +24,7 @@ pub(in crate::adapters::mysql) struct Line {
 #[derive(Debug, Default)]
 pub(in crate::adapters::mysql) struct Limit {
     #[cfg(unix)]
-    #[allow(dead_code, reason = "it counts that it is there")]
+    #[cfg_attr(not(feature = "mysql"), expect(dead_code, reason = "it counts that it is there"))]
     leash: Option<Leash>,
 }
 

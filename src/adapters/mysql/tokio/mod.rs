@@ -14,6 +14,8 @@ use self::cancel::Canceller;
 use self::connect::{Connect, cut_off};
 use super::session::errors::{classify, is_about_a_certificate};
 use super::session::line::Limit;
+use super::session::on_return::on_return;
+use super::session::setters::setters;
 use super::session::url::{UrlError, parse};
 use crate::adapters::Reset;
 use crate::adapters::runtime::Runtimes;
@@ -117,13 +119,39 @@ impl AsyncMysqlManager {
         }
     }
 
-    /// Connections as a URL says: `mysql://user:password@host:port/database?option=value`.
-    ///
-    /// # Errors
-    ///
-    /// Returns what is wrong with the URL, without any part of its user and password.
-    pub fn from_url(url: &str) -> std::result::Result<Self, UrlError> {
-        parse(url, Opts::from_url).map(Self::new)
+    setters! {
+        AsyncMysqlManager;
+
+        /// What is undone of a loan before the next one. By default, [`Reset::Transaction`].
+        ///
+        /// With [`Reset::Session`] each borrower gets a session as good as new: variables,
+        /// temporary tables, locks and prepared statements of the one before are gone, and the
+        /// database is that of the options. It costs two round trips and those of
+        /// [`setup`](OptsBuilder::setup) on every return, off the borrower's task, and the
+        /// statements have to be prepared again. What was done in [`init`](OptsBuilder::init) and
+        /// [`after_connect`](OptsBuilder::after_connect) is gone, too. Where the server has an
+        /// `init_connect`, which it does not repeat, the connection is replaced after each loan.
+        reset;
+
+        /// How long a borrower's call may take, from its beginning until its answer was read. By
+        /// default, without limit. Needs a runtime with timers.
+        ///
+        /// A connection whose answer is late is closed, and the call fails with
+        /// [`TimedOut`](io::ErrorKind::TimedOut). For
+        /// [`query_iter`](mysql_async::prelude::Queryable::query_iter) and
+        /// [`exec_iter`](mysql_async::prelude::Queryable::exec_iter) the limit is for the beginning
+        /// of the answer.
+        response_timeout;
+
+        /// Whether a password may be used on a connection without TLS. By default, only if the
+        /// server is on the same machine: `localhost`, a loopback address or a socket file.
+        ///
+        /// A server with `caching_sha2_password`, the default of MySQL 8, asks for the password of
+        /// an account that it has not seen since it was started. Without TLS the driver encrypts it
+        /// with a key that the server shows, and so anyone who can pass for the server can read it.
+        /// The driver cannot be kept from that. So what is not allowed fails with a permanent error
+        /// before anything is sent. Allow it in a network that you trust.
+        password_without_tls;
     }
 
     /// The runtime on which connections live, for a manager that is made elsewhere.
@@ -132,75 +160,14 @@ impl AsyncMysqlManager {
     /// # use caliburn::adapters::mysql::AsyncMysqlManager;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let runtime = tokio::runtime::Runtime::new()?;
-    /// let manager = AsyncMysqlManager::from_url("mysql://app@localhost")?.runtime(runtime.handle().clone());
+    /// let manager = AsyncMysqlManager::from_url("mysql://app@localhost")?
+    ///     .runtime(runtime.handle().clone());
     /// # let _ = manager;
     /// # Ok(())
     /// # }
     /// ```
     pub fn runtime(mut self, runtime: Handle) -> Self {
         self.runtimes.choose(runtime);
-        self
-    }
-
-    /// What is undone of a loan before the next one. By default, [`Reset::Transaction`].
-    ///
-    /// With [`Reset::Session`] each borrower gets a session as good as new: variables, temporary
-    /// tables, locks and prepared statements of the one before are gone, and the database is that
-    /// of the options. It costs two round trips and those of [`setup`](OptsBuilder::setup) on every
-    /// return, off the borrower's task, and the statements have to be prepared again. What was done
-    /// in [`init`](OptsBuilder::init) and [`after_connect`](OptsBuilder::after_connect) is gone,
-    /// too. Where the server has an `init_connect`, which it does not repeat, the connection is
-    /// replaced after each loan.
-    pub fn reset(mut self, reset: Reset) -> Self {
-        self.reset = reset;
-        self
-    }
-
-    /// How long a borrower's call may take, from its beginning until its answer was read. By
-    /// default, without limit. Needs a runtime with timers.
-    ///
-    /// A connection whose answer is late is closed, and the call fails with
-    /// [`TimedOut`](io::ErrorKind::TimedOut). For
-    /// [`query_iter`](mysql_async::prelude::Queryable::query_iter) and
-    /// [`exec_iter`](mysql_async::prelude::Queryable::exec_iter) the limit is for the beginning of
-    /// the answer.
-    pub fn response_timeout(mut self, timeout: Option<Duration>) -> Self {
-        self.response_timeout = timeout;
-        self
-    }
-
-    /// Whether a password may be used on a connection without TLS. By default, only if the server
-    /// is on the same machine: `localhost`, a loopback address or a socket file.
-    ///
-    /// A server with `caching_sha2_password`, the default of MySQL 8, asks for the password of an
-    /// account that it has not seen since it was started. Without TLS the driver encrypts it with a
-    /// key that the server shows, and so anyone who can pass for the server can read it. The driver
-    /// cannot be kept from that. So what is not allowed fails with a permanent error before
-    /// anything is sent. Allow it in a network that you trust.
-    pub fn password_without_tls(mut self, is_allowed: bool) -> Self {
-        self.connect = Arc::new(Connect::with_password(is_allowed));
-        self.canceller = Arc::new(Canceller::new(Arc::clone(&self.connect)));
-        self
-    }
-
-    /// Called with a copy of the options before each connect: to fill in a password that changes,
-    /// for example. Its time counts as the connect's.
-    ///
-    /// ```no_run
-    /// # use caliburn::adapters::mysql::{AsyncMysqlManager, UrlError};
-    /// # fn token_of_the_hour() -> String { String::new() }
-    /// # fn example() -> Result<(), UrlError> {
-    /// let manager = AsyncMysqlManager::from_url("mysql://app@db.example")?
-    ///     .before_connect(|opts| opts.pass(Some(token_of_the_hour())));
-    /// # let _ = manager;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn before_connect(
-        mut self,
-        change: impl Fn(OptsBuilder) -> OptsBuilder + Send + Sync + 'static,
-    ) -> Self {
-        self.before_connect = Some(Box::new(change));
         self
     }
 
@@ -229,9 +196,7 @@ impl Manager for AsyncMysqlManager {
     type Connection = AsyncMysqlConnection;
     type Error = Error;
 
-    fn has_broken(&self, connection: &mut AsyncMysqlConnection) -> bool {
-        connection.has_broken()
-    }
+    on_return!(AsyncMysqlConnection);
 
     fn needs_ping(&self, connection: &mut AsyncMysqlConnection) -> bool {
         connection.home().is_in_doubt()
@@ -239,19 +204,6 @@ impl Manager for AsyncMysqlManager {
 
     fn may_wait_here(&self, face: Face) -> bool {
         self.runtimes.may_wait_here(face)
-    }
-
-    fn needs_reset(&self, connection: &mut AsyncMysqlConnection) -> bool {
-        let watch = connection.watch();
-        !watch.is_clean() || self.reset == Reset::Session && watch.was_lent()
-    }
-
-    fn needs_reset_after_hook(&self, connection: &mut AsyncMysqlConnection) -> bool {
-        connection.is_open_after_hook()
-    }
-
-    fn renews_session(&self) -> bool {
-        self.reset == Reset::Session
     }
 
     fn classify(&self, error: &Error) -> ErrorClass {

@@ -1,7 +1,6 @@
 //! The adapters for Redis and MySQL over TLS.
 
-#[path = "../../../common/mod.rs"]
-mod common;
+extern crate caliburn_testing as common;
 
 mod front;
 mod hostile;

@@ -4,15 +4,15 @@
 //! The model is a list of guards, a list of those who wait and a clock. It says what each operation
 //! must come to, and after each one it compares the pool's figures with its own and with the
 //! server's books.
-#![allow(dead_code, unreachable_pub, missing_docs)]
+
 mod line;
 mod ops;
 mod setup;
-pub mod spawners;
+pub(crate) mod spawners;
 mod upkeep;
 
-pub use ops::Op;
-pub use setup::Setup;
+pub(crate) use ops::Op;
+pub(crate) use setup::Setup;
 
 use crate::common::{Conn, Fake};
 use caliburn::{EvictionCause, MockClock, Pool, PooledConnection, Stats};
@@ -58,7 +58,7 @@ struct Model<'p> {
 }
 
 /// Runs `ops` on a pool and its model, then closes both. Panics where they differ.
-pub fn run(setup: Setup, ops: &[Op]) {
+pub(crate) fn run(setup: Setup, ops: &[Op]) {
     let fake = Fake::new();
     let (pool, hand) = setup.build(&fake);
     let mut model = Model {

@@ -13,7 +13,7 @@ pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Which strategy the pool has.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Health {
+pub(crate) enum Health {
     None,
     Sweep,
     PingAlways,
@@ -24,40 +24,40 @@ pub enum Health {
 
 /// What the pool is built with.
 #[derive(Clone, Copy, Debug)]
-pub struct Setup {
-    pub capacity: usize,
-    pub max_size: usize,
-    pub min_size: usize,
-    pub max_waiters: usize,
-    pub health: Health,
-    pub fairness: Fairness,
+pub(crate) struct Setup {
+    pub(crate) capacity: usize,
+    pub(crate) max_size: usize,
+    pub(crate) min_size: usize,
+    pub(crate) max_waiters: usize,
+    pub(crate) health: Health,
+    pub(crate) fairness: Fairness,
     /// Who has been called is not polled before the operations say so: what it was handed may
     /// lapse. Otherwise it is polled in time.
-    pub is_lazy: bool,
+    pub(crate) is_lazy: bool,
     /// The driver may hear that connections are dead.
-    pub hears: bool,
+    pub(crate) hears: bool,
 }
 
 impl Setup {
     /// Numbers of a strategy and the room for those who wait: of strategies that judge nothing that
     /// is about to be lent, of those that do, and of both.
-    pub const THAT_JUDGE_NOTHING: Range<u8> = 0..8;
-    pub const THAT_JUDGE: Range<u8> = 8..16;
-    pub const ALL: Range<u8> = 0..16;
+    pub(crate) const THAT_JUDGE_NOTHING: Range<u8> = 0..8;
+    pub(crate) const THAT_JUDGE: Range<u8> = 8..16;
+    pub(crate) const ALL: Range<u8> = 0..16;
     /// Numbers of manners in which the model knows who is next, and of the others.
-    pub const EXACT: Range<u8> = 0..8;
-    pub const INEXACT: Range<u8> = 8..16;
-    pub const ANY: Range<u8> = 0..16;
+    pub(crate) const EXACT: Range<u8> = 0..8;
+    pub(crate) const INEXACT: Range<u8> = 8..16;
+    pub(crate) const ANY: Range<u8> = 0..16;
     /// Of those, where whoever came first is served first, though it may sleep.
-    pub const SLEEPY: Range<u8> = 9..11;
+    pub(crate) const SLEEPY: Range<u8> = 9..11;
 
     /// The last of the four numbers, of these two.
-    pub fn kind(strategy: u8, manner: u8) -> u8 {
+    pub(crate) fn kind(strategy: u8, manner: u8) -> u8 {
         strategy + manner * 16
     }
 
     /// Any four numbers make a valid setup.
-    pub fn of(capacity: u8, max_size: u8, min_size: u8, kind: u8) -> Self {
+    pub(crate) fn of(capacity: u8, max_size: u8, min_size: u8, kind: u8) -> Self {
         let capacity = usize::from(capacity) % 4 + 1;
         let max_size = usize::from(max_size) % capacity + 1;
         let min_size = usize::from(min_size) % (max_size + 1);

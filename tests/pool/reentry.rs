@@ -1,8 +1,8 @@
 //! A manager of both kinds, a strategy, connections, errors and wakers that call their pool from a
 //! callback.
-#![allow(dead_code, unreachable_pub, missing_docs, unsafe_code)]
+#![allow(unsafe_code)]
 
-use super::{AsyncFake, Conn, FakeError, yield_once};
+use crate::common::{AsyncFake, Conn, FakeError, yield_once};
 use caliburn::health::{ConnectionInfo, HealthStrategy, Validity, Verdict};
 use caliburn::{AsyncManager, BlockingManager, Deadline, ErrorClass, Manager, Pool};
 use std::cell::Cell;
@@ -18,7 +18,7 @@ thread_local! {
 
 /// What a callback does.
 #[derive(Clone, Copy)]
-pub enum Does {
+pub(crate) enum Does {
     Calls(fn(&Pool<Busy>)),
     /// Drops the handle that callbacks have, which may be the last.
     Drops,
@@ -26,7 +26,7 @@ pub enum Does {
 
 /// Where the callbacks come from.
 #[derive(Clone)]
-pub struct Hook(Arc<Hooked>);
+pub(crate) struct Hook(Arc<Hooked>);
 
 struct Hooked {
     callback: &'static str,
@@ -36,17 +36,17 @@ struct Hooked {
 }
 
 impl Hook {
-    pub fn new(callback: &'static str, does: Does) -> Self {
+    pub(crate) fn new(callback: &'static str, does: Does) -> Self {
         let (calls, pool) = (AtomicUsize::new(0), Mutex::new(None));
         Self(Arc::new(Hooked { callback, does, calls, pool }))
     }
 
     /// Gives callbacks a handle to call, or takes it from them.
-    pub fn put(&self, pool: Option<Pool<Busy>>) -> Option<Pool<Busy>> {
+    pub(crate) fn put(&self, pool: Option<Pool<Busy>>) -> Option<Pool<Busy>> {
         std::mem::replace(&mut *self.0.pool.lock().unwrap(), pool)
     }
 
-    pub fn at(&self, callback: &str) {
+    pub(crate) fn at(&self, callback: &str) {
         if self.0.callback != callback || IS_CALLING.get() {
             return;
         }
@@ -65,16 +65,16 @@ impl Hook {
     }
 
     /// The callback was called, and has returned.
-    pub fn is_called(&self) -> bool {
+    pub(crate) fn is_called(&self) -> bool {
         self.0.calls.load(SeqCst) > 0
     }
 }
 
 /// A manager of both kinds, a strategy, connections and errors that call back.
 #[derive(Clone)]
-pub struct Busy(pub Hook, pub AsyncFake);
+pub(crate) struct Busy(pub(crate) Hook, pub AsyncFake);
 
-pub struct BusyConn(pub Conn, Hook);
+pub(crate) struct BusyConn(pub(crate) Conn, Hook);
 
 impl Drop for BusyConn {
     fn drop(&mut self) {
@@ -82,7 +82,7 @@ impl Drop for BusyConn {
     }
 }
 
-pub struct BusyError(FakeError, Hook);
+pub(crate) struct BusyError(FakeError, Hook);
 
 impl Drop for BusyError {
     fn drop(&mut self) {
@@ -203,7 +203,7 @@ impl HealthStrategy for Busy {
 }
 
 /// A waker that calls back, whatever is done to it: a hook in a box.
-pub fn waker(hook: &Hook) -> Waker {
+pub(crate) fn waker(hook: &Hook) -> Waker {
     fn boxed(hook: Hook) -> *const () {
         Box::into_raw(Box::new(hook)).cast_const().cast()
     }

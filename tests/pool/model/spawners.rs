@@ -27,7 +27,7 @@ type Outcome = Result<Guard, GetError<FakeError>>;
 
 /// What a spawner does with a task.
 #[derive(Clone, Copy, Debug)]
-pub enum Way {
+pub(crate) enum Way {
     /// It runs it where it is called.
     Run,
     /// It runs it later, or never.
@@ -41,7 +41,7 @@ pub enum Way {
 
 impl Way {
     /// Any number is one.
-    pub fn of(n: u8) -> Self {
+    pub(crate) fn of(n: u8) -> Self {
         let ways = [
             Self::Run,
             Self::Keep,
@@ -57,7 +57,7 @@ impl Way {
 
 /// What is done to the pool and its surroundings. A number chooses among what is there.
 #[derive(Clone, Copy, Debug)]
-pub enum Op {
+pub(crate) enum Op {
     /// From now on tasks are spawned in this way.
     Spawn(Way),
     /// Polls the tasks that are kept.
@@ -84,10 +84,10 @@ pub enum Op {
 
 impl Op {
     /// How many kinds [`of`](Self::of) knows.
-    pub const KINDS: u8 = 28;
+    pub(crate) const KINDS: u8 = 28;
 
     /// Any two numbers make an operation.
-    pub fn of(kind: u8, which: u8) -> Self {
+    pub(crate) fn of(kind: u8, which: u8) -> Self {
         let n = usize::from(which % 4);
         let millis = Duration::from_millis;
         match kind % Self::KINDS {
@@ -190,7 +190,7 @@ struct Model<'p> {
 
 /// Runs `ops` on a pool whose spawner begins in that `way`, then sees to it that all comes to rest.
 /// Panics where something is amiss.
-pub fn run(setup: Setup, way: Way, ops: &[Op]) {
+pub(crate) fn run(setup: Setup, way: Way, ops: &[Op]) {
     let fake = Fake::new();
     let runtime = Arc::new(Runtime { way: Mutex::new(way), kept: Mutex::default() });
     let (clock, hand) = Clock::mock();

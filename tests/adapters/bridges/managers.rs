@@ -1,8 +1,6 @@
 //! A manager as it was written for other pools, and the bridges over it.
 
-pub mod checks;
-
-use super::{AsyncFake, Conn, Fake, FakeError, PLENTY, yield_once};
+use crate::common::{AsyncFake, Conn, Fake, FakeError, PLENTY, yield_once};
 use caliburn::adapters::bridges::{Bb8Manager, Bridged, DeadpoolManager, R2d2Manager};
 use caliburn::{AsyncManager, BlockingManager, Deadline, ErrorClass, Manager};
 use deadpool::managed::{self, Metrics, RecycleError, RecycleResult};
@@ -14,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
 /// An error of a driver, with the server's beneath it.
 #[derive(Debug)]
-pub struct DriverError(pub FakeError);
+pub(crate) struct DriverError(pub(crate) FakeError);
 
 impl fmt::Display for DriverError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -30,21 +28,21 @@ impl Error for DriverError {
 
 /// A manager for each of the other pools. It has a password, and a witness of its end.
 #[derive(Debug)]
-pub struct Old {
+pub(crate) struct Old {
     fake: Fake,
-    pub password: &'static str,
-    pub alive: Arc<()>,
-    pub detached: Arc<AtomicUsize>,
+    pub(crate) password: &'static str,
+    pub(crate) alive: Arc<()>,
+    pub(crate) detached: Arc<AtomicUsize>,
 }
 
 impl Old {
-    pub fn new(fake: &Fake) -> Self {
+    pub(crate) fn new(fake: &Fake) -> Self {
         let (alive, detached) = (Arc::default(), Arc::default());
         Self { fake: fake.clone(), password: "sesame", alive, detached }
     }
 }
 
-pub fn unlimited() -> Deadline {
+pub(crate) fn unlimited() -> Deadline {
     Deadline::after(PLENTY)
 }
 
@@ -110,27 +108,27 @@ impl managed::Manager for Old {
     }
 }
 
-pub fn classify(error: &DriverError) -> ErrorClass {
+pub(crate) fn classify(error: &DriverError) -> ErrorClass {
     match error {
         DriverError(FakeError::WrongPassword) => ErrorClass::Permanent,
         DriverError(FakeError::Refused) => ErrorClass::Transient,
     }
 }
 
-pub fn over_r2d2(fake: &Fake) -> R2d2Manager<Old> {
+pub(crate) fn over_r2d2(fake: &Fake) -> R2d2Manager<Old> {
     R2d2Manager::new(Old::new(fake))
 }
 
-pub fn over_bb8(fake: &Fake) -> Bb8Manager<Old> {
+pub(crate) fn over_bb8(fake: &Fake) -> Bb8Manager<Old> {
     Bb8Manager::new(Old::new(fake))
 }
 
-pub fn over_deadpool(fake: &Fake) -> DeadpoolManager<Old> {
+pub(crate) fn over_deadpool(fake: &Fake) -> DeadpoolManager<Old> {
     DeadpoolManager::new(Old::new(fake))
 }
 
 /// Rolls back what is dirty.
-pub fn resetting_r2d2(fake: &Fake) -> R2d2Manager<Old> {
+pub(crate) fn resetting_r2d2(fake: &Fake) -> R2d2Manager<Old> {
     let server = fake.clone();
     over_r2d2(fake).reset_with(
         |conn| conn.dirty,
@@ -139,7 +137,7 @@ pub fn resetting_r2d2(fake: &Fake) -> R2d2Manager<Old> {
 }
 
 /// The same, as a future.
-pub fn resetting_bb8(fake: &Fake) -> Bb8Manager<Old> {
+pub(crate) fn resetting_bb8(fake: &Fake) -> Bb8Manager<Old> {
     let server = AsyncFake(fake.clone());
     over_bb8(fake).reset_with(
         |conn| conn.dirty,
@@ -162,7 +160,7 @@ impl ResetBlocking for Fake {
 }
 
 /// The fake connection, as a pool over any of the bridges has it.
-pub trait Behind {
+pub(crate) trait Behind {
     fn fake(&mut self) -> &mut Conn;
 }
 
@@ -180,14 +178,14 @@ impl Behind for Bridged<Conn> {
 
 /// Keeps books of its own, and does as it is told.
 #[derive(Clone, Debug, Default)]
-pub struct Customizer(pub Arc<Customs>);
+pub(crate) struct Customizer(pub(crate) Arc<Customs>);
 
 #[derive(Debug, Default)]
-pub struct Customs {
-    pub acquired: AtomicUsize,
-    pub released: AtomicUsize,
-    pub refuses: AtomicBool,
-    pub panics: AtomicBool,
+pub(crate) struct Customs {
+    pub(crate) acquired: AtomicUsize,
+    pub(crate) released: AtomicUsize,
+    pub(crate) refuses: AtomicBool,
+    pub(crate) panics: AtomicBool,
 }
 
 impl Customizer {

@@ -1,12 +1,10 @@
 //! What holds of a pool over any of the bridges.
 
-use super::{Behind, Customs, DriverError, unlimited};
+use super::managers::{Behind, Customs, DriverError};
 use crate::common::{Fake, FakeError, Mode, PLENTY, assert_settled, eventually};
 use caliburn::adapters::bridges::BridgeError;
 use caliburn::error::Phase;
-use caliburn::{
-    ErrorClass, EvictionCause, GetError, Manager, ManagerError, Pool, PooledConnection,
-};
+use caliburn::{EvictionCause, GetError, Manager, ManagerError, Pool, PooledConnection};
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
@@ -15,11 +13,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Short beside [`PLENTY`], long beside anything that does not hang.
-pub const SHORT: Duration = Duration::from_millis(100);
+pub(crate) const SHORT: Duration = Duration::from_millis(100);
 
 /// The error of the server is at the end of the chain, below that of the driver.
 #[track_caller]
-pub fn assert_chain(error: &GetError<impl Error + 'static>, root: &FakeError) {
+pub(crate) fn assert_chain(error: &GetError<impl Error + 'static>, root: &FakeError) {
     let mut chain: Vec<&(dyn Error + 'static)> = vec![error];
     while let Some(source) = chain[chain.len() - 1].source() {
         chain.push(source);
@@ -36,7 +34,7 @@ pub fn assert_chain(error: &GetError<impl Error + 'static>, root: &FakeError) {
 /// Borrows in vain until the error is the one that is looked for: on a busy machine the driver may
 /// not have been called in time.
 #[track_caller]
-pub fn in_vain<M: Manager>(
+pub(crate) fn in_vain<M: Manager>(
     pool: &Pool<M>,
     is_it: impl Fn(&GetError<M::Error>) -> bool,
 ) -> GetError<M::Error> {
@@ -50,12 +48,12 @@ pub fn in_vain<M: Manager>(
     last.unwrap()
 }
 
-pub fn evicted<M: Manager>(pool: &Pool<M>, cause: EvictionCause) -> u64 {
+pub(crate) fn evicted<M: Manager>(pool: &Pool<M>, cause: EvictionCause) -> u64 {
     pool.stats().evictions.by(cause)
 }
 
 /// Threads and tasks count up numbers on the connections; none is lost, and none is counted twice.
-pub fn serve_threads_and_tasks<M: Manager<Connection: Behind>>(pool: Pool<M>, fake: &Fake)
+pub(crate) fn serve_threads_and_tasks<M: Manager<Connection: Behind>>(pool: Pool<M>, fake: &Fake)
 where
     M::Error: fmt::Debug,
 {
@@ -94,7 +92,10 @@ where
 
 /// A restarted server's connections are found dead by `is_valid`, and replaced before they are
 /// lent.
-pub fn never_lend_what_is_not_valid<M: Manager<Connection: Behind>>(pool: Pool<M>, fake: &Fake) {
+pub(crate) fn never_lend_what_is_not_valid<M: Manager<Connection: Behind>>(
+    pool: Pool<M>,
+    fake: &Fake,
+) {
     let before = pool.get().unwrap().fake().id;
     assert_eq!(pool.get().unwrap().fake().id, before);
     fake.kill_all();
@@ -103,7 +104,7 @@ pub fn never_lend_what_is_not_valid<M: Manager<Connection: Behind>>(pool: Pool<M
     assert_settled(&pool, fake.books());
 }
 
-pub fn replace_what_has_broken<M: Manager<Connection: Behind>>(pool: Pool<M>, fake: &Fake) {
+pub(crate) fn replace_what_has_broken<M: Manager<Connection: Behind>>(pool: Pool<M>, fake: &Fake) {
     let mut conn = pool.get().unwrap();
     let before = conn.fake().id;
     conn.fake().broken = true;
@@ -115,7 +116,7 @@ pub fn replace_what_has_broken<M: Manager<Connection: Behind>>(pool: Pool<M>, fa
 
 /// What a borrower left open is rolled back before anybody else sees it; what is clean costs
 /// nothing; what is broken, or cannot be rolled back, is replaced.
-pub fn roll_back_what_is_dirty<M: Manager<Connection: Behind>>(pool: Pool<M>, fake: &Fake) {
+pub(crate) fn roll_back_what_is_dirty<M: Manager<Connection: Behind>>(pool: Pool<M>, fake: &Fake) {
     let resets = || fake.books().resets.load(SeqCst);
     let id = pool.get().unwrap().fake().id;
     assert_eq!(resets(), 0);
@@ -140,7 +141,7 @@ pub fn roll_back_what_is_dirty<M: Manager<Connection: Behind>>(pool: Pool<M>, fa
 }
 
 /// With nothing said about errors they all may pass: borrowers wait, and learn why in vain.
-pub fn wait_in_vain<M: Manager<Connection: Behind>>(pool: Pool<M>, fake: &Fake) {
+pub(crate) fn wait_in_vain<M: Manager<Connection: Behind>>(pool: Pool<M>, fake: &Fake) {
     fake.on_connect(Mode::FailForGood);
     let error =
         in_vain(&pool, |error| error.source().is_some_and(|cause| cause.source().is_some()));
@@ -149,7 +150,7 @@ pub fn wait_in_vain<M: Manager<Connection: Behind>>(pool: Pool<M>, fake: &Fake) 
 }
 
 /// Told which errors will not pass, the pool does not wait for it.
-pub fn fail_at_once<M: Manager<Connection: Behind>>(pool: Pool<M>, fake: &Fake) {
+pub(crate) fn fail_at_once<M: Manager<Connection: Behind>>(pool: Pool<M>, fake: &Fake) {
     fake.on_connect(Mode::FailForGood);
     let begun = Instant::now();
     let error = pool.get_timeout(PLENTY).err().unwrap();
@@ -166,7 +167,7 @@ pub fn fail_at_once<M: Manager<Connection: Behind>>(pool: Pool<M>, fake: &Fake) 
 
 /// Each method panics in turn. That costs a connection, or an attempt at one, but no slot and no
 /// borrower.
-pub fn survive_panics<M: Manager<Connection: Behind>>(pool: Pool<M>, fake: &Fake) {
+pub(crate) fn survive_panics<M: Manager<Connection: Behind>>(pool: Pool<M>, fake: &Fake) {
     fake.on_connect(Mode::Panic);
     in_vain(&pool, |error| {
         let GetError::TimedOut { cause: Some(cause), .. } = error else { panic!("{error}") };
@@ -195,7 +196,7 @@ pub fn survive_panics<M: Manager<Connection: Behind>>(pool: Pool<M>, fake: &Fake
 }
 
 /// The manager goes when the pool and its last guard have gone, and the connections with it.
-pub fn let_the_manager_go<M: Manager<Connection: Behind>>(
+pub(crate) fn let_the_manager_go<M: Manager<Connection: Behind>>(
     pool: Pool<M>,
     fake: &Fake,
     alive: &Arc<()>,
@@ -210,7 +211,7 @@ pub fn let_the_manager_go<M: Manager<Connection: Behind>>(
 }
 
 /// `on_acquire` comes before the first loan, and may refuse or panic.
-pub fn customize_each_connection<M: Manager<Connection: Behind>>(
+pub(crate) fn customize_each_connection<M: Manager<Connection: Behind>>(
     pool: &Pool<M>,
     customs: &Customs,
     fake: &Fake,

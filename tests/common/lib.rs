@@ -1,8 +1,5 @@
 //! What the tests share: fake managers, and a fault bench with real sockets.
-#![allow(dead_code, unreachable_pub, unused_imports, unused_macros, missing_docs)]
 
-#[cfg(all(feature = "r2d2", feature = "bb8", feature = "deadpool"))]
-pub mod bridges;
 mod fake;
 mod faults;
 #[cfg(unix)]
@@ -25,7 +22,6 @@ pub mod proxy;
 mod quiet;
 #[cfg(feature = "redis-tokio")]
 pub mod redis_faces;
-pub mod reentry;
 pub mod relay;
 pub mod resp;
 pub mod server;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// What is done to the pool. A number chooses among what is there, round and round.
 #[derive(Clone, Copy, Debug)]
-pub enum Op {
+pub(crate) enum Op {
     TryGet,
     /// With no time to wait.
     GetNow,
@@ -39,13 +39,13 @@ pub enum Op {
 
 impl Op {
     /// How many kinds [`of`](Self::of) knows.
-    pub const KINDS: u8 = 36;
+    pub(crate) const KINDS: u8 = 36;
 
     /// Those that make a line and have it served.
-    pub const OF_THE_LINE: [u8; 12] = [0, 4, 4, 16, 18, 26, 28, 28, 29, 29, 29, 32];
+    pub(crate) const OF_THE_LINE: [u8; 12] = [0, 4, 4, 16, 18, 26, 28, 28, 29, 29, 29, 32];
 
     /// Any two numbers make an operation; those that bring others about come up more often.
-    pub fn of(kind: u8, which: u8) -> Self {
+    pub(crate) fn of(kind: u8, which: u8) -> Self {
         let n = usize::from(which % 4);
         match kind % Self::KINDS {
             0..=2 => Self::TryGet,
