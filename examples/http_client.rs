@@ -163,7 +163,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let stats = pool.stats();
     let (broken, silent) = (EvictionCause::Broken, EvictionCause::PingFailed);
     println!(
-        "in all: {} loans, {} connects, {} drained, {} not fit for another request, {} found closed",
+        "in all: {} loans, {} connects, {} drained, {} not fit for another request, \
+         {} found closed",
         stats.checkouts,
         stats.connects,
         stats.resets,

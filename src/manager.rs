@@ -8,22 +8,38 @@ use std::pin::Pin;
 /// What a pool needs to know of connections of one kind. Implement it together with
 /// [`BlockingManager`] or [`AsyncManager`].
 ///
-/// | method | is called | on |
+/// | method | is called once | on |
 /// |---|---|---|
-/// | [`has_broken`](Self::has_broken) | once before each loan and once after it | the borrower's thread |
-/// | [`needs_reset`](Self::needs_reset) | once after each loan, unless the connection has broken | the returning thread |
-/// | the same | once after the [hooks](crate::Builder::after_connect) of a new connection or a renewed session, if there are any | a worker |
-/// | [`needs_reset_after_hook`](Self::needs_reset_after_hook) | once after the hooks [before a loan](crate::Builder::before_acquire), and once after those [on return](crate::Builder::on_return), if there are any | where the hooks are run: a worker, or the borrower's thread |
-/// | [`needs_ping`](Self::needs_ping) | once before each loan, unless a ping is due | the borrower's thread |
-/// | [`may_ping_here`](Self::may_ping_here) | before each ping that a borrower could make itself | the borrower's thread |
-/// | [`may_wait_here`](Self::may_wait_here) | each time that a borrower is about to wait | the borrower's thread |
-/// | [`renews_session`](Self::renews_session) | once after each reset, if there are hooks for new connections | a worker |
-/// | [`classify`](Self::classify) | once for each connect that fails with an error | a worker |
-/// | [`ping_is_cancel_safe`](Self::ping_is_cancel_safe) | once for each ping that was dropped half-way | the thread that dropped it |
+/// | [`has_broken`] | before each loan, and after it | the borrower's thread |
+/// | [`needs_reset`] | after each loan, unless the connection has broken | the returning thread |
+/// | | after the hooks [after a connect] or a renewed session, if any | a worker |
+/// | [`needs_reset_after_hook`] | after the hooks [before a loan], if any | where the hooks run |
+/// | | after the hooks [on return], if any | where the hooks run |
+/// | [`needs_ping`] | before each loan, unless a ping is due | the borrower's thread |
+/// | [`may_ping_here`] | before each ping that a borrower could make | the borrower's thread |
+/// | [`may_wait_here`] | before each wait of a borrower | the borrower's thread |
+/// | [`renews_session`] | after each reset, if there are hooks after a connect | a worker |
+/// | [`classify`] | for each connect that fails with an error | a worker |
+/// | [`ping_is_cancel_safe`] | for each ping dropped half-way | the thread that dropped it |
 ///
-/// All of them must be quick and must not block. No answer is asked for twice, so one that can be
-/// given only once, such as [`TcpStream::take_error`](std::net::TcpStream::take_error), is not
-/// lost: the pool acts upon it. A panic in any method costs the connection, nothing else.
+/// [`has_broken`]: Self::has_broken
+/// [`needs_reset`]: Self::needs_reset
+/// [after a connect]: crate::Builder::after_connect
+/// [`needs_reset_after_hook`]: Self::needs_reset_after_hook
+/// [before a loan]: crate::Builder::before_acquire
+/// [on return]: crate::Builder::on_return
+/// [`needs_ping`]: Self::needs_ping
+/// [`may_ping_here`]: Self::may_ping_here
+/// [`may_wait_here`]: Self::may_wait_here
+/// [`renews_session`]: Self::renews_session
+/// [`classify`]: Self::classify
+/// [`ping_is_cancel_safe`]: Self::ping_is_cancel_safe
+///
+/// Hooks before a loan and on return run on a worker, or on the borrower's thread.
+///
+/// No method may block. The pool acts on each answer and never asks for it again, so an answer that
+/// the driver gives only once, such as [`TcpStream::take_error`](std::net::TcpStream::take_error),
+/// is not lost. A panic in any method costs the connection, nothing else.
 ///
 /// ```
 /// # mod driver {
@@ -80,7 +96,7 @@ use std::pin::Pin;
     message = "`{Self}` is no manager of connections",
     label = "does not implement `caliburn::Manager`",
     note = "managers for databases are in `caliburn::adapters`, each behind a feature",
-    note = "a manager written for r2d2, bb8 or deadpool goes into a bridge: `caliburn::adapters::bridges`"
+    note = "managers written for r2d2, bb8 or deadpool need a bridge: `caliburn::adapters::bridges`"
 )]
 pub trait Manager: Send + Sync + 'static {
     /// The connection type that is pooled.
@@ -215,7 +231,7 @@ pub enum ErrorClass {
 ///     fn ping(&self, stream: &mut TcpStream, _: &Deadline) -> std::io::Result<()> {
 ///         stream.take_error()?.map_or(Ok(()), Err)
 ///     }
-///     // Called only if `needs_reset` says so; by default that, and a plain drop, are all there is.
+///     // Called only if `needs_reset` says so, which by default it never does.
 ///     fn reset(&self, stream: &mut TcpStream, deadline: &Deadline) -> std::io::Result<()> {
 ///         stream.set_read_timeout(Some(deadline.remaining()))
 ///     }

@@ -186,7 +186,8 @@ impl Stats {
 ///     println!("{} evicted, {} of them broken", stats.evictions.total(),
 ///         stats.evictions.by(EvictionCause::Broken));
 ///     for (cause, count) in stats.evictions.iter().filter(|(_, count)| *count > 0) {
-///         println!("{count:6} {}{}", cause.as_str(), if cause.is_broken() { " (dead)" } else { "" });
+///         let note = if cause.is_broken() { " (dead)" } else { "" };
+///         println!("{count:6} {}{note}", cause.as_str());
 ///     }
 /// }
 /// ```

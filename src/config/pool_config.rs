@@ -27,7 +27,9 @@ use std::time::Duration;
 /// # impl caliburn::Manager for Null { type Connection = (); type Error = std::fmt::Error; }
 /// # impl caliburn::BlockingManager for Null {
 /// #     fn connect(&self, _: &caliburn::Deadline) -> Result<(), std::fmt::Error> { Ok(()) }
-/// #     fn ping(&self, _: &mut (), _: &caliburn::Deadline) -> Result<(), std::fmt::Error> { Ok(()) }
+/// #     fn ping(&self, _: &mut (), _: &caliburn::Deadline) -> Result<(), std::fmt::Error> {
+/// #         Ok(())
+/// #     }
 /// # }
 /// # let manager = Null;
 /// let pool = Pool::builder(manager).config(&config).build()?;
@@ -38,11 +40,24 @@ use std::time::Duration;
 /// | key | value |
 /// |---|---|
 /// | `url` | what the manager is made of; it is for you to [take](Self::url) |
-/// | each of [`Settings`], by its name | numbers; times as `"30s"`, `"500ms"`, `"1h 30m"`; `"none"` where there may be none or no limit |
+/// | each of [`Settings`], by its name | a number; a time as `"1h 30m"`; `"none"`: no limit |
 /// | `ping_on` | `"borrower"`, `"worker"` |
 /// | `fairness` | `"fifo"`, or `{ bounded_barging = "1ms" }` |
 /// | `capacity`, `initial_size`, `wait_ready` | as in the [`Builder`](crate::Builder) |
-/// | `health` | `"none"`, names, or `{ ping_on_borrow = "500ms", periodic_sweep = "60s", ping_after_failure = true, age_eviction = { max_lifetime = "30m", idle_timeout = "5m", max_uses = 10000, jitter = 0.6, lead = "1m" } }` |
+/// | `health` | `"none"`, names of strategies, or a table as below |
+///
+/// ```toml
+/// [health]
+/// ping_on_borrow = "500ms"
+/// periodic_sweep = "60s"
+/// ping_after_failure = true
+/// [health.age_eviction]
+/// max_lifetime = "30m"
+/// idle_timeout = "5m"
+/// max_uses = 10000
+/// jitter = 0.6
+/// lead = "1m"
+/// ```
 ///
 /// Keys may have dashes and capitals. Values may be texts throughout, as in the environment.
 /// Nothing is checked before the pool is [built](crate::Builder::build): that reports unknown keys,

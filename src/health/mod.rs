@@ -198,7 +198,10 @@ impl BitOr for Occasions {
 ///     }
 ///
 ///     fn on_sweep(&self, info: &ConnectionInfo) -> Verdict {
-///         if info.age() > DAY { Verdict::Evict(EvictionCause::MaxLifetime) } else { Verdict::Keep }
+///         match info.age() > DAY {
+///             true => Verdict::Evict(EvictionCause::MaxLifetime),
+///             false => Verdict::Keep,
+///         }
 ///     }
 ///
 ///     fn retires_in(&self, info: &ConnectionInfo) -> Option<(Duration, EvictionCause)> {

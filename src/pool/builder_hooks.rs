@@ -103,7 +103,9 @@ impl<M: AsyncManager> Builder<M> {
     /// ```
     /// # use caliburn::{AsyncManager, Builder};
     /// # struct Conn;
-    /// # impl Conn { async fn execute(&mut self, _: &str) -> Result<(), std::io::Error> { Ok(()) } }
+    /// # impl Conn {
+    /// #     async fn execute(&mut self, _: &str) -> Result<(), std::io::Error> { Ok(()) }
+    /// # }
     /// # fn example<M: AsyncManager<Connection = Conn>>(builder: Builder<M>) -> Builder<M> {
     /// builder.after_connect_async(|conn, _| {
     ///     Box::pin(async move { Ok(conn.execute("SET search_path = songs").await?) })

@@ -244,7 +244,8 @@ impl<M: Manager> Pool<M> {
     /// an inherited pool does not call `change`.
     ///
     /// ```
-    /// # fn shift<M: caliburn::Manager>(pool: &caliburn::Pool<M>) -> Result<(), caliburn::ConfigError> {
+    /// # use caliburn::{ConfigError, Manager, Pool};
+    /// # fn shift<M: Manager>(pool: &Pool<M>) -> Result<(), ConfigError> {
     /// pool.change(|settings| {
     ///     settings.min_size += 10;
     ///     settings.max_size += 10;

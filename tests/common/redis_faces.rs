@@ -19,10 +19,12 @@ use tokio::runtime::Runtime;
 macro_rules! for_threads_and_tasks {
     ($($(#[$attribute:meta])* $harness:ident),+ $(,)?) => {
         mod threads {
-            $(#[test] $(#[$attribute])* fn $harness() { super::$harness::<$crate::common::redis_faces::Threads>() })+
+            use $crate::common::redis_faces::Threads;
+            $(#[test] $(#[$attribute])* fn $harness() { super::$harness::<Threads>() })+
         }
         mod tasks {
-            $(#[test] $(#[$attribute])* fn $harness() { super::$harness::<$crate::common::redis_faces::Tasks>() })+
+            use $crate::common::redis_faces::Tasks;
+            $(#[test] $(#[$attribute])* fn $harness() { super::$harness::<Tasks>() })+
         }
     };
 }

@@ -59,7 +59,12 @@ const TOML: &str = r#"
     ping_on_borrow = "750ms"
     periodic_sweep = true
     ping_after_failure = false
-    age_eviction = { max_lifetime = "30m", idle-timeout = "none", max_uses = 1000, jitter = 0.5, lead = "10s" }
+    [health.age_eviction]
+    max_lifetime = "30m"
+    idle-timeout = "none"
+    max_uses = 1000
+    jitter = 0.5
+    lead = "10s"
 "#;
 
 fn all_set() -> Settings {

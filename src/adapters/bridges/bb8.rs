@@ -161,7 +161,9 @@ impl<M: ManageConnection> Bb8Manager<M> {
     /// # use caliburn::adapters::bridges::Bb8Manager;
     /// # use std::{future::Future, pin::Pin};
     /// # fn adopt<M>(manager: M) -> Bb8Manager<M>
-    /// # where M: bb8::ManageConnection<Connection = tokio::net::TcpStream, Error = std::io::Error> {
+    /// # where
+    /// #     M: bb8::ManageConnection<Connection = tokio::net::TcpStream, Error = std::io::Error>,
+    /// # {
     /// use tokio::net::TcpStream;
     ///
     /// #[derive(Debug)]

@@ -108,7 +108,9 @@ impl<M: ManageConnection> R2d2Manager<M> {
     /// ```
     /// # use caliburn::adapters::bridges::R2d2Manager;
     /// # fn adopt<M>(manager: M) -> R2d2Manager<M>
-    /// # where M: r2d2::ManageConnection<Connection = std::net::TcpStream, Error = std::io::Error> {
+    /// # where
+    /// #     M: r2d2::ManageConnection<Connection = std::net::TcpStream, Error = std::io::Error>,
+    /// # {
     /// use std::net::TcpStream;
     ///
     /// #[derive(Debug)]
@@ -167,7 +169,10 @@ impl<M: ManageConnection> R2d2Manager<M> {
     pub fn reset_with(
         mut self,
         is_needed: impl Fn(&mut M::Connection) -> bool + Send + Sync + 'static,
-        clean: impl Fn(&mut M::Connection, &Deadline) -> Result<(), M::Error> + Send + Sync + 'static,
+        clean: impl Fn(&mut M::Connection, &Deadline) -> Result<(), M::Error>
+        + Send
+        + Sync
+        + 'static,
     ) -> Self {
         self.reset = Some(Reset { is_needed: Box::new(is_needed), clean: Box::new(clean) });
         self
@@ -179,7 +184,10 @@ impl<M: ManageConnection> R2d2Manager<M> {
     ///
     /// ```
     /// # use caliburn::adapters::bridges::R2d2Manager;
-    /// # fn adopt<M: r2d2::ManageConnection<Error = std::io::Error>>(manager: M) -> R2d2Manager<M> {
+    /// # fn adopt<M>(manager: M) -> R2d2Manager<M>
+    /// # where
+    /// #     M: r2d2::ManageConnection<Error = std::io::Error>,
+    /// # {
     /// use caliburn::ErrorClass;
     /// use std::io::ErrorKind;
     ///

@@ -27,16 +27,16 @@ use tokio_postgres::{Client, Config, Error, Row, SimpleQueryMessage, Statement};
 /// Where a function wants the driver's, or a `GenericClient`, give it `&**client`. The connection
 /// is driven by a task of its runtime; if this is dropped outside of a pool, it ends at once.
 ///
-/// Do not keep a `RowStream` or the like when the client goes back: the driver delivers what is
-/// left in it before the next borrower's answers, who would have to wait until it is taken.
+/// Do not keep a `RowStream` or the like when the client goes back: the driver delivers the rows
+/// left in it before the next borrower's answers, so the next borrower would wait for them to be
+/// read.
 ///
-/// A session with more than 1024 prepared statements that were never executed, beside those kept,
-/// is replaced: nobody may have them any more. A future that is dropped in the moment in which its
-/// answer comes leaves such a statement behind.
+/// The pool replaces a session that has prepared more than 1024 statements beyond the cached ones
+/// and has executed none of them. A future dropped in the moment when its answer arrives leaves its
+/// statement behind, and no borrower may own such a statement any more.
 ///
-/// It belongs to its guard, and a driver's client to it: what the adapter knows of a session stays
-/// where it is when clients change places (`std::mem::swap`), which is not supported, in hooks
-/// neither.
+/// Do not swap clients (`std::mem::swap`), in hooks neither: what the adapter knows of a session
+/// stays with the guard.
 pub struct AsyncPostgresClient {
     pub(super) client: Client,
     pub(super) session: Session,

@@ -97,7 +97,8 @@ macro_rules! setters {
             #[doc = concat!("# use caliburn::adapters::postgres::", stringify!($manager), ";")]
             /// # fn token_of_the_hour() -> String { String::new() }
             #[doc = concat!("# fn example() -> Result<(), ", $driver, "::Error> {")]
-            #[doc = concat!("let manager = ", stringify!($manager), "::from_url(\"host=db user=app\")?")]
+            /// let config = "host=db user=app";
+            #[doc = concat!("let manager = ", stringify!($manager), "::from_url(config)?")]
             ///     .before_connect(|config| { config.password(token_of_the_hour()); });
             /// # let _ = manager;
             /// # Ok(())
@@ -122,7 +123,8 @@ macro_rules! setters {
             /// # use caliburn::adapters::Reset;
             #[doc = concat!("# use caliburn::adapters::postgres::", stringify!($manager), ";")]
             #[doc = concat!("# fn example() -> Result<(), ", $driver, "::Error> {")]
-            #[doc = concat!("let manager = ", stringify!($manager), "::from_url(\"host=db user=app\")?")]
+            /// let config = "host=db user=app";
+            #[doc = concat!("let manager = ", stringify!($manager), "::from_url(config)?")]
             ///     .reset(Reset::Session);
             /// # let _ = manager;
             /// # Ok(())

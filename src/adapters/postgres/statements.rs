@@ -254,17 +254,30 @@ macro_rules! cached {
                 Ok(statement)
             }
 
-            cached!(@query $driver, $retries, [$($receiver)+] $this, query, query_cached, Vec<Row> $(, $async $await)?);
-            cached!(@query $driver, $retries, [$($receiver)+] $this, query_one, query_one_cached, Row $(, $async $await)?);
-            cached!(@query $driver, $retries, [$($receiver)+] $this, query_opt, query_opt_cached, Option<Row> $(, $async $await)?);
-            cached!(@query $driver, $retries, [$($receiver)+] $this, execute, execute_cached, u64 $(, $async $await)?);
+            cached!(
+                @query $driver, $retries, [$($receiver)+] $this,
+                query, query_cached, Vec<Row> $(, $async $await)?
+            );
+            cached!(
+                @query $driver, $retries, [$($receiver)+] $this,
+                query_one, query_one_cached, Row $(, $async $await)?
+            );
+            cached!(
+                @query $driver, $retries, [$($receiver)+] $this,
+                query_opt, query_opt_cached, Option<Row> $(, $async $await)?
+            );
+            cached!(
+                @query $driver, $retries, [$($receiver)+] $this,
+                execute, execute_cached, u64 $(, $async $await)?
+            );
         }
     };
     (
         @query $driver:ident, $retries:literal, [$($receiver:tt)+] $this:tt,
         $query:ident, $cached:ident, $output:ty $(, $async:tt $await:tt)?
     ) => {
-        #[doc = concat!("As `", stringify!($query), "`, with a statement that is [kept](Self::prepare_cached).")]
+        #[doc = concat!("As `", stringify!($query), "`, with a statement that is")]
+        /// [kept](Self::prepare_cached).
         /// Outside of a transaction, one that turns out to be gone or to no longer fit is prepared
         /// anew, once; a transaction has failed by then.
         ///

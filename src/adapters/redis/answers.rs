@@ -120,7 +120,8 @@ mod tests {
 
     #[test]
     fn answers_are_whole_however_they_are_cut() {
-        let text = b"+OK\r\n>2\r\n+message\r\n:1\r\n$4\r\nab\r\n\r\n*2\r\n:1\r\n*-1\r\n%1\r\n+a\r\n,1.5\r\n-ERR no\r\n";
+        let text = b"+OK\r\n>2\r\n+message\r\n:1\r\n$4\r\nab\r\n\r\n\
+                     *2\r\n:1\r\n*-1\r\n%1\r\n+a\r\n,1.5\r\n-ERR no\r\n";
         for step in [1, 2, 7, text.len()] {
             let mut answers = Answers::expecting(5);
             let mut pieces = text.chunks(step).peekable();

@@ -18,8 +18,8 @@
 //!
 //! | state | is left | by |
 //! |---|---|---|
-//! | **quiet**: no question is open | to *asked*, in doubt only | a guest ([`Home::run`]), which wakes the sentinel |
-//! | **asked**, for so many turns | to *quiet* | the sentinel, when it runs; the watch, when it sees the thread parked |
+//! | **quiet**: no question is open | to *asked*, in doubt only | a guest, in [`Home::run`] |
+//! | **asked**, for so many turns | to *quiet* | the sentinel runs; the watch sees it parked |
 //! | | to *silent*, after [`PATIENCE`] turns | the watch |
 //! | **silent** | to *quiet* | the sentinel, when it runs |
 //! | **lost**, whatever it was before | never | the drop of the sentinel, with its runtime |

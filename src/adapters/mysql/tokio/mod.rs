@@ -132,7 +132,8 @@ impl AsyncMysqlManager {
     /// # use caliburn::adapters::mysql::AsyncMysqlManager;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let runtime = tokio::runtime::Runtime::new()?;
-    /// let manager = AsyncMysqlManager::from_url("mysql://app@localhost")?.runtime(runtime.handle().clone());
+    /// let manager = AsyncMysqlManager::from_url("mysql://app@localhost")?
+    ///     .runtime(runtime.handle().clone());
     /// # let _ = manager;
     /// # Ok(())
     /// # }
