@@ -13,9 +13,10 @@
 //! A *slot* is a place for one connection; a pool has as many slots as its *capacity*. A connection
 //! is *idle*, *lent* or in *maintenance* (a *worker* pings, resets or closes it). A *borrower*
 //! holds a connection on *loan* through a *guard*; dropping the guard is the *return*. A *waiter*
-//! stands in line until the pool *grants* it a slot by hand-off. A *manager* connects, pings, resets
-//! and closes connections; a *strategy* judges them. To *evict* a connection is to close it because
-//! of a verdict. The slot of a call that outlives its limit is *quarantined* until the call returns.
+//! stands in line until the pool *grants* it a slot by hand-off. A *manager* connects, pings,
+//! resets and closes connections; a *strategy* judges them. To *evict* a connection is to close it
+//! because of a verdict. The slot of a call that outlives its limit is *quarantined* until the call
+//! returns.
 
 /// The strategies, and how to combine them.
 #[doc = include_str!("guide/strategies.md")]

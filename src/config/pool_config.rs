@@ -78,9 +78,9 @@ pub(crate) struct Read {
 }
 
 impl PoolConfig {
-    /// What the environment says: `max_size` is the value of `DATABASE_MAX_SIZE` if `prefix` is
-    /// `"DATABASE_"`. Several strategies are set apart by commas. Variables with the prefix that
-    /// are no settings are problems like other unknown keys.
+    /// Reads the environment: with the prefix `"DATABASE_"`, `max_size` is the value of
+    /// `DATABASE_MAX_SIZE`. Separate several strategies with commas. A variable that has the prefix
+    /// but names no setting is a problem, like any other unknown key.
     ///
     /// ```
     /// let config = caliburn::PoolConfig::from_env("SONGS_DB_");
@@ -93,7 +93,17 @@ impl PoolConfig {
         }))
     }
 
-    /// The same, from pairs of key and value: a command line's options, for example.
+    /// Reads pairs of key and value, such as the options of a command line.
+    ///
+    /// ```
+    /// use caliburn::PoolConfig;
+    ///
+    /// let options = [("max_size", "16"), ("checkout_timeout", "2s")];
+    /// let pairs = options.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    /// let settings = PoolConfig::from_pairs(pairs).settings()?;
+    /// assert_eq!(settings.max_size, 16);
+    /// # Ok::<(), caliburn::ConfigError>(())
+    /// ```
     pub fn from_pairs(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
         let entry = |(key, value): (String, String)| (key_of(&key), Value::Text(value));
         Self { entries: pairs.into_iter().map(entry).collect(), is_no_table: false }

@@ -187,7 +187,14 @@ impl<M: Manager> Builder<M> {
         self
     }
 
-    /// Sets all that a configuration says. Its problems are reported by [`build`](Self::build).
+    /// Sets all that a configuration sets. [`build`](Self::build) reports its problems.
+    ///
+    /// ```
+    /// # use caliburn::{BlockingManager, BuildError, Pool, PoolConfig};
+    /// fn open<M: BlockingManager>(manager: M) -> Result<Pool<M>, BuildError<M::Error>> {
+    ///     Pool::builder(manager).config(&PoolConfig::from_env("SONGS_DB_")).build()
+    /// }
+    /// ```
     #[cfg(feature = "serde")]
     pub fn config(mut self, config: &PoolConfig) -> Self {
         let read = config.read(&mut self.settings, &mut self.problems);

@@ -21,11 +21,11 @@ use std::time::Duration;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Config, Error, Row, SimpleQueryMessage, Statement};
 
-/// What is pooled: a [`tokio_postgres::Client`] in all but name, which keeps prepared statements
+/// The pooled connection: derefs to a [`tokio_postgres::Client`], and keeps prepared statements
 /// from one loan to the next ([`prepare_cached`](Self::prepare_cached)).
 ///
-/// Where a function wants the driver's, or a `GenericClient`, give it `&**client`. The connection
-/// is driven by a task of its runtime; if this is dropped outside of a pool, it ends at once.
+/// Where a function wants the driver's client, or a `GenericClient`, pass `&**client`. A task of
+/// its runtime drives the connection. A client that is dropped outside of a pool ends at once.
 ///
 /// Do not keep a `RowStream` or the like when the client goes back: the driver delivers the rows
 /// left in it before the next borrower's answers, so the next borrower would wait for them to be
@@ -50,8 +50,8 @@ pub struct AsyncPostgresClient {
 cached!(AsyncPostgresClient, client, true, [&self] self, async await);
 
 impl AsyncPostgresClient {
-    /// As [`Client::cancel_token`], which it stands in for: a connector that the manager did not
-    /// need, `cancel_query` does not need either, and it is limited in time.
+    /// As [`Client::cancel_token`], which it replaces: `cancel_query` needs a connector for TLS
+    /// only if the manager does, and has a time limit.
     pub fn cancel_token(&self) -> AsyncPostgresCancelToken {
         self.session.canceller().token()
     }
@@ -72,10 +72,10 @@ impl AsyncPostgresClient {
         AsyncPostgresTransactionBuilder { builder, statements, canceller }
     }
 
-    /// The notifications that come during this loan, once the session listens.
+    /// Returns the notifications that arrive during this loan, once the session listens.
     ///
-    /// When the client goes back, the session is told to listen no more, and what was not fetched
-    /// is dropped. Of more than 1024 that wait to be fetched the oldest are dropped.
+    /// When the client goes back, the pool ends the session's subscriptions and drops notifications
+    /// that were not fetched. While more than 1024 wait to be fetched, the oldest are dropped.
     ///
     /// ```no_run
     /// # use caliburn::adapters::postgres::AsyncPostgresClient;
@@ -84,6 +84,10 @@ impl AsyncPostgresClient {
     /// let mut notifications = client.notifications();
     /// while let Some(notification) = notifications.recv().await {
     ///     println!("{}", notification.payload());
+    ///     while let Some(more) = notifications.try_recv() {
+    ///         println!("{}", more.payload());
+    ///     }
+    ///     println!("{} lost so far", notifications.lost());
     /// }
     /// # Ok(())
     /// # }
@@ -92,7 +96,7 @@ impl AsyncPostgresClient {
         AsyncPostgresNotifications { inbox: self.session.inbox() }
     }
 
-    /// Forgets all statements that this connection keeps, which closes them.
+    /// Forgets all statements that this connection keeps, and closes them.
     pub fn clear_statement_cache(&self) {
         self.statements.forget();
     }

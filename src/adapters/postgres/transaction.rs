@@ -7,10 +7,10 @@ use std::ops::{Deref, DerefMut};
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Error, IsolationLevel, Row, Statement, Transaction, TransactionBuilder};
 
-/// A [`Transaction`] of the driver's in all but name, which uses the statements that its connection
-/// keeps. If it is dropped without a commit, it is rolled back.
+/// A transaction: derefs to the driver's [`Transaction`], and uses the statements that its
+/// connection keeps. Dropping it without a commit rolls back.
 ///
-/// Where a function wants the driver's, or a `GenericClient`, give it `&*transaction`.
+/// Where a function wants the driver's transaction, or a `GenericClient`, pass `&*transaction`.
 pub struct AsyncPostgresTransaction<'a> {
     transaction: Transaction<'a>,
     statements: &'a Statements,
@@ -89,7 +89,7 @@ impl fmt::Debug for AsyncPostgresTransaction<'_> {
     }
 }
 
-/// A [`TransactionBuilder`] of the driver's in all but name.
+/// The options of a transaction: the driver's [`TransactionBuilder`].
 #[must_use = "a transaction begins with `start`"]
 pub struct AsyncPostgresTransactionBuilder<'a> {
     pub(super) builder: TransactionBuilder<'a>,
