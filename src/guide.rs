@@ -2,7 +2,7 @@
 //!
 //! | to decide | to look up | to understand |
 //! |---|---|---|
-//! | [strategies](strategies) | [PostgreSQL](postgresql), [MySQL](mysql) | [algorithm] |
+//! | [strategies] | [PostgreSQL](postgresql), [MySQL](mysql) | [algorithm] |
 //! | [tuning]: settings, sizes, fairness | [Redis](redis), [SQLite](sqlite) | [benchmarks] |
 //! | [runtimes, threads, forks](runtimes) | [configuration files](configuration) | [contributing] |
 //! | [failures of the server](failures) | [migrating from another pool](migrating) | [changelog] |
@@ -43,10 +43,26 @@ pub mod operating {}
 pub mod benchmarks {}
 
 /// The mechanism: a picture, its states, orderings and proofs.
+///
+// In the repository the pages show the picture as a file. Here it stands above them, in the text, so
+// that it has the colours of the theme, and theirs is an empty one: the first definition counts.
+/// <div>
+#[cfg_attr(not(doctest), doc = include_str!("raw/checkout.svg"))]
+/// </div>
+///
+/// [picture]: data:image/svg+xml,%3Csvg%20xmlns='http://www.w3.org/2000/svg'%20height='0'/%3E
+///
 #[cfg_attr(not(doctest), doc = include_str!("raw/README.md"))]
 pub mod algorithm {}
 
 /// The layout of the source, and how to add to it.
+///
+/// <div>
+#[cfg_attr(not(doctest), doc = include_str!("raw/checkout.svg"))]
+/// </div>
+///
+/// [picture]: data:image/svg+xml,%3Csvg%20xmlns='http://www.w3.org/2000/svg'%20height='0'/%3E
+///
 #[cfg_attr(not(doctest), doc = include_str!("../CONTRIBUTING.md"))]
 pub mod contributing {}
 

@@ -13,7 +13,7 @@ use std::pin::Pin;
 /// | [`has_broken`] | before each loan, and after it | the borrower's thread |
 /// | [`needs_reset`] | after each loan, unless the connection has broken | the returning thread |
 /// | | after the hooks [after a connect] or a renewed session, if any | a worker |
-/// | [`needs_reset_after_hook`] | after hooks [before a loan] or [on return], if any | any of these |
+/// | [`needs_reset_after_hook`] | after hooks [before a loan] or [on return] | any of these |
 /// | [`needs_ping`] | before each loan, unless a ping is due | the borrower's thread |
 /// | [`may_ping_here`] | before each ping that a borrower could make | the borrower's thread |
 /// | [`may_wait_here`] | before each wait of a borrower | the borrower's thread |

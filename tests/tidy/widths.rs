@@ -1,5 +1,5 @@
-//! Lines that fit on a screen beside others: at most 100 columns, of code, comments, strings, pages,
-//! manifests and scripts alike.
+//! Lines that fit on a screen beside others: at most 100 columns, of code, comments, strings,
+//! pages, manifests and scripts alike.
 
 use crate::asking::accept;
 use crate::links::{PAGES, ROOT};

@@ -171,10 +171,7 @@ impl<M: ManageConnection> R2d2Manager<M> {
     pub fn reset_with(
         mut self,
         is_needed: impl Fn(&mut M::Connection) -> bool + Send + Sync + 'static,
-        clean: impl Fn(&mut M::Connection, &Deadline) -> Result<(), M::Error>
-        + Send
-        + Sync
-        + 'static,
+        clean: impl Fn(&mut M::Connection, &Deadline) -> Result<(), M::Error> + Send + Sync + 'static,
     ) -> Self {
         self.reset = Some(Reset { is_needed: Box::new(is_needed), clean: Box::new(clean) });
         self

@@ -29,6 +29,18 @@ use std::time::{Duration, Instant};
 /// The pooled connection: derefs to a [`postgres::Client`], and keeps prepared statements from one
 /// loan to the next ([`prepare_cached`](Self::prepare_cached)).
 ///
+/// ```no_run
+/// # use caliburn::adapters::postgres::PostgresClient;
+/// # fn example(client: &mut PostgresClient) -> Result<(), postgres::Error> {
+/// let find = client.prepare_cached("SELECT title FROM song WHERE id = $1")?;
+/// let row = client.query_one(&find, &[&7_i64])?;
+/// // After a change of the tables, say: later queries are prepared anew.
+/// client.clear_statement_cache();
+/// # let _ = row;
+/// # Ok(())
+/// # }
+/// ```
+///
 /// Where a function wants the driver's client, or a `GenericClient`, pass `&mut **client`. When the
 /// client goes back, the pool ends the session's subscriptions and drops notifications that were
 /// not fetched.

@@ -27,6 +27,18 @@ use tokio_postgres::{Client, Config, Error, Row, SimpleQueryMessage, Statement};
 /// Where a function wants the driver's client, or a `GenericClient`, pass `&**client`. A task of
 /// its runtime drives the connection. A client that is dropped outside of a pool ends at once.
 ///
+/// ```no_run
+/// # use caliburn::adapters::postgres::AsyncPostgresClient;
+/// # async fn example(client: &AsyncPostgresClient) -> Result<(), tokio_postgres::Error> {
+/// let find = client.prepare_cached("SELECT title FROM song WHERE id = $1").await?;
+/// let row = client.query_one(&find, &[&7_i64]).await?;
+/// // After a change of the tables, say: later queries are prepared anew.
+/// client.clear_statement_cache();
+/// # let _ = row;
+/// # Ok(())
+/// # }
+/// ```
+///
 /// Do not keep a `RowStream` or the like when the client goes back: the driver delivers the rows
 /// left in it before the next borrower's answers, so the next borrower would wait for them to be
 /// read.

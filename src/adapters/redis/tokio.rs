@@ -178,7 +178,7 @@ impl AsyncRedisManager {
     /// use redis::io::AsyncDNSResolver;
     /// use std::net::{IpAddr, Ipv4Addr, SocketAddr};
     ///
-    /// type Addresses = Box<dyn Iterator<Item = SocketAddr> + Send>;
+    /// type Addresses<'a> = Box<dyn Iterator<Item = SocketAddr> + Send + 'a>;
     ///
     /// struct Local;
     ///
@@ -187,9 +187,9 @@ impl AsyncRedisManager {
     ///         &'a self,
     ///         _: &'b str,
     ///         port: u16,
-    ///     ) -> redis::RedisFuture<'a, Addresses> {
+    ///     ) -> redis::RedisFuture<'a, Addresses<'a>> {
     ///         let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
-    ///         Box::pin(async move { Ok(Box::new(std::iter::once(address)) as Addresses) })
+    ///         Box::pin(async move { Ok(Box::new(std::iter::once(address)) as Addresses<'_>) })
     ///     }
     /// }
     ///
