@@ -100,6 +100,7 @@ pub mod mysql {}
 pub mod redis {}
 
 /// From r2d2, bb8, deadpool, sqlx or Nimue: code before and after, and names of settings.
+///
 #[cfg_attr(
     any(
         not(doctest),

@@ -12,11 +12,12 @@ use std::time::Duration;
 /// use caliburn::health::{ConnectionInfo, HealthStrategy, PingOnBorrow, Verdict};
 /// use std::time::Duration;
 ///
-/// let info = ConnectionInfo::made_up(Duration::from_secs(60)).with_idle(Duration::from_secs(1));
+/// let (minute, second) = (Duration::from_secs(60), Duration::from_secs(1));
+/// let info = ConnectionInfo::made_up(minute).with_idle(second);
 /// assert_eq!(PingOnBorrow::default().on_borrow(&info), Verdict::Ping);
 ///
 /// let info = info.with_uses(7).with_jitter(0.5).with_lag(1);
-/// assert_eq!((info.age(), info.idle()), (Duration::from_secs(60), Duration::from_secs(1)));
+/// assert_eq!((info.age(), info.idle()), (minute, second));
 /// assert_eq!((info.uses(), info.is_used_since_check()), (7, true));
 /// assert!((info.jitter() - 0.5).abs() < 0.01);
 /// // A ping has found another connection dead since this one was checked.

@@ -68,7 +68,8 @@ impl std::fmt::Debug for Recorder {
 /// fn report(stats: &Stats) {
 ///     let waits = &stats.wait_time;
 ///     let [p50, p99] = [0.5, 0.99].map(|share| waits.quantile(share));
-///     println!("{} waits: p50 {p50:?}, p99 {p99:?}, longest {:?}", waits.count(), waits.max());
+///     let (count, longest) = (waits.count(), waits.max());
+///     println!("{count} waits: p50 {p50:?}, p99 {p99:?}, longest {longest:?}");
 /// }
 /// ```
 #[derive(Clone, PartialEq, Eq)]

@@ -76,7 +76,11 @@ use tokio::runtime::Handle;
 ///     async fn create(&self) -> io::Result<TcpStream> {
 ///         TcpStream::connect(self.0).await
 ///     }
-///     async fn recycle(&self, stream: &mut TcpStream, _: &Metrics) -> RecycleResult<io::Error> {
+///     async fn recycle(
+///         &self,
+///         stream: &mut TcpStream,
+///         _: &Metrics,
+///     ) -> RecycleResult<io::Error> {
 ///         stream.take_error()?.map_or(Ok(()), |error| Err(error.into()))
 ///     }
 /// }

@@ -21,7 +21,7 @@ use std::sync::{Mutex, PoisonError};
 ///
 /// // An error that does not implement `Error` can only be looked at.
 /// fn is_closed(error: &BridgeError<String>) -> bool {
-///     error.is_runtime_lost() || error.inspect(|text| text.contains("closed")).unwrap_or(false)
+///     error.is_runtime_lost() || error.inspect(|text| text == "closed").unwrap_or(false)
 /// }
 /// ```
 pub struct BridgeError<E> {

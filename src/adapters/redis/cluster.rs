@@ -33,7 +33,8 @@ use std::time::Duration;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let nodes = ["redis://10.0.0.1/", "redis://10.0.0.2/"];
-/// let manager = RedisClusterManager::new(nodes)?.response_timeout(Some(Duration::from_secs(2)));
+/// let manager = RedisClusterManager::new(nodes)?
+///     .response_timeout(Some(Duration::from_secs(2)));
 /// let pool = Pool::builder(manager).max_size(8).build()?;
 ///
 /// let mut conn = pool.get()?;

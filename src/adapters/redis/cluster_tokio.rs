@@ -155,7 +155,9 @@ impl fmt::Debug for AsyncRedisClusterManager {
 /// use redis::AsyncCommands;
 /// use redis::cluster_async::ClusterConnection;
 ///
-/// async fn count(mut conn: AsyncRedisClusterConnection) -> redis::RedisResult<ClusterConnection> {
+/// async fn count(
+///     mut conn: AsyncRedisClusterConnection,
+/// ) -> redis::RedisResult<ClusterConnection> {
 ///     let _plays: u64 = conn.incr("plays", 1).await?;
 ///     // The pool closes a connection whose driver was used; this one was detached.
 ///     let _skips: u64 = conn.driver().clone().incr("skips", 1).await?;

@@ -72,11 +72,12 @@ pub type Options<DB> = <<DB as Database>::Connection as sqlx_core::connection::C
 ///     .runtime(tokio::runtime::Handle::current());
 /// // With other options of sqlx's.
 /// let options = manager.options().clone().application_name("web");
-/// let manager = SqlxManager::<Postgres>::new(options).runtime(tokio::runtime::Handle::current());
-/// let pool = Pool::builder_async(manager).max_size(8).health(PingOnBorrow::default()).build()?;
+/// let manager = SqlxManager::<Postgres>::new(options);
+/// let builder = Pool::builder_async(manager).max_size(8).health(PingOnBorrow::default());
+/// let pool = builder.build()?;
 ///
 /// let mut conn = pool.get_async().await?;
-/// sqlx::query("INSERT INTO song (title) VALUES ($1)").bind("Nimue").execute(&mut *conn).await?;
+/// sqlx::query("INSERT INTO song VALUES ($1)").bind("Nimue").execute(&mut *conn).await?;
 /// let mut transaction = conn.begin().await?;
 /// sqlx::query("DELETE FROM song").execute(&mut *transaction).await?;
 /// transaction.commit().await?;
