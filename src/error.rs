@@ -238,7 +238,7 @@ impl<E: Error + 'static> fmt::Display for GetError<E> {
                 }
             }
             Self::TooManyWaiters { counts } => {
-                write!(f, "max_waiters borrowers are waiting already ({counts})")
+                write!(f, "as many borrowers as max_waiters allows wait already ({counts})")
             }
             Self::Connect { counts, .. } => write!(f, "cannot connect ({counts})"),
             Self::AllEvicted { evicted, counts } => write!(

@@ -44,8 +44,9 @@ pub mod benchmarks {}
 
 /// The mechanism: a picture, its states, orderings and proofs.
 ///
-// In the repository the pages show the picture as a file. Here it stands above them, in the text, so
-// that it has the colours of the theme, and theirs is an empty one: the first definition counts.
+// In the repository the pages show the picture as a file. Here it is part of the page, above the
+// text, so that it has the colours of the theme. In the text there is an empty picture instead: of
+// two definitions the first counts.
 /// <div>
 #[cfg_attr(not(doctest), doc = include_str!("raw/checkout.svg"))]
 /// </div>

@@ -205,7 +205,7 @@ pub trait Manager: Send + Sync + 'static {
 pub enum ErrorClass {
     /// The error may go away by itself: the pool tries again, and waiters go on waiting.
     Transient,
-    /// The error stays until somebody mends it (a wrong password, a missing database): all waiters
+    /// The error does not go away by itself (a wrong password, a missing database): all waiters
     /// fail at once.
     Permanent,
 }

@@ -161,7 +161,7 @@ impl PoolConfig {
     /// Sets what the configuration says of `settings`, and notes what makes no sense.
     pub(crate) fn read(&self, settings: &mut Settings, problems: &mut Vec<Problem>) -> Read {
         let mut reader = self.reader(problems);
-        // Whoever needs it asks for it.
+        // For the manager, which the caller makes.
         reader.take("url");
         read_settings(&mut reader, settings);
         let read = Read {

@@ -1,4 +1,4 @@
-//! The waiting room: what those who wait share. `waiters` has the dispatch.
+//! The waiting room: what waiters share. `waiters` has the dispatch.
 
 use super::bitmap::Newcomers;
 use super::requests::Requests;
@@ -44,8 +44,8 @@ pub(super) struct Queue {
     pub(super) line: VecDeque<Standing>,
     /// The last place that was given.
     pub(super) last_place: u64,
-    /// No later than the first moment at which one in line expires, or has not heeded what it was
-    /// told: until then nobody need look at the whole line.
+    /// No later than the first moment at which a waiter in line expires, or has not heeded what it
+    /// was told: until then no round need look at the whole line.
     pub(super) earliest: u64,
     /// Waiters whose grant may lapse, and some that have taken it.
     pub(super) granted: Vec<Standing>,

@@ -24,8 +24,8 @@ const TAKEN: usize = 7;
 const CANCELLED: usize = 8;
 const FIRST_GRANT: usize = 16;
 
-/// "No deadline": the ticket's owner keeps it itself, or there is none. As a grace: whoever waits
-/// is polled once it is woken.
+/// "No deadline": the ticket's owner keeps it itself, or there is none. As a grace: the
+/// waiter is polled once it is woken.
 pub(crate) const NEVER: u64 = u64::MAX;
 
 /// What became of a waiter.
@@ -88,7 +88,7 @@ impl Waiter {
 
     /// It waits, has let a grant lapse, and was not polled since.
     pub(super) fn is_late(&self) -> bool {
-        // O11: a guess. Whoever changes it requests another round.
+        // O11: a guess. The thread that changes it requests another round.
         self.state.load(Ordering::Relaxed) == LATE
     }
 

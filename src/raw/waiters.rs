@@ -87,7 +87,7 @@ impl<H: PoolHooks> RawPool<H> {
         let is_crowd = wakes.is_crowd;
         wakes.fire();
         if is_crowd {
-            // To the last, whoever helps.
+            // To the last one, even if waiters help.
             wake_all(std::iter::from_fn(|| self.room.crowd.pop()));
         }
         if due != NEVER {
@@ -259,7 +259,7 @@ impl<H: PoolHooks> RawPool<H> {
         Some(expire_to)
     }
 
-    /// Settles whoever's deadline has come, and takes back what has lapsed.
+    /// Settles waiters whose deadline has come, and takes back grants that have lapsed.
     fn expire_line(&self, queue: &mut Queue, now: u64, wakes: &mut Wakes) {
         if queue.earliest <= now {
             queue.earliest = self.scan_line(queue, now, wakes);

@@ -430,8 +430,8 @@ fn an_error_says_in_one_sentence_what_was_waited_for_and_who_is_to_blame() {
     assert_eq!(told(&pool, &hand), (all_lent.into(), vec![]));
     let mut waits = Box::pin(pool.get_async());
     assert!(poll_once(&mut waits).is_pending());
-    let full = "max_waiters borrowers are waiting already (of 2: 0 idle, 2 lent, 0 opening; \
-                1 waiting)";
+    let full = "as many borrowers as max_waiters allows wait already (of 2: 0 idle, 2 lent, \
+                0 opening; 1 waiting)";
     assert_eq!(told(&pool, &hand), (full.into(), vec![]));
     drop((waits, held));
     pool.close();

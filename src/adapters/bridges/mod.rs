@@ -8,7 +8,7 @@
 //!
 //! Threads and tasks can borrow from a pool of either kind.
 //!
-//! See also the [page for those who come from another pool](crate::guide::migrating).
+//! See also the [page on migrating from another pool](crate::guide::migrating).
 
 #[cfg(feature = "bb8")]
 mod bb8;

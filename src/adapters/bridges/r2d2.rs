@@ -168,10 +168,12 @@ impl<M: ManageConnection> R2d2Manager<M> {
     ///     .reset_with(|conn| conn.is_in_transaction(), |conn, _| conn.execute("ROLLBACK"));
     /// # let _ = manager;
     /// ```
+    #[rustfmt::skip] // It would make one line of the last bounds, and a wide one.
     pub fn reset_with(
         mut self,
         is_needed: impl Fn(&mut M::Connection) -> bool + Send + Sync + 'static,
-        clean: impl Fn(&mut M::Connection, &Deadline) -> Result<(), M::Error> + Send + Sync + 'static,
+        clean: impl Fn(&mut M::Connection, &Deadline) -> Result<(), M::Error>
+            + Send + Sync + 'static,
     ) -> Self {
         self.reset = Some(Reset { is_needed: Box::new(is_needed), clean: Box::new(clean) });
         self

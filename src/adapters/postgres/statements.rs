@@ -117,8 +117,8 @@ impl Statements {
         }
     }
 
-    /// Whether somebody counts on a statement that is gone: the driver, or its owner. Those that
-    /// are kept here are prepared anew.
+    /// Whether a statement is gone that the driver or its owner still has. Statements kept here are
+    /// prepared anew.
     pub(super) fn are_spoilt(&self) -> bool {
         let (are_spoilt, gone) =
             self.tap.named(|named| (named.are_spoilt(self.size), named.gone()));
@@ -162,15 +162,15 @@ impl Statements {
     }
 }
 
-/// Which the driver shows only to those who debug. `None`: it has come to show it otherwise.
+/// The number in the statement's name, which only `Debug` shows. `None`: its form has changed.
 fn number_in(statement: &Statement) -> Option<u64> {
     let shown = format!("{statement:?}");
     let (_, rest) = shown.split_once("name: \"")?;
     number_of(rest.split_once('"')?.0.as_bytes())
 }
 
-/// Of a first try and a second one the error that tells why: a transaction that had failed with the
-/// first one, where nobody could see it, lets the second say only that.
+/// Of the errors of two tries, the one that tells why: after a transaction has failed unseen with
+/// the first, the second says only that it has.
 pub(super) fn the_cause(first: Error, second: Error) -> Error {
     let is_late = second.code() == Some(&SqlState::IN_FAILED_SQL_TRANSACTION);
     if is_late { first } else { second }

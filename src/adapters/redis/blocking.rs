@@ -271,7 +271,7 @@ impl RedisManager {
         deadline: &Deadline,
     ) -> RedisResult<Vec<Value>> {
         let limit = limit(deadline)?;
-        // What nobody has asked for may be without end.
+        // Unrequested bytes may be without end.
         if connection.link.has_ended(self.unasked()) {
             return Err(unexpected());
         }

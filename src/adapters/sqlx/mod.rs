@@ -146,7 +146,7 @@ fn ending(database: &str) -> Option<&'static str> {
         "MySQL" | "mysql" | "mariadb" => Some("ROLLBACK"),
         // Where there is none to end, a bare rollback would have a warning logged.
         "PostgreSQL" | "postgres" | "postgresql" => Some("BEGIN; ROLLBACK"),
-        // SQLite's thread ends what nobody waits for any more.
+        // SQLite's thread ends calls that were dropped.
         _ => None,
     }
 }

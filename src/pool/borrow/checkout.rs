@@ -205,8 +205,8 @@ impl<'a, M: Manager> Checkout<'a, M> {
     }
 
     fn terms(&self, ahead: bool, now: Tick) -> Terms {
-        // A thread looks at the clock itself, and is there once it is woken; a task is woken by the
-        // housekeeper, and may be kept from running by whoever should poll it.
+        // A thread looks at the clock itself, and runs once it is woken. The housekeeper wakes a
+        // task, whose executor may not poll it soon.
         let (deadline, grace) = match self.face {
             Face::Blocking => (NEVER, NEVER),
             Face::Async => (self.deadline.0, GRACE.as_nanos() as u64),

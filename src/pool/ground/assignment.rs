@@ -2,7 +2,7 @@
 //!
 //! Either is given a [`Task`] that polls the future where it lies. If the runtime drops the task,
 //! or does not poll it though it was woken, the pool takes the future out and runs it itself.
-//! Whoever holds the lock polls or takes; a task that finds the future gone is done.
+//! The holder of the lock polls or takes; a task that finds the future gone is done.
 
 use crate::clock::{Clock, Tick};
 use crate::sync::{Arc, Mutex, MutexGuard, PoisonError, Relaxed, TryLockError, forks};
@@ -49,7 +49,7 @@ pub(crate) enum By {
 }
 
 impl Assignment {
-    /// The pool's end, and the task for whoever runs it; `on_drop` is called if that drops it.
+    /// The pool's end, and the task for its runner; `on_drop` is called if the runner drops it.
     pub(crate) fn new<F: Fn() + Send + Unpin + 'static>(
         clock: &Clock,
         by: By,
@@ -98,7 +98,7 @@ impl Assignment {
         }
     }
 
-    /// It was made in a process that this one was forked from: nobody may go on with it here.
+    /// It was made in the process from which this one was forked, and must not go on here.
     pub(crate) fn is_inherited(&self) -> bool {
         self.born_in != forks()
     }
@@ -134,7 +134,7 @@ impl Assignment {
         poll
     }
 
-    /// Takes the work out. The caller has the task, so nobody polls it.
+    /// Takes the work out. The caller has the task, so no other thread polls it.
     pub(crate) fn give_up(&self) -> Option<Work> {
         self.work.lock().unwrap_or_else(PoisonError::into_inner).take()
     }

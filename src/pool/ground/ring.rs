@@ -30,7 +30,7 @@ pub(crate) struct Ring {
     /// The keeper. Written by the keeper itself; others only ever try to read it.
     keeper: RwLock<Option<thread::Thread>>,
     rung: AtomicBool,
-    /// When the next visit will be; whoever needs it earlier rings.
+    /// When the next visit will be; a caller that needs it earlier rings.
     next_visit: AtomicU64,
 }
 

@@ -93,7 +93,7 @@ impl<M: Manager> Job<M> {
         job
     }
 
-    /// Queues it and has somebody come for it.
+    /// Queues the job, and wakes or starts a worker for it.
     fn put(self, raw: &Raw<M>) {
         self.push(raw);
         raw.context().ring.ring();
@@ -203,7 +203,7 @@ impl<M: Manager> Job<M> {
         if is_cancelled_ping {
             state.note(EventKind::PingCancelled);
         }
-        // Of hooks nobody knows what they leave half done.
+        // Hooks may have been left half done, in an unknown state.
         let is_ping_alone = !self.is_for_loan || state.hooks.before_acquire.is_empty();
         let is_safe = || no_unwind(|| state.manager.ping_is_cancel_safe()).unwrap_or(false);
         if is_cancelled_ping && is_ping_alone && is_safe() {

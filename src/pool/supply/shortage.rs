@@ -29,7 +29,7 @@ impl Shortage {
         // after, or one that has just been taken would be.
         let (connecting, soon) = (service.connecting(), service.briefly_out());
         let (open, waiting) = (service.open(), raw.waiting());
-        // All words are looked at only for somebody.
+        // Counting looks at all words, so only where it matters.
         let idle = if settings.min_idle > 0 || waiting > 0 { raw.count_idle() } else { 0 };
         let connecting = connecting.max(service.connecting());
         let soon = soon.max(service.briefly_out());

@@ -117,7 +117,7 @@ fn look_at<M: Manager>(raw: &Raw<M>, mut slot: Slot<M>, now: Tick) {
         Verdict::Keep => drop(slot),
         Verdict::Ping => enqueue::check(slot),
         Verdict::Evict(cause) if !shrink::is_needed(raw) => enqueue::close(slot, cause),
-        // No borrower would get it: it is of no use to anybody, whether there is another or not.
+        // No borrower would get it, so it goes, whether there is another connection or not.
         Verdict::Evict(cause) if is_past_lending(raw, &mut slot, now) => {
             enqueue::close(slot, cause)
         }

@@ -90,8 +90,8 @@ impl Connect {
         Ok(addresses)
     }
 
-    /// Without TLS a server that asks for the password, to be encrypted with a key that it shows
-    /// itself, could be anybody.
+    /// Without TLS any server could ask for the password, to be encrypted with a key that it
+    /// presents itself.
     fn guarded(&self, opts: Opts) -> Opts {
         let is_private = opts.get_ssl_opts().is_some() || opts.get_socket().is_some();
         let is_allowed =

@@ -402,7 +402,7 @@ impl Deref for MysqlConnection {
 }
 
 impl DerefMut for MysqlConnection {
-    /// From here on nobody watches: the connection is reset on return.
+    /// From here on statements go unseen, so the connection is reset on return.
     fn deref_mut(&mut self) -> &mut Conn {
         self.lose_sight();
         &mut self.conn

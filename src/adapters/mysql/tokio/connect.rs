@@ -63,8 +63,8 @@ impl Connect {
         Ok(addresses)
     }
 
-    /// Without TLS a server that asks for the password, to be encrypted with a key that it shows
-    /// itself, could be anybody; and the driver cannot be kept from giving it.
+    /// Without TLS any server could ask for the password, to be encrypted with a key that it
+    /// presents itself, and the driver would always answer.
     fn guard(&self, opts: &Opts) -> Result<()> {
         let is_private = opts.ssl_opts().is_some() || opts.socket().is_some();
         let has_secret = opts.pass().is_some_and(|password| !password.is_empty());

@@ -258,7 +258,7 @@ impl Deref for AsyncMysqlConnection {
 }
 
 impl DerefMut for AsyncMysqlConnection {
-    /// From here on nobody watches: the connection is reset on return.
+    /// From here on statements go unseen, so the connection is reset on return.
     fn deref_mut(&mut self) -> &mut Conn {
         self.seen.catch_up(&self.conn);
         self.seen.lose_sight();

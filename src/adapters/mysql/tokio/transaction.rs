@@ -104,7 +104,7 @@ impl<'a> Deref for AsyncMysqlTransaction<'a> {
 }
 
 impl<'a> DerefMut for AsyncMysqlTransaction<'a> {
-    /// From here on nobody watches: the connection is reset on return.
+    /// From here on statements go unseen, so the connection is reset on return.
     fn deref_mut(&mut self) -> &mut Transaction<'a> {
         let (driver, seen) = self.parts();
         seen.lose_sight();
