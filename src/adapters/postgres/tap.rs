@@ -362,7 +362,7 @@ impl State {
             self.greeting.check()?;
         }
         if self.is_too_long {
-            let text = "the server says more than it was asked for";
+            let text = "the server sent more than it was asked for";
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
         Ok(())

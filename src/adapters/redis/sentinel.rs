@@ -74,7 +74,7 @@ impl Sentinels {
         let addresses = sentinels.into_iter().map(connection_info);
         let addresses = addresses.collect::<RedisResult<Vec<_>>>()?;
         if addresses.is_empty() {
-            return Err((ErrorKind::InvalidClientConfig, "no sentinel to ask").into());
+            return Err((ErrorKind::InvalidClientConfig, "no sentinel is given").into());
         }
         // Where it is, is not known yet.
         let server = ("localhost", 6379).into_connection_info()?;
@@ -186,7 +186,7 @@ impl Watch {
         let place = chosen.and_then(|replica| {
             Some((replica.get("ip")?.clone(), replica.get("port")?.parse().ok()?))
         });
-        place.ok_or_else(|| not_known("the service has no replica that serves"))
+        place.ok_or_else(|| not_known("the service has no replica that is up"))
     }
 }
 
@@ -266,7 +266,7 @@ impl Role {
         match answer {
             Some(Value::Array(parts)) => match parts.first() {
                 Some(Value::BulkString(it)) if it == role.as_bytes() => Ok(()),
-                _ => Err(not_known("the server has another role by now")),
+                _ => Err(not_known("the server has another role than its sentinel says")),
             },
             Some(Value::ServerError(error)) => Err(error.clone().into()),
             _ => Err(unexpected()),

@@ -152,11 +152,11 @@ fn ending(database: &str) -> Option<&'static str> {
 }
 
 fn without_runtime() -> Error {
-    Error::Configuration("the runtime that was chosen for the connections is gone".into())
+    Error::Configuration("the runtime chosen for the connections is gone".into())
 }
 
 fn silent() -> Error {
-    let message = "nothing drives the runtime that was chosen for the connections";
+    let message = "nothing drives the runtime chosen for the connections";
     Error::Io(io::Error::new(io::ErrorKind::TimedOut, message))
 }
 

@@ -133,7 +133,8 @@ fn plainly(error: Error, opts: &Opts) -> Error {
                     io::ErrorKind::NotADirectory | io::ErrorKind::NotFound
                 ) =>
         {
-            let message = "the server asked for the password, which is not sent without TLS";
+            let message = "the server asked for the password, which is not sent without TLS; \
+                           use TLS, or allow it with password_without_tls";
             io::Error::new(io::ErrorKind::PermissionDenied, message).into()
         }
         error => error,

@@ -30,7 +30,9 @@ impl fmt::Display for UrlError {
                 "the URL has an `@` behind its host; in user and password, `@`, `/`, `?`, `#` and \
                  `%` must be escaped as %40, %2F, %3F, %23 and %25",
             ),
-            Self::UnknownOption(name) => write!(f, "the driver knows no option `{name}`"),
+            Self::UnknownOption(name) => {
+                write!(f, "the driver has no option `{name}`, as it was compiled")
+            }
             Self::InvalidOption(name) => write!(f, "the option `{name}` cannot have this value"),
         }
     }

@@ -73,8 +73,8 @@ impl Connect {
         if is_private || !has_secret || is_allowed() {
             return Ok(());
         }
-        let message = "without TLS the server could ask for the password, which is allowed only on \
-                       the machine itself";
+        let message = "without TLS the server could ask for the password; use TLS, or allow it \
+                       with password_without_tls";
         Err(io::Error::new(io::ErrorKind::PermissionDenied, message).into())
     }
 }
