@@ -9,8 +9,8 @@ use serde::{Deserialize, Deserializer};
 use std::fmt;
 use std::time::Duration;
 
-/// What a program's configuration says of its pool: from TOML, JSON, or any other format that serde
-/// knows, and from [environment variables](Self::from_env).
+/// A pool's configuration: from TOML, JSON or any other format of serde, and from [environment
+/// variables](Self::from_env).
 ///
 /// ```
 /// use caliburn::{Pool, PoolConfig};
@@ -39,7 +39,7 @@ use std::time::Duration;
 ///
 /// | key | value |
 /// |---|---|
-/// | `url` | what the manager is made of; it is for you to [take](Self::url) |
+/// | `url` | for the manager: the pool does not read it, you [take](Self::url) it |
 /// | each of [`Settings`], by its name | a number; a time as `"1h 30m"`; `"none"`: no limit |
 /// | `ping_on` | `"borrower"`, `"worker"` |
 /// | `fairness` | `"fifo"`, or `{ bounded_barging = "1ms" }` |
@@ -59,9 +59,9 @@ use std::time::Duration;
 /// lead = "1m"
 /// ```
 ///
-/// Keys may have dashes and capitals. Values may be texts throughout, as in the environment.
-/// Nothing is checked before the pool is [built](crate::Builder::build): that reports unknown keys,
-/// values that make no sense, and contradictions, all at once.
+/// Keys may have dashes and capitals. Every value may be a text, as in the environment.
+/// [`build`](crate::Builder::build) checks the configuration, and reports unknown keys, invalid
+/// values and contradictions all at once.
 #[derive(Clone, Default)]
 pub struct PoolConfig {
     entries: Table,
@@ -109,7 +109,7 @@ impl PoolConfig {
         Self { entries: pairs.into_iter().map(entry).collect(), is_no_table: false }
     }
 
-    /// Adds what `other` says; where both say something, `other` holds.
+    /// Adds the entries of `other`, which override those of `self`.
     ///
     /// ```
     /// # use caliburn::PoolConfig;
@@ -125,11 +125,11 @@ impl PoolConfig {
         self
     }
 
-    /// The value of `url`.
+    /// Returns the value of `url`.
     ///
     /// # Errors
     ///
-    /// Returns a [`ConfigError`] if there is none, or more than one, or it is no text.
+    /// Returns a [`ConfigError`] if `url` is missing, given more than once, or not a text.
     pub fn url(&self) -> Result<&str, ConfigError> {
         let mut urls = self.entries.iter().filter(|(key, _)| key == "url").map(|(_, url)| url);
         let problem = match (urls.next(), urls.next()) {
@@ -144,7 +144,7 @@ impl PoolConfig {
         Err(ConfigError::of_one(problem))
     }
 
-    /// The settings: the defaults, but for what the configuration says.
+    /// Returns the settings: the defaults, overridden by the configuration.
     ///
     /// # Errors
     ///

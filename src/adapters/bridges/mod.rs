@@ -1,4 +1,4 @@
-//! Managers written for other pools, as they are.
+//! Bridges to managers written for other pools, which they take unchanged.
 //!
 //! | feature | written for | manager | its driver is |
 //! |---|---|---|---|
