@@ -153,8 +153,8 @@ impl<M: Manager> Pool<M> {
     }
 }
 
-/// Has the housekeeper keep a closed pool until its last connection has gone, also one that was
-/// maintained by its user: no caller may ever do so again.
+/// Makes the housekeeper keep a closed pool until its last connection has gone, even if its user
+/// maintained the pool before: no caller may ever do so again.
 fn see_out<M: Manager>(raw: &Arc<Raw<M>>) {
     let ring = &raw.context().ring;
     // A thread that unwinds must not drop a manager, whose destructor might panic, too.

@@ -50,16 +50,16 @@ pub(crate) trait Home<H: Lodging<Pool = Self>> {
     fn granted(&self) -> &Relaxed<usize>;
     /// Wakes some of the waiters that were told the same as this one.
     fn wake_some(&self);
-    /// Has the line served.
+    /// Requests a dispatch.
     fn dispatch(&self);
-    /// It is another process's.
+    /// Whether the pool is the parent process's.
     fn is_inherited(&self) -> bool;
 }
 
 /// One slot: its value, and the ledger that outlives the values which pass through it.
 #[repr(align(128))]
 pub(crate) struct Slot<H: Lodging> {
-    /// Of the slot's bit.
+    /// The mask of the slot's bit.
     mask: u64,
     index: u32,
     ledger: H::Ledger,

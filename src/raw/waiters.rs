@@ -137,7 +137,7 @@ impl<H: PoolHooks> RawPool<H> {
         while let Some(waiter) = self.room.inbox.pop() {
             let (since, last) = (waiter.terms.since, queue.last_place);
             if !waiter.in_line {
-                // It has its slot; but that may lapse.
+                // A reservation has its slot, but the grant may lapse.
                 self.watch(queue, Standing::new(waiter, 0));
             } else if waiter.terms.ahead {
                 queue.last_place = last.max(since);
@@ -277,7 +277,7 @@ impl<H: PoolHooks> RawPool<H> {
             if waiter.terms.deadline > now {
                 earliest = earliest.min(waiter.terms.deadline);
                 if waiter.due > now {
-                    // It may have been heeded meanwhile: then this look was needless.
+                    // The waiter may have heeded it meanwhile: then this look was needless.
                     earliest = earliest.min(waiter.due);
                 }
                 return true;

@@ -22,7 +22,7 @@ type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub(crate) enum Reason {
     /// The spawner panicked, or its runtime dropped the task.
     Dropped,
-    /// It was woken, and not polled.
+    /// The task was woken, and not polled.
     Unpolled,
 }
 
@@ -39,7 +39,7 @@ pub(crate) struct Assignment {
     born_in: u64,
 }
 
-/// Who should run it.
+/// Who should run the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum By {
     /// The spawner's runtime.
@@ -69,7 +69,7 @@ impl Assignment {
         (assignment, task)
     }
 
-    /// Who should run it.
+    /// Who should run the work.
     pub(crate) fn by(&self) -> By {
         self.by
     }
@@ -91,7 +91,7 @@ impl Assignment {
         Tick(self.woken_at.get())
     }
 
-    /// It is the runtime's turn, if it was not before.
+    /// Notes that it is the runtime's turn from now on, unless it was already.
     fn note_turn(&self) {
         if self.woken_at.get() == 0 {
             self.woken_at.set(self.clock.now().0);

@@ -33,7 +33,7 @@ impl Shortage {
         let idle = if settings.min_idle > 0 || waiting > 0 { raw.count_idle() } else { 0 };
         let connecting = connecting.max(service.connecting());
         let soon = soon.max(service.briefly_out());
-        // Those that are late may never come.
+        // Connections whose call is late may never come back.
         let late = if soon > 0 { overdue(raw, state.clock.now()).briefly_out } else { 0 };
         let soon = soon.saturating_sub(late);
         let warm_up = state.supply.warm_up.get();

@@ -44,7 +44,7 @@ fn lock<M: Manager>(raw: &Raw<M>) -> MutexGuard<'_, Vec<Arc<Assignment>>> {
     raw.context().assignments.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Has the work taken back if it is not done.
+/// Takes the work back later if it is not done.
 pub(crate) fn watch<M: Manager>(raw: &Raw<M>, assignment: &Arc<Assignment>) {
     lock(raw).push(Arc::clone(assignment));
     let state = raw.context();
