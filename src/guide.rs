@@ -34,7 +34,7 @@ pub mod runtimes {}
 #[doc = include_str!("guide/failures.md")]
 pub mod failures {}
 
-/// Health, figures, events: what a pool says of itself.
+/// Health, figures, events: what a pool reports about itself.
 #[doc = include_str!("guide/operating.md")]
 pub mod operating {}
 

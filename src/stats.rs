@@ -134,7 +134,7 @@ pub struct Stats {
     pub connect_failures: u64,
     /// Connects that were requested but not begun, because they were no longer needed.
     pub connects_skipped: u64,
-    /// Outages: connecting began to fail, or what was opened was dead.
+    /// Outages: times that connecting began to fail, or fresh connections were dead.
     pub outages: u64,
     /// Pings.
     pub pings: u64,
@@ -160,14 +160,13 @@ pub struct Stats {
     /// How long borrowers stood in line, until they had a connection or left. Recorded when they
     /// leave the line.
     pub wait_time: Histogram,
-    /// How long loans lasted, of those that were
-    /// [measured](crate::Builder::sample_use_time).
+    /// How long [measured](crate::Builder::sample_use_time) loans lasted.
     pub use_time: Histogram,
-    /// How long it took to open connections, with the hooks.
+    /// How long connects took, with their hooks.
     pub connect_time: Histogram,
-    /// How long pings took that were answered in time.
+    /// How long successful pings took.
     pub ping_time: Histogram,
-    /// How long resets took that succeeded, with the hooks.
+    /// How long successful resets took, with their hooks.
     pub reset_time: Histogram,
 }
 
