@@ -182,6 +182,25 @@ pub enum WaitOutcome {
 /// Receives a pool's events. Any `Fn(&Event)` is an observer.
 ///
 /// The [module](self) says which thread calls it, and when.
+///
+/// ```
+/// use caliburn::observe::{Event, Observer};
+/// use std::collections::HashMap;
+/// use std::sync::Mutex;
+///
+/// /// Counts events by kind.
+/// #[derive(Default)]
+/// struct Counts(Mutex<HashMap<&'static str, u64>>);
+///
+/// impl Observer for Counts {
+///     fn on_event(&self, event: &Event) {
+///         *self.0.lock().unwrap().entry(event.kind.as_str()).or_default() += 1;
+///     }
+///     fn on_lost(&self, count: u64) {
+///         *self.0.lock().unwrap().entry("lost").or_default() += count;
+///     }
+/// }
+/// ```
 pub trait Observer: Send + Sync + 'static {
     /// Called once for each event, in the order of events, by one thread at a time.
     fn on_event(&self, event: &Event);
@@ -200,7 +219,8 @@ impl<F: Fn(&Event) + Send + Sync + 'static> Observer for F {
 }
 
 impl EventKind {
-    /// Returns the kind as a word, for a label or a field.
+    /// Returns the kind as a word, for a label or a field; [`Observer`] has an
+    /// [example](Observer).
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::WaitBegan { .. } => "wait_began",

@@ -82,7 +82,10 @@ impl<M: Manager> Pool<M> {
 }
 
 /// For how long connecting has failed, and why.
-fn outage<M: Manager>(raw: &Raw<M>) -> Option<(Duration, Option<Arc<ManagerError<M::Error>>>)> {
+type Outage<E> = (Duration, Option<Arc<ManagerError<E>>>);
+
+/// The outage that goes on, if there is one.
+fn outage<M: Manager>(raw: &Raw<M>) -> Option<Outage<M::Error>> {
     let state = raw.context();
     let since: Tick = state.supply.failing_since()?;
     Some((state.clock.now().since(since), state.last_connect_failure.load_full()))

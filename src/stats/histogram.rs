@@ -65,11 +65,14 @@ impl std::fmt::Debug for Recorder {
 ///
 /// ```
 /// # use caliburn::Stats;
+/// # use std::time::Duration;
 /// fn report(stats: &Stats) {
 ///     let waits = &stats.wait_time;
 ///     let [p50, p99] = [0.5, 0.99].map(|share| waits.quantile(share));
 ///     let (count, longest) = (waits.count(), waits.max());
 ///     println!("{count} waits: p50 {p50:?}, p99 {p99:?}, longest {longest:?}");
+///     println!("{:?} in all, {:?} on average", waits.sum(), waits.mean());
+///     println!("{} within 10 ms", waits.count_up_to(Duration::from_millis(10)));
 /// }
 /// ```
 #[derive(Clone, PartialEq, Eq)]
