@@ -103,7 +103,7 @@ impl BlockingManager for Http {
     }
 }
 
-/// Hangs up after `/last`, and on whoever is silent for a fifth of a second.
+/// Hangs up after `/last`, and on clients that are silent for a fifth of a second.
 fn serve(mut stream: TcpStream) -> io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_millis(200)))?;
     let mut lines = BufReader::new(stream.try_clone()?).lines();

@@ -42,7 +42,7 @@ impl<M: Manager> Household for Raw<M> {
     }
 
     fn is_deserted(&self) -> bool {
-        // O11: whoever drops the last handle rings afterwards.
+        // O11: the thread that drops the last handle rings afterwards.
         self.context().handles.load(Ordering::Relaxed) == 0
     }
 }
