@@ -281,8 +281,8 @@ pub trait HealthStrategy: Send + Sync + 'static {
         None
     }
 
-    /// Returns on which occasions to ask the strategy; the others cost nothing. The pool calls this
-    /// once, when it is built. Default: [`Occasions::ALL`].
+    /// Returns on which occasions to ask the strategy; the others cost nothing. It must always
+    /// return the same. Default: [`Occasions::ALL`].
     fn occasions(&self) -> Occasions {
         Occasions::ALL
     }

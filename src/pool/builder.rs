@@ -266,9 +266,9 @@ impl<M: Manager> Builder<M> {
     }
 
     /// Turns off all work in the background: only [`Pool::maintain`] opens, pings and closes
-    /// connections and keeps the deadlines of tasks, and the hot path sees time move only when it
-    /// is called. For tests, and for programs that have a thread to spare. Default: the housekeeper
-    /// and workers do the work.
+    /// connections and keeps the deadlines of tasks. On the hot path time moves only when
+    /// `maintain` is called. For tests, and for programs that have a thread to spare. Default: the
+    /// housekeeper and workers do the work.
     pub fn manual_maintenance(mut self) -> Self {
         self.manual_maintenance = true;
         self

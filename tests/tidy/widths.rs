@@ -22,7 +22,7 @@ const PLACES: [&str; 10] = [
     "Cargo.toml",
 ];
 
-/// Written by programs.
+/// Written by programs, in whole or in part.
 const GENERATED: [&str; 3] = ["Cargo.lock", "LISTING.md", "public-api.txt"];
 
 /// Pages whose tables may be wider: figures, states or orderings whose columns are read beside each
