@@ -18,7 +18,8 @@
 //!
 //! fn watch<M: Manager>(builder: Builder<M>) -> Builder<M> {
 //!     builder.observer(|event: &Event| match &event.kind {
-//!         EventKind::OutageBegan { .. } | EventKind::OutageEnded { .. } => eprintln!("{event}"),
+//!         EventKind::OutageBegan { .. } => eprintln!("{event}"),
+//!         EventKind::OutageEnded { .. } => eprintln!("{event}"),
 //!         EventKind::HeldTooLong { holder } => eprintln!("a leak? {holder}"),
 //!         _ => {}
 //!     })
