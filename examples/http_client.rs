@@ -103,7 +103,7 @@ impl BlockingManager for Http {
     }
 }
 
-/// Hangs up after `/last`, and on whoever is silent for a fifth of a second.
+/// Hangs up after `/last`, and on clients that are silent for a fifth of a second.
 fn serve(mut stream: TcpStream) -> io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_millis(200)))?;
     let mut lines = BufReader::new(stream.try_clone()?).lines();
@@ -163,7 +163,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let stats = pool.stats();
     let (broken, silent) = (EvictionCause::Broken, EvictionCause::PingFailed);
     println!(
-        "in all: {} loans, {} connects, {} drained, {} not fit for another request, {} found closed",
+        "in all: {} loans, {} connects, {} drained, {} not fit for another request, \
+         {} found closed",
         stats.checkouts,
         stats.connects,
         stats.resets,

@@ -40,7 +40,7 @@ const SIZE: usize = 8;
 const CONNECTION_LIMIT: Duration = Duration::from_secs(2);
 /// How long it then waits for the database.
 const QUERY_LIMIT: Duration = Duration::from_secs(5);
-/// How long `/health` waits for a connection: it should answer before whoever asks loses patience.
+/// How long `/health` waits for a connection: it should answer before the caller gives up.
 const HEALTH_LIMIT: Duration = Duration::from_millis(500);
 /// How long requests have to end, once the server is to stop.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
@@ -56,10 +56,9 @@ trait Catalogue: Manager + Sized {
 }
 
 impl Catalogue for SqliteManager {
-    /// On a thread for work that blocks: the query takes microseconds, but if somebody writes it
-    /// may wait for a lock for as long as the busy timeout, and on a thread of the runtime all
-    /// other requests with it. There are never more such threads at work than the pool has
-    /// connections.
+    /// On a thread for work that blocks: the query takes microseconds, but while another connection
+    /// writes it may wait for a lock, up to the busy timeout. On a thread of the runtime all other
+    /// requests would wait with it. No more such threads work than the pool has connections.
     async fn tables(conn: PooledConnection<Self>) -> rusqlite::Result<Vec<String>> {
         let query = move || {
             let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name";
@@ -77,7 +76,7 @@ impl Catalogue for AsyncPostgresManager {
     }
 }
 
-/// Why there is no list. What exactly went wrong is for the log, not for whoever asked.
+/// Why there is no list. What exactly went wrong is for the log, not for the client.
 enum Failure {
     /// There was no connection, or no answer, in time: come again.
     Busy(String),
@@ -111,10 +110,10 @@ async fn tables<M: Catalogue>(State(pool): State<Pool<M>>) -> Result<Json<Vec<St
     }
 }
 
-/// Whether requests make sense. A connection that can be had has been pinged or used within the
-/// last half second: `PingOnBorrow` sees to that. If all are with others, that is no illness, as
-/// long as some of them got theirs lately: nobody keeps one for longer than [`QUERY_LIMIT`] from a
-/// database that answers.
+/// Whether requests make sense. `PingOnBorrow` ensures that a lent connection was pinged or used
+/// within the last half second. It is no failure that all connections are lent, as long as some
+/// were lent lately: while the database answers, no request keeps one for longer than
+/// [`QUERY_LIMIT`].
 async fn health<M: Catalogue>(State(pool): State<Pool<M>>) -> Response {
     let got = pool.get_timeout_async(HEALTH_LIMIT).await;
     let is_moving = || pool.holders().iter().any(|holder| holder.since < QUERY_LIMIT);
@@ -152,7 +151,7 @@ async fn serve<M: Catalogue>(
 ) -> Result<bool, Box<dyn Error>> {
     let pool = builder
         .max_size(SIZE)
-        // All from the start, so that nobody waits for a connect.
+        // All from the start, so that no request waits for a connect.
         .min_size(SIZE)
         .checkout_timeout(CONNECTION_LIMIT)
         // Whoever comes when so many wait would wait in vain.

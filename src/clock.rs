@@ -60,7 +60,7 @@ struct Dial {
     real: Option<RealTime>,
 }
 
-/// Where a pool takes its time from.
+/// The clock that a pool reads: the machine's, or a mocked one for tests.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -73,7 +73,7 @@ struct Dial {
 #[derive(Clone)]
 pub struct Clock(Arc<Dial>);
 
-/// Turns a [mocked clock](Clock::mock).
+/// Moves a [mocked clock](Clock::mock).
 ///
 /// ```
 /// # use caliburn::{BlockingManager, MockClock, Pool};
@@ -88,7 +88,7 @@ pub struct Clock(Arc<Dial>);
 pub struct MockClock(Arc<Dial>);
 
 impl MockClock {
-    /// Moves the clock forward. Nothing happens by itself: crank the pool with
+    /// Moves the clock forward by `by`. The pool notices at its next visit: call
     /// [`Pool::maintain`](crate::Pool::maintain) afterwards.
     pub fn advance(&self, by: Duration) {
         let by = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
@@ -104,10 +104,10 @@ impl MockClock {
 }
 
 impl Clock {
-    /// The machine's monotonic clock. This is the default.
+    /// Returns the machine's monotonic clock, the default.
     ///
-    /// It never goes back. Whether it counts the time for which the machine is suspended depends on
-    /// the machine; if so, that time counts towards timeouts and ages like any other.
+    /// It never goes back. It depends on the machine whether the clock counts time in which the
+    /// machine is suspended; if so, that time counts towards timeouts and ages.
     pub fn real() -> Self {
         static DIAL: ArcSwapOption<Dial> = ArcSwapOption::const_empty();
         let dial = DIAL.load_full().unwrap_or_else(|| {
@@ -124,7 +124,7 @@ impl Clock {
         Self(dial)
     }
 
-    /// A clock that stands still until the [`MockClock`] moves it.
+    /// Returns a clock that stands still until the [`MockClock`] moves it.
     pub fn mock() -> (Self, MockClock) {
         let coarse = Coarse(Relaxed::<u64>::new(BEGINNING));
         let dial = Arc::new(Dial { coarse, real: None });
@@ -287,7 +287,8 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// A deadline `timeout` from now by the real clock, for trying out a manager without a pool.
+    /// Returns a deadline `timeout` from now by the real clock, to try out a manager without a
+    /// pool.
     pub fn after(timeout: Duration) -> Self {
         let clock = Clock::real();
         Self::at(&clock, clock.now() + timeout)
@@ -301,12 +302,12 @@ impl Deadline {
         self.moment
     }
 
-    /// Time left; zero once the deadline is past.
+    /// Returns the time left; zero once the deadline is past.
     pub fn remaining(&self) -> Duration {
         self.moment.since(self.clock.now())
     }
 
-    /// Whether no time is left.
+    /// Returns whether no time is left.
     pub fn is_past(&self) -> bool {
         self.clock.now() >= self.moment
     }

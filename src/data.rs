@@ -3,12 +3,12 @@
 use std::any::{Any, TypeId};
 use std::fmt;
 
-/// Values of the user's that live as long as a connection: one of each type. Hooks reach it through
-/// their [`Metadata`](crate::Metadata), borrowers through
+/// Values that a user keeps beside a connection: one of each type, for as long as the connection
+/// lives. Hooks reach them through their [`Metadata`](crate::Metadata), borrowers through
 /// [`PooledConnection::data`](crate::PooledConnection::data).
 ///
-/// It is dropped with the connection; its values' destructors run on the pool's threads, or where a
-/// connection is [detached](crate::PooledConnection::detach).
+/// They are dropped with the connection: on the pool's threads, or where the connection is
+/// [detached](crate::PooledConnection::detach).
 ///
 /// ```
 /// # use caliburn::{Manager, PooledConnection};
@@ -42,17 +42,17 @@ impl ConnectionData {
         self.0.as_deref().map_or(&[], Vec::as_slice)
     }
 
-    /// The value of type `T`, if there is one.
+    /// Returns the value of type `T`, if there is one.
     pub fn get<T: Send + Sync + 'static>(&self) -> Option<&T> {
         self.values().iter().find_map(|(_, value)| value.downcast_ref())
     }
 
-    /// The same, to be changed.
+    /// As `get`, mutable.
     pub fn get_mut<T: Send + Sync + 'static>(&mut self) -> Option<&mut T> {
         self.0.as_deref_mut()?.iter_mut().find_map(|(_, value)| value.downcast_mut())
     }
 
-    /// The value of type `T`; if there is none, what `make` returns is kept.
+    /// Returns the value of type `T`; if there is none, keeps the one that `make` returns.
     pub fn get_or_insert_with<T: Send + Sync + 'static>(
         &mut self,
         make: impl FnOnce() -> T,
@@ -69,14 +69,14 @@ impl ConnectionData {
         }
     }
 
-    /// Keeps `value`; returns what was kept of its type before.
+    /// Keeps `value`, and returns the previous value of its type.
     pub fn insert<T: Send + Sync + 'static>(&mut self, value: T) -> Option<T> {
         let before = self.remove();
         self.0.get_or_insert_default().push((TypeId::of::<T>(), Box::new(value)));
         before
     }
 
-    /// Takes out the value of type `T`.
+    /// Removes the value of type `T`, and returns it.
     pub fn remove<T: Send + Sync + 'static>(&mut self) -> Option<T> {
         let values = self.0.as_deref_mut()?;
         let place = values.iter().position(|(kind, _)| *kind == TypeId::of::<T>())?;

@@ -16,15 +16,15 @@ use std::time::Duration;
 pub enum ManagerError<E> {
     /// The manager returned this error.
     Failed(E),
-    /// A [hook](crate::Builder::after_connect) returned this error, which is none of the manager's.
+    /// A [hook](crate::Builder::after_connect) returned this error, which is not the manager's.
     Hook(HookError),
     /// The call did not end within its limit.
     TimedOut,
     /// The manager panicked, with this message.
     Panicked(String),
-    /// The [spawner](crate::Builder::spawner) did not run the call's task: it panicked, dropped the
-    /// task, or did not poll it in time. A thread of the pool's own ran the call, and there the
-    /// manager panicked with this message.
+    /// The [spawner](crate::Builder::spawner) panicked, dropped the call's task, or did not poll it
+    /// in time. A thread of the pool ran the call instead, and the manager panicked there with this
+    /// message.
     Spawner(String),
     /// The call had not ended when the borrower's time was up.
     Pending,
@@ -60,7 +60,7 @@ impl<E: Error + 'static> fmt::Display for ManagerError<E> {
             Self::Panicked(message) => write!(f, "the manager panicked: {message}"),
             Self::Spawner(message) => write!(
                 f,
-                "the spawner did not run the task, and outside of it the call panicked: {message}"
+                "the spawner did not run the task; on a thread of the pool it panicked: {message}"
             ),
             Self::Pending => f.write_str("no answer yet"),
         }?;
@@ -68,9 +68,9 @@ impl<E: Error + 'static> fmt::Display for ManagerError<E> {
     }
 }
 
-/// Appends the causes of `error`, if the alternate form is asked for: `{error:#}`. Without it an
-/// error says what it knows itself, and its `source()` the rest, so that no report has it twice.
-/// Some drivers repeat the cause in their own text: what was said already is left out.
+/// Appends the causes of `error` in the alternate form, `{error:#}`. In the plain form an error
+/// says only what it knows itself, and its `source()` the rest, so that no report says it twice.
+/// Leaves out what was said already, as some drivers repeat the cause in their own text.
 fn write_causes(error: &(dyn Error + 'static), f: &mut fmt::Formatter<'_>) -> fmt::Result {
     if !f.alternate() {
         return Ok(());
@@ -164,8 +164,8 @@ impl fmt::Display for Phase {
 /// returned no connection.
 ///
 /// `Display` says in one sentence what the borrower waited for, how long, and what the pool looked
-/// like. Why connecting or a ping failed is its `source()`: the driver's error, if there is one.
-/// `{error:#}` shows all of it; so do reports, such as anyhow's.
+/// like. If connecting or a ping failed, the `source()` is the driver's error. `{error:#}` shows
+/// all of it; so do reports, such as anyhow's.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum GetError<E> {
@@ -177,10 +177,9 @@ pub enum GetError<E> {
         waited: Duration,
         /// What the pool looked like.
         counts: Counts,
-        /// The manager's part in it; what failed is the `source()`. In phase `Ping`, the error of
-        /// the last ping; else that of the last connect, if it failed.
-        /// [`Pending`](ManagerError::Pending) if neither failed and the borrower could only wait
-        /// for the manager; `None` if it could wait for other borrowers.
+        /// In phase `Ping`, the error of the last ping; else that of the last connect, if it
+        /// failed. [`Pending`](ManagerError::Pending) if neither failed and the borrower could only
+        /// wait for the manager; `None` if it could wait for other borrowers.
         cause: Option<Arc<ManagerError<E>>>,
     },
     /// The line is as long as [`Settings::max_waiters`](crate::Settings::max_waiters) allows.
@@ -193,7 +192,7 @@ pub enum GetError<E> {
     Connect {
         /// What the pool looked like.
         counts: Counts,
-        /// The reason, of which the driver's error is the `source()`.
+        /// The reason; its `source()` is the driver's error.
         cause: Arc<ManagerError<E>>,
     },
     /// The health strategy evicted every connection that the borrower was offered: more than
@@ -204,9 +203,9 @@ pub enum GetError<E> {
         /// What the pool looked like.
         counts: Counts,
     },
-    /// The driver needs the calling thread to open, ping or return a connection, so to block it
-    /// would be to wait for ever: a blocking `get` on the one thread that drives the connections'
-    /// runtime. Use [`get_async`](crate::Pool::get_async), or block another thread.
+    /// A blocking `get` on the one thread that drives the connections' runtime: the driver needs
+    /// this thread to open, ping or return a connection, so the `get` would wait for ever. Use
+    /// [`get_async`](crate::Pool::get_async), or block another thread.
     WrongThread {
         /// What the pool looked like.
         counts: Counts,
@@ -217,7 +216,7 @@ pub enum GetError<E> {
     Forked,
 }
 
-/// What an inherited pool says.
+/// The text of every error of an inherited pool.
 const FORKED: &str =
     "this process was forked and the pool is its parent's; build a pool of its own in the child";
 
@@ -239,12 +238,13 @@ impl<E: Error + 'static> fmt::Display for GetError<E> {
                 }
             }
             Self::TooManyWaiters { counts } => {
-                write!(f, "too many borrowers are waiting ({counts})")
+                write!(f, "as many borrowers as max_waiters allows wait already ({counts})")
             }
             Self::Connect { counts, .. } => write!(f, "cannot connect ({counts})"),
             Self::AllEvicted { evicted, counts } => write!(
                 f,
-                "the health strategy refused {evicted} connections in a row, fresh ones too ({counts})"
+                "the health strategy evicted {evicted} connections in a row, fresh ones too \
+                 ({counts}); Stats::evictions has the causes"
             ),
             Self::WrongThread { counts } => write!(
                 f,
@@ -284,7 +284,7 @@ pub enum TryGetError {
 impl fmt::Display for TryGetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Empty => "no connection is idle",
+            Self::Empty => "no connection is idle, or others wait for it",
             Self::Closed => "the pool is closed",
             Self::Forked => FORKED,
         })

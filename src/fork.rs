@@ -14,8 +14,8 @@
 //! - what is done once in a process, and may not be half done in a child, is
 //!   [`undisturbed`] by forks.
 //!
-//! A child that `vfork`, `posix_spawn` or a bare system call makes is not heard of, as the C
-//! library tells nobody.
+//! A child made by `vfork`, `posix_spawn` or a bare system call goes unnoticed, as the C library
+//! runs no handler for it.
 
 #![allow(unsafe_code)]
 
@@ -57,7 +57,7 @@ fn lock() -> MutexGuard<'static, Roll> {
     ROLL.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// From now on, `pool` is left to the parent in each child. Nobody may have it yet.
+/// From now on, `pool` is left to the parent in each child. No other code may use it yet.
 pub(crate) fn enroll(pool: Weak<dyn Inherited>) {
     let mut roll = lock();
     if roll.pools.len() >= roll.most {

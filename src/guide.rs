@@ -1,55 +1,73 @@
-//! Pages to read before the first deployment, and for those who want to know why.
+//! The guide: what to decide before the first deployment, what to look up later, and how it works.
 //!
 //! | to decide | to look up | to understand |
 //! |---|---|---|
-//! | [choosing a strategy](strategies) | [PostgreSQL](postgresql), [MySQL](mysql) | [the algorithm](algorithm) |
-//! | [tuning]: settings, sizes, fairness | [Redis](redis), [SQLite](sqlite) | [what it costs](benchmarks) |
+//! | [strategies] | [PostgreSQL](postgresql), [MySQL](mysql) | [algorithm] |
+//! | [tuning]: settings, sizes, fairness | [Redis](redis), [SQLite](sqlite) | [benchmarks] |
 //! | [runtimes, threads, forks](runtimes) | [configuration files](configuration) | [contributing] |
-//! | [when the server fails](failures) | [coming from another pool](migrating) | [what has changed](changelog) |
+//! | [failures of the server](failures) | [migrating from another pool](migrating) | [changelog] |
 //! | [watching a pool](operating) | | |
 //!
 //! # Words
 //!
-//! A *slot* is a place for one connection; there are as many as the pool's *capacity*. A connection
-//! is *idle*, *lent* or in *maintenance* (being pinged, reset or closed by a *worker*). A
-//! *borrower* has one on *loan*, through a *guard*; dropping the guard is the *return*. A *waiter*
-//! stands in line, and is *granted* a slot by hand-off. A *manager* connects, pings, resets and
-//! closes; a *strategy* judges. To *evict* a connection is to close it because of a verdict. What
-//! outlives its limit is *quarantined*.
+//! A *slot* is a place for one connection; a pool has as many slots as its *capacity*. A connection
+//! is *idle*, *lent* or in *maintenance* (a *worker* pings, resets or closes it). A *borrower*
+//! holds a connection on *loan* through a *guard*; dropping the guard is the *return*. A *waiter*
+//! stands in line until the pool *grants* it a slot by hand-off. A *manager* connects, pings,
+//! resets and closes connections; a *strategy* judges them. To *evict* a connection is to close it
+//! because of a verdict. The slot of a call that outlives its limit is *quarantined* until the call
+//! returns.
 
 /// The strategies, and how to combine them.
 #[doc = include_str!("guide/strategies.md")]
 pub mod strategies {}
 
-/// What can be set, how many connections, which fairness.
+/// Settings, number of connections, fairness.
 #[doc = include_str!("guide/tuning.md")]
 pub mod tuning {}
 
-/// Where connections live; futures that are dropped or not polled; forks.
+/// Where connections live; dropped and unpolled futures; forks.
 #[doc = include_str!("guide/runtimes.md")]
 pub mod runtimes {}
 
-/// What the pool does when something fails, in figures; what is guaranteed, and what is not.
+/// What the pool does when something fails, with figures; guarantees and non-guarantees.
 #[doc = include_str!("guide/failures.md")]
 pub mod failures {}
 
-/// Health, figures, events: what a pool says of itself.
+/// Health, figures, events: what a pool reports about itself.
 #[doc = include_str!("guide/operating.md")]
 pub mod operating {}
 
-/// What a loan costs, beside other pools, and how that is measured.
+/// What a loan costs, compared with other pools, and how it is measured.
 #[cfg_attr(not(doctest), doc = include_str!("../benches/README.md"))]
 pub mod benchmarks {}
 
-/// The mechanism, its states, orderings and proofs.
+/// The mechanism: a picture, its states, orderings and proofs.
+///
+// In the repository the pages show the picture as a file. Here it is part of the page, above the
+// text, so that it has the colours of the theme. In the text there is an empty picture instead: of
+// two definitions the first counts.
+/// <div>
+#[cfg_attr(not(doctest), doc = include_str!("raw/checkout.svg"))]
+/// </div>
+///
+/// [picture]: data:image/svg+xml,%3Csvg%20xmlns='http://www.w3.org/2000/svg'%20height='0'/%3E
+///
 #[cfg_attr(not(doctest), doc = include_str!("raw/README.md"))]
 pub mod algorithm {}
 
-/// Where things are in the source, and how to add to it.
+/// The layout of the source, and how to add to it.
+///
+/// <div>
+#[cfg_attr(not(doctest), doc = include_str!("raw/checkout.svg"))]
+/// </div>
+///
+/// [picture]: data:image/svg+xml,%3Csvg%20xmlns='http://www.w3.org/2000/svg'%20height='0'/%3E
+///
 #[cfg_attr(not(doctest), doc = include_str!("../CONTRIBUTING.md"))]
 pub mod contributing {}
 
-/// What has changed, version by version.
+/// Changes in each version.
 #[cfg_attr(not(doctest), doc = include_str!("../CHANGELOG.md"))]
 pub mod changelog {}
 
@@ -57,32 +75,33 @@ pub mod changelog {}
 #[cfg_attr(any(not(doctest), feature = "serde"), doc = include_str!("guide/configuration.md"))]
 pub mod configuration {}
 
-/// How to size a pool, which strategy to pick, and what to know of SQLite.
+/// SQLite: size, strategy, limits, what comes back clean, pitfalls.
 #[cfg_attr(any(not(doctest), feature = "rusqlite"), doc = include_str!("guide/sqlite.md"))]
 pub mod sqlite {}
 
-/// How to size a pool, which strategy to pick, and what to know of PostgreSQL.
+/// PostgreSQL: size, strategy, limits, what comes back clean, pitfalls.
 #[cfg_attr(
     any(not(doctest), all(feature = "postgres", feature = "tokio-postgres")),
     doc = include_str!("guide/postgresql.md")
 )]
 pub mod postgresql {}
 
-/// How to size a pool, which strategy to pick, and what to know of MySQL and MariaDB.
+/// MySQL and MariaDB: size, strategy, limits, what comes back clean, pitfalls.
 #[cfg_attr(
     any(not(doctest), all(feature = "mysql", feature = "mysql_async")),
     doc = include_str!("guide/mysql.md")
 )]
 pub mod mysql {}
 
-/// How to size a pool, which strategy to pick, and what to know of Redis.
+/// Redis: size, strategy, limits, what comes back clean, pitfalls.
 #[cfg_attr(
     any(not(doctest), all(feature = "redis", feature = "redis-tokio")),
     doc = include_str!("guide/redis.md")
 )]
 pub mod redis {}
 
-/// The same code before and after, and which setting became which.
+/// From r2d2, bb8, deadpool, sqlx or Nimue: code before and after, and names of settings.
+///
 #[cfg_attr(
     any(
         not(doctest),

@@ -7,9 +7,8 @@ use crate::manager::{BoxFuture, Manager};
 use std::error::Error;
 use std::fmt;
 
-/// Why a hook failed: any error, so that `?` works on all of them, and a text is one by
-/// `Err("…".into())`. A driver's own is [classified](Manager::classify) as if the manager had
-/// returned it.
+/// Why a hook failed: any error, so that `?` works; for a text write `Err("…".into())`. The pool
+/// [classifies](Manager::classify) the driver's own error as if the manager had returned it.
 pub type HookError = Box<dyn Error + Send + Sync>;
 
 /// What a hook learns of its connection.
@@ -35,12 +34,12 @@ pub struct Metadata<'a> {
 }
 
 impl<'a> Metadata<'a> {
-    /// What the pool knows of the connection: its age, uses and checks.
+    /// Returns what the pool knows of the connection: its age, uses and checks.
     pub fn info(&self) -> &'a ConnectionInfo {
         self.info
     }
 
-    /// What is kept beside the connection.
+    /// Returns the values kept beside the connection.
     pub fn data(&mut self) -> &mut ConnectionData {
         self.data
     }

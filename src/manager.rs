@@ -8,22 +8,35 @@ use std::pin::Pin;
 /// What a pool needs to know of connections of one kind. Implement it together with
 /// [`BlockingManager`] or [`AsyncManager`].
 ///
-/// | method | is called | on |
+/// | method | is called once | on |
 /// |---|---|---|
-/// | [`has_broken`](Self::has_broken) | once before each loan and once after it | the borrower's thread |
-/// | [`needs_reset`](Self::needs_reset) | once after each loan, unless the connection has broken | the returning thread |
-/// | the same | once after the [hooks](crate::Builder::after_connect) of a new connection or a renewed session, if there are any | a worker |
-/// | [`needs_reset_after_hook`](Self::needs_reset_after_hook) | once after the hooks [before a loan](crate::Builder::before_acquire), and once after those [on return](crate::Builder::on_return), if there are any | where the hooks are run: a worker, or the borrower's thread |
-/// | [`needs_ping`](Self::needs_ping) | once before each loan, unless a ping is due | the borrower's thread |
-/// | [`may_ping_here`](Self::may_ping_here) | before each ping that a borrower could make itself | the borrower's thread |
-/// | [`may_wait_here`](Self::may_wait_here) | each time that a borrower is about to wait | the borrower's thread |
-/// | [`renews_session`](Self::renews_session) | once after each reset, if there are hooks for new connections | a worker |
-/// | [`classify`](Self::classify) | once for each connect that fails with an error | a worker |
-/// | [`ping_is_cancel_safe`](Self::ping_is_cancel_safe) | once for each ping that was dropped half-way | the thread that dropped it |
+/// | [`has_broken`] | before each loan, and after it | the borrower's thread |
+/// | [`needs_reset`] | after each loan, unless the connection has broken | the returning thread |
+/// | | after the hooks [after a connect] or a renewed session, if any | a worker |
+/// | [`needs_reset_after_hook`] | after hooks [before a loan] or [on return] | any of these |
+/// | [`needs_ping`] | before each loan, unless a ping is due | the borrower's thread |
+/// | [`may_ping_here`] | before each ping that a borrower could make | the borrower's thread |
+/// | [`may_wait_here`] | before each wait of a borrower | the borrower's thread |
+/// | [`renews_session`] | after each reset, if there are hooks after a connect | a worker |
+/// | [`classify`] | for each connect that fails with an error | a worker |
+/// | [`ping_is_cancel_safe`] | for each ping dropped half-way | the thread that dropped it |
 ///
-/// All of them must be quick and must not block. No answer is asked for twice, so one that can be
-/// given only once, such as [`TcpStream::take_error`](std::net::TcpStream::take_error), is not
-/// lost: the pool acts upon it. A panic in any method costs the connection, nothing else.
+/// [`has_broken`]: Self::has_broken
+/// [`needs_reset`]: Self::needs_reset
+/// [after a connect]: crate::Builder::after_connect
+/// [`needs_reset_after_hook`]: Self::needs_reset_after_hook
+/// [before a loan]: crate::Builder::before_acquire
+/// [on return]: crate::Builder::on_return
+/// [`needs_ping`]: Self::needs_ping
+/// [`may_ping_here`]: Self::may_ping_here
+/// [`may_wait_here`]: Self::may_wait_here
+/// [`renews_session`]: Self::renews_session
+/// [`classify`]: Self::classify
+/// [`ping_is_cancel_safe`]: Self::ping_is_cancel_safe
+///
+/// No method may block. The pool acts on each answer and never asks for it again, so an answer that
+/// the driver gives only once, such as [`TcpStream::take_error`](std::net::TcpStream::take_error),
+/// is not lost. A panic in any method costs the connection, nothing else.
 ///
 /// ```
 /// # mod driver {
@@ -32,6 +45,7 @@ use std::pin::Pin;
 /// #     impl Session {
 /// #         pub fn is_closed(&self) -> bool { false }
 /// #         pub fn is_in_transaction(&self) -> bool { false }
+/// #         pub fn is_in_doubt(&self) -> bool { false }
 /// #     }
 /// # }
 /// use caliburn::{ErrorClass, Face, Manager};
@@ -49,7 +63,6 @@ use std::pin::Pin;
 ///     fn needs_reset(&self, session: &mut driver::Session) -> bool {
 ///         self.renews || session.is_in_transaction()
 ///     }
-///
 ///     fn renews_session(&self) -> bool {
 ///         self.renews
 ///     }
@@ -61,16 +74,24 @@ use std::pin::Pin;
 ///         }
 ///     }
 ///
-///     // The driver tells its answers apart, also those that nobody waits for any more.
+///     // Variables that hooks have set stay.
+///     fn needs_reset_after_hook(&self, session: &mut driver::Session) -> bool {
+///         session.is_in_transaction()
+///     }
+///
+///     fn needs_ping(&self, session: &mut driver::Session) -> bool {
+///         session.is_in_doubt()
+///     }
+///
+///     // The driver tells answers apart, also those to requests that were dropped.
 ///     fn ping_is_cancel_safe(&self) -> bool {
 ///         true
 ///     }
 ///
-///     // The driver blocks on a runtime of its own, which it cannot on a thread of another one.
+///     // The driver blocks on its own runtime, which panics on a thread of another runtime.
 ///     fn may_ping_here(&self) -> bool {
 ///         tokio::runtime::Handle::try_current().is_err()
 ///     }
-///
 ///     fn may_wait_here(&self, face: Face) -> bool {
 ///         face == Face::Async || tokio::runtime::Handle::try_current().is_err()
 ///     }
@@ -80,7 +101,7 @@ use std::pin::Pin;
     message = "`{Self}` is no manager of connections",
     label = "does not implement `caliburn::Manager`",
     note = "managers for databases are in `caliburn::adapters`, each behind a feature",
-    note = "a manager written for r2d2, bb8 or deadpool goes into a bridge: `caliburn::adapters::bridges`"
+    note = "managers written for r2d2, bb8 or deadpool need a bridge: `caliburn::adapters::bridges`"
 )]
 pub trait Manager: Send + Sync + 'static {
     /// The connection type that is pooled.
@@ -88,90 +109,90 @@ pub trait Manager: Send + Sync + 'static {
     /// The driver's error type.
     type Error: std::error::Error + Send + Sync + 'static;
 
-    /// Whether the driver knows, without I/O that waits, that the connection is unusable. Default:
-    /// no.
+    /// Returns whether the driver knows, without waiting for I/O, that the connection is unusable.
+    /// Default: `false`.
     ///
-    /// Asked once before each loan, last of all: after the strategy, and after a ping if there was
-    /// one. A connection that is found dead is closed, the borrower goes on to the next, and older
-    /// connections become [suspect](crate::health::PingAfterFailure). Asked once more after the
-    /// loan. What only an answer can tell is what [`needs_ping`](Self::needs_ping) is for.
+    /// The pool asks before each loan, after the strategy and after a ping if there was one. If the
+    /// answer is `true`, it closes the connection, the borrower goes on to the next one, and older
+    /// connections become [suspect](crate::health::PingAfterFailure). It asks once more after the
+    /// loan. What only an answer of the server can tell is a matter of
+    /// [`needs_ping`](Self::needs_ping).
     fn has_broken(&self, connection: &mut Self::Connection) -> bool {
         let _ = connection;
         false
     }
 
-    /// Whether the connection must be [reset](BlockingManager::reset) before its next loan, for
-    /// example because a transaction is open on it. Default: no.
+    /// Returns whether the connection must be [reset](BlockingManager::reset) before its next loan,
+    /// for example because a transaction is open. Default: `false`.
     ///
-    /// Asked once after each loan, on the thread that returns the connection, and not of a
-    /// connection that [has broken](Self::has_broken); and, if there are any, once after the
-    /// [hooks](crate::Builder::after_connect) of a new connection, or of a
-    /// [renewed](Self::renews_session) session, have been run: what those have set is how the
-    /// connection is meant to be.
+    /// The pool asks once after each loan, on the thread that returns the connection, unless the
+    /// connection [has broken](Self::has_broken). It also asks once after the
+    /// [hooks](crate::Builder::after_connect) of a new connection or of a
+    /// [renewed](Self::renews_session) session have run, if there are any: what they have set is
+    /// how the connection is meant to be.
     fn needs_reset(&self, connection: &mut Self::Connection) -> bool {
         let _ = connection;
         false
     }
 
-    /// Whether hooks that [accompany a loan](crate::Builder::before_acquire) have left something
-    /// open, so that the connection must be [reset](BlockingManager::reset) once more: a
-    /// transaction, or a request that was given up. Default: what [`needs_reset`] says.
+    /// Returns whether hooks that [accompany a loan](crate::Builder::before_acquire) have left
+    /// something open, a transaction or a dropped request, so that the connection must be
+    /// [reset](BlockingManager::reset) once more. Default: the answer of [`needs_reset`].
     ///
-    /// A manager whose `needs_reset` also looks at settings overrides this: what hooks have set is
-    /// how the next borrower is to find the connection.
+    /// Override it if `needs_reset` also looks at settings: what hooks have set is meant for the
+    /// borrower.
     ///
     /// [`needs_reset`]: Self::needs_reset
     fn needs_reset_after_hook(&self, connection: &mut Self::Connection) -> bool {
         self.needs_reset(connection)
     }
 
-    /// Whether the connection must be pinged before this loan, whatever the strategy says. Default:
-    /// no.
+    /// Returns whether the connection must be pinged before this loan, whatever the strategy says.
+    /// Default: `false`.
     ///
-    /// Asked once before each loan for which no ping is due. A manager says yes where only an
-    /// answer tells whether the connection is of use to a borrower on the calling thread, as this
-    /// method must not wait for one itself. [`try_get`](crate::Pool::try_get) does not lend such a
-    /// connection; it has it pinged for the attempts that follow.
+    /// The pool asks once before each loan for which no ping is due. Return `true` if only an
+    /// answer of the server tells whether the connection is usable on the calling thread; do not
+    /// wait for the answer here. [`try_get`](crate::Pool::try_get) does not lend such a connection,
+    /// but has it pinged for later attempts.
     fn needs_ping(&self, connection: &mut Self::Connection) -> bool {
         let _ = connection;
         false
     }
 
-    /// Whether a [reset](BlockingManager::reset) makes the session as good as new, and so undoes
-    /// what the [hooks](crate::Builder::after_connect) of new connections did: they are run again
-    /// after each. Default: no.
+    /// Returns whether a [reset](BlockingManager::reset) makes the session as good as new, and so
+    /// undoes what the [hooks](crate::Builder::after_connect) of new connections did. If so, they
+    /// run again after each reset. Default: `false`.
     fn renews_session(&self) -> bool {
         false
     }
 
-    /// Whether an error in connecting is transient or permanent. Default: transient.
+    /// Returns whether an error in connecting is transient or permanent. Default: transient.
     fn classify(&self, error: &Self::Error) -> ErrorClass {
         let _ = error;
         ErrorClass::Transient
     }
 
-    /// Whether a ping that was dropped half-way leaves the connection usable. If not, a connection
-    /// whose ping was cancelled is replaced. Default: no.
+    /// Returns whether a ping that was dropped half-way leaves the connection usable. If not, the
+    /// pool replaces the connection. Default: `false`.
     fn ping_is_cancel_safe(&self) -> bool {
         false
     }
 
-    /// Whether a borrower on the calling thread may make a ping itself. If not, a worker makes it.
-    /// Default: yes.
+    /// Returns whether a borrower on the calling thread may make a ping itself. If not, a worker
+    /// makes it. Default: `true`.
     ///
-    /// Asked before each such ping. A driver that blocks and brings a runtime of its own, and so
-    /// panics on a thread that drives another runtime, says no there.
+    /// The pool asks before each such ping. Return `false` where the driver would panic: if it
+    /// brings its own runtime, on a thread that drives another one.
     fn may_ping_here(&self) -> bool {
         true
     }
 
-    /// Whether a borrower may wait on the calling thread for a connection to be opened, pinged or
-    /// returned. If not, its `get` fails with [`GetError::WrongThread`](crate::GetError). Default:
-    /// yes.
+    /// Returns whether a borrower may wait on the calling thread for a connection to be opened,
+    /// pinged or returned. If not, its `get` returns [`GetError::WrongThread`](crate::GetError).
+    /// Default: `true`.
     ///
-    /// Asked each time that a borrower is about to wait. A driver whose connections make progress
-    /// only while the calling thread does says no to a borrower that would block it, and takes note
-    /// of the runtime of one that is a task.
+    /// The pool asks before each wait. If connections make progress only while the calling thread
+    /// does, return `false` to a borrower that would block it. For a task, note its runtime here.
     fn may_wait_here(&self, face: Face) -> bool {
         let _ = face;
         true
@@ -182,19 +203,19 @@ pub trait Manager: Send + Sync + 'static {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorClass {
-    /// The error may pass: the pool tries again, and waiters go on waiting.
+    /// The error may go away by itself: the pool tries again, and waiters go on waiting.
     Transient,
-    /// The error will not pass by itself (a wrong password, a missing database): all waiters fail
-    /// at once.
+    /// The error does not go away by itself (a wrong password, a missing database): all waiters
+    /// fail at once.
     Permanent,
 }
 
 /// A driver whose calls block the thread.
 ///
-/// Each call gets a [`Deadline`] and is trusted to honour it. `connect`, `reset` and `close` run on
-/// the pool's worker threads; `ping` too, or on the thread that is about to borrow the connection,
-/// if it [may](Manager::may_ping_here). For each connection `connect` is called once and `close` at
-/// most once; `ping` as often as the strategy says, and `reset` after each loan that
+/// Each call gets a [`Deadline`] and must honour it. `connect`, `reset` and `close` run on the
+/// pool's worker threads; `ping` runs there or, if it [may](Manager::may_ping_here), on the
+/// borrower's thread. For each connection the pool calls `connect` once and `close` at most once,
+/// `ping` as often as the strategy says, and `reset` after each loan that
 /// [needs it](Manager::needs_reset).
 ///
 /// ```
@@ -215,7 +236,7 @@ pub enum ErrorClass {
 ///     fn ping(&self, stream: &mut TcpStream, _: &Deadline) -> std::io::Result<()> {
 ///         stream.take_error()?.map_or(Ok(()), Err)
 ///     }
-///     // Called only if `needs_reset` says so; by default that, and a plain drop, are all there is.
+///     // Called only if `needs_reset` says so, which by default it never does.
 ///     fn reset(&self, stream: &mut TcpStream, deadline: &Deadline) -> std::io::Result<()> {
 ///         stream.set_read_timeout(Some(deadline.remaining()))
 ///     }
@@ -241,7 +262,7 @@ pub trait BlockingManager: Manager {
         deadline: &Deadline,
     ) -> Result<(), Self::Error>;
 
-    /// Makes a connection that [needs it](Manager::needs_reset) as good as new, for example by a
+    /// Makes a connection that [needs it](Manager::needs_reset) as good as new, for example with a
     /// rollback. Default: does nothing.
     fn reset(
         &self,
@@ -263,8 +284,8 @@ pub trait BlockingManager: Manager {
 
 /// A driver whose calls are futures. The pool drops a future at its deadline.
 ///
-/// They run where [`Builder::spawner`](crate::Builder::spawner) puts them. Without a spawner they
-/// run on the pool's worker threads, which suits drivers that need no runtime of their own.
+/// The futures run where [`Builder::spawner`](crate::Builder::spawner) puts them. Without a spawner
+/// they run on the pool's worker threads, which suits drivers that need no runtime.
 ///
 /// ```
 /// use caliburn::{AsyncManager, Deadline, Manager};
@@ -327,8 +348,8 @@ pub trait AsyncManager: Manager {
     }
 }
 
-/// How a call waits: which of the two traits a manager implements, and by which of the pool's two
-/// faces a borrower came.
+/// How a call waits: which of the two traits a manager implements, and which kind of method a
+/// borrower called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Face {
     /// It blocks its thread: [`BlockingManager`], [`Pool::get`](crate::Pool::get).

@@ -1,16 +1,16 @@
-//! What happens in a pool, as it happens: events for logs, metrics and alarms.
+//! Events: what happens in a pool, for logs, metrics and alarms.
 //!
-//! [`Builder::observer`](crate::Builder::observer) adds an [`Observer`], which is told each
-//! [`Event`]; [`Builder::record_events`](crate::Builder::record_events) keeps the latest, for
-//! [`Pool::recent_events`](crate::Pool::recent_events) to show beside an error. Without either no
-//! event is made.
+//! [`Builder::observer`](crate::Builder::observer) adds an [`Observer`], which receives each
+//! [`Event`]. [`Builder::record_events`](crate::Builder::record_events) keeps the latest events,
+//! for [`Pool::recent_events`](crate::Pool::recent_events) to show beside an error. Without either
+//! the pool makes no events.
 //!
-//! Events are told by a thread of the crate's own, one after the other, within some 25 ms. So an
-//! observer may block, panic, use the pool or drop it: no borrower, and no limit of the pool, waits
-//! for it. An observer that is too slow misses events, and [is told](Observer::on_lost) how many.
+//! A thread of the crate's own reports events one after the other, within about 25 ms. So an
+//! observer may block, panic, use the pool or drop it: it delays neither borrowers nor the pool's
+//! limits. An observer that is too slow misses events, and [learns](Observer::on_lost) how many.
 //!
-//! A loan that finds a fit connection idle is no event, as to tell of it would cost more than the
-//! loan: [`Stats::checkouts`](crate::Stats::checkouts) counts those.
+//! A loan that finds a fit idle connection is no event, as reporting it would cost more than the
+//! loan: [`Stats::checkouts`](crate::Stats::checkouts) counts these loans.
 //!
 //! ```
 //! # use caliburn::{Builder, Manager};
@@ -18,7 +18,8 @@
 //!
 //! fn watch<M: Manager>(builder: Builder<M>) -> Builder<M> {
 //!     builder.observer(|event: &Event| match &event.kind {
-//!         EventKind::OutageBegan { .. } | EventKind::OutageEnded { .. } => eprintln!("{event}"),
+//!         EventKind::OutageBegan { .. } => eprintln!("{event}"),
+//!         EventKind::OutageEnded { .. } => eprintln!("{event}"),
 //!         EventKind::HeldTooLong { holder } => eprintln!("a leak? {holder}"),
 //!         _ => {}
 //!     })
@@ -47,7 +48,7 @@ pub type Cause = Arc<dyn Error + Send + Sync>;
 
 /// Something that happened in a pool.
 ///
-/// Written with `{}`, it is a line for a log.
+/// `Display` makes a line for a log of it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Event {
@@ -57,32 +58,32 @@ pub struct Event {
     pub kind: EventKind,
 }
 
-/// What happened, with what is known of it.
+/// What happened, with details.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum EventKind {
     /// A borrower joined the line, as no fit connection was idle.
     WaitBegan {
-        /// Where in the source the connection was asked for.
+        /// Where in the source the borrower asked for the connection.
         location: &'static Location<'static>,
     },
     /// A borrower that had joined the line has left it for good.
     WaitEnded {
-        /// Where in the source the connection was asked for.
+        /// Where in the source the borrower asked for the connection.
         location: &'static Location<'static>,
-        /// From when it joined the line.
+        /// How long the borrower stood in line.
         waited: Duration,
         /// What came of it.
         outcome: WaitOutcome,
     },
-    /// A checkout failed as its time was up.
+    /// A checkout failed because its time was up.
     TimedOut {
-        /// What it was waiting for.
+        /// What the borrower was waiting for.
         phase: Phase,
-        /// From when it began.
+        /// How long the checkout took.
         waited: Duration,
     },
-    /// A checkout failed at once, as too many borrowers were in line.
+    /// A checkout failed at once, because too many borrowers were in line.
     Refused,
     /// A connection was opened.
     Connected {
@@ -93,12 +94,12 @@ pub enum EventKind {
     ConnectFailed {
         /// How long that took.
         took: Duration,
-        /// Whether the manager says that trying again would not help.
+        /// Whether the manager [classifies](crate::Manager::classify) the error as permanent.
         is_permanent: bool,
         /// Why.
         cause: Cause,
     },
-    /// A connect that was requested was not begun, as it was no longer needed.
+    /// A requested connect was not begun, because it was no longer needed.
     ConnectSkipped,
     /// A ping was begun.
     PingBegan,
@@ -135,27 +136,28 @@ pub enum EventKind {
     },
     /// A connection was closed.
     Closed {
-        /// How long the goodbye took.
+        /// How long the close took.
         took: Duration,
     },
     /// A borrower took its connection out of the pool.
     Detached,
-    /// The housekeeper began to look at the idle connections.
+    /// A sweep over the idle connections began.
     SweepBegan,
-    /// Connecting fails, or what is opened is dead: from now on one attempt is made at a time.
+    /// Connecting fails, or fresh connections are dead: from now on the pool makes one attempt at a
+    /// time.
     OutageBegan {
-        /// Why; `None` if what is opened is dead at once.
+        /// Why; `None` if fresh connections are dead at once.
         cause: Option<Cause>,
     },
     /// A connect has succeeded again.
     OutageEnded {
-        /// From when the outage began.
+        /// How long the outage lasted.
         lasted: Duration,
     },
     /// The [spawner](crate::Builder::spawner) did not run a task.
     LaunchFailed,
-    /// A connection is lent for longer than [`leak_threshold`](crate::Settings::leak_threshold).
-    /// Told once for each loan.
+    /// A loan lasts longer than [`leak_threshold`](crate::Settings::leak_threshold). Reported once
+    /// for each loan.
     HeldTooLong {
         /// Who holds it.
         holder: Holder,
@@ -172,21 +174,40 @@ pub enum WaitOutcome {
     Served,
     /// Its time was up.
     TimedOut,
-    /// It was told another error.
+    /// It got another error.
     Failed,
     /// Its future was dropped.
     Cancelled,
 }
 
-/// Is told what happens in a pool. Any `Fn(&Event)` is one.
+/// Receives a pool's events. Any `Fn(&Event)` is an observer.
 ///
-/// See the [module](self) for who calls it, and when.
+/// The [module](self) says which thread calls it, and when.
+///
+/// ```
+/// use caliburn::observe::{Event, Observer};
+/// use std::collections::HashMap;
+/// use std::sync::Mutex;
+///
+/// /// Counts events by kind.
+/// #[derive(Default)]
+/// struct Counts(Mutex<HashMap<&'static str, u64>>);
+///
+/// impl Observer for Counts {
+///     fn on_event(&self, event: &Event) {
+///         *self.0.lock().unwrap().entry(event.kind.as_str()).or_default() += 1;
+///     }
+///     fn on_lost(&self, count: u64) {
+///         *self.0.lock().unwrap().entry("lost").or_default() += count;
+///     }
+/// }
+/// ```
 pub trait Observer: Send + Sync + 'static {
-    /// Called once with each event, in their order, by one thread at a time.
+    /// Called once for each event, in the order of events, by one thread at a time.
     fn on_event(&self, event: &Event);
 
-    /// Called when `count` events were dropped, as earlier ones had not been taken in time.
-    /// Default: does nothing.
+    /// Called when `count` events were dropped because the observer was too slow. Default: does
+    /// nothing.
     fn on_lost(&self, count: u64) {
         let _ = count;
     }
@@ -199,7 +220,8 @@ impl<F: Fn(&Event) + Send + Sync + 'static> Observer for F {
 }
 
 impl EventKind {
-    /// The kind as a word, for a label or a field.
+    /// Returns the kind as a word, for a label or a field; [`Observer`] has an
+    /// [example](Observer).
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::WaitBegan { .. } => "wait_began",
@@ -244,7 +266,7 @@ impl fmt::Display for EventKind {
             Self::TimedOut { phase, waited } => {
                 write!(f, "a checkout timed out after {waited:.1?} {phase}")
             }
-            Self::Refused => f.write_str("a checkout was refused: too many were waiting"),
+            Self::Refused => f.write_str("a checkout was refused: too many borrowers were waiting"),
             Self::Connected { took } => write!(f, "connected in {took:.1?}"),
             Self::ConnectFailed { took, is_permanent, cause } => {
                 let kind =

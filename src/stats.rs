@@ -1,7 +1,8 @@
-//! Counting without contention.
+//! What a pool counts: gauges, counters, a histogram of waits, and who holds what.
 //!
-//! The owner of a slot is the only writer of its ledger, so a checkout costs plain loads and
-//! stores on a line that the borrower owns anyway. Slow paths use shared relaxed counters.
+//! Counting causes no contention. The owner of a slot is the only writer of its ledger, so a
+//! checkout costs plain loads and stores on a line that the borrower owns anyway. Slow paths use
+//! shared relaxed counters.
 
 mod histogram;
 mod ledger;
@@ -70,8 +71,8 @@ pub(crate) struct Counters {
 /// within the call, but not all of the same moment. A connection that is being judged, or is on its
 /// way from one state to the next, counts nowhere.
 ///
-/// A connection counts as lent before its borrower has it, and no longer as being opened; so a
-/// borrower that looks at the moment when it is served finds itself counted.
+/// A connection counts as lent, and no longer as opening, before its borrower has it; so a borrower
+/// that reads the stats when it is served finds itself counted.
 ///
 /// ```
 /// # fn show<M: caliburn::Manager>(pool: &caliburn::Pool<M>) {
@@ -119,12 +120,11 @@ pub struct Stats {
     pub returns: u64,
     /// Borrowers that had to stand in line, each counted once however often.
     pub waits: u64,
-    /// Those of them that left without a connection: their timeout had passed, they were cancelled,
-    /// or they were told an error.
+    /// Waiters that left without a connection, because of a timeout, a cancellation or an error.
     pub waits_in_vain: u64,
-    /// Those of them whose futures were dropped.
+    /// Waiters that left because their future was dropped.
     pub cancellations: u64,
-    /// Borrowers that left because their timeout had passed.
+    /// Borrowers whose timeout passed.
     pub timeouts: u64,
     /// Borrowers refused because too many were waiting already.
     pub refusals: u64,
@@ -132,9 +132,9 @@ pub struct Stats {
     pub connects: u64,
     /// Attempts to connect that failed.
     pub connect_failures: u64,
-    /// Connects that were requested and not begun, because they were no longer needed.
+    /// Connects that were requested but not begun, because they were no longer needed.
     pub connects_skipped: u64,
-    /// Outages: connecting began to fail, or what was opened was dead.
+    /// Outages: times that connecting began to fail, or fresh connections were dead.
     pub outages: u64,
     /// Pings.
     pub pings: u64,
@@ -151,23 +151,22 @@ pub struct Stats {
     /// Tasks that the [spawner](crate::Builder::spawner) did not run: it panicked, dropped the
     /// task, or did not poll it within a second. Threads of the pool's own did the work.
     pub launch_failures: u64,
-    /// Loans that lasted for longer than [`leak_threshold`](crate::Settings::leak_threshold).
+    /// Loans that lasted longer than [`leak_threshold`](crate::Settings::leak_threshold).
     pub leaks: u64,
-    /// Passes of the housekeeper over the idle connections.
+    /// Sweeps over the idle connections.
     pub sweeps: u64,
     /// Connections evicted, by cause.
     pub evictions: Evictions,
-    /// How long borrowers waited that had to stand in line: for each, the time from then on until
-    /// it had its connection or left. It is noted when the borrower leaves.
+    /// How long borrowers stood in line, until they had a connection or left. Recorded when they
+    /// leave the line.
     pub wait_time: Histogram,
-    /// How long loans lasted, of those that were
-    /// [measured](crate::Builder::sample_use_time).
+    /// How long [measured](crate::Builder::sample_use_time) loans lasted.
     pub use_time: Histogram,
-    /// How long it took to open connections, with the hooks.
+    /// How long connects took, with their hooks.
     pub connect_time: Histogram,
-    /// How long pings took that were answered in time.
+    /// How long successful pings took.
     pub ping_time: Histogram,
-    /// How long resets took that succeeded, with the hooks.
+    /// How long successful resets took, with their hooks.
     pub reset_time: Histogram,
 }
 
@@ -186,7 +185,8 @@ impl Stats {
 ///     println!("{} evicted, {} of them broken", stats.evictions.total(),
 ///         stats.evictions.by(EvictionCause::Broken));
 ///     for (cause, count) in stats.evictions.iter().filter(|(_, count)| *count > 0) {
-///         println!("{count:6} {}{}", cause.as_str(), if cause.is_broken() { " (dead)" } else { "" });
+///         let note = if cause.is_broken() { " (dead)" } else { "" };
+///         println!("{count:6} {}{note}", cause.as_str());
 ///     }
 /// }
 /// ```
@@ -198,17 +198,17 @@ impl Evictions {
         Self(std::array::from_fn(|cause| counters[cause].get()))
     }
 
-    /// How many connections were evicted for `cause`.
+    /// Returns how many connections were evicted for `cause`.
     pub fn by(&self, cause: EvictionCause) -> u64 {
         self.0[cause as usize]
     }
 
-    /// How many connections were evicted in all.
+    /// Returns how many connections were evicted in all.
     pub fn total(&self) -> u64 {
         self.0.iter().sum()
     }
 
-    /// Each cause with its count.
+    /// Returns each cause with its count.
     pub fn iter(&self) -> impl Iterator<Item = (EvictionCause, u64)> {
         EvictionCause::ALL.into_iter().zip(self.0)
     }

@@ -4,17 +4,29 @@
 //! | module | features | managers |
 //! |---|---|---|
 //! | [`sqlite`] | `rusqlite` | [`SqliteManager`](sqlite::SqliteManager) |
-//! | [`postgres`] | `postgres`, `tokio-postgres` | [`PostgresManager`](postgres::PostgresManager), [`AsyncPostgresManager`](postgres::AsyncPostgresManager) |
-//! | [`mysql`] | `mysql`, `mysql_async` | [`MysqlManager`](mysql::MysqlManager), [`AsyncMysqlManager`](mysql::AsyncMysqlManager) |
-//! | [`redis`] | `redis`, `redis-tokio` | [`RedisManager`](redis::RedisManager), [`AsyncRedisManager`](redis::AsyncRedisManager) |
+//! | [`postgres`] | `postgres`, `tokio-postgres` | [`PostgresManager`], [`AsyncPostgresManager`] |
+//! | [`mysql`] | `mysql`, `mysql_async` | [`MysqlManager`], [`AsyncMysqlManager`] |
+//! | [`redis`] | `redis`, `redis-tokio` | [`RedisManager`], [`AsyncRedisManager`] |
 //! | [`sqlx`] | `sqlx` | [`SqlxManager`](sqlx::SqlxManager), for any database of sqlx |
-//! | [`bridges`] | `r2d2`, `bb8`, `deadpool` | [`R2d2Manager`](bridges::R2d2Manager), [`Bb8Manager`](bridges::Bb8Manager), [`DeadpoolManager`](bridges::DeadpoolManager) |
+//! | [`bridges`] | `r2d2` | [`R2d2Manager`], for any manager of r2d2 |
+//! | | `bb8` | [`Bb8Manager`], for any manager of bb8 |
+//! | | `deadpool` | [`DeadpoolManager`], for any manager of deadpool |
+//!
+//! [`PostgresManager`]: postgres::PostgresManager
+//! [`AsyncPostgresManager`]: postgres::AsyncPostgresManager
+//! [`MysqlManager`]: mysql::MysqlManager
+//! [`AsyncMysqlManager`]: mysql::AsyncMysqlManager
+//! [`RedisManager`]: redis::RedisManager
+//! [`AsyncRedisManager`]: redis::AsyncRedisManager
+//! [`R2d2Manager`]: bridges::R2d2Manager
+//! [`Bb8Manager`]: bridges::Bb8Manager
+//! [`DeadpoolManager`]: bridges::DeadpoolManager
 //!
 //! A module is named for its database, a feature for the driver it brings. Within a module the
 //! names that begin with `Async` belong to the driver for tasks, the others to the driver for
 //! threads. Threads and tasks can borrow from a pool of either.
 //!
-//! They are written on the public API only, so each is also an example of how to write one.
+//! The managers use the public API only, so each is also an example of how to write one.
 
 /// The pool of a database's manager, and what it lends.
 #[cfg(any(

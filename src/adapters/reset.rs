@@ -1,7 +1,7 @@
 //! How much of a loan the next borrower may find.
 
-/// What is undone of a loan before the next one: an option of those managers whose sessions keep
-/// more than a transaction.
+/// How much of a loan is undone before the next one: an option of managers whose sessions keep more
+/// than a transaction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reset {

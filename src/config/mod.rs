@@ -109,11 +109,11 @@ pub enum PingOn {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fairness {
-    /// The one that has waited longest; newcomers go to the end of the line. The longest waits are
-    /// short, and every thread gets its turn.
+    /// The waiter that has waited longest; newcomers go to the end of the line. The longest waits
+    /// are short, and every thread gets its turn.
     #[default]
     Fifo,
-    /// A newcomer may take it before a waiter wakes up, until the oldest waiter has waited this
+    /// A newcomer may take it before a waiter wakes up, until the oldest waiter has waited for this
     /// long; from then on as [`Fifo`](Self::Fifo). A thread that returns and borrows in a loop then
     /// needs no wake-up per loan. That raises throughput where loans are shorter than a wake-up,
     /// and makes the longest waits longer.

@@ -9,8 +9,8 @@ use serde::{Deserialize, Deserializer};
 use std::fmt;
 use std::time::Duration;
 
-/// What a program's configuration says of its pool: from TOML, JSON, or any other format that serde
-/// knows, and from [environment variables](Self::from_env).
+/// A pool's configuration: from TOML, JSON or any other format of serde, and from [environment
+/// variables](Self::from_env).
 ///
 /// ```
 /// use caliburn::{Pool, PoolConfig};
@@ -27,7 +27,9 @@ use std::time::Duration;
 /// # impl caliburn::Manager for Null { type Connection = (); type Error = std::fmt::Error; }
 /// # impl caliburn::BlockingManager for Null {
 /// #     fn connect(&self, _: &caliburn::Deadline) -> Result<(), std::fmt::Error> { Ok(()) }
-/// #     fn ping(&self, _: &mut (), _: &caliburn::Deadline) -> Result<(), std::fmt::Error> { Ok(()) }
+/// #     fn ping(&self, _: &mut (), _: &caliburn::Deadline) -> Result<(), std::fmt::Error> {
+/// #         Ok(())
+/// #     }
 /// # }
 /// # let manager = Null;
 /// let pool = Pool::builder(manager).config(&config).build()?;
@@ -37,16 +39,29 @@ use std::time::Duration;
 ///
 /// | key | value |
 /// |---|---|
-/// | `url` | what the manager is made of; it is for you to [take](Self::url) |
-/// | each of [`Settings`], by its name | numbers; times as `"30s"`, `"500ms"`, `"1h 30m"`; `"none"` where there may be none or no limit |
+/// | `url` | for the manager: the pool does not read it, you [take](Self::url) it |
+/// | each of [`Settings`], by its name | a number; a time as `"1h 30m"`; `"none"`: no limit |
 /// | `ping_on` | `"borrower"`, `"worker"` |
 /// | `fairness` | `"fifo"`, or `{ bounded_barging = "1ms" }` |
 /// | `capacity`, `initial_size`, `wait_ready` | as in the [`Builder`](crate::Builder) |
-/// | `health` | `"none"`, names, or `{ ping_on_borrow = "500ms", periodic_sweep = "60s", ping_after_failure = true, age_eviction = { max_lifetime = "30m", idle_timeout = "5m", max_uses = 10000, jitter = 0.6, lead = "1m" } }` |
+/// | `health` | `"none"`, names of strategies, or a table as below |
 ///
-/// Keys may have dashes and capitals. Values may be texts throughout, as in the environment.
-/// Nothing is checked before the pool is [built](crate::Builder::build): that reports unknown keys,
-/// values that make no sense, and contradictions, all at once.
+/// ```toml
+/// [health]
+/// ping_on_borrow = "500ms"
+/// periodic_sweep = "60s"
+/// ping_after_failure = true
+/// [health.age_eviction]
+/// max_lifetime = "30m"
+/// idle_timeout = "5m"
+/// max_uses = 10000
+/// jitter = 0.6
+/// lead = "1m"
+/// ```
+///
+/// Keys may have dashes and capitals. Every value may be a text, as in the environment.
+/// [`build`](crate::Builder::build) checks the configuration, and reports unknown keys, invalid
+/// values and contradictions all at once.
 #[derive(Clone, Default)]
 pub struct PoolConfig {
     entries: Table,
@@ -63,9 +78,9 @@ pub(crate) struct Read {
 }
 
 impl PoolConfig {
-    /// What the environment says: `max_size` is the value of `DATABASE_MAX_SIZE` if `prefix` is
-    /// `"DATABASE_"`. Several strategies are set apart by commas. Variables with the prefix that
-    /// are no settings are problems like other unknown keys.
+    /// Reads the environment: with the prefix `"DATABASE_"`, `max_size` is the value of
+    /// `DATABASE_MAX_SIZE`. Separate several strategies with commas. A variable that has the prefix
+    /// but names no setting is a problem, like any other unknown key.
     ///
     /// ```
     /// let config = caliburn::PoolConfig::from_env("SONGS_DB_");
@@ -78,13 +93,23 @@ impl PoolConfig {
         }))
     }
 
-    /// The same, from pairs of key and value: a command line's options, for example.
+    /// Reads pairs of key and value, such as the options of a command line.
+    ///
+    /// ```
+    /// use caliburn::PoolConfig;
+    ///
+    /// let options = [("max_size", "16"), ("checkout_timeout", "2s")];
+    /// let pairs = options.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    /// let settings = PoolConfig::from_pairs(pairs).settings()?;
+    /// assert_eq!(settings.max_size, 16);
+    /// # Ok::<(), caliburn::ConfigError>(())
+    /// ```
     pub fn from_pairs(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
         let entry = |(key, value): (String, String)| (key_of(&key), Value::Text(value));
         Self { entries: pairs.into_iter().map(entry).collect(), is_no_table: false }
     }
 
-    /// Adds what `other` says; where both say something, `other` holds.
+    /// Adds the entries of `other`, which override those of `self`.
     ///
     /// ```
     /// # use caliburn::PoolConfig;
@@ -100,11 +125,11 @@ impl PoolConfig {
         self
     }
 
-    /// The value of `url`.
+    /// Returns the value of `url`.
     ///
     /// # Errors
     ///
-    /// Returns a [`ConfigError`] if there is none, or more than one, or it is no text.
+    /// Returns a [`ConfigError`] if `url` is missing, given more than once, or not a text.
     pub fn url(&self) -> Result<&str, ConfigError> {
         let mut urls = self.entries.iter().filter(|(key, _)| key == "url").map(|(_, url)| url);
         let problem = match (urls.next(), urls.next()) {
@@ -119,7 +144,7 @@ impl PoolConfig {
         Err(ConfigError::of_one(problem))
     }
 
-    /// The settings: the defaults, but for what the configuration says.
+    /// Returns the settings: the defaults, overridden by the configuration.
     ///
     /// # Errors
     ///
@@ -136,7 +161,7 @@ impl PoolConfig {
     /// Sets what the configuration says of `settings`, and notes what makes no sense.
     pub(crate) fn read(&self, settings: &mut Settings, problems: &mut Vec<Problem>) -> Read {
         let mut reader = self.reader(problems);
-        // Whoever needs it asks for it.
+        // For the manager, which the caller makes.
         reader.take("url");
         read_settings(&mut reader, settings);
         let read = Read {

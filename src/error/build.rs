@@ -23,7 +23,7 @@ impl<E: Error + 'static> fmt::Display for BuildError<E> {
             Self::Config(error) => error.fmt(f),
             Self::NotReady(error) => error.fmt(f),
             Self::Thread(_) => {
-                f.write_str("the housekeeper's thread could not be started")?;
+                f.write_str("cannot start the housekeeper's thread")?;
                 write_causes(self, f)
             }
         }
@@ -40,9 +40,9 @@ impl<E: Error + 'static> Error for BuildError<E> {
     }
 }
 
-/// The first connections were not open in time, or never will be: connecting has failed with a
-/// permanent error or, with [`fail_fast`](crate::Settings::fail_fast), with any; or the pool is
-/// closed.
+/// The first connections were not open in time, or never will be: connecting failed with a
+/// permanent error or, with [`fail_fast`](crate::Settings::fail_fast), with any error; or the pool
+/// is closed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct NotReady<E> {
@@ -50,11 +50,11 @@ pub struct NotReady<E> {
     pub open: usize,
     /// How many should be.
     pub wanted: usize,
-    /// The error of the last attempt to connect, if that failed; the driver's is the `source()`.
+    /// The error of the last connect, if it failed; its `source()` is the driver's error.
     pub cause: Option<Arc<ManagerError<E>>>,
     /// Whether the pool is closed.
     pub is_closed: bool,
-    /// Whether the pool is that of a process from which this one was forked.
+    /// Whether the pool is its parent's, as this process was forked.
     pub is_forked: bool,
 }
 
@@ -173,7 +173,7 @@ pub enum Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Zero(setting) => write!(f, "{setting} is zero"),
+            Self::Zero(setting) => write!(f, "{setting} must not be zero"),
             Self::Repeated(setting) => write!(f, "{setting} is given more than once"),
             Self::Above { setting, value, bound, limit } => {
                 write!(f, "{setting} ({value}) is above {bound} ({limit})")
@@ -181,7 +181,7 @@ impl fmt::Display for Problem {
             Self::Below { setting, value, bound, limit } => {
                 write!(f, "{setting} ({value}) is below {bound} ({limit})")
             }
-            Self::Unknown(setting) => write!(f, "{setting} is no setting"),
+            Self::Unknown(setting) => write!(f, "{setting} is not a setting"),
             Self::Missing(setting) => write!(f, "{setting} is not given"),
             Self::Invalid { setting, expected } => write!(f, "{setting} must be {expected}"),
             Self::Forked => f.write_str(FORKED),

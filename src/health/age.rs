@@ -44,14 +44,14 @@ pub struct AgeEviction {
 }
 
 impl Default for AgeEviction {
-    /// A lifetime of 12 to 30 minutes, and no other limit.
+    /// A lifetime of 12 to 30 minutes; no other limit.
     fn default() -> Self {
         Self::unlimited().max_lifetime(Duration::from_secs(30 * 60))
     }
 }
 
 impl AgeEviction {
-    /// A strategy without any limit: add your own.
+    /// Has no limits; add your own.
     pub const fn unlimited() -> Self {
         let none = u64::MAX;
         Self {
@@ -83,8 +83,8 @@ impl AgeEviction {
         self
     }
 
-    /// Sets by which share of its lifetime, from 0 to 1, a connection may live shorter at most.
-    /// Default: 0.6, with which connections opened together are replaced at no more than twice the
+    /// Sets the largest share of its lifetime, from 0 to 1, by which a connection may live shorter.
+    /// With the default of 0.6, connections opened together are replaced at no more than twice the
     /// average rate. Zero: all live equally long.
     pub const fn jitter(mut self, share: f64) -> Self {
         self.jitter = share.clamp(0.0, 1.0);

@@ -3,20 +3,21 @@
 use crate::clock::Tick;
 use std::time::Duration;
 
-/// What a strategy may know of a connection. Durations come from one read of a coarse clock and may
-/// lag by some tens of milliseconds.
+/// What the pool knows of a connection. Durations come from one read of a coarse clock and may lag
+/// by some tens of milliseconds.
 ///
-/// To try out a strategy, make one up:
+/// To test a strategy, make one up:
 ///
 /// ```
 /// use caliburn::health::{ConnectionInfo, HealthStrategy, PingOnBorrow, Verdict};
 /// use std::time::Duration;
 ///
-/// let info = ConnectionInfo::made_up(Duration::from_secs(60)).with_idle(Duration::from_secs(1));
+/// let (minute, second) = (Duration::from_secs(60), Duration::from_secs(1));
+/// let info = ConnectionInfo::made_up(minute).with_idle(second);
 /// assert_eq!(PingOnBorrow::default().on_borrow(&info), Verdict::Ping);
 ///
 /// let info = info.with_uses(7).with_jitter(0.5).with_lag(1);
-/// assert_eq!((info.age(), info.idle()), (Duration::from_secs(60), Duration::from_secs(1)));
+/// assert_eq!((info.age(), info.idle()), (minute, second));
 /// assert_eq!((info.uses(), info.is_used_since_check()), (7, true));
 /// assert!((info.jitter() - 0.5).abs() < 0.01);
 /// // A ping has found another connection dead since this one was checked.
@@ -95,48 +96,52 @@ impl ConnectionInfo {
         self
     }
 
-    /// Time since it was opened.
+    /// Returns the time since the connection was opened.
     pub fn age(&self) -> Duration {
         self.now.since(self.born)
     }
 
-    /// Time since it last came back, or was opened.
+    /// Returns the time since the last return, or since the connection was opened.
     pub fn idle(&self) -> Duration {
         self.now.since(self.last_used)
     }
 
-    /// Time since a ping or a reset last succeeded, or since it was opened.
+    /// Returns the time since a ping or a reset last succeeded, or since the connection was opened.
     pub fn since_check(&self) -> Duration {
         self.now.since(self.last_checked)
     }
 
-    /// Whether it has been lent since a ping or a reset last succeeded, or since it was opened.
-    /// While connections fail their pings, also true of a fresh one that has not answered a ping.
+    /// Returns whether the connection was lent since a ping or a reset last succeeded, or since it
+    /// was opened. While other connections fail their pings, this is also true of a fresh
+    /// connection that has not answered a ping.
     pub fn is_used_since_check(&self) -> bool {
         self.uses != self.uses_when_checked
     }
 
-    /// How often it has been lent.
+    /// Returns the number of loans.
     pub fn uses(&self) -> u64 {
         self.uses
     }
 
-    /// Time since its borrower last [suspected](crate::PooledConnection::suspect) it.
+    /// Returns the time since a borrower last [suspected](crate::PooledConnection::suspect) the
+    /// connection.
     pub fn since_error(&self) -> Option<Duration> {
         self.last_error.map(|at| self.now.since(at))
     }
 
-    /// The pool's generation when it was opened or last pinged.
+    /// Returns the pool's generation when the connection was opened or last pinged.
     pub fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// The pool's generation now: raised when a connection of the newest generation is found dead.
+    /// Returns the pool's generation now. It rises when a connection of the newest generation is
+    /// found dead.
     pub fn pool_generation(&self) -> u64 {
         self.pool_generation
     }
 
-    /// Drawn at birth, evenly from 0 to 1: for limits that must not strike all connections at once.
+    /// Returns a number from 0 to 1, drawn evenly when the connection was opened: for limits that
+    /// must not strike all connections at once.
     pub fn jitter(&self) -> f64 {
         f64::from(self.luck) / f64::from(u32::MAX)
     }

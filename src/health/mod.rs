@@ -1,9 +1,9 @@
 //! Health: strategies judge, the pool acts.
 //!
-//! A strategy is asked when a connection is about to be lent, when it has come back, and when the
-//! housekeeper passes by. It sees a [`ConnectionInfo`], answers with a [`Verdict`] and does no I/O,
-//! so the same strategy serves threads, tasks and the sweep. Strategies combine as tuples, of which
-//! the worst verdict wins, and as `Box<dyn HealthStrategy>`, so a configuration file can choose.
+//! The pool asks a strategy before each loan, after each return, and for each idle connection in
+//! the sweep. The strategy gets a [`ConnectionInfo`], answers with a [`Verdict`] and does no I/O,
+//! so the same strategy serves threads, tasks and the sweep. Combine strategies as a tuple, of
+//! which the worst verdict wins; to choose one at run time, use `Box<dyn HealthStrategy>`.
 //!
 //! ```
 //! use caliburn::health::{ConnectionInfo, EvictionCause, HealthStrategy, Verdict};
@@ -36,18 +36,18 @@ use std::fmt;
 use std::ops::BitOr;
 use std::time::Duration;
 
-/// What is to become of a connection. The greater, the worse for it.
+/// A strategy's answer. The greater verdict wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
-    /// It is fit to be lent.
+    /// The connection is fit to be lent.
     Keep,
-    /// It must be pinged before it is lent (again).
+    /// The connection must be pinged before its next loan.
     Ping,
-    /// It must be closed.
+    /// The connection must be closed.
     Evict(EvictionCause),
 }
 
-/// Why a connection was closed by the pool. [`Evictions`](crate::stats::Evictions) counts them.
+/// Why the pool closed a connection. [`Evictions`](crate::stats::Evictions) counts them.
 ///
 /// ```
 /// # use caliburn::EvictionCause;
@@ -70,7 +70,7 @@ pub enum EvictionCause {
     PingFailed,
     /// A ping was cancelled half-way.
     PingCancelled,
-    /// The driver reported on its return that it was broken.
+    /// The driver reported that it was broken.
     Broken,
     /// It could not be reset on its return.
     ResetFailed,
@@ -108,13 +108,13 @@ impl EvictionCause {
         Self::PoolClosed,
     ];
 
-    /// Whether the connection is unusable. It is dropped then without being
-    /// [closed](crate::BlockingManager::close) gracefully.
+    /// Returns whether the connection is unusable. The pool then drops it without
+    /// [closing](crate::BlockingManager::close) it gracefully.
     pub const fn is_broken(self) -> bool {
         matches!(self, Self::Broken | Self::PingFailed | Self::PingCancelled | Self::ResetFailed)
     }
 
-    /// The cause in words.
+    /// Returns the cause in words.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::MaxLifetime => "max lifetime",
@@ -141,7 +141,7 @@ impl fmt::Display for EvictionCause {
     }
 }
 
-/// The occasions on which a strategy wants to be asked.
+/// The occasions on which the pool asks a strategy.
 ///
 /// ```
 /// # use caliburn::health::Occasions;
@@ -158,12 +158,12 @@ impl Occasions {
     pub const BORROW: Self = Self(1);
     /// After it has come back.
     pub const RETURN: Self = Self(2);
-    /// When the housekeeper passes by.
+    /// In the sweep.
     pub const SWEEP: Self = Self(4);
     /// Always.
     pub const ALL: Self = Self(7);
 
-    /// Whether any of `other` is among these.
+    /// Returns whether any of `other` is among these.
     #[inline(always)]
     pub const fn intersects(self, other: Self) -> bool {
         self.0 & other.0 != 0
@@ -178,13 +178,13 @@ impl BitOr for Occasions {
     }
 }
 
-/// Judges connections. See the [module](self) for a short example; this one uses all there is:
+/// Judges connections. The [module](self) has a short example; this one uses every method:
 ///
 /// ```
 /// use caliburn::health::{ConnectionInfo, EvictionCause, HealthStrategy, Occasions, Verdict};
 /// use std::time::Duration;
 ///
-/// /// Closes what failed in somebody's hands lately, and everything that is older than a day.
+/// /// Pings connections whose borrower had an error, and closes those older than a day.
 /// struct Wary;
 ///
 /// const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -203,7 +203,10 @@ impl BitOr for Occasions {
 ///     }
 ///
 ///     fn on_sweep(&self, info: &ConnectionInfo) -> Verdict {
-///         if info.age() > DAY { Verdict::Evict(EvictionCause::MaxLifetime) } else { Verdict::Keep }
+///         match info.age() > DAY {
+///             true => Verdict::Evict(EvictionCause::MaxLifetime),
+///             false => Verdict::Keep,
+///         }
 ///     }
 ///
 ///     fn retires_in(&self, info: &ConnectionInfo) -> Option<(Duration, EvictionCause)> {
@@ -222,28 +225,28 @@ impl BitOr for Occasions {
 ///
 /// A strategy that panics costs the connection it was asked about, nothing else.
 pub trait HealthStrategy: Send + Sync + 'static {
-    /// Asked before a connection is lent. `Ping`: it is pinged first, and closed if that fails.
+    /// Asked before each loan. `Ping`: the connection is pinged first, and closed if that fails.
     fn on_borrow(&self, info: &ConnectionInfo) -> Verdict {
         let _ = info;
         Verdict::Keep
     }
 
-    /// Asked when a connection has come back. `Ping`: it is pinged before it is lent again.
+    /// Asked after each return. `Ping`: the connection is pinged before its next loan.
     fn on_return(&self, info: &ConnectionInfo) -> Verdict {
         let _ = info;
         Verdict::Keep
     }
 
-    /// Asked for each idle connection on each pass of the housekeeper. `Ping`: it is pinged now, in
-    /// the background.
+    /// Asked for each idle connection in each sweep. `Ping`: a worker pings the connection now.
     fn on_sweep(&self, info: &ConnectionInfo) -> Verdict {
         let _ = info;
         Verdict::Keep
     }
 
-    /// For how long from now [`on_borrow`](Self::on_borrow) and [`on_return`](Self::on_return)
-    /// would both answer `Keep` for this connection, whenever they were asked, while it is merely
-    /// lent and returned. Default: [`Validity::NONE`], which is always right.
+    /// Returns for how long from now both [`on_borrow`](Self::on_borrow) and
+    /// [`on_return`](Self::on_return) would answer `Keep` for this connection, while it is merely
+    /// lent and returned. Until then the pool does not ask them. Default: [`Validity::NONE`], which
+    /// is always right.
     ///
     /// ```
     /// use caliburn::health::{ConnectionInfo, EvictionCause, HealthStrategy, Validity, Verdict};
@@ -266,26 +269,25 @@ pub trait HealthStrategy: Send + Sync + 'static {
         Validity::NONE
     }
 
-    /// In how long the pool should begin to replace this connection, and why, so that its
-    /// replacement is there before it must go, even if it never lies idle. `None`, the default: it
-    /// need not be.
+    /// Returns when the pool should begin to replace this connection, counted from now, and why: so
+    /// that the replacement is open in time, even if the connection is never idle. Default: `None`,
+    /// never.
     ///
-    /// Once that time has passed, the pool opens another connection beside it, if there is room,
-    /// and closes it when it has come back. Without room it closes a few such connections at a
-    /// time.
+    /// Once that time has passed, the pool opens a replacement, if there is room, and closes the
+    /// connection on its return. Without room it closes a few such connections at a time.
     fn retires_in(&self, info: &ConnectionInfo) -> Option<(Duration, EvictionCause)> {
         let _ = info;
         None
     }
 
-    /// The time between two sweeps, if it matters to this strategy. Read once, when the pool is
-    /// built.
+    /// Returns the time between two sweeps, if it matters to this strategy. The pool calls this
+    /// once, when it is built. Default: `None`.
     fn sweep_interval(&self) -> Option<Duration> {
         None
     }
 
-    /// On which occasions to ask the strategy; the others cost nothing. Must always return the
-    /// same.
+    /// Returns on which occasions to ask the strategy; the others cost nothing. It must always
+    /// return the same. Default: [`Occasions::ALL`].
     fn occasions(&self) -> Occasions {
         Occasions::ALL
     }

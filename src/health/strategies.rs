@@ -10,8 +10,9 @@ const JUST: Duration = Duration::from_millis(100);
 /// Pings a connection before it is lent, unless it was used or has answered a moment ago.
 ///
 /// The borrower's thread or task pings if the manager is of its kind and there is time for a whole
-/// ping (see also [`Settings::ping_on`](crate::Settings::ping_on)); else a worker does. A
-/// connection that fails the ping is closed, and the borrower gets another one within its deadline.
+/// ping (see also [`Settings::ping_on`](crate::Settings::ping_on)); else a worker pings. If the
+/// ping fails, the pool closes the connection, and the borrower goes on to the next one within its
+/// deadline.
 ///
 /// ```
 /// # use caliburn::health::PingOnBorrow;
@@ -77,16 +78,16 @@ impl HealthStrategy for PingOnBorrow {
     }
 }
 
-/// Pings idle connections in the background; the pool replaces the dead.
+/// Pings idle connections in the background; the pool replaces dead ones.
 ///
-/// Borrowers pay nothing; one of them may still meet a connection that died since the last pass.
+/// Borrowers pay nothing, but may still meet a connection that died since the last sweep.
 #[derive(Clone, Copy, Debug)]
 pub struct PeriodicSweep {
     interval: Duration,
 }
 
 impl PeriodicSweep {
-    /// A pass every `interval`. [`Settings::sweep_interval`](crate::Settings::sweep_interval)
+    /// Sweeps every `interval`. [`Settings::sweep_interval`](crate::Settings::sweep_interval)
     /// overrides it.
     pub const fn every(interval: Duration) -> Self {
         Self { interval }

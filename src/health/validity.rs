@@ -26,25 +26,25 @@ pub struct Validity {
 }
 
 impl Validity {
-    /// None at all: the strategy is asked every time.
+    /// No validity: the pool asks the strategy every time.
     pub const NONE: Self = Self { time: 0, uses: 0 };
-    /// Until something happens to the connection.
+    /// Valid until something happens to the connection.
     pub const UNLIMITED: Self = Self { time: u64::MAX, uses: u64::MAX };
 
-    /// For `time` from now. The pool reads a coarse clock, which may lag by some tens of
+    /// Valid for `time` from now. The pool reads a coarse clock, which may lag by some tens of
     /// milliseconds.
     #[must_use]
     pub const fn time(time: Duration) -> Self {
         Self { time: nanos(time), uses: u64::MAX }
     }
 
-    /// For `uses` loans from now.
+    /// Valid for `uses` loans from now.
     #[must_use]
     pub const fn uses(uses: u64) -> Self {
         Self { time: u64::MAX, uses }
     }
 
-    /// The shorter of the two, in both respects.
+    /// Returns the shorter of the two, in time and in uses.
     #[must_use]
     pub fn min(self, other: Self) -> Self {
         Self { time: self.time.min(other.time), uses: self.uses.min(other.uses) }

@@ -3,18 +3,18 @@
 use super::{Event, EventKind, Observer};
 use tracing::{debug, error, info, trace, warn};
 
-/// An observer that hands each event on to the subscribers of the `tracing` crate, with the target
+/// An observer that passes each event on to the subscribers of the `tracing` crate, with the target
 /// `caliburn`, the pool's name as `pool`, the kind of the event as `event`, and its text.
 ///
 /// | level | what |
 /// |---|---|
 /// | error | an outage begins |
-/// | warn | what fails: connects, pings, resets, launches, checkouts; loans that last for too long |
+/// | warn | failed connects, pings, resets, launches and checkouts; loans that last too long |
 /// | info | an outage ends; the pool is closed |
 /// | debug | connections that come and go |
 /// | trace | waits, pings, resets, sweeps |
 ///
-/// The thread that calls the subscriber is not that of the borrower: an event stands in no span.
+/// The subscriber is not called on the borrower's thread, so events are in no span.
 ///
 /// ```
 /// # use caliburn::{Builder, Manager};
@@ -28,7 +28,7 @@ pub struct Tracing {
 }
 
 impl Tracing {
-    /// For the events of the pool that is known by this name.
+    /// Returns an observer for the pool known as `pool`.
     pub fn new(pool: impl Into<String>) -> Self {
         Self { pool: pool.into() }
     }

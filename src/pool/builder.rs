@@ -188,7 +188,14 @@ impl<M: Manager> Builder<M> {
         self
     }
 
-    /// Sets all that a configuration says. Its problems are reported by [`build`](Self::build).
+    /// Sets all that a configuration sets. [`build`](Self::build) reports its problems.
+    ///
+    /// ```
+    /// # use caliburn::{BlockingManager, BuildError, Pool, PoolConfig};
+    /// fn open<M: BlockingManager>(manager: M) -> Result<Pool<M>, BuildError<M::Error>> {
+    ///     Pool::builder(manager).config(&PoolConfig::from_env("SONGS_DB_")).build()
+    /// }
+    /// ```
     #[cfg(feature = "serde")]
     pub fn config(mut self, config: &PoolConfig) -> Self {
         let read = config.read(&mut self.settings, &mut self.problems);
@@ -199,9 +206,9 @@ impl<M: Manager> Builder<M> {
         self
     }
 
-    /// Sets the number of slots: the greatest `max_size` that the pool can ever be given. Each slot
-    /// costs some 370 bytes. At most [`MAX_CAPACITY`](crate::MAX_CAPACITY). Default: the `max_size`
-    /// that the pool is built with.
+    /// Sets the number of slots, which is the upper bound of `max_size` for the pool's whole life.
+    /// Each slot costs some 370 bytes. At most [`MAX_CAPACITY`](crate::MAX_CAPACITY). Default: the
+    /// `max_size` with which the pool is built.
     pub fn capacity(mut self, capacity: usize) -> Self {
         self.capacity = Some(capacity);
         self
@@ -214,8 +221,8 @@ impl<M: Manager> Builder<M> {
         self
     }
 
-    /// Sets the strategy that judges connections: one of those in [`health`](crate::health), one of
-    /// your own, a tuple of several, or a `Box<dyn HealthStrategy>`. Default: `()`, no strategy.
+    /// Sets the strategy that judges connections: one from [`health`](crate::health), your own, a
+    /// tuple of several, or a `Box<dyn HealthStrategy>`. Default: `()`, no strategy.
     pub fn health(mut self, strategy: impl HealthStrategy) -> Self {
         self.strategy = Box::new(strategy);
         self
@@ -241,16 +248,16 @@ impl<M: Manager> Builder<M> {
         self
     }
 
-    /// Runs the futures of an [`AsyncManager`] on a runtime: `.spawner(move
-    /// |task| { handle.spawn(task); })`. Threads of the pool's own and borrowers call `spawn`, so
-    /// it must bring the runtime along: a `tokio::spawn` finds none there.
+    /// Sets where the futures of an [`AsyncManager`] run: `.spawner(move |task| {
+    /// handle.spawn(task); })`. The pool's threads and borrowers call `spawn`, so it must know its
+    /// runtime: a plain `tokio::spawn` finds none there. Default: the pool's worker threads run the
+    /// futures.
     ///
     /// If `spawn` panics, or the runtime drops a task or does not poll it within a second after it
-    /// was woken, a thread of the pool's own goes on with the work. Such failures are counted
-    /// ([`Stats::launch_failures`](crate::Stats::launch_failures)), and an error names the spawner
-    /// if the work fails there because it needs its runtime
-    /// ([`ManagerError::Spawner`](crate::ManagerError::Spawner)). Default: worker threads run the
-    /// futures.
+    /// was woken, a thread of the pool goes on with the work.
+    /// [`Stats::launch_failures`](crate::Stats::launch_failures) counts such failures. If the work
+    /// panics on that thread, because it needs its runtime, the error names the spawner
+    /// ([`ManagerError::Spawner`](crate::ManagerError::Spawner)).
     pub fn spawner(
         mut self,
         spawn: impl Fn(BoxFuture<'static, ()>) + Send + Sync + 'static,
@@ -260,16 +267,16 @@ impl<M: Manager> Builder<M> {
     }
 
     /// Turns off all work in the background: only [`Pool::maintain`] opens, pings and closes
-    /// connections and keeps the deadlines of tasks, and on the hot path time stands still between
-    /// two calls of it. For tests, and for programs that have a thread to spare. Default: the
+    /// connections and keeps the deadlines of tasks. On the hot path time moves only when
+    /// `maintain` is called. For tests, and for programs that have a thread to spare. Default: the
     /// housekeeper and workers do the work.
     pub fn manual_maintenance(mut self) -> Self {
         self.manual_maintenance = true;
         self
     }
 
-    /// Keeps a connection although a panic dropped its guard. Default: the connection is closed, as
-    /// the panic may have left it in any state.
+    /// Keeps connections whose guard was dropped by a panic. Default: the pool closes them, as the
+    /// panic may have left them in any state.
     pub fn keep_on_unwind(mut self) -> Self {
         self.discard_on_unwind = false;
         self
@@ -291,11 +298,11 @@ impl<M: Manager> Builder<M> {
     ///
     /// Returns a [`BuildError`]:
     ///
-    /// - [`Config`](BuildError::Config): the settings contradict each other. All problems are
-    ///   listed.
+    /// - [`Config`](BuildError::Config): the settings contradict each other. The error lists all
+    ///   problems.
     /// - [`Thread`](BuildError::Thread): the system has no thread left for the housekeeper.
     /// - [`NotReady`](BuildError::NotReady): the initial connections were not open in time, or
-    ///   connecting failed for good. Those that were opened are closed again.
+    ///   connecting failed permanently. The pool closes those that it has opened.
     pub fn build(mut self) -> Result<Pool<M>, BuildError<M::Error>> {
         let capacity = self.capacity.unwrap_or(self.settings.max_size);
         self.settings.check(capacity, self.initial_size, &mut self.problems);

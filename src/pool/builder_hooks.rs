@@ -47,13 +47,13 @@ macro_rules! awaited {
 
 /// # Hooks
 ///
-/// Code that is run on each connection, by a worker of the pool's or, before a loan, by the
-/// borrower. Several of a kind are run in the order in which they were added. A hook that panics
-/// fails.
+/// A hook is code that runs on each connection, on a worker or, before a loan, on the borrower's
+/// thread. Several hooks of a kind run in the order in which they were added. A hook that panics
+/// has failed.
 impl<M: BlockingManager> Builder<M> {
     blocking! {
-        /// Adds code to run on each connection once it is open, within `connect_timeout`. If it
-        /// fails, so does the connect. It is run again after a reset that [renews the
+        /// Adds a hook that runs once on each new connection, within `connect_timeout`. If it
+        /// fails, the connect fails. It runs again after each reset that [renews the
         /// session](crate::Manager::renews_session).
         ///
         /// ```
@@ -69,13 +69,14 @@ impl<M: BlockingManager> Builder<M> {
         /// ```
         after_connect;
 
-        /// Adds code to run on a connection before each loan, after the ping if one is due, and as
-        /// part of it: within `ping_timeout`, on the borrower's thread or a worker's. If it fails,
-        /// the connection is evicted and the borrower goes on to the next. What it has set the
-        /// borrower finds; a transaction or a request that it has left open [is
-        /// reset](crate::Manager::needs_reset_after_hook) first. It makes each loan take the slow
-        /// path, and [`try_get`](crate::Pool::try_get) lends only what a worker has prepared within
-        /// the last second.
+        /// Adds a hook that runs once before each loan, after the ping if one is due, and within
+        /// its `ping_timeout`, on the borrower's thread or a worker's. If it fails, the pool evicts
+        /// the connection, and the borrower goes on to the next one. Settings that the hook changes
+        /// are there for the borrower; a transaction or a request that it leaves open
+        /// [is reset](crate::Manager::needs_reset_after_hook) first.
+        ///
+        /// With such a hook each loan takes the slow path, and [`try_get`](crate::Pool::try_get)
+        /// lends only connections that a worker has prepared within the last second.
         ///
         /// ```
         /// # #[cfg(feature = "rusqlite")] {
@@ -93,10 +94,10 @@ impl<M: BlockingManager> Builder<M> {
         /// ```
         before_acquire;
 
-        /// Adds code to run on a connection after each loan, after the reset if one is due, and as
-        /// part of it: within `reset_timeout`, on a worker's thread. If it fails, the connection is
-        /// evicted. What it has left open [is reset](crate::Manager::needs_reset_after_hook) once
-        /// more. It is not run on one that has broken, or was discarded or detached.
+        /// Adds a hook that runs once after each loan, after the reset if one is due, and within its
+        /// `reset_timeout`, on a worker's thread. If it fails, the pool evicts the connection. What
+        /// it leaves open [is reset](crate::Manager::needs_reset_after_hook) once more. It does not
+        /// run on connections that have broken, or were discarded or detached.
         ///
         /// ```
         /// # #[cfg(feature = "rusqlite")] {

@@ -1,4 +1,4 @@
-//! The builder's methods for those who watch.
+//! The builder's methods for observers.
 
 use super::builder::Builder;
 use super::ground::sampling::Sampling;
@@ -7,8 +7,8 @@ use crate::observe::Observer;
 
 /// # Observers
 impl<M: Manager> Builder<M> {
-    /// Adds an observer, which is told what happens in the pool: see [`observe`](crate::observe).
-    /// Several are told one after the other. Default: none, and no event is made.
+    /// Adds an observer, which receives the pool's events: see [`observe`](crate::observe). Several
+    /// observers are called one after the other. Default: none.
     ///
     /// ```
     /// # use caliburn::{Builder, Manager};
@@ -21,9 +21,10 @@ impl<M: Manager> Builder<M> {
         self
     }
 
-    /// Measures how long one loan in `every` lasts, rounded up to a power of two, for
-    /// [`Stats::use_time`](crate::Stats::use_time). A loan that is measured takes the slow path,
-    /// out and back, for some 100 ns more. Default: none is measured.
+    /// Measures how long one loan in `every` lasts, for
+    /// [`Stats::use_time`](crate::Stats::use_time). `every` is rounded up to a power of two. A
+    /// measured loan takes the slow path, out and back, for about 100 ns more. Default: no loan is
+    /// measured.
     ///
     /// ```
     /// # use caliburn::{Builder, Manager};
@@ -37,7 +38,14 @@ impl<M: Manager> Builder<M> {
     }
 
     /// Keeps the latest `count` events, for [`Pool::recent_events`](crate::Pool::recent_events).
-    /// They take some 100 bytes each. Default: 0.
+    /// Each takes about 100 bytes. Default: 0.
+    ///
+    /// ```
+    /// # use caliburn::{Builder, Manager};
+    /// # fn watch<M: Manager>(builder: Builder<M>) -> Builder<M> {
+    /// builder.record_events(256)
+    /// # }
+    /// ```
     pub fn record_events(mut self, count: usize) -> Self {
         self.events_kept = count;
         self

@@ -31,7 +31,7 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CloseReport {
-    /// Connections that the pool has closed in all its life.
+    /// Connections that the pool has closed in its whole life.
     pub closes: u64,
     /// Connections still lent when the time was up.
     pub still_lent: usize,
@@ -39,13 +39,13 @@ pub struct CloseReport {
     pub unfinished: usize,
     /// Which borrowers hold the connections that are still lent.
     pub holders: Vec<Holder>,
-    /// The calls into the manager that had not come back when the time was up, and the tasks that
+    /// The calls into the manager that had not returned when the time was up, and the tasks that
     /// the spawner had not run.
     pub overruns: Vec<Overrun>,
 }
 
 impl CloseReport {
-    /// Whether every connection was closed in time.
+    /// Returns whether every connection was closed in time.
     pub fn is_complete(&self) -> bool {
         self.still_lent == 0 && self.unfinished == 0
     }
@@ -72,10 +72,10 @@ impl fmt::Display for CloseReport {
 }
 
 impl<M: Manager> Pool<M> {
-    /// Closes the pool, for all its handles, as dropping the last of them does. Waiters and
-    /// newcomers fail at once with `Closed`; idle connections are closed in the background, lent
-    /// ones on their return. Does not block. A second close does nothing, nor does one in a forked
-    /// child: the connections are its parent's.
+    /// Closes the pool for all its handles, as dropping the last handle does. Does not block.
+    /// Waiters and newcomers fail at once with `Closed`. The pool closes idle connections in the
+    /// background, and lent ones on their return. A second close does nothing; nor does a close in
+    /// a forked child, as the connections are its parent's.
     pub fn close(&self) {
         if self.raw.is_inherited() {
             return;
@@ -94,21 +94,21 @@ impl<M: Manager> Pool<M> {
         state.events.post();
     }
 
-    /// Whether the pool is closed, or another [process's](Pool#forks).
+    /// Returns whether the pool is closed, or belongs to the [parent process](Pool#forks).
     pub fn is_closed(&self) -> bool {
         self.raw.is_closed() || self.raw.is_inherited()
     }
 
     /// [Closes](Self::close) the pool and blocks up to `timeout` until every connection is closed
-    /// and its destructor has run. Connections that are still lent then are closed on their return.
+    /// and its destructor has run. The pool closes connections that are still lent on their return.
     pub fn close_within(&self, timeout: Duration) -> CloseReport {
         let deadline = self.close_by(timeout);
         block_on(self.until_torn_down(), &self.raw.context().clock, deadline);
         self.close_report()
     }
 
-    /// [`close_within`](Self::close_within) for tasks. If the future is dropped half-way, the pool
-    /// is closed all the same.
+    /// As [`close_within`](Self::close_within), for tasks. The pool is closed even if the future is
+    /// dropped half-way.
     pub async fn close_within_async(&self, timeout: Duration) -> CloseReport {
         let deadline = self.close_by(timeout);
         let state = self.raw.context();
@@ -153,8 +153,8 @@ impl<M: Manager> Pool<M> {
     }
 }
 
-/// Has the housekeeper keep a closed pool until its last connection has gone, also one that was
-/// maintained by its user: no caller may ever do so again.
+/// Makes the housekeeper keep a closed pool until its last connection has gone, even if its user
+/// maintained the pool before: no caller may ever do so again.
 fn see_out<M: Manager>(raw: &Arc<Raw<M>>) {
     let ring = &raw.context().ring;
     // A thread that unwinds must not drop a manager, whose destructor might panic, too.

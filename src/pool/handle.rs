@@ -61,9 +61,9 @@ impl<M: Manager> Pool<M> {
         }
     }
 
-    /// [`get`](Self::get) that waits up to `timeout`. Zero lends an idle connection or fails at
-    /// once, and then is demand as a failed [`try_get`](Self::try_get) is; [`Duration::MAX`] waits
-    /// without a limit.
+    /// As [`get`](Self::get), but waits up to `timeout`. With zero it lends an idle connection or
+    /// returns at once, and then counts as demand like a failed [`try_get`](Self::try_get). With
+    /// [`Duration::MAX`] it waits without a limit.
     ///
     /// # Errors
     ///
@@ -118,16 +118,17 @@ impl<M: Manager> Pool<M> {
     /// [`Settings::checkout_timeout`](Settings::checkout_timeout).
     ///
     /// The future is ready at its first poll if a connection is idle and fit. If the strategy wants
-    /// it pinged and the driver blocks, a worker pings it, not the executor.
+    /// the connection pinged and the driver blocks, a worker pings it, not the executor.
     ///
-    /// A future that is not polled keeps nobody from borrowing. A connection handed to it goes to
-    /// the next after 25 ms (0.25 ms, for a second after that), or when its time is up. It keeps
-    /// its place; if it lets the next one lapse, too, it is passed over until it is polled. A ping
-    /// that it has begun is finished by others after a second.
+    /// A future that is not polled does not block other borrowers. A connection handed to it goes
+    /// to the next waiter after 25 ms (for a second from then on, after 0.25 ms), or when its
+    /// timeout has passed. The future keeps its place in line; if it lets a second connection
+    /// lapse, the pool passes it over until it is polled. If it was in the middle of a ping, the
+    /// pool finishes the ping after a second.
     ///
-    /// Cancel-safe: a future dropped while it waits leaves the line. If a connection was already
-    /// handed to it, the next waiter gets that. If it was in the middle of a ping, the connection
-    /// is replaced, unless [`Manager::ping_is_cancel_safe`] returns true.
+    /// Cancel-safe: a future dropped while it waits leaves the line. A connection already handed to
+    /// it goes to the next waiter. If it was in the middle of a ping, the pool replaces the
+    /// connection, unless [`Manager::ping_is_cancel_safe`] returns true.
     ///
     /// # Panics
     ///
@@ -147,7 +148,7 @@ impl<M: Manager> Pool<M> {
         })
     }
 
-    /// [`get_async`](Self::get_async) that waits up to `timeout`, as
+    /// As [`get_async`](Self::get_async), but waits up to `timeout`, as
     /// [`get_timeout`](Self::get_timeout) does.
     ///
     /// # Panics
@@ -199,15 +200,15 @@ impl<M: Manager> Pool<M> {
     /// pings: it hands a connection that must be pinged to a worker, and a later attempt may borrow
     /// it.
     ///
-    /// An attempt that finds nothing in a pool with room is demand: within 25 ms the pool begins to
-    /// open a connection, one at a time for all such attempts, which a later attempt may borrow. In
-    /// a pool with [`manual_maintenance`](crate::Builder::manual_maintenance) the next
+    /// A failed attempt counts as demand: if the pool has room, it begins to open a connection
+    /// within 25 ms, one at a time for all such attempts. In a pool with
+    /// [`manual_maintenance`](crate::Builder::manual_maintenance) the next
     /// [`maintain`](Self::maintain) does so.
     ///
     /// # Errors
     ///
-    /// Returns [`TryGetError`] if no connection is idle, others wait for one, or the pool is
-    /// closed or another process's.
+    /// Returns [`TryGetError`] if no connection is idle, if other borrowers wait for one, if the
+    /// pool is closed, or if it belongs to the parent process.
     #[inline(always)]
     #[track_caller]
     pub fn try_get(&self) -> Result<PooledConnection<M>, TryGetError> {
@@ -223,7 +224,7 @@ impl<M: Manager> Pool<M> {
         Settings::clone(&self.state().settings.load())
     }
 
-    /// Replaces all settings at once or, if they contradict each other, none of them.
+    /// Replaces all settings at once or, if they contradict each other, none.
     ///
     /// A lowered `max_size` closes idle connections at once, longest idle first, and lent ones on
     /// their return. Timeouts apply from the next call that they limit.
@@ -244,7 +245,8 @@ impl<M: Manager> Pool<M> {
     /// an inherited pool does not call `change`.
     ///
     /// ```
-    /// # fn shift<M: caliburn::Manager>(pool: &caliburn::Pool<M>) -> Result<(), caliburn::ConfigError> {
+    /// # use caliburn::{ConfigError, Manager, Pool};
+    /// # fn shift<M: Manager>(pool: &Pool<M>) -> Result<(), ConfigError> {
     /// pool.change(|settings| {
     ///     settings.min_size += 10;
     ///     settings.max_size += 10;
@@ -274,7 +276,7 @@ impl<M: Manager> Pool<M> {
         Ok(())
     }
 
-    /// Returns the number of slots: the greatest `max_size` possible.
+    /// Returns the number of slots, the upper bound of `max_size`.
     pub fn capacity(&self) -> usize {
         self.raw.capacity()
     }
@@ -284,8 +286,8 @@ impl<M: Manager> Pool<M> {
         &self.state().manager
     }
 
-    /// Does on this thread what the housekeeper would do now: keeps deadlines, continues a sweep or
-    /// begins one that is due, and asks for growth.
+    /// Does on this thread what the housekeeper would do now: keeps deadlines, begins or continues
+    /// a sweep if it is due, and asks for growth.
     ///
     /// Only a pool with [`manual_maintenance`](crate::Builder::manual_maintenance) needs it. There
     /// it also does the work of the workers, drives the futures of an async manager, and returns
@@ -302,9 +304,9 @@ impl<M: Manager> Pool<M> {
         }
     }
 
-    /// Begins a sweep now, though none is due, and [maintains](Self::maintain) the pool. The
-    /// strategy judges the idle connections; those idle for too long are closed down to the
-    /// minimum, and those that the minimum needs are replaced.
+    /// Begins a sweep now, even if none is due, and [maintains](Self::maintain) the pool. The
+    /// strategy judges the idle connections. The pool closes those idle for too long, down to the
+    /// minimum, and replaces those that the minimum needs.
     pub fn sweep(&self) {
         sweep::ask(&self.raw);
         self.maintain();
@@ -314,9 +316,9 @@ impl<M: Manager> Pool<M> {
     ///
     /// # Errors
     ///
-    /// Returns [`NotReady`] if they were not open in time; at once if connecting failed with a
-    /// permanent error or, with [`fail_fast`](Settings::fail_fast), with any; and if the pool is
-    /// closed.
+    /// Returns [`NotReady`] if they are not open in time. Returns it at once if connecting fails
+    /// with a permanent error or, with [`fail_fast`](Settings::fail_fast), with any error, and if
+    /// the pool is closed.
     pub fn ready(&self, timeout: Duration) -> Result<(), NotReady<M::Error>> {
         if self.state().is_manual() && !self.raw.is_inherited() {
             // No other thread will do anything about it.
@@ -329,7 +331,7 @@ impl<M: Manager> Pool<M> {
             .unwrap_or_else(|| Err(shortage::not_ready(&self.raw)))
     }
 
-    /// [`ready`](Self::ready) for tasks. Cancel-safe.
+    /// As [`ready`](Self::ready), for tasks. Cancel-safe.
     ///
     /// # Errors
     ///

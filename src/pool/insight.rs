@@ -1,4 +1,4 @@
-//! What an operator learns of a pool.
+//! What a pool tells an operator.
 
 use super::handle::Pool;
 use super::snapshot;
@@ -20,8 +20,9 @@ impl<M: Manager> Pool<M> {
         snapshot::stats(&self.raw)
     }
 
-    /// Returns the latest events, as many as [`record_events`](crate::Builder::record_events) has
-    /// kept, the last one last: a flight recorder, to be read when something went wrong.
+    /// Returns the latest events, oldest first, as many as
+    /// [`record_events`](crate::Builder::record_events) keeps: a flight recorder, to read when
+    /// something went wrong.
     ///
     /// ```
     /// # use caliburn::{Manager, Pool};
@@ -43,19 +44,19 @@ impl<M: Manager> Pool<M> {
         self.raw.ledgers().filter_map(|ledger: &Ledger| ledger.holder(now)).collect()
     }
 
-    /// Returns the calls into the manager that have outlived their limit. Until such a call
-    /// returns, it keeps a thread, and its slot [in quarantine](Stats::quarantined). Only calls
-    /// that block can overrun, as futures are dropped at their limit. After them come tasks that
-    /// the [spawner](crate::Builder::spawner) has not run; soon the pool runs their work itself
-    /// ([`launch_failures`](Stats::launch_failures)).
+    /// Returns the calls into the manager that have outlived their limit, then the tasks that the
+    /// [spawner](crate::Builder::spawner) has not run. Until such a call returns, it occupies a
+    /// thread, and its slot stays [in quarantine](Stats::quarantined). Only blocking calls can
+    /// overrun, as the pool drops futures at their limit. It soon runs the work of such tasks
+    /// itself ([`launch_failures`](Stats::launch_failures)).
     pub fn overruns(&self) -> Vec<Overrun> {
         [overruns::overruns(&self.raw), launch::overruns(&self.raw)].concat()
     }
 
-    /// Returns whether borrowers can be served, and if not, why. Looks at what the pool knows and
-    /// asks the server nothing: one that has gone is noticed when a connection is next used, pinged
-    /// or looked at. For a check of the server itself use [`ready`](Self::ready) at the start, and
-    /// a strategy that sweeps later on.
+    /// Returns whether the pool can serve borrowers, and if not, why. It does not ask the server:
+    /// the pool notices a server that has gone when a connection is next used, pinged or looked at.
+    /// To check the server itself use [`ready`](Self::ready) at the start, and later a strategy
+    /// that sweeps.
     pub fn health(&self) -> PoolHealth<M::Error> {
         if self.is_closed() {
             return PoolHealth::Closed;
@@ -81,7 +82,10 @@ impl<M: Manager> Pool<M> {
 }
 
 /// For how long connecting has failed, and why.
-fn outage<M: Manager>(raw: &Raw<M>) -> Option<(Duration, Option<Arc<ManagerError<M::Error>>>)> {
+type Outage<E> = (Duration, Option<Arc<ManagerError<E>>>);
+
+/// The outage that goes on, if there is one.
+fn outage<M: Manager>(raw: &Raw<M>) -> Option<Outage<M::Error>> {
     let state = raw.context();
     let since: Tick = state.supply.failing_since()?;
     Some((state.clock.now().since(since), state.last_connect_failure.load_full()))

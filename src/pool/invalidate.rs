@@ -1,4 +1,4 @@
-//! Connections that are to go though nothing is wrong with them.
+//! Replacing and evicting connections on demand, though nothing is wrong with them.
 
 use super::ground::park::block_on;
 use super::handle::Pool;
@@ -12,24 +12,25 @@ use crate::stats::Ledger;
 use std::time::Duration;
 
 impl<M: Manager> Pool<M> {
-    /// Replaces all connections that are open now, or being opened, for example since credentials,
-    /// addresses or a schema have changed. Blocks up to `timeout` while that goes on. No `get` that
-    /// begins after this has returned lends one of them. Returns how many borrowers hold on to;
-    /// those are closed on their return.
+    /// Replaces all connections that are open, or being opened, when it is called: for example,
+    /// after credentials, addresses or a schema have changed. Blocks until that is done, up to
+    /// `timeout`. A `get` that begins after this call has returned gets none of the old
+    /// connections. Returns how many of them are still on loan; the pool closes those on their
+    /// return.
     ///
-    /// A connection goes once its replacement is open or, where `max_size` has no room for both, a
-    /// few at a time
-    /// ([`maintenance_concurrency`](crate::Settings::maintenance_concurrency)); until then it is
-    /// lent as before. What is still open when the time is up is not lent any more, so a `timeout`
-    /// of zero invalidates at once. If several callers invalidate, each waits for what was open
-    /// when it came.
+    /// The pool closes a connection when its replacement is open; where `max_size` has no room for
+    /// both, it replaces a few at a time
+    /// ([`maintenance_concurrency`](crate::Settings::maintenance_concurrency)). Until then it lends
+    /// the connection as before. When the time is up, it lends none of the remaining ones any more,
+    /// so a `timeout` of zero invalidates at once. If several callers invalidate, each waits for
+    /// the connections that were open when it began.
     ///
     /// ```
     /// # use caliburn::{Manager, Pool};
     /// # use std::time::Duration;
     /// fn password_has_changed<M: Manager>(pool: &Pool<M>) {
     ///     let held = pool.invalidate(Duration::from_secs(10));
-    ///     println!("{held} of the old connections are still held");
+    ///     println!("{held} of the old connections are still on loan");
     /// }
     /// ```
     pub fn invalidate(&self, timeout: Duration) -> usize {
@@ -43,8 +44,17 @@ impl<M: Manager> Pool<M> {
         self.refuse(then)
     }
 
-    /// [`invalidate`](Self::invalidate) for tasks. If the future is dropped half-way, the rest is
-    /// replaced all the same, and lent until it is.
+    /// [`invalidate`](Self::invalidate) for tasks. If the future is dropped midway, the pool still
+    /// replaces the remaining connections, and lends them until then.
+    ///
+    /// ```
+    /// # use caliburn::{AsyncManager, Pool};
+    /// # use std::time::Duration;
+    /// async fn password_has_changed<M: AsyncManager>(pool: &Pool<M>) {
+    ///     let held = pool.invalidate_async(Duration::from_secs(10)).await;
+    ///     println!("{held} of the old connections are still on loan");
+    /// }
+    /// ```
     pub async fn invalidate_async(&self, timeout: Duration) -> usize {
         let Some((then, _replacing)) = self.begin_to_replace() else { return 0 };
         let state = self.state();
@@ -89,13 +99,14 @@ impl<M: Manager> Pool<M> {
         self.raw.ledgers().filter(|ledger| ledger.is_older_than(then) && ledger.is_lent()).count()
     }
 
-    /// Evicts those idle connections for which `predicate` returns true, and returns how many. It
-    /// is called once for each connection that is idle when its turn comes; meanwhile that is not
-    /// lent. What is lent is not looked at. The minimum is opened again.
+    /// Evicts the idle connections for which `predicate` returns true, and returns how many. The
+    /// pool calls `predicate` once for each connection that is idle when its turn comes, and does
+    /// not lend that connection meanwhile. It passes over connections on loan. It opens new
+    /// connections where fewer than the minimum remain.
     ///
     /// # Panics
     ///
-    /// Panics if `predicate` does; the connections stay.
+    /// Panics if `predicate` panics. The pool keeps the connection that it was called with.
     ///
     /// ```
     /// # use caliburn::{Manager, Pool};

@@ -11,12 +11,13 @@ use std::time::Duration;
 /// histograms.
 const BOUNDS_MS: [u64; 9] = [1, 5, 10, 50, 100, 500, 1_000, 5_000, 10_000];
 
-/// The figures of one pool or several, written with `{}` in the text format of Prometheus.
+/// The figures of one or several pools; `Display` writes them in the text format of Prometheus.
 ///
-/// Where OpenTelemetry's conventions for database clients have a name, it is used
+/// Names are those of [OpenTelemetry's conventions][otel] for database clients where there is one
 /// (`db.client.connection.count` is `db_client_connection_count`, and so on, with the pool's name
-/// as `db_client_connection_pool_name`); all else begins with `caliburn_`.
-/// (<https://opentelemetry.io/docs/specs/semconv/database/database-metrics/>)
+/// as `db_client_connection_pool_name`); all others begin with `caliburn_`.
+///
+/// [otel]: https://opentelemetry.io/docs/specs/semconv/database/database-metrics/
 ///
 /// ```
 /// # use caliburn::{Manager, Pool};
@@ -31,12 +32,12 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// No figures yet.
+    /// Returns an empty collection.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds the figures of `pool` at this moment, under a name that no other has.
+    /// Adds the figures of `pool` at this moment, under a unique `name`.
     pub fn with<M: Manager>(mut self, name: &str, pool: &Pool<M>) -> Self {
         self.pools.push((escaped(name), pool.stats(), pool.settings()));
         self
@@ -80,7 +81,7 @@ const FIGURES: &[Figure] = &figures! {
         |stats, _| stats.max_size as u64;
     gauge "db_client_connection_pending_requests" "Borrowers that wait in line."
         |stats, _| stats.waiting as u64;
-    counter "db_client_connection_timeouts_total" "Checkouts that failed as their time was up."
+    counter "db_client_connection_timeouts_total" "Checkouts that timed out."
         |stats, _| stats.timeouts;
     gauge "caliburn_opening" "Connections being opened."
         |stats, _| stats.opening as u64;
@@ -90,9 +91,9 @@ const FIGURES: &[Figure] = &figures! {
         |stats, _| stats.checkouts;
     counter "caliburn_waits_total" "Borrowers that had to stand in line."
         |stats, _| stats.waits;
-    counter "caliburn_cancellations_total" "Borrowers that gave up their wait."
+    counter "caliburn_cancellations_total" "Waiters whose future was dropped."
         |stats, _| stats.cancellations;
-    counter "caliburn_refusals_total" "Borrowers refused, as too many waited."
+    counter "caliburn_refusals_total" "Borrowers refused because too many waited."
         |stats, _| stats.refusals;
     counter "caliburn_connect_failures_total" "Attempts to connect that failed."
         |stats, _| stats.connect_failures;
@@ -104,7 +105,7 @@ const FIGURES: &[Figure] = &figures! {
         |stats, _| stats.ping_failures;
     counter "caliburn_resets_total" "Resets."
         |stats, _| stats.resets;
-    counter "caliburn_leaks_total" "Loans that lasted for too long."
+    counter "caliburn_leaks_total" "Loans that lasted too long."
         |stats, _| stats.leaks;
 };
 
@@ -116,12 +117,12 @@ const TIMES: [Times; 3] = [
     },
     Times {
         name: "db_client_connection_wait_time_seconds",
-        help: "How long borrowers waited that had to stand in line.",
+        help: "How long borrowers stood in line.",
         of: |stats| &stats.wait_time,
     },
     Times {
         name: "db_client_connection_use_time_seconds",
-        help: "How long loans lasted, of those that were measured.",
+        help: "How long measured loans lasted.",
         of: |stats| &stats.use_time,
     },
 ];

@@ -12,7 +12,7 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 /// [`keep_on_unwind`](crate::Builder::keep_on_unwind) says otherwise.
 impl<M: Manager> UnwindSafe for Pool<M> {}
 
-/// As for [`UnwindSafe`]: whoever looks at a pool after a panic finds it sound.
+/// As for [`UnwindSafe`]: after a panic the pool is still sound.
 impl<M: Manager> RefUnwindSafe for Pool<M> {}
 
 impl<M: Manager> fmt::Debug for Pool<M> {

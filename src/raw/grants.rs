@@ -1,8 +1,8 @@
 //! What was granted and is not taken: it lapses after a while, and goes to another.
 //!
-//! A task that was woken need not be polled soon: whoever holds its future may be waiting for
-//! something else, perhaps for the very slot that lies there. See `README.md`, "A grant that is not
-//! taken".
+//! A task that was woken need not be polled soon: the holder of its future may be waiting for
+//! something else, perhaps for the very slot that was granted. See `README.md`, "A grant that is
+//! not taken".
 
 use super::room::{Lapses, Queue, SLACK, Standing};
 use super::slots::Occupied;

@@ -1,4 +1,4 @@
-//! The waiting room: what those who wait share. `waiters` has the dispatch.
+//! The waiting room: what waiters share. `waiters` has the dispatch.
 
 use super::bitmap::Newcomers;
 use super::requests::Requests;
@@ -44,13 +44,13 @@ pub(super) struct Queue {
     pub(super) line: VecDeque<Standing>,
     /// The last place that was given.
     pub(super) last_place: u64,
-    /// No later than the first moment at which one in line expires, or has not heeded what it was
-    /// told: until then nobody need look at the whole line.
+    /// No later than the first moment at which a waiter in line expires, or has not heeded what it
+    /// was told: until then no round need look at the whole line.
     pub(super) earliest: u64,
     /// Waiters whose grant may lapse, and some that have taken it.
     pub(super) granted: Vec<Standing>,
     pub(super) lapses: Lapses,
-    /// One in line may stand before others that have been granted a slot: it was late, or waits
+    /// A waiter in line may stand before others that were granted a slot: it was late, or waits
     /// ahead.
     pub(super) must_look_behind: bool,
     /// The waiters flag is up, and the hand-off flag if newcomers must wait. `None`: both are down.
@@ -59,7 +59,7 @@ pub(super) struct Queue {
 
 /// When grants lapse.
 pub(super) struct Lapses {
-    /// The pool above does not know yet that it must come by then.
+    /// The next lapse, if the pool above does not know yet that it must come by then.
     pub(super) due: u64,
     /// Until then grants have a short grace: one has lapsed lately.
     pub(super) hurried_until: u64,
@@ -72,11 +72,11 @@ pub(super) struct Standing {
     pub(super) place: u64,
     /// When what it was told last lapses.
     pub(super) due: u64,
-    /// It had let a grant lapse when it was granted another.
+    /// Whether it had let a grant lapse when it was granted another.
     pub(super) was_late: bool,
-    /// It has let a grant lapse.
+    /// Whether it has let a grant lapse.
     pub(super) has_lapsed: bool,
-    /// Its last grant went to one before it, and did not lapse.
+    /// Whether its last grant went to a waiter before it, and did not lapse.
     pub(super) was_robbed: bool,
 }
 

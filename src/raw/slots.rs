@@ -32,7 +32,7 @@ pub(crate) trait Lodging: Sized + 'static {
     fn on_return(slot: Occupied<Self>);
 }
 
-/// What slots, and those who wait for one, need of their pool.
+/// What slots and waiters need of their pool.
 pub(crate) trait Home<H: Lodging<Pool = Self>> {
     fn slots(&self) -> &[Slot<H>];
     fn idle(&self) -> &Bitmap;
@@ -48,18 +48,18 @@ pub(crate) trait Home<H: Lodging<Pool = Self>> {
     fn leave_line(&self);
     /// How many slots are granted and not taken.
     fn granted(&self) -> &Relaxed<usize>;
-    /// Wakes some of those who were told what this waiter was told.
+    /// Wakes some of the waiters that were told the same as this one.
     fn wake_some(&self);
-    /// Has the line served.
+    /// Requests a dispatch.
     fn dispatch(&self);
-    /// It is another process's.
+    /// Whether the pool is the parent process's.
     fn is_inherited(&self) -> bool;
 }
 
 /// One slot: its value, and the ledger that outlives the values which pass through it.
 #[repr(align(128))]
 pub(crate) struct Slot<H: Lodging> {
-    /// Of the slot's bit.
+    /// The mask of the slot's bit.
     mask: u64,
     index: u32,
     ledger: H::Ledger,

@@ -24,8 +24,8 @@ const TAKEN: usize = 7;
 const CANCELLED: usize = 8;
 const FIRST_GRANT: usize = 16;
 
-/// "No deadline": the ticket's owner keeps it itself, or there is none. As a grace: whoever waits
-/// is polled once it is woken.
+/// "No deadline": the ticket's owner keeps it itself, or there is none. As a grace: the
+/// waiter is polled once it is woken.
 pub(crate) const NEVER: u64 = u64::MAX;
 
 /// What became of a waiter.
@@ -63,7 +63,7 @@ pub(crate) struct Terms {
 pub(crate) struct Waiter {
     state: AtomicUsize,
     pub(super) terms: Terms,
-    /// It stands in the line, as opposed to a reservation.
+    /// Whether it stands in line; a reservation does not.
     pub(super) in_line: bool,
     /// Locked for a moment by the waiter itself while it replaces the waker; others only ever try.
     waker: Mutex<Option<Waker>>,
@@ -80,15 +80,15 @@ impl Waiter {
         self.state.load(Ordering::Acquire) <= LATE
     }
 
-    /// It waits, and has let nothing lapse since it was polled.
+    /// Whether it waits, and has let nothing lapse since it was polled.
     pub(super) fn is_prompt(&self) -> bool {
         // O11: a guess.
         self.state.load(Ordering::Relaxed) < LATE
     }
 
-    /// It waits, has let a grant lapse, and was not polled since.
+    /// Whether it waits, has let a grant lapse, and was not polled since.
     pub(super) fn is_late(&self) -> bool {
-        // O11: a guess. Whoever changes it requests another round.
+        // O11: a guess. The thread that changes it requests another round.
         self.state.load(Ordering::Relaxed) == LATE
     }
 

@@ -87,7 +87,7 @@ impl<H: PoolHooks> RawPool<H> {
         let is_crowd = wakes.is_crowd;
         wakes.fire();
         if is_crowd {
-            // To the last, whoever helps.
+            // To the last one, even if waiters help.
             wake_all(std::iter::from_fn(|| self.room.crowd.pop()));
         }
         if due != NEVER {
@@ -137,7 +137,7 @@ impl<H: PoolHooks> RawPool<H> {
         while let Some(waiter) = self.room.inbox.pop() {
             let (since, last) = (waiter.terms.since, queue.last_place);
             if !waiter.in_line {
-                // It has its slot; but that may lapse.
+                // A reservation has its slot, but the grant may lapse.
                 self.watch(queue, Standing::new(waiter, 0));
             } else if waiter.terms.ahead {
                 queue.last_place = last.max(since);
@@ -259,7 +259,7 @@ impl<H: PoolHooks> RawPool<H> {
         Some(expire_to)
     }
 
-    /// Settles whoever's deadline has come, and takes back what has lapsed.
+    /// Settles waiters whose deadline has come, and takes back grants that have lapsed.
     fn expire_line(&self, queue: &mut Queue, now: u64, wakes: &mut Wakes) {
         if queue.earliest <= now {
             queue.earliest = self.scan_line(queue, now, wakes);
@@ -277,7 +277,7 @@ impl<H: PoolHooks> RawPool<H> {
             if waiter.terms.deadline > now {
                 earliest = earliest.min(waiter.terms.deadline);
                 if waiter.due > now {
-                    // It may have been heeded meanwhile: then this look was needless.
+                    // The waiter may have heeded it meanwhile: then this look was needless.
                     earliest = earliest.min(waiter.due);
                 }
                 return true;

@@ -65,10 +65,14 @@ impl std::fmt::Debug for Recorder {
 ///
 /// ```
 /// # use caliburn::Stats;
+/// # use std::time::Duration;
 /// fn report(stats: &Stats) {
 ///     let waits = &stats.wait_time;
 ///     let [p50, p99] = [0.5, 0.99].map(|share| waits.quantile(share));
-///     println!("{} waits: p50 {p50:?}, p99 {p99:?}, longest {:?}", waits.count(), waits.max());
+///     let (count, longest) = (waits.count(), waits.max());
+///     println!("{count} waits: p50 {p50:?}, p99 {p99:?}, longest {longest:?}");
+///     println!("{:?} in all, {:?} on average", waits.sum(), waits.mean());
+///     println!("{} within 10 ms", waits.count_up_to(Duration::from_millis(10)));
 /// }
 /// ```
 #[derive(Clone, PartialEq, Eq)]
@@ -91,28 +95,28 @@ impl fmt::Debug for Histogram {
 }
 
 impl Histogram {
-    /// How many durations were recorded.
+    /// Returns the number of durations recorded.
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
     }
 
-    /// The longest duration, exactly.
+    /// Returns the longest duration, exactly.
     pub fn max(&self) -> Duration {
         Duration::from_nanos(self.max)
     }
 
-    /// All durations added up.
+    /// Returns the sum of all durations.
     pub fn sum(&self) -> Duration {
         Duration::from_nanos(self.sum)
     }
 
-    /// The mean duration; zero if nothing was recorded.
+    /// Returns the mean duration; zero if nothing was recorded.
     pub fn mean(&self) -> Duration {
         Duration::from_nanos(self.sum.checked_div(self.count()).unwrap_or(0))
     }
 
-    /// How many durations were no longer than `limit`. One that is shorter than it by less than an
-    /// eighth may be missing.
+    /// Returns how many durations were at most `limit`. Durations shorter than `limit` by less than
+    /// an eighth may be missing.
     pub fn count_up_to(&self, limit: Duration) -> u64 {
         let limit = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
         if limit >= self.max {
@@ -122,8 +126,8 @@ impl Histogram {
         buckets.take_while(|(bucket, _)| upper(*bucket) <= limit).map(|(_, count)| count).sum()
     }
 
-    /// The duration that a share of `quantile` (0 to 1) did not exceed, up to an eighth too high;
-    /// zero if nothing was recorded.
+    /// Returns the duration that the share `quantile` (0 to 1) of all durations did not exceed, up
+    /// to an eighth too high; zero if none was recorded.
     pub fn quantile(&self, quantile: f64) -> Duration {
         let rank = (quantile.clamp(0.0, 1.0) * self.count() as f64).ceil().max(1.0) as u64;
         let mut seen = 0;

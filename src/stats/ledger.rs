@@ -113,7 +113,7 @@ impl Ledger {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Holder {
-    /// Where in the source the connection was asked for.
+    /// Where in the source the borrower asked for the connection.
     pub location: &'static Location<'static>,
     /// How long ago it was lent, to the precision of the pool's tick.
     pub since: Duration,
@@ -159,10 +159,10 @@ impl fmt::Display for Call {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Overrun {
-    /// Which call. `None`: the pool has given the spawner a task, which would make such calls, and
-    /// the task was dropped, or has not been polled for a second since it was woken.
+    /// The call. `None`: the spawner has dropped a task that would make such calls, or has not
+    /// polled it for a second since it was woken.
     pub call: Option<Call>,
-    /// How long ago the call was begun, or the task was given away, dropped or woken.
+    /// How long ago the call began, or the task was passed to the spawner, dropped or woken.
     pub since: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! How a pool is.
+//! Whether a pool can serve its borrowers.
 
 use super::ledger::Overrun;
 use crate::error::ManagerError;
@@ -23,48 +23,48 @@ use std::time::Duration;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum PoolHealth<E> {
-    /// Nothing is wrong, as far as the pool knows. A pool whose connections are all lent is well.
+    /// The pool knows of no problem. A pool whose connections are all lent is ok.
     Ok,
-    /// Borrowers are served, but something is wrong.
+    /// The pool serves borrowers, but has problems.
     Degraded(Vec<Defect<E>>),
     /// No connection is open, and connecting fails.
     Down {
         /// For how long connecting has failed.
         since: Duration,
-        /// Why the last attempt failed; `None` if what is opened is dead at once.
+        /// Why the last attempt failed; `None` if fresh connections are dead at once.
         cause: Option<Arc<ManagerError<E>>>,
     },
-    /// The pool is closed, or another process's.
+    /// The pool is closed, or belongs to the parent process.
     Closed,
 }
 
-/// What is wrong with a pool that serves its borrowers.
+/// A problem of a pool that serves its borrowers.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Defect<E> {
-    /// Connecting fails. The connections that are open are lent as before.
+    /// Connecting fails. The pool lends the open connections as before.
     CannotConnect {
         /// For how long connecting has failed.
         since: Duration,
-        /// Why the last attempt failed; `None` if what is opened is dead at once.
+        /// Why the last attempt failed; `None` if fresh connections are dead at once.
         cause: Option<Arc<ManagerError<E>>>,
     },
-    /// Fewer connections are open, or idle, than the settings ask for.
+    /// Fewer connections are open, or idle, than the settings require.
     BelowMinimum {
-        /// How many more they ask for.
+        /// Number of missing connections.
         missing: usize,
     },
-    /// Calls into the manager have outlived their limit and keep their slots out of service.
+    /// Calls into the manager that have outlived their limit; their slots are out of service.
     Overdue(Vec<Overrun>),
 }
 
 impl<E> PoolHealth<E> {
-    /// Whether nothing is wrong, as far as the pool knows.
+    /// Returns whether the pool knows of no problem.
     pub fn is_ok(&self) -> bool {
         matches!(self, Self::Ok)
     }
 
-    /// Whether borrowers can be served: the pool is [`Ok`](Self::Ok) or
+    /// Returns whether the pool can serve borrowers: whether it is [`Ok`](Self::Ok) or
     /// [`Degraded`](Self::Degraded).
     pub fn is_serving(&self) -> bool {
         matches!(self, Self::Ok | Self::Degraded(_))
@@ -96,7 +96,7 @@ impl<E: Error + 'static> fmt::Display for Defect<E> {
         match self {
             Self::CannotConnect { since, cause } => write_outage(f, *since, cause.as_deref()),
             Self::BelowMinimum { missing } => {
-                write!(f, "{missing} connections fewer than the settings ask for")
+                write!(f, "{missing} connections fewer than the settings require")
             }
             Self::Overdue(overruns) => {
                 for (n, overrun) in overruns.iter().enumerate() {

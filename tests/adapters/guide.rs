@@ -99,8 +99,9 @@ fn write_package(at: &Path, snippets: &[Snippet], put_in: impl Fn(&str) -> Strin
     std::fs::create_dir_all(at.join("src/bin")).unwrap();
     let mut manifest = format!(
         "[package]\nname = \"guide\"\nedition = \"2024\"\n\n[workspace]\n\n[dependencies]\n\
-         caliburn = {{ path = {ROOT:?}, features = [\"bb8\", \"mysql\", \"mysql_async\", \"postgres\", \
-         \"r2d2\", \"redis\", \"redis-tokio\", \"rusqlite\", \"serde\", \"tokio-postgres\"] }}"
+         caliburn = {{ path = {ROOT:?}, features = [\"bb8\", \"mysql\", \"mysql_async\", \
+         \"postgres\", \"r2d2\", \"redis\", \"redis-tokio\", \"rusqlite\", \"serde\", \
+         \"tokio-postgres\"] }}"
     );
     manifest.write_str(DEPENDENCIES).unwrap();
     manifest.push_str("\n[profile.dev]\ndebug = false\n");

@@ -114,8 +114,8 @@ fn take_stock<P: Place, M: Manager>(
 ) {
     let Tally { right, wrong, failed, given_up, without } = tally;
     println!(
-        "{right:?} right, {wrong:?} wrong, {failed:?} failed, {given_up:?} given up, {without:?} without a \
-         connection; at most {most} sessions; {}",
+        "{right:?} right, {wrong:?} wrong, {failed:?} failed, {given_up:?} given up, \
+         {without:?} without a connection; at most {most} sessions; {}",
         pool.stats()
     );
     assert_eq!(wrong.load(SeqCst), 0, "answers of other requests");

@@ -33,7 +33,8 @@ impl Relay {
         self.listener.address.port()
     }
 
-    /// How many more round trips it takes to do something in many loans of a pool of one than in one.
+    /// How many more round trips it takes to do something in many loans of a pool of one than in
+    /// one.
     pub fn extra<M: Manager>(
         &self,
         pool: &Pool<M>,

@@ -267,7 +267,7 @@ fn a_configuration_error_names_every_problem_in_words() {
     let builder = Pool::builder(Fake::new()).max_size(3).min_size(4).ping_timeout(Duration::ZERO);
     let message = builder.build().unwrap_err().to_string();
     assert!(message.contains("min_size (4) is above max_size (3)"), "{message}");
-    assert!(message.contains("ping_timeout is zero"), "{message}");
+    assert!(message.contains("ping_timeout must not be zero"), "{message}");
 }
 
 #[test]

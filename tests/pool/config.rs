@@ -59,7 +59,12 @@ const TOML: &str = r#"
     ping_on_borrow = "750ms"
     periodic_sweep = true
     ping_after_failure = false
-    age_eviction = { max_lifetime = "30m", idle-timeout = "none", max_uses = 1000, jitter = 0.5, lead = "10s" }
+    [health.age_eviction]
+    max_lifetime = "30m"
+    idle-timeout = "none"
+    max_uses = 1000
+    jitter = 0.5
+    lead = "10s"
 "#;
 
 fn all_set() -> Settings {
@@ -200,13 +205,13 @@ fn all_mistakes_are_reported_at_once() {
     );
     let time = "a time with its unit, such as \"30s\", \"500ms\" or \"1h 30m\"";
     let mut expected = vec![
-        "max_sise is no setting".to_owned(),
+        "max_sise is not a setting".to_owned(),
         format!("connect_timeout must be {time}"),
         format!("ping_timeout must be {time}"),
-        "close_timeout is zero".into(),
+        "close_timeout must not be zero".into(),
         format!("checkout_timeout must be {time}"),
         "max_waiters must be a whole number".into(),
-        "worker_threads is zero".into(),
+        "worker_threads must not be zero".into(),
         "ping_on must be borrower or worker".into(),
         "fairness must be fifo, or bounded_barging with a time such as \"1ms\"".into(),
         "fail_fast must be true or false".into(),
@@ -217,7 +222,7 @@ fn all_mistakes_are_reported_at_once() {
         "initial_size (5) is below min_size (20)".into(),
         "health.periodic_sweep must be true, or a time such as \"60s\"".into(),
         format!("health.age_eviction.max_lifetime must be {time}"),
-        "health.age_eviction.max_age is no setting".into(),
+        "health.age_eviction.max_age is not a setting".into(),
     ];
     let mut texts = texts_of(&config);
     let is_of_names =
@@ -298,10 +303,10 @@ fn values_that_would_keep_no_connection_are_reported_at_once() {
     texts.sort();
     assert!(texts.remove(3).starts_with("health.nothing must be none, or some of"), "{texts:?}");
     let expected = [
-        "health.age_eviction.idle_timeout is zero",
-        "health.age_eviction.max_lifetime is zero",
-        "health.age_eviction.max_uses is zero",
-        "health.periodic_sweep is zero",
+        "health.age_eviction.idle_timeout must not be zero",
+        "health.age_eviction.max_lifetime must not be zero",
+        "health.age_eviction.max_uses must not be zero",
+        "health.periodic_sweep must not be zero",
     ];
     assert_eq!(texts, expected);
     for jitter in [r#""NaN""#, r#""inf""#, "-1", "2", "1.01", r#""-0.1""#] {
@@ -354,8 +359,8 @@ fn settings_alone_are_read_and_checked_too() {
     assert_eq!((settings.max_size, settings.ping_on), (3, PingOn::Worker));
     let text = r#"{"max_size": 3, "min_size": 4, "url": "x", "ping_timeout": "soon"}"#;
     let error = serde_json::from_str::<Settings>(text).unwrap_err().to_string();
-    for part in ["min_size (4) is above max_size (3)", "url is no setting", "ping_timeout must be"]
-    {
+    let above = "min_size (4) is above max_size (3)";
+    for part in [above, "url is not a setting", "ping_timeout must be"] {
         assert!(error.contains(part), "{error}");
     }
 }
@@ -364,6 +369,6 @@ fn settings_alone_are_read_and_checked_too() {
 fn variables_are_found_by_their_prefix() {
     // Of this process's own, as cargo sets them.
     let config = PoolConfig::from_env("CARGO_PKG_");
-    assert!(texts_of(&config).contains(&"name is no setting".to_owned()));
+    assert!(texts_of(&config).contains(&"name is not a setting".to_owned()));
     assert!(PoolConfig::from_env("NO_SUCH_PREFIX_").settings().is_ok());
 }

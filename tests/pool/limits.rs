@@ -425,12 +425,13 @@ fn an_error_says_in_one_sentence_what_was_waited_for_and_who_is_to_blame() {
     let (pool, hand) = of_two(&fake, |b| b.min_size(2).max_waiters(1));
     pool.maintain();
     let held = (pool.get().unwrap(), pool.get().unwrap());
-    let all_lent = "timed out after 1.0s waiting for a connection (of 2: 0 idle, 2 lent, 0 opening; \
-                    0 waiting); all are lent, Pool::holders() says to whom";
+    let all_lent = "timed out after 1.0s waiting for a connection (of 2: 0 idle, 2 lent, \
+                    0 opening; 0 waiting); all are lent, Pool::holders() says to whom";
     assert_eq!(told(&pool, &hand), (all_lent.into(), vec![]));
     let mut waits = Box::pin(pool.get_async());
     assert!(poll_once(&mut waits).is_pending());
-    let full = "too many borrowers are waiting (of 2: 0 idle, 2 lent, 0 opening; 1 waiting)";
+    let full = "as many borrowers as max_waiters allows wait already (of 2: 0 idle, 2 lent, \
+                0 opening; 1 waiting)";
     assert_eq!(told(&pool, &hand), (full.into(), vec![]));
     drop((waits, held));
     pool.close();
@@ -486,8 +487,9 @@ fn an_error_tells_that_the_connections_were_there_and_why_they_were_refused() {
     let fake = Fake::new();
     let (pool, hand) = of_two(&fake, |b| b.min_size(2).health(Never));
     pool.maintain();
-    let refused = "the health strategy refused 3 connections in a row, fresh ones too (of 2: 1 idle, \
-                 0 lent, 0 opening, 1 in maintenance; 0 waiting)";
+    let refused = "the health strategy evicted 3 connections in a row, fresh ones too (of 2: \
+                   1 idle, 0 lent, 0 opening, 1 in maintenance; 0 waiting); \
+                   Stats::evictions has the causes";
     assert_eq!(told(&pool, &hand), (refused.into(), vec![]));
 
     let fake = Fake::new();
@@ -495,8 +497,8 @@ fn an_error_tells_that_the_connections_were_there_and_why_they_were_refused() {
     pool.maintain();
     use_each(&pool, 1);
     fake.on_ping(Mode::Fail);
-    let refused = "timed out after 1.0s waiting for the ping of a connection (of 2: 0 idle, 0 lent, \
-                 0 opening; 0 waiting); the last ping failed";
+    let refused = "timed out after 1.0s waiting for the ping of a connection (of 2: 0 idle, \
+                   0 lent, 0 opening; 0 waiting); the last ping failed";
     let sources = vec!["refused".into()];
     assert_eq!(told(&pool, &hand), (refused.into(), sources));
 }

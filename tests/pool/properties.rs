@@ -93,8 +93,8 @@ proptest! {
         waits in proptest::collection::vec(0..1u64 << 40, 0..20)
     ) {
         let (clock, hand) = caliburn::Clock::mock();
-        let pool =
-            caliburn::Pool::builder(Fake::new()).manual_maintenance().clock(clock).max_size(1).build().unwrap();
+        let builder = caliburn::Pool::builder(Fake::new()).manual_maintenance().clock(clock);
+        let pool = builder.max_size(1).build().unwrap();
         // Each waits in line for a connection that is opened so much later.
         for nanos in &waits {
             let mut wait = Box::pin(pool.get_timeout_async(Duration::MAX));

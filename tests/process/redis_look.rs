@@ -1,5 +1,5 @@
-//! What a look at the socket costs before a loan, in a release build:
-//! `cargo test --release --features redis-tokio --test process redis_look -- --ignored --nocapture`.
+//! What a look at the socket costs before a loan, in a release build: `cargo test --release
+//! --features redis-tokio --test process redis_look -- --ignored --nocapture`.
 #![cfg(all(feature = "redis", feature = "redis-tokio"))]
 
 use crate::common::PLENTY;

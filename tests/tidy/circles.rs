@@ -112,7 +112,8 @@ fn the_arrows_between_two_folders_all_point_the_same_way() {
         ("pool/e.rs", "use super::ground::c::C;"),
     ]);
     assert_eq!(no_files_form_a_circle(&crossed), Vec::<String>::new());
-    let complaint = "2 folders in a circle:\n    pool/first takes from pool/ground: pool/ground/c.rs: C\n    \
+    let complaint = "2 folders in a circle:\n    \
+                     pool/first takes from pool/ground: pool/ground/c.rs: C\n    \
                      pool/ground takes from pool/first: pool/first/b.rs: B";
     assert_eq!(no_folders_form_a_circle(&crossed), [complaint]);
     // Without a folder, each file stands alone.

@@ -50,8 +50,9 @@ fn is_in_a_trait(code: &str) -> bool {
 
 #[test]
 fn counts_of_the_files_arrows_and_types_of_the_pool() {
-    let code = "pub struct A<T>(T);\nenum B { C }\npub(crate) trait D { type E; fn f() { struct G; } }\n\
-                type H = A<u8>;\n#[x]\nimpl D for [A<u8>] { type E = u8; }\n// struct I;\nlet r#type = 1;\n\
+    let code = "pub struct A<T>(T);\nenum B { C }\n\
+                pub(crate) trait D { type E; fn f() { struct G; } }\ntype H = A<u8>;\n\
+                #[x]\nimpl D for [A<u8>] { type E = u8; }\n// struct I;\nlet r#type = 1;\n\
                 #[cfg(test)]\nmod tests { struct J; }\ntype K = B;";
     assert_eq!(types(&Source::new("x.rs", code)), [2, 1, 1, 2]);
 

@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+pub(crate) const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Pages that are read in the repository.
-const PAGES: [&str; 9] = [
+pub(crate) const PAGES: [&str; 9] = [
     "README.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
@@ -101,9 +101,7 @@ fn a_link_to_nothing_is_noticed() {
 }
 
 #[test]
-fn the_front_page_is_short_and_narrow() {
+fn the_front_page_is_short() {
     let front = fs::read_to_string(Path::new(ROOT).join("README.md")).unwrap();
     assert!(front.lines().count() <= 110, "{} lines", front.lines().count());
-    let wide = front.lines().filter(|line| line.chars().count() > 100);
-    assert_eq!(wide.collect::<Vec<_>>(), Vec::<&str>::new());
 }

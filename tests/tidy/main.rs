@@ -17,3 +17,4 @@ mod rooms;
 mod switch;
 mod text;
 mod unsafe_code;
+mod widths;

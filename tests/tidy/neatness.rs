@@ -45,39 +45,6 @@ fn nothing_is_unfinished_and_every_room_has_a_name(source: &Source) -> Vec<Strin
     complaints
 }
 
-/// Comments are as narrow as code, but for rows of tables and lines of examples, which cannot be
-/// broken.
-fn comments_keep_within_100_columns(source: &Source) -> Vec<String> {
-    const MOST: usize = 100;
-    let is_prose = |text: &str| {
-        let text = text.trim_start_matches(['/', '!']).trim_start();
-        !text.starts_with(['|', '#']) && text.contains(' ')
-    };
-    let mut complaints = Vec::new();
-    let mut is_example = false;
-    for (at, line) in source.lines.iter().enumerate() {
-        let text = line.text.trim_start();
-        if !text.starts_with("//") {
-            continue;
-        }
-        is_example ^= text.trim_start_matches(['/', '!']).trim_start().starts_with("```");
-        let width = line.text.chars().count();
-        if width > MOST && !is_example && is_prose(text) {
-            complaints.push(source.complaint(at, format!("{width} columns, {MOST} at most")));
-        }
-    }
-    complaints
-}
-
-#[test]
-fn no_comment_is_wider_than_100_columns() {
-    let wide = "word ".repeat(20);
-    let text = format!("// {wide}x\n/// | {wide}x\n//! ```\n//! {wide}x\n//! ```\n//! {wide}x");
-    catches("x.rs", &text, &[1, 6], comments_keep_within_100_columns);
-    catches("x.rs", &format!("// {}x", &wide[4..]), &[], comments_keep_within_100_columns);
-    ask_all(comments_keep_within_100_columns);
-}
-
 #[test]
 fn no_source_file_is_longer_than_450_lines_and_none_of_the_pool_than_400() {
     catches("raw/slots.rs", &"\n".repeat(471), &[471], files_are_short);

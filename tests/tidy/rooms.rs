@@ -84,7 +84,8 @@ fn imports_point_down_only() {
     );
     catches(
         "adapters/a/b.rs",
-        "use super::c;\nuse super::super::d;\nuse crate::adapters::d;\nuse super::super::super::pool;",
+        "use super::c;\nuse super::super::d;\nuse crate::adapters::d;\n\
+         use super::super::super::pool;",
         &[4],
         rule,
     );

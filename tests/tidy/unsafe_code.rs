@@ -4,8 +4,8 @@ use crate::asking::{ask_all, catches};
 use crate::names::has_word;
 use crate::text::Source;
 
-/// The slots; what hears of forks, of which `std` tells nobody; what looks at a driver's socket, which
-/// the drivers keep to themselves.
+/// The slots; what hears of forks, which `std` does not report; what looks at a driver's socket,
+/// which the drivers do not show.
 const UNSAFE: [&str; 3] = ["raw/slots.rs", "fork.rs", "adapters/socket/mod.rs"];
 
 /// (b) `unsafe` in these files only, and there with its argument.

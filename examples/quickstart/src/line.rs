@@ -79,7 +79,7 @@ impl Cuttable {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Cuts one of the lines, whoever has it; not the same one each time.
+    /// Cuts one of the lines, idle or lent; not the same one each time.
     pub(crate) fn cut(&self, turn: usize) -> bool {
         let mut lines = self.lines();
         lines.retain(|line| line.strong_count() > 0);

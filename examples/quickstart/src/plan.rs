@@ -6,7 +6,7 @@ use std::time::Duration;
 
 pub(crate) const HELP: &str = "\
 Threads and tasks insert into one SQLite database and read from it through one pool,
-in bursts, while somebody cuts connections. At the end nothing must be lost.
+in bursts, while connections are cut. At the end nothing must be lost.
 
   --health WHAT   the health strategy (default all):
                     ping   ping before each loan
@@ -52,7 +52,7 @@ impl Plan {
         }
         plan.strategy()?;
         if plan.threads + plan.tasks == 0 {
-            return Err("somebody must work: --threads or --tasks must be more than 0".into());
+            return Err("--threads or --tasks must be more than 0".into());
         }
         if plan.threads > 1000 || plan.tasks > 100_000 {
             return Err("at most 1000 threads and 100000 tasks".into());

@@ -11,37 +11,36 @@ use tokio::runtime::Handle;
 
 /// Makes a manager of any [`bb8::ManageConnection`].
 ///
-/// Its `connect` stays what it was, `is_valid` is the ping, and `has_broken` is asked before and
-/// after each loan. What bb8 has no word for can be added:
-/// [`classify_with`](Self::classify_with) tells errors that will not pass from those that may,
-/// [`reset_with`](Self::reset_with) cleans what borrowers leave behind. A
-/// [`bb8::CustomizeConnection`] is taken as it is by [`customize`](Self::customize).
+/// `connect` stays what it was, `is_valid` is the ping, and the pool asks `has_broken` before and
+/// after each loan. You can add what bb8 does not have: [`classify_with`](Self::classify_with)
+/// tells permanent errors from transient ones, [`reset_with`](Self::reset_with) cleans up after
+/// borrowers. [`customize`](Self::customize) takes a [`bb8::CustomizeConnection`] unchanged.
 ///
-/// What is pooled derefs to the manager's connection: see [`Bridged`]. Errors are the manager's
-/// own, in a [`BridgeError`]. If the manager's error is no [`Error`], as bb8 allows (a `String`,
-/// lapin's), begin with [`with_plain_errors`](Self::with_plain_errors) instead of
+/// The pooled connection derefs to the manager's: see [`Bridged`]. Errors are the manager's own, in
+/// a [`BridgeError`]. If the manager's error does not implement [`Error`], as bb8 allows (a
+/// `String`, lapin's), use [`with_plain_errors`](Self::with_plain_errors) instead of
 /// [`new`](Self::new).
 ///
 /// # The runtime
 ///
-/// bb8 runs on tokio, and so do the drivers its managers are for. A connection is opened on the
-/// runtime of the borrower that waits for one, on that given to [`runtime`](Self::runtime) if there
-/// is one, and on one of the crate's own if borrowers are in none. All calls into the manager are
-/// made in the context of the connection's runtime. A connection whose runtime is gone or no longer
-/// driven is replaced. Threads may borrow as well, and a guard needs no runtime to be dropped.
+/// bb8 and its drivers run on tokio. A connection opens on the runtime given to
+/// [`runtime`](Self::runtime); without one, on that of the borrower that waits; if no task waits,
+/// on a runtime of the crate's own. All calls into the manager run in the context of the
+/// connection's runtime. The pool replaces a connection whose runtime is gone or no longer driven.
+/// Threads may borrow as well, and a guard needs no runtime to be dropped.
 ///
 /// # Deadlines and cancellation
 ///
-/// The futures of `connect`, `is_valid` and resets are dropped when their time is up, and
-/// `is_valid` also when the borrower is no longer interested. What a driver does then with the rest
-/// of an answer is not known, so the connection is replaced, unless
+/// The pool drops the futures of `connect`, `is_valid` and resets when their time is up, and
+/// `is_valid` also when its borrower is cancelled. It cannot know what the driver does then with
+/// the rest of an answer, so it replaces the connection, unless
 /// [`pings_are_cancel_safe`](Self::pings_are_cancel_safe).
 ///
-/// As under bb8, a *borrower's* future may be dropped in the middle of a request, and the pool
-/// learns nothing of it: the connection is lent again unless `has_broken` says yes on its return.
-/// Drivers that tell answers apart (tokio-postgres) or multiplex (redis) can cope. For one that
-/// cannot, have the guard [discarded](crate::PooledConnection::discard) unless the request came to
-/// its end, or tell by [`reset_with`](Self::reset_with) what state it is in.
+/// As under bb8, a *borrower's* future may be dropped in the middle of a request, and the pool does
+/// not notice: it lends the connection again unless `has_broken` returns true on its return.
+/// Drivers that tell answers apart (tokio-postgres) or multiplex (redis) can cope. With other
+/// drivers [discard](crate::PooledConnection::discard) the guard unless the request has ended, or
+/// report the state with [`reset_with`](Self::reset_with).
 ///
 /// ```
 /// use caliburn::Pool;
@@ -75,10 +74,13 @@ use tokio::runtime::Handle;
 ///     # let address = listener.local_addr()?;
 ///     let pool = Pool::builder_async(Bb8Manager::new(Tcp(address)))
 ///         .max_size(8)
-///         .health(PingOnBorrow::always()) // as bb8 does; the default of 500 ms is kinder
+///         .health(PingOnBorrow::always()) // as bb8 does; the default of 500 ms costs less
 ///         .build()?;
 ///     let stream = pool.get_async().await?;
 ///     assert_eq!(stream.peer_addr()?, address);
+///     assert_eq!(pool.manager().manager().0, address);
+///     // And back again.
+///     let Tcp(_address) = Bb8Manager::new(Tcp(address)).into_manager();
 ///     Ok(())
 /// }
 /// ```
@@ -103,7 +105,7 @@ struct Reset<C, E> {
 }
 
 impl<M: ManageConnection> Bb8Manager<M> {
-    /// The manager, with nothing added.
+    /// Wraps `manager`, with nothing added.
     pub fn new(manager: M) -> Self
     where
         M::Error: Error + Sync,
@@ -111,8 +113,8 @@ impl<M: ManageConnection> Bb8Manager<M> {
         Self::wrapping(manager, BridgeError::typed)
     }
 
-    /// The same for a manager whose error is no [`Error`], or not `Sync`: it reads as its `Debug`
-    /// does, and a text as it is.
+    /// As `new`, for a manager whose error does not implement [`Error`], or is not `Sync`. Such an
+    /// error reads as its `Debug`; a text reads as it is.
     ///
     /// ```
     /// # use caliburn::adapters::bridges::Bb8Manager;
@@ -136,7 +138,7 @@ impl<M: ManageConnection> Bb8Manager<M> {
         }
     }
 
-    /// Has all connections live on this runtime, wherever borrowers are.
+    /// Sets the runtime on which all connections live, wherever borrowers are.
     ///
     /// ```
     /// # use caliburn::adapters::bridges::Bb8Manager;
@@ -152,8 +154,8 @@ impl<M: ManageConnection> Bb8Manager<M> {
         self
     }
 
-    /// What was given to bb8's `Builder::connection_customizer`. Called again, it replaces what was
-    /// given before.
+    /// Sets the customizer, as bb8's `Builder::connection_customizer` does. A second call replaces
+    /// the first.
     ///
     /// `on_acquire` is part of each connect and of its time: if it fails, so does the connect.
     ///
@@ -161,7 +163,9 @@ impl<M: ManageConnection> Bb8Manager<M> {
     /// # use caliburn::adapters::bridges::Bb8Manager;
     /// # use std::{future::Future, pin::Pin};
     /// # fn adopt<M>(manager: M) -> Bb8Manager<M>
-    /// # where M: bb8::ManageConnection<Connection = tokio::net::TcpStream, Error = std::io::Error> {
+    /// # where
+    /// #     M: bb8::ManageConnection<Connection = tokio::net::TcpStream, Error = std::io::Error>,
+    /// # {
     /// use tokio::net::TcpStream;
     ///
     /// #[derive(Debug)]
@@ -187,14 +191,14 @@ impl<M: ManageConnection> Bb8Manager<M> {
         self
     }
 
-    /// How to make a connection as good as new before its next loan. Called again, it replaces what
-    /// was given before.
+    /// Sets how to make a connection as good as new before its next loan. A second call replaces
+    /// the first.
     ///
-    /// `is_needed` is asked on each return, on the returning thread: it must be quick and do no
-    /// I/O. `|_| true` costs every return a round trip, though none of the borrower's time. `clean`
-    /// is driven in the connection's runtime, and dropped after
-    /// [`reset_timeout`](crate::Settings::reset_timeout). If it fails or is dropped, the connection
-    /// is replaced. One that `has_broken` is replaced at once.
+    /// `is_needed` is called once on each return, on the returning thread: it must not block.
+    /// `|_| true` costs every return a round trip, though none of the borrower's time. `clean` runs
+    /// on the connection's runtime, and is dropped after
+    /// [`reset_timeout`](crate::Settings::reset_timeout). If it fails or is dropped, or if
+    /// `has_broken` returns true, the pool replaces the connection.
     ///
     /// ```
     /// # use caliburn::adapters::bridges::Bb8Manager;
@@ -233,9 +237,9 @@ impl<M: ManageConnection> Bb8Manager<M> {
         self
     }
 
-    /// Which errors in connecting will not pass by themselves: all who wait for a connection then
-    /// fail at once with the cause, rather than after their timeout. By default all may pass, as
-    /// under bb8. Called again, it replaces what was given before.
+    /// Sets which connect errors are permanent: all waiters then fail at once with the cause,
+    /// instead of after their timeout. Default: all are transient, as under bb8. A second call
+    /// replaces the first.
     ///
     /// ```
     /// # use caliburn::adapters::bridges::Bb8Manager;
@@ -257,9 +261,9 @@ impl<M: ManageConnection> Bb8Manager<M> {
         self
     }
 
-    /// Vouches for the driver: an `is_valid` that was dropped half-way leaves the connection fit
-    /// for the next borrower, so it need not be replaced. True of tokio-postgres and of redis's
-    /// multiplexed connections; if in doubt, leave it.
+    /// States that an `is_valid` dropped half-way leaves the connection fit for the next borrower,
+    /// so that the pool keeps it. True of tokio-postgres and of redis's multiplexed connections; if
+    /// in doubt, do not call it.
     ///
     /// ```
     /// # use caliburn::adapters::bridges::Bb8Manager;
@@ -272,12 +276,12 @@ impl<M: ManageConnection> Bb8Manager<M> {
         self
     }
 
-    /// The manager that was written for bb8. Of a pool: `pool.manager().manager()`.
+    /// Returns the manager written for bb8. Of a pool: `pool.manager().manager()`.
     pub fn manager(&self) -> &M {
         &self.manager
     }
 
-    /// The manager that was written for bb8, without what was added.
+    /// Returns the manager written for bb8, without what was added.
     pub fn into_manager(self) -> M {
         self.manager
     }

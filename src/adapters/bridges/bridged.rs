@@ -11,11 +11,20 @@ use std::sync::Arc;
 #[cfg(feature = "deadpool")]
 use std::task::{Context, Poll, Waker};
 
-/// What the bridges for tasks pool: the foreign manager's connection in all but name.
+/// The connection that the bridges for tasks pool: derefs to the foreign manager's connection.
 ///
-/// Its methods are called, and references to it are passed on, as if it were the connection itself.
-/// Only where a function takes a *generic* parameter (`impl ConnectionLike`, `impl Executor`) there
-/// is one asterisk more to write: `&mut **conn`.
+/// Call its methods and pass references to it as if it were the connection itself. Only a *generic*
+/// parameter (`impl ConnectionLike`, `impl Executor`) takes one asterisk more: `&mut **conn`.
+///
+/// ```
+/// # use caliburn::{AsyncManager, Manager, PooledConnection};
+/// use caliburn::adapters::bridges::Bridged;
+///
+/// /// Takes a connection out of the pool for good, without the bridge.
+/// fn keep<M: Manager<Connection = Bridged<C>>, C>(conn: PooledConnection<M>) -> C {
+///     PooledConnection::detach(conn).into_inner()
+/// }
+/// ```
 pub struct Bridged<C> {
     /// `None` once it is being taken out.
     connection: Option<C>,
@@ -42,7 +51,7 @@ impl<C> Bridged<C> {
         }
     }
 
-    /// The connection itself, for example of one that was
+    /// Returns the connection itself, for example of one that was
     /// [detached](crate::PooledConnection::detach).
     pub fn into_inner(mut self) -> C {
         match self.leave() {

@@ -14,20 +14,20 @@ use tokio::runtime::Handle;
 
 /// Makes a manager of any [`deadpool::managed::Manager`].
 ///
-/// Its `create` is the connect, and it hears of each connection that leaves the pool by its
-/// `detach`. What deadpool has no word for can be added:
-/// [`classify_with`](Self::classify_with) tells errors that will not pass from those that may. A
-/// `post_create` hook becomes an
+/// `create` is the connect, and the pool calls `detach` for each connection that leaves it. You can
+/// add what deadpool does not have: [`classify_with`](Self::classify_with) tells permanent errors
+/// from transient ones. A `post_create` hook becomes an
 /// [`after_connect_async`](crate::Builder::after_connect_async), a `pre_recycle` or `post_recycle`
 /// hook a [`before_acquire_async`](crate::Builder::before_acquire_async) or an
 /// [`on_return_async`](crate::Builder::on_return_async).
 ///
-/// What is pooled derefs to the manager's `Type`: see [`Bridged`]. Errors are the manager's own, in
-/// a [`BridgeError`]. If the manager's error is no [`Error`], begin with
+/// The pooled connection derefs to the manager's `Type`: see [`Bridged`]. Errors are the manager's
+/// own, in a [`BridgeError`]. If the manager's error does not implement [`Error`], use
 /// [`with_plain_errors`](Self::with_plain_errors) instead of [`new`](Self::new).
 ///
-/// deadpool 0.12 and 0.13 will do. Cargo must use the same version here as the manager does; if it
-/// chooses another, `cargo update -p deadpool --precise 0.12.3`, for example, puts that right.
+/// The bridge works with deadpool 0.12 and 0.13. Cargo must use the same version here as for the
+/// manager; if it chooses another, fix it with, for example, `cargo update -p deadpool --precise
+/// 0.12.3`.
 ///
 /// # When connections are recycled
 ///
@@ -40,27 +40,27 @@ use tokio::runtime::Handle;
 /// - the **ping**: called before a loan when the [strategy](crate::HealthStrategy) asks for one.
 ///
 /// A connection that was recycled after a loan may die before the next one. If `recycle` needs no
-/// I/O, [say so](Self::recycle_waits_for_nothing): it is then called before each loan instead,
-/// which finds that out. Otherwise a strategy does: `PingOnBorrow::default()` recycles what was
-/// idle for more than half a second. To recycle as deadpool does, and only then, use
+/// I/O, [say so](Self::recycle_waits_for_nothing): the pool then calls it before each loan instead,
+/// which finds dead connections. Otherwise use a strategy: `PingOnBorrow::default()` recycles
+/// connections that were idle for more than half a second. To recycle exactly as deadpool does, use
 /// `PingOnBorrow::always()` together with
 /// [`recycle_before_loans_only`](Self::recycle_before_loans_only).
 ///
 /// # The runtime
 ///
-/// As for [`Bb8Manager`](super::Bb8Manager#the-runtime): a connection is opened on the tokio
-/// runtime of the borrower that waits for one, and replaced when that runtime is gone or no longer
+/// As for [`Bb8Manager`](super::Bb8Manager#the-runtime): a connection opens on the tokio runtime of
+/// the borrower that waits for one, and the pool replaces it when that runtime is gone or no longer
 /// driven.
 ///
 /// # Deadlines and cancellation
 ///
-/// The futures of `create` and `recycle` are dropped when their time is up, and a ping's also when
-/// the borrower is no longer interested. The connection is then replaced.
+/// The pool drops the futures of `create` and `recycle` when their time is up, and a ping's also
+/// when its borrower is cancelled. It then replaces the connection.
 ///
 /// ```
-/// use caliburn::Pool;
 /// use caliburn::adapters::bridges::DeadpoolManager;
 /// use caliburn::health::PingOnBorrow;
+/// use caliburn::{ErrorClass, Pool};
 /// use deadpool::managed::{self, Metrics, RecycleResult};
 /// # use std::io;
 /// # use std::net::SocketAddr;
@@ -76,7 +76,11 @@ use tokio::runtime::Handle;
 ///     async fn create(&self) -> io::Result<TcpStream> {
 ///         TcpStream::connect(self.0).await
 ///     }
-///     async fn recycle(&self, stream: &mut TcpStream, _: &Metrics) -> RecycleResult<io::Error> {
+///     async fn recycle(
+///         &self,
+///         stream: &mut TcpStream,
+///         _: &Metrics,
+///     ) -> RecycleResult<io::Error> {
 ///         stream.take_error()?.map_or(Ok(()), |error| Err(error.into()))
 ///     }
 /// }
@@ -85,12 +89,16 @@ use tokio::runtime::Handle;
 /// async fn main() -> Result<(), Box<dyn std::error::Error>> {
 ///     # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
 ///     # let address = listener.local_addr()?;
-///     let pool = Pool::builder_async(DeadpoolManager::new(Tcp(address)))
-///         .max_size(8)
-///         .health(PingOnBorrow::default())
-///         .build()?;
+///     let manager = DeadpoolManager::new(Tcp(address))
+///         .runtime(tokio::runtime::Handle::current())
+///         .classify_with(|error| match error.kind() {
+///             io::ErrorKind::PermissionDenied => ErrorClass::Permanent,
+///             _ => ErrorClass::Transient,
+///         });
+///     let pool =
+///         Pool::builder_async(manager).max_size(8).health(PingOnBorrow::default()).build()?;
 ///     let stream = pool.get_async().await?;
-///     assert_eq!(stream.peer_addr()?, address);
+///     assert_eq!(stream.peer_addr()?, pool.manager().manager().0);
 ///     Ok(())
 /// }
 /// ```
@@ -116,7 +124,7 @@ enum Recycles {
 type Classify<E> = dyn Fn(&E) -> ErrorClass + Send + Sync;
 
 impl<M: managed::Manager<Error: 'static>> DeadpoolManager<M> {
-    /// The manager, with nothing added.
+    /// Wraps `manager`, with nothing added.
     pub fn new(manager: M) -> Self
     where
         M::Error: Error + Sync,
@@ -124,8 +132,8 @@ impl<M: managed::Manager<Error: 'static>> DeadpoolManager<M> {
         Self::wrapping(manager, BridgeError::typed)
     }
 
-    /// The same for a manager whose error is no [`Error`], or not `Sync`: it reads as its `Debug`
-    /// does, and a text as it is.
+    /// As `new`, for a manager whose error does not implement [`Error`], or is not `Sync`. Such an
+    /// error reads as its `Debug`; a text reads as it is.
     ///
     /// ```
     /// # use caliburn::adapters::bridges::DeadpoolManager;
@@ -166,15 +174,15 @@ impl<M: managed::Manager<Error: 'static>> DeadpoolManager<M> {
 }
 
 impl<M: managed::Manager> DeadpoolManager<M> {
-    /// Has all connections live on this runtime, wherever borrowers are.
+    /// Sets the runtime on which all connections live, wherever borrowers are.
     pub fn runtime(mut self, runtime: Handle) -> Self {
         self.runtimes.choose(runtime);
         self
     }
 
-    /// Leaves it to the strategy when connections are recycled. Use it with
+    /// Recycles connections only when the strategy pings. Use it with
     /// [`PingOnBorrow::always()`](crate::health::PingOnBorrow::always), or with a manager whose
-    /// `recycle` cleans nothing: with any other a borrower may find what another left behind.
+    /// `recycle` cleans nothing: otherwise a borrower may find what another one left behind.
     ///
     /// ```
     /// # use caliburn::adapters::bridges::DeadpoolManager;
@@ -193,10 +201,10 @@ impl<M: managed::Manager> DeadpoolManager<M> {
         self
     }
 
-    /// Vouches for the manager: `recycle` waits for nothing, as that of deadpool-postgres does by
-    /// default (`RecyclingMethod::Fast`). It is then called before each loan, as by deadpool, and
-    /// not after it: a connection that the driver knows to be dead is not lent, whatever the
-    /// strategy. A connection whose `recycle` waits all the same is taken for dead.
+    /// States that `recycle` waits for nothing, as with deadpool-postgres by default
+    /// (`RecyclingMethod::Fast`). The pool then calls it before each loan, as deadpool does, and
+    /// not after it: whatever the strategy, it lends no connection that the driver knows to be
+    /// dead. A connection whose `recycle` waits all the same counts as dead.
     ///
     /// ```
     /// # use caliburn::adapters::bridges::DeadpoolManager;
@@ -210,9 +218,9 @@ impl<M: managed::Manager> DeadpoolManager<M> {
         self
     }
 
-    /// Which errors in connecting will not pass by themselves: all who wait for a connection then
-    /// fail at once with the cause, rather than after their timeout. By default all may pass.
-    /// Called again, it replaces what was given before.
+    /// Sets which connect errors are permanent: all waiters then fail at once with the cause,
+    /// instead of after their timeout. Default: all are transient. A second call replaces the
+    /// first.
     pub fn classify_with(
         mut self,
         classify: impl Fn(&M::Error) -> ErrorClass + Send + Sync + 'static,
@@ -221,7 +229,7 @@ impl<M: managed::Manager> DeadpoolManager<M> {
         self
     }
 
-    /// The manager that was written for deadpool. Of a pool: `pool.manager().manager()`.
+    /// Returns the manager written for deadpool. Of a pool: `pool.manager().manager()`.
     pub fn manager(&self) -> &M {
         &self.manager
     }

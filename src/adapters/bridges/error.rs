@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// The error `E` of a manager written for another pool, or why the manager could not be asked.
 ///
-/// It reads as the manager's own error does, and has the same source.
+/// It reads like the manager's own error, and has the same source.
 ///
 /// ```
 /// use caliburn::adapters::bridges::BridgeError;
@@ -17,6 +17,11 @@ use std::sync::{Mutex, PoisonError};
 ///
 /// fn is_refused(error: &BridgeError<io::Error>) -> bool {
 ///     error.driver().is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+/// }
+///
+/// // An error that does not implement `Error` can only be looked at.
+/// fn is_closed(error: &BridgeError<String>) -> bool {
+///     error.is_runtime_lost() || error.inspect(|text| text == "closed").unwrap_or(false)
 /// }
 /// ```
 pub struct BridgeError<E> {
@@ -77,8 +82,8 @@ impl<E: 'static> BridgeError<E> {
         self.class
     }
 
-    /// Returns the manager's own error. `None` if there is none, or if it is no [`Error`]: that one
-    /// can be [inspected](Self::inspect).
+    /// Returns the manager's own error. `None` if there is none, or if it does not implement
+    /// [`Error`]: then [`inspect`](Self::inspect) it.
     pub fn driver(&self) -> Option<&E> {
         match &self.what {
             What::Typed(error) => (**error).as_any().downcast_ref(),
@@ -86,7 +91,7 @@ impl<E: 'static> BridgeError<E> {
         }
     }
 
-    /// Looks at the manager's own error, of whatever type, if there is one.
+    /// Calls `look` with the manager's own error, of whatever type, if there is one.
     pub fn inspect<T>(&self, look: impl FnOnce(&E) -> T) -> Option<T> {
         match &self.what {
             What::Plain(_, error) => {
@@ -96,7 +101,7 @@ impl<E: 'static> BridgeError<E> {
         }
     }
 
-    /// Whether the connection was lost together with the tokio runtime in which it lived.
+    /// Returns whether the connection was lost together with the tokio runtime on which it lived.
     pub fn is_runtime_lost(&self) -> bool {
         matches!(self.what, What::RuntimeLost)
     }

@@ -1,4 +1,4 @@
-//! Managers written for other pools, as they are.
+//! Bridges to managers written for other pools, which they take unchanged.
 //!
 //! | feature | written for | manager | its driver is |
 //! |---|---|---|---|
@@ -8,7 +8,7 @@
 //!
 //! Threads and tasks can borrow from a pool of either kind.
 //!
-//! See also the [page for those who come from another pool](crate::guide::migrating).
+//! See also the [page on migrating from another pool](crate::guide::migrating).
 
 #[cfg(feature = "bb8")]
 mod bb8;

@@ -6,35 +6,34 @@ use std::fmt;
 
 /// Makes a manager of any [`r2d2::ManageConnection`]: diesel's `ConnectionManager`, for example.
 ///
-/// Its `connect` stays what it was, `is_valid` is the ping, and `has_broken` is asked before and
-/// after each loan. What r2d2 has no word for can be added:
-/// [`classify_with`](Self::classify_with) tells errors that will not pass from those that may,
-/// [`reset_with`](Self::reset_with) cleans what borrowers leave behind. An
-/// [`r2d2::CustomizeConnection`] is taken as it is by [`customize`](Self::customize).
+/// `connect` stays what it was, `is_valid` is the ping, and the pool asks `has_broken` before and
+/// after each loan. You can add what r2d2 does not have: [`classify_with`](Self::classify_with)
+/// tells permanent errors from transient ones, [`reset_with`](Self::reset_with) cleans up after
+/// borrowers. [`customize`](Self::customize) takes an [`r2d2::CustomizeConnection`] unchanged.
 ///
-/// The manager's error must be `Send` and `Sync`, which r2d2 itself does not ask for.
+/// The manager's error must be `Send` and `Sync`, which r2d2 itself does not require.
 ///
 /// r2d2 brings `scheduled-thread-pool`, whose version 0.2.8 wants Rust 1.95. With an older one:
 /// `cargo update -p scheduled-thread-pool --precise 0.2.7`.
 ///
 /// # Deadlines
 ///
-/// r2d2 gives its managers none, so `connect` and `is_valid` take as long as the driver lets them:
-/// give the *driver* timeouts, in its URL or options. If they block for longer all the same, the
-/// pool keeps its promises without them. Nobody waits for a connect that has outlived
+/// r2d2 gives its managers no deadlines, so `connect` and `is_valid` take as long as the driver
+/// lets them: set timeouts in the *driver*, in its URL or options. If a call blocks for longer, the
+/// pool still keeps its limits. No borrower waits for a connect that has outlived
 /// [`connect_timeout`](crate::Settings::connect_timeout): its slot is
-/// [quarantined](crate::Stats::quarantined) until it comes back. A ping before a loan is made on
-/// the borrower's own thread, which it can hold beyond the borrower's deadline, unless workers do
-/// it: `.ping_on(`[`PingOn::Worker`](crate::PingOn::Worker)`)`, or a strategy that pings in the
-/// background only, such as [`PeriodicSweep`](crate::health::PeriodicSweep).
+/// [quarantined](crate::Stats::quarantined) until the call returns. The borrower's own thread makes
+/// the ping before a loan, which can hold it beyond its deadline; to prevent that, let workers ping
+/// with `.ping_on(`[`PingOn::Worker`](crate::PingOn::Worker)`)`, or use a strategy that pings only
+/// in the background, such as [`PeriodicSweep`](crate::health::PeriodicSweep).
 ///
 /// # What is left behind
 ///
-/// As under r2d2, a connection for which `has_broken` says yes on its return is not lent again.
-/// (diesel's says so of one with an open transaction, so that one is replaced, not rolled back.)
-/// Any other one is lent again as it is, with an open transaction for example, unless
-/// [`reset_with`](Self::reset_with) says what to do about it. One whose borrower panicked is
-/// closed, unless [`keep_on_unwind`](crate::Builder::keep_on_unwind).
+/// As under r2d2, the pool does not lend a connection again if `has_broken` returns true on its
+/// return. (diesel's does for an open transaction, so such a connection is replaced, not rolled
+/// back.) It lends any other connection again as it is, with an open transaction for example,
+/// unless [`reset_with`](Self::reset_with) cleans it. It closes a connection whose borrower
+/// panicked, unless [`keep_on_unwind`](crate::Builder::keep_on_unwind) is set.
 ///
 /// ```
 /// use caliburn::Pool;
@@ -66,10 +65,13 @@ use std::fmt;
 /// # let address = listener.local_addr()?;
 /// let pool = Pool::builder(R2d2Manager::new(Tcp(address)))
 ///     .max_size(8)
-///     .health(PingOnBorrow::always()) // as r2d2 does; the default of 500 ms is kinder
+///     .health(PingOnBorrow::always()) // as r2d2 does; the default of 500 ms costs less
 ///     .build()?;
 /// let stream = pool.get()?;
 /// assert_eq!(stream.peer_addr()?, address);
+/// assert_eq!(pool.manager().manager().0, address);
+/// // And back again.
+/// let Tcp(_address) = R2d2Manager::new(Tcp(address)).into_manager();
 /// # Ok(())
 /// # }
 /// ```
@@ -91,24 +93,26 @@ struct Reset<C, E> {
 }
 
 impl<M: ManageConnection> R2d2Manager<M> {
-    /// The manager, with nothing added.
+    /// Wraps `manager`, with nothing added.
     pub fn new(manager: M) -> Self {
         Self { manager, customizer: None, reset: None, classify: None }
     }
 
-    /// What was given to r2d2's `Builder::connection_customizer`. Called again, it replaces what
-    /// was given before.
+    /// Sets the customizer, as r2d2's `Builder::connection_customizer` does. A second call replaces
+    /// the first.
     ///
-    /// `on_acquire` is part of each connect: if it fails, so does the connect. `on_release` is
-    /// given the connections that the pool closes while they still work: idle for too long, too
-    /// old, surplus, discarded, or because the pool is closed. Unlike r2d2, broken ones are dropped
-    /// without it, as a goodbye would reach nobody, and so are those that a borrower has
-    /// [detached](crate::PooledConnection::detach).
+    /// `on_acquire` is part of each connect: if it fails, so does the connect. `on_release` gets
+    /// the connections that the pool closes while they still work: idle for too long, too old,
+    /// surplus, discarded, or because the pool is closed. Unlike r2d2, the pool drops broken
+    /// connections without it, and it does not see
+    /// [detached](crate::PooledConnection::detach) ones.
     ///
     /// ```
     /// # use caliburn::adapters::bridges::R2d2Manager;
     /// # fn adopt<M>(manager: M) -> R2d2Manager<M>
-    /// # where M: r2d2::ManageConnection<Connection = std::net::TcpStream, Error = std::io::Error> {
+    /// # where
+    /// #     M: r2d2::ManageConnection<Connection = std::net::TcpStream, Error = std::io::Error>,
+    /// # {
     /// use std::net::TcpStream;
     ///
     /// #[derive(Debug)]
@@ -131,15 +135,15 @@ impl<M: ManageConnection> R2d2Manager<M> {
         self
     }
 
-    /// How to make a connection as good as new before its next loan. Called again, it replaces what
-    /// was given before.
+    /// Sets how to make a connection as good as new before its next loan. A second call replaces
+    /// the first.
     ///
-    /// `is_needed` is asked on each return, on the returning thread: it must be quick and do no
-    /// I/O, so ask the driver for what it knows (SQLite's `is_autocommit`, a transaction's depth).
+    /// `is_needed` is called once on each return, on the returning thread: it must not block, so
+    /// ask the driver for what it knows (SQLite's `is_autocommit`, a transaction's depth).
     /// `|_| true` costs every return a round trip, though none of the borrower's time. `clean` runs
-    /// on a worker's thread, within [`reset_timeout`](crate::Settings::reset_timeout); it is
-    /// trusted to honour the deadline it is given. If it fails or is late, the connection is
-    /// replaced. One that `has_broken` is replaced at once.
+    /// on a worker's thread, within [`reset_timeout`](crate::Settings::reset_timeout), and must
+    /// honour its deadline. If it fails or is late, or if `has_broken` returns true, the pool
+    /// replaces the connection.
     ///
     /// ```
     /// # use caliburn::adapters::bridges::R2d2Manager;
@@ -164,22 +168,27 @@ impl<M: ManageConnection> R2d2Manager<M> {
     ///     .reset_with(|conn| conn.is_in_transaction(), |conn, _| conn.execute("ROLLBACK"));
     /// # let _ = manager;
     /// ```
+    #[rustfmt::skip] // It would make one line of the last bounds, and a wide one.
     pub fn reset_with(
         mut self,
         is_needed: impl Fn(&mut M::Connection) -> bool + Send + Sync + 'static,
-        clean: impl Fn(&mut M::Connection, &Deadline) -> Result<(), M::Error> + Send + Sync + 'static,
+        clean: impl Fn(&mut M::Connection, &Deadline) -> Result<(), M::Error>
+            + Send + Sync + 'static,
     ) -> Self {
         self.reset = Some(Reset { is_needed: Box::new(is_needed), clean: Box::new(clean) });
         self
     }
 
-    /// Which errors in connecting will not pass by themselves: all who wait for a connection then
-    /// fail at once with the cause, rather than after their timeout. By default all may pass, as
-    /// under r2d2. Called again, it replaces what was given before.
+    /// Sets which connect errors are permanent: all waiters then fail at once with the cause,
+    /// instead of after their timeout. Default: all are transient, as under r2d2. A second call
+    /// replaces the first.
     ///
     /// ```
     /// # use caliburn::adapters::bridges::R2d2Manager;
-    /// # fn adopt<M: r2d2::ManageConnection<Error = std::io::Error>>(manager: M) -> R2d2Manager<M> {
+    /// # fn adopt<M>(manager: M) -> R2d2Manager<M>
+    /// # where
+    /// #     M: r2d2::ManageConnection<Error = std::io::Error>,
+    /// # {
     /// use caliburn::ErrorClass;
     /// use std::io::ErrorKind;
     ///
@@ -197,12 +206,12 @@ impl<M: ManageConnection> R2d2Manager<M> {
         self
     }
 
-    /// The manager that was written for r2d2. Of a pool: `pool.manager().manager()`.
+    /// Returns the manager written for r2d2. Of a pool: `pool.manager().manager()`.
     pub fn manager(&self) -> &M {
         &self.manager
     }
 
-    /// The manager that was written for r2d2, without what was added.
+    /// Returns the manager written for r2d2, without what was added.
     pub fn into_manager(self) -> M {
         self.manager
     }

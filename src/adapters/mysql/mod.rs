@@ -6,7 +6,8 @@
 //! | driver | [mysql](https://docs.rs/mysql) | [mysql_async](https://docs.rs/mysql_async) |
 //! | manager | [`MysqlManager`] | [`AsyncMysqlManager`] |
 //! | pool | [`Pool`] | [`AsyncPool`] |
-//! | borrowed | [`MysqlConnection`] in a [`Connection`] | [`AsyncMysqlConnection`] in an [`AsyncConnection`] |
+//! | guard | [`Connection`] | [`AsyncConnection`] |
+//! | derefs to | [`MysqlConnection`] | [`AsyncMysqlConnection`] |
 //!
 //! See also the [page on MySQL](crate::guide::mysql).
 

@@ -24,39 +24,47 @@ use std::time::{Duration, Instant};
 
 /// Opens connections to PostgreSQL.
 ///
-/// A transaction that a borrower left open is rolled back before the next borrower gets the
-/// connection. Whether there is one is read off the server's answers, so a clean connection costs
-/// no round trip on its way back. A session that listens to notifications ends that as well. What
-/// else a borrower changed (settings, temporary tables, advisory locks) stays, unless
-/// [`reset`](Self::reset) says otherwise.
+/// Before the next loan the pool rolls back a transaction that a borrower left open. The adapter
+/// reads the transaction state off the server's answers, so a clean connection costs no round trip
+/// on its way back. The pool also ends subscriptions to notifications. Other session state
+/// (settings, temporary tables, advisory locks) stays, unless [`reset`](Self::reset) says
+/// otherwise.
 ///
-/// Refused credentials, a missing database, a certificate that is not trusted and all else that
-/// trying again would not change are [permanent](ErrorClass::Permanent) errors: borrowers learn of
-/// them at once. A server that is down, starts up, or has too many connections is a transient one.
-/// With several hosts all errors are, as the driver tells only what the last one said; with several
-/// addresses of one host all must have refused us.
+/// Refused credentials, a missing database, an untrusted certificate and the like are
+/// [permanent](ErrorClass::Permanent) errors: borrowers get them at once. A server that is down,
+/// starts up, or has too many connections is a transient error. With several hosts all errors are
+/// transient, as the driver reports only the last one; with several addresses of one host an error
+/// is permanent once all addresses have refused.
 ///
-/// The pool's limits hold down to the socket, also if the server is frozen, trickles or talks
-/// without end: what it does not answer in time fails, on the spot. Out of reach is the time to
-/// look up a name. And outside of Linux only pings have a limit over Unix sockets, and the question
-/// whether the server has TLS has none (`sslnegotiation=direct` does not ask). For a borrower's own
-/// queries there is [`response_timeout`](Self::response_timeout).
+/// The pool's limits reach down to the socket, also if the server is frozen, trickles or sends
+/// without end: a call fails on the spot when its time is up. They do not reach the look-up of a
+/// name. Outside of Linux, over Unix sockets, only pings have a limit, and the question whether the
+/// server has TLS has none (`sslnegotiation=direct` does not ask). To limit a borrower's own
+/// queries use [`response_timeout`](Self::response_timeout).
 ///
-/// A message of more than 16 MiB that no borrower waits for costs the connection, rather than the
-/// memory to keep it.
+/// A message of more than 16 MiB that no borrower waits for costs the connection instead of memory.
 ///
 /// ```no_run
 /// use caliburn::Pool;
 /// use caliburn::adapters::postgres::PostgresManager;
+/// use std::time::Duration;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let manager = PostgresManager::from_url("postgresql://app@localhost/songs")?;
+/// let manager = PostgresManager::from_url("postgresql://app@localhost/songs")?
+///     .response_timeout(Some(Duration::from_secs(10)))
+///     .cancel_after(Some(Duration::from_secs(1)))
+///     .statement_cache_size(500);
 /// let pool = Pool::builder(manager).max_size(8).build()?;
 ///
 /// let mut client = pool.get()?;
 /// let row = client.query_one("SELECT count(*) FROM song", &[])?;
 /// let count: i64 = row.get(0);
-/// # let _ = count;
+/// client.clear_statement_cache();
+///
+/// // With the driver's configuration, and any of its connectors for TLS.
+/// let config = postgres::Config::new().host("db").user("app").to_owned();
+/// let manager = PostgresManager::new(config).tls(postgres::NoTls);
+/// # let _ = (count, manager);
 /// # Ok(())
 /// # }
 /// ```
@@ -69,20 +77,20 @@ pub struct PostgresManager {
 setters!(PostgresManager, Config, "postgres");
 
 impl PostgresManager {
-    /// Connections as `config` says, without TLS.
+    /// Connects as `config` says, without TLS.
     ///
-    /// With several hosts the driver takes the first that will have it, each time anew; with
-    /// `target_session_attrs=read-write` that is the primary, wherever it moves. The time that a
-    /// connect may take is shared out among all addresses of all hosts.
+    /// With several hosts each connect takes the first that accepts; with
+    /// `target_session_attrs=read-write` that is the primary, wherever it moves. All addresses of
+    /// all hosts share the time that a connect may take.
     pub fn new(config: Config) -> Self {
         Self { options: Options::new(config), tls: None }
     }
 
-    /// How to secure connections, where `sslmode` allows it: a connector of `postgres-native-tls`,
-    /// for example.
+    /// Sets how to secure connections, where `sslmode` allows it: a connector of
+    /// `postgres-native-tls`, for example. Default: no TLS.
     ///
-    /// If the server then wants none (with `sslmode=prefer`), transactions cannot be listened for,
-    /// and each connection that comes back costs a round trip.
+    /// If the server then has no TLS (with `sslmode=prefer`), the adapter cannot read the
+    /// transaction state off the wire, and each return costs a round trip.
     pub fn tls<T>(mut self, connector: T) -> Self
     where
         T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,

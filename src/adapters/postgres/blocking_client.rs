@@ -26,16 +26,27 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What is pooled: a [`postgres::Client`] in all but name, which keeps prepared statements from one
+/// The pooled connection: derefs to a [`postgres::Client`], and keeps prepared statements from one
 /// loan to the next ([`prepare_cached`](Self::prepare_cached)).
 ///
-/// Where a function wants the driver's, or a `GenericClient`, give it `&mut **client`. When it goes
-/// back, a session that listens to notifications is told to listen no more, and those that were not
-/// fetched are dropped.
+/// ```no_run
+/// # use caliburn::adapters::postgres::PostgresClient;
+/// # fn example(client: &mut PostgresClient) -> Result<(), postgres::Error> {
+/// let find = client.prepare_cached("SELECT title FROM song WHERE id = $1")?;
+/// let row = client.query_one(&find, &[&7_i64])?;
+/// // After a change of the tables, say: later queries are prepared anew.
+/// client.clear_statement_cache();
+/// # let _ = row;
+/// # Ok(())
+/// # }
+/// ```
 ///
-/// It belongs to its guard, and a driver's client to it: what the adapter knows of a session stays
-/// where it is when clients change places (`std::mem::swap`), which is not supported, in hooks
-/// neither.
+/// Where a function wants the driver's client, or a `GenericClient`, pass `&mut **client`. When the
+/// client goes back, the pool ends the session's subscriptions and drops notifications that were
+/// not fetched.
+///
+/// Do not swap clients (`std::mem::swap`), in hooks neither: what the adapter knows of a session
+/// stays with the guard.
 pub struct PostgresClient {
     /// Dropped before the client, whose own drop waits for all that is still unanswered.
     pub(super) line: Line,
@@ -49,8 +60,8 @@ pub struct PostgresClient {
 cached!(PostgresClient, client, true, [&mut self] self);
 
 impl PostgresClient {
-    /// As [`Client::cancel_token`], which it stands in for: a connector that the manager did not
-    /// need, `cancel_query` does not need either, and it is limited in time.
+    /// As [`Client::cancel_token`], which it replaces: `cancel_query` needs a connector for TLS
+    /// only if the manager does, and has a time limit.
     pub fn cancel_token(&self) -> PostgresCancelToken {
         self.line.canceller.token()
     }
@@ -71,7 +82,7 @@ impl PostgresClient {
         PostgresTransactionBuilder { builder, statements, canceller }
     }
 
-    /// Forgets all statements that this connection keeps, which closes them.
+    /// Forgets all statements that this connection keeps, and closes them.
     pub fn clear_statement_cache(&self) {
         self.statements.forget();
     }

@@ -70,17 +70,16 @@ async fn limited(
     }
 }
 
-/// Asks the server to give up a query, over a connection of its own: see [`CancelToken`].
+/// Asks the server to cancel a query, over a separate connection: see [`CancelToken`].
 #[derive(Clone)]
 pub struct AsyncPostgresCancelToken(Canceller);
 
 impl AsyncPostgresCancelToken {
-    /// As [`CancelToken::cancel_query`]: the server does not report whether a query was cancelled.
-    /// `tls` is used only if the connection itself has TLS. Ends within the time that a connect of
-    /// the pool's may take.
+    /// As [`CancelToken::cancel_query`]; the server does not report whether it cancelled a query.
+    /// Uses `tls` only if the connection itself has TLS. Ends within the pool's `connect_timeout`.
     ///
-    /// It may arrive late: wait for the query's end before the connection goes back to the pool, or
-    /// it may be the next borrower's query that is given up.
+    /// The request may arrive late: wait until the query has ended before you return the
+    /// connection, or the request may cancel the next borrower's query.
     ///
     /// # Errors
     ///

@@ -21,22 +21,34 @@ use std::time::Duration;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Config, Error, Row, SimpleQueryMessage, Statement};
 
-/// What is pooled: a [`tokio_postgres::Client`] in all but name, which keeps prepared statements
+/// The pooled connection: derefs to a [`tokio_postgres::Client`], and keeps prepared statements
 /// from one loan to the next ([`prepare_cached`](Self::prepare_cached)).
 ///
-/// Where a function wants the driver's, or a `GenericClient`, give it `&**client`. The connection
-/// is driven by a task of its runtime; if this is dropped outside of a pool, it ends at once.
+/// Where a function wants the driver's client, or a `GenericClient`, pass `&**client`. A task of
+/// its runtime drives the connection. A client that is dropped outside of a pool ends at once.
 ///
-/// Do not keep a `RowStream` or the like when the client goes back: the driver delivers what is
-/// left in it before the next borrower's answers, who would have to wait until it is taken.
+/// ```no_run
+/// # use caliburn::adapters::postgres::AsyncPostgresClient;
+/// # async fn example(client: &AsyncPostgresClient) -> Result<(), tokio_postgres::Error> {
+/// let find = client.prepare_cached("SELECT title FROM song WHERE id = $1").await?;
+/// let row = client.query_one(&find, &[&7_i64]).await?;
+/// // After a change of the tables, say: later queries are prepared anew.
+/// client.clear_statement_cache();
+/// # let _ = row;
+/// # Ok(())
+/// # }
+/// ```
 ///
-/// A session with more than 1024 prepared statements that were never executed, beside those kept,
-/// is replaced: nobody may have them any more. A future that is dropped in the moment in which its
-/// answer comes leaves such a statement behind.
+/// Do not keep a `RowStream` or the like when the client goes back: the driver delivers the rows
+/// left in it before the next borrower's answers, so the next borrower would wait for them to be
+/// read.
 ///
-/// It belongs to its guard, and a driver's client to it: what the adapter knows of a session stays
-/// where it is when clients change places (`std::mem::swap`), which is not supported, in hooks
-/// neither.
+/// The pool replaces a session that has prepared more than 1024 statements beyond the cached ones
+/// and has executed none of them. A future dropped in the moment when its answer arrives leaves its
+/// statement behind, and no borrower may own such a statement any more.
+///
+/// Do not swap clients (`std::mem::swap`), in hooks neither: what the adapter knows of a session
+/// stays with the guard.
 pub struct AsyncPostgresClient {
     pub(super) client: Client,
     pub(super) session: Session,
@@ -50,8 +62,8 @@ pub struct AsyncPostgresClient {
 cached!(AsyncPostgresClient, client, true, [&self] self, async await);
 
 impl AsyncPostgresClient {
-    /// As [`Client::cancel_token`], which it stands in for: a connector that the manager did not
-    /// need, `cancel_query` does not need either, and it is limited in time.
+    /// As [`Client::cancel_token`], which it replaces: `cancel_query` needs a connector for TLS
+    /// only if the manager does, and has a time limit.
     pub fn cancel_token(&self) -> AsyncPostgresCancelToken {
         self.session.canceller().token()
     }
@@ -72,10 +84,10 @@ impl AsyncPostgresClient {
         AsyncPostgresTransactionBuilder { builder, statements, canceller }
     }
 
-    /// The notifications that come during this loan, once the session listens.
+    /// Returns the notifications that arrive during this loan, once the session listens.
     ///
-    /// When the client goes back, the session is told to listen no more, and what was not fetched
-    /// is dropped. Of more than 1024 that wait to be fetched the oldest are dropped.
+    /// When the client goes back, the pool ends the session's subscriptions and drops notifications
+    /// that were not fetched. While more than 1024 wait to be fetched, the oldest are dropped.
     ///
     /// ```no_run
     /// # use caliburn::adapters::postgres::AsyncPostgresClient;
@@ -84,6 +96,10 @@ impl AsyncPostgresClient {
     /// let mut notifications = client.notifications();
     /// while let Some(notification) = notifications.recv().await {
     ///     println!("{}", notification.payload());
+    ///     while let Some(more) = notifications.try_recv() {
+    ///         println!("{}", more.payload());
+    ///     }
+    ///     println!("{} lost so far", notifications.lost());
     /// }
     /// # Ok(())
     /// # }
@@ -92,7 +108,7 @@ impl AsyncPostgresClient {
         AsyncPostgresNotifications { inbox: self.session.inbox() }
     }
 
-    /// Forgets all statements that this connection keeps, which closes them.
+    /// Forgets all statements that this connection keeps, and closes them.
     pub fn clear_statement_cache(&self) {
         self.statements.forget();
     }

@@ -170,7 +170,7 @@ impl Course {
         end.map_or(self.limit, |end| end.min(self.limit))
     }
 
-    /// Whether the server has TLS is asked of it over a stream that nobody but the driver sees.
+    /// The driver asks whether the server has TLS over a stream that only the driver sees.
     /// Nor is any other that the driver has put nothing of ours on.
     #[cfg(target_os = "linux")]
     fn first_of(&self, limit: Instant) -> Met {
@@ -227,7 +227,7 @@ fn only(addresses: &[IpAddr]) -> Option<IpAddr> {
     if let [address] = addresses { Some(*address) } else { None }
 }
 
-/// Tokio shows the number of a socket's descriptor to those who debug. It is believed only if the
+/// Tokio shows the number of a socket's descriptor only in `Debug`. It is believed only if the
 /// descriptor bears the mark.
 #[cfg(target_os = "linux")]
 fn number_in(debug: &str) -> Option<std::os::fd::RawFd> {

@@ -45,7 +45,7 @@ impl Greeting {
         if self.bytes.max(self.longest) <= BYTES && self.messages <= MESSAGES {
             return Ok(());
         }
-        let text = "the server has said too much before it was ready";
+        let text = "the server sent too much before it was ready";
         Err(io::Error::new(io::ErrorKind::InvalidData, text))
     }
 }

@@ -12,8 +12,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Nobody has the turn for that long, unless the machine stands still. Then there is no socket to
-/// look at.
+/// No connect has the turn for that long, unless the machine stands still. Then there is no socket
+/// to look at.
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// The sockets of the process before one is connected. Until it is dropped, the crate connects no

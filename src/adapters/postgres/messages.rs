@@ -107,7 +107,10 @@ mod tests {
     proptest! {
         #[test]
         fn messages_are_found_however_the_stream_is_cut(
-            messages in prop::collection::vec((any::<u8>(), prop::collection::vec(any::<u8>(), 0..20)), 0..20),
+            messages in prop::collection::vec(
+                (any::<u8>(), prop::collection::vec(any::<u8>(), 0..20)),
+                0..20,
+            ),
             cuts in prop::collection::vec(1_usize..12, 1..200),
         ) {
             let stream: Vec<u8> =

@@ -3,13 +3,17 @@
 //! | | for threads | for tasks |
 //! |---|---|---|
 //! | feature | `postgres` | `tokio-postgres` |
-//! | driver | [postgres](https://docs.rs/postgres) | [tokio-postgres](https://docs.rs/tokio-postgres) |
+//! | driver | [postgres][blocking] | [tokio-postgres][async] |
 //! | manager | [`PostgresManager`] | [`AsyncPostgresManager`] |
 //! | pool of it | [`Pool`] | [`AsyncPool`] |
-//! | borrowed | [`Connection`], a [`PostgresClient`] | [`AsyncConnection`], an [`AsyncPostgresClient`] |
+//! | guard | [`Connection`] | [`AsyncConnection`] |
+//! | derefs to | [`PostgresClient`] | [`AsyncPostgresClient`] |
 //! | transaction | [`PostgresTransaction`] | [`AsyncPostgresTransaction`] |
 //! | to cancel a query | [`PostgresCancelToken`] | [`AsyncPostgresCancelToken`] |
 //! | notifications | the driver's | [`AsyncPostgresNotifications`] |
+//!
+//! [blocking]: https://docs.rs/postgres
+//! [async]: https://docs.rs/tokio-postgres
 //!
 //! See also the [page on PostgreSQL](crate::guide::postgresql).
 

@@ -3,11 +3,12 @@
 use super::messages::{Message, text_of};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// How many statements a session may keep whose owners never had them. A request to prepare one
-/// that is dropped before its answer leaves one behind.
+/// How many statements without an owner a session may keep. A request to prepare that is dropped
+/// before its answer leaves one behind.
 const STRAYS: usize = 64;
-/// And how many that may have owners who will execute them one day. An answer that comes in the
-/// moment in which a future is dropped makes one that has none, and nobody can tell.
+/// How many unused statements, whose owner may still execute them, a session may keep. An answer
+/// that arrives in the moment in which a future is dropped makes one without an owner, which looks
+/// the same.
 const UNUSED: usize = 1024;
 /// Where the server says so, a cached plan no longer fits the tables.
 const NO_LONGER_FITS: &[u8] = b"RevalidateCachedQuery";
@@ -15,10 +16,10 @@ const NO_LONGER_FITS: &[u8] = b"RevalidateCachedQuery";
 /// See the [module](self). Requests are numbered as the tap counts them.
 #[derive(Debug, Default)]
 pub(super) struct Named {
-    /// The numbers in the drivers' names of those that were prepared and neither executed nor
-    /// closed yet, with the request that prepares them.
+    /// Statements, by the number in the driver's name for them, that were prepared and neither
+    /// executed nor closed yet, with the request that prepares them.
     unused: BTreeMap<u64, u64>,
-    /// Of these, those whose owners cannot have them.
+    /// Of these, the ones without an owner.
     strays: BTreeSet<u64>,
     /// What the requests that are not answered yet execute: requests and numbers.
     executed: VecDeque<(u64, u64)>,
@@ -117,8 +118,8 @@ impl Named {
         numbers.filter(|of| **of > request).for_each(|of| *of -= 1);
     }
 
-    /// Nobody waits for answers any more, of which this was the last one to come. What is to be
-    /// prepared after it will have no owner.
+    /// Further answers were dropped; the one to `request` was the last to be awaited. Statements
+    /// prepared after it have no owner.
     pub(super) fn abandon_after(&mut self, request: u64) {
         let abandoned = self.unused.iter().filter(|(_, of)| **of > request);
         self.strays.extend(abandoned.map(|(number, _)| *number));
@@ -132,8 +133,8 @@ impl Named {
         self.are_spoilt = true;
     }
 
-    /// The session is better replaced: a statement is gone that somebody counts on, or there are
-    /// more than it should have beside those that are kept, of which nobody knows whose they are.
+    /// The session should be replaced: a statement is gone whose owner still has it, or there are
+    /// too many unused ones beside the cached ones.
     pub(super) fn are_spoilt(&self, most_kept: usize) -> bool {
         self.are_spoilt || self.unused.len() - self.strays.len() > UNUSED + most_kept
     }
@@ -148,7 +149,7 @@ impl Named {
         self.failed.remove(&number);
     }
 
-    /// Those that are gone, and that somebody still has.
+    /// Statements that are gone and whose owner still has them.
     pub(super) fn gone(&self) -> Vec<u64> {
         let gone = self.failed.iter().filter(|(_, failure)| **failure == Failure::Gone);
         gone.map(|(number, _)| *number).collect()

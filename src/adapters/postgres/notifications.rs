@@ -56,23 +56,37 @@ impl Inbox {
     }
 }
 
-/// The notifications of a borrowed session: see
-/// [`AsyncPostgresClient::notifications`](super::AsyncPostgresClient::notifications).
+/// The notifications of a borrowed session, from
+/// [`AsyncPostgresClient::notifications`](super::AsyncPostgresClient::notifications), whose example
+/// shows them.
+///
+/// ```no_run
+/// # use caliburn::adapters::postgres::AsyncPostgresNotifications;
+/// async fn drain(mut notifications: AsyncPostgresNotifications<'_>) {
+///     while let Some(notification) = notifications.recv().await {
+///         println!("{}", notification.payload());
+///         while let Some(more) = notifications.try_recv() {
+///             println!("{}", more.payload());
+///         }
+///     }
+///     println!("the connection has ended; {} were lost", notifications.lost());
+/// }
+/// ```
 #[derive(Debug)]
 pub struct AsyncPostgresNotifications<'a> {
     pub(super) inbox: &'a Inbox,
 }
 
 impl AsyncPostgresNotifications<'_> {
-    /// Waits for the next notification. `None`: the connection has ended.
+    /// Waits for the next notification. Returns `None` if the connection has ended.
     ///
-    /// If the future is dropped, no notification is lost. Of several that wait at once only the
-    /// last is woken.
+    /// Cancel-safe: a dropped future loses no notification. If several tasks wait at once, only the
+    /// last one is woken.
     pub async fn recv(&mut self) -> Option<Notification> {
         poll_fn(|context| self.poll_recv(context)).await
     }
 
-    /// As [`recv`](Self::recv), to make a stream of.
+    /// As [`recv`](Self::recv), to build a stream from.
     pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Option<Notification>> {
         let mut state = self.inbox.state();
         if let Some(notification) = state.notifications.pop_front() {

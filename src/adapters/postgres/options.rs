@@ -78,26 +78,28 @@ impl<C: Reachable> Options<C> {
 macro_rules! setters {
     ($manager:ident, $config:ty, $driver:literal) => {
         impl $manager {
-            /// As [`new`](Self::new), from a URL (`postgresql://user@host/db`) or a list of
-            /// options (`host=… user=…`). No error shows any part of the user's name or password.
+            /// As [`new`](Self::new), from a URL (`postgresql://user@host/db`) or a list of options
+            /// (`host=… user=…`).
             ///
             /// # Errors
             ///
-            /// Returns the driver's error if it is neither, or a URL of which it is not clear where
-            /// the password ends: an `@` in it must be written as `%40`.
+            /// Returns the driver's error if `url` is neither, or if it is not clear where the
+            /// password in a URL ends: write an `@` in it as `%40`. No error shows any part of the
+            /// user's name or password.
             pub fn from_url(url: &str) -> Result<Self, Error> {
                 parse(url).map(Self::new)
             }
 
-            /// Called with a copy of the configuration before each connect: to fill in a password
-            /// that changes, for example. It must not block for long: its time counts as the
-            /// connect's.
+            /// Sets a hook that is called once before each connect, with a copy of the
+            /// configuration: to fill in a password that changes, for example. Its time counts as
+            /// the connect's, so it must not block for long.
             ///
             /// ```no_run
             #[doc = concat!("# use caliburn::adapters::postgres::", stringify!($manager), ";")]
             /// # fn token_of_the_hour() -> String { String::new() }
             #[doc = concat!("# fn example() -> Result<(), ", $driver, "::Error> {")]
-            #[doc = concat!("let manager = ", stringify!($manager), "::from_url(\"host=db user=app\")?")]
+            /// let config = "host=db user=app";
+            #[doc = concat!("let manager = ", stringify!($manager), "::from_url(config)?")]
             ///     .before_connect(|config| { config.password(token_of_the_hour()); });
             /// # let _ = manager;
             /// # Ok(())
@@ -111,18 +113,20 @@ macro_rules! setters {
                 self
             }
 
-            /// How much of a loan the next borrower may find. Default: [`Reset::Transaction`].
+            /// Sets how much of a loan is undone before the next one. Default:
+            /// [`Reset::Transaction`].
             ///
             /// [`Reset::Session`] returns settings to what the URL's `options` and the role's own
             /// defaults say, and then runs the [hooks](crate::Builder::after_connect) of new
-            /// connections again. Statements that were prepared by the driver stay, as they have
-            /// names that nothing else can hit upon; those that were prepared in SQL go.
+            /// connections again. Statements prepared by the driver stay, as no other statement can
+            /// have their names; statements prepared in SQL go.
             ///
             /// ```no_run
             /// # use caliburn::adapters::Reset;
             #[doc = concat!("# use caliburn::adapters::postgres::", stringify!($manager), ";")]
             #[doc = concat!("# fn example() -> Result<(), ", $driver, "::Error> {")]
-            #[doc = concat!("let manager = ", stringify!($manager), "::from_url(\"host=db user=app\")?")]
+            /// let config = "host=db user=app";
+            #[doc = concat!("let manager = ", stringify!($manager), "::from_url(config)?")]
             ///     .reset(Reset::Session);
             /// # let _ = manager;
             /// # Ok(())
@@ -133,33 +137,32 @@ macro_rules! setters {
                 self
             }
 
-            /// How long the server may say nothing while a borrower waits for an answer. After
-            /// that the query fails, and the connection is replaced. The server is asked to give
-            /// up the query. Default: no limit, as the driver has none.
+            /// Sets how long the server may be silent while a borrower waits for an answer. After
+            /// that the query fails, the pool replaces the connection, and asks the server to
+            /// cancel the query. Default: `None`, no limit, as the driver has none.
             ///
-            /// It is a limit of silence: each byte from the server begins it anew, so it does not
-            /// end an answer that trickles. Time that a borrower takes over rows that have come
-            /// does not count.
-            ///
-            /// Without effect over Unix sockets.
+            /// It limits silence: each byte from the server restarts it, so it does not end an
+            /// answer that trickles. Time that a borrower takes over received rows does not count.
+            /// It has no effect over Unix sockets.
             pub fn response_timeout(mut self, timeout: Option<Duration>) -> Self {
                 self.options.response_timeout = timeout;
                 self
             }
 
-            /// After how long the server is asked to give up a query whose borrower has returned
-            /// the connection without having waited for the answer. `None`: never, so that the
-            /// connection is out of service until the query ends, or the pool's `reset_timeout`
-            /// does. Default: 250 ms.
+            /// Sets how long a query may go on after its borrower has returned the connection
+            /// without waiting for the answer. Then the pool asks the server to cancel the query.
+            /// `None`: never, so that the connection is out of service until the query or the
+            /// pool's `reset_timeout` ends. Default: 250 ms.
             ///
-            /// The request takes a connection of its own, with the same TLS, for at most as long as
-            /// a connect may take. The connection is lent again only once both have ended.
+            /// The request takes a separate connection with the same TLS, for `connect_timeout` at
+            /// most. The pool lends the first connection again once both the query and the request
+            /// have ended.
             pub fn cancel_after(mut self, grace: Option<Duration>) -> Self {
                 self.options.cancel_after = grace;
                 self
             }
 
-            /// How many statements each connection keeps for `prepare_cached` and the like. 0:
+            /// Sets how many statements each connection keeps for `prepare_cached` and the like. 0:
             /// none. Default: 100.
             pub fn statement_cache_size(mut self, statements: usize) -> Self {
                 self.options.statement_cache_size = statements;

@@ -140,7 +140,7 @@ impl Drop for Session {
     /// Without a goodbye: a server that does not answer would keep the driver, and so the socket,
     /// for as long as it likes. What it is busy with it is asked to give up.
     ///
-    /// The runtime may be gone, or driven by nobody: then the task that has the driver is not
+    /// The runtime may be gone, or not driven: then the task that has the driver is not
     /// dropped before the runtime is, and cannot be what closes the socket; nor can the request to
     /// give up be made there.
     fn drop(&mut self) {
@@ -222,8 +222,8 @@ impl Future for Drive {
 }
 
 impl Drop for Drive {
-    /// Also when the runtime drops the task: nobody would poll the driver any more, and clients
-    /// must learn of it.
+    /// Also when the runtime drops the task: the driver is no longer polled, and clients must learn
+    /// of it.
     fn drop(&mut self) {
         let driver = self.0.driver().take();
         drop(driver);

@@ -117,8 +117,8 @@ impl Statements {
         }
     }
 
-    /// Whether somebody counts on a statement that is gone: the driver, or its owner. Those that
-    /// are kept here are prepared anew.
+    /// Whether a statement is gone that the driver or its owner still has. Statements kept here are
+    /// prepared anew.
     pub(super) fn are_spoilt(&self) -> bool {
         let (are_spoilt, gone) =
             self.tap.named(|named| (named.are_spoilt(self.size), named.gone()));
@@ -162,15 +162,15 @@ impl Statements {
     }
 }
 
-/// Which the driver shows only to those who debug. `None`: it has come to show it otherwise.
+/// The number in the statement's name, which only `Debug` shows. `None`: its form has changed.
 fn number_in(statement: &Statement) -> Option<u64> {
     let shown = format!("{statement:?}");
     let (_, rest) = shown.split_once("name: \"")?;
     number_of(rest.split_once('"')?.0.as_bytes())
 }
 
-/// Of a first try and a second one the error that tells why: a transaction that had failed with the
-/// first one, where nobody could see it, lets the second say only that.
+/// Of the errors of two tries, the one that tells why: after a transaction has failed unseen with
+/// the first, the second says only that it has.
 pub(super) fn the_cause(first: Error, second: Error) -> Error {
     let is_late = second.code() == Some(&SqlState::IN_FAILED_SQL_TRANSACTION);
     if is_late { first } else { second }
@@ -254,17 +254,30 @@ macro_rules! cached {
                 Ok(statement)
             }
 
-            cached!(@query $driver, $retries, [$($receiver)+] $this, query, query_cached, Vec<Row> $(, $async $await)?);
-            cached!(@query $driver, $retries, [$($receiver)+] $this, query_one, query_one_cached, Row $(, $async $await)?);
-            cached!(@query $driver, $retries, [$($receiver)+] $this, query_opt, query_opt_cached, Option<Row> $(, $async $await)?);
-            cached!(@query $driver, $retries, [$($receiver)+] $this, execute, execute_cached, u64 $(, $async $await)?);
+            cached!(
+                @query $driver, $retries, [$($receiver)+] $this,
+                query, query_cached, Vec<Row> $(, $async $await)?
+            );
+            cached!(
+                @query $driver, $retries, [$($receiver)+] $this,
+                query_one, query_one_cached, Row $(, $async $await)?
+            );
+            cached!(
+                @query $driver, $retries, [$($receiver)+] $this,
+                query_opt, query_opt_cached, Option<Row> $(, $async $await)?
+            );
+            cached!(
+                @query $driver, $retries, [$($receiver)+] $this,
+                execute, execute_cached, u64 $(, $async $await)?
+            );
         }
     };
     (
         @query $driver:ident, $retries:literal, [$($receiver:tt)+] $this:tt,
         $query:ident, $cached:ident, $output:ty $(, $async:tt $await:tt)?
     ) => {
-        #[doc = concat!("As `", stringify!($query), "`, with a statement that is [kept](Self::prepare_cached).")]
+        #[doc = concat!("As `", stringify!($query), "`, with a statement that is")]
+        /// [kept](Self::prepare_cached).
         /// Outside of a transaction, one that turns out to be gone or to no longer fit is prepared
         /// anew, once; a transaction has failed by then.
         ///

@@ -13,7 +13,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What one connection's tap knows; shared between its stream and those who want to know. The lock
+/// What one connection's tap knows, shared between its stream and the adapter. The lock
 /// is never held for longer than it takes to count.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tap(Arc<Mutex<State>>);
@@ -49,8 +49,8 @@ pub(super) struct State {
     limit: Option<Instant>,
     /// For how long the server may say nothing while an answer is waited for.
     response_timeout: Option<Duration>,
-    /// The stream was read, and had nothing. If not, the driver has enough to do, or nobody takes
-    /// what it has: then the server is not the one that is silent.
+    /// The stream was read, and had nothing. If not, the driver has work to do, or its rows are not
+    /// taken: then the server is not silent.
     is_starved: bool,
     /// Since when an answer is waited for.
     silent_since: Option<Instant>,
@@ -105,7 +105,7 @@ impl Tap {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// There is no stream yet, or a raw one that nobody can listen in on.
+    /// There is no stream yet, or a raw one, which cannot be watched.
     pub(super) fn detach(&self) {
         let mut state = self.state();
         *state = State { limit: state.limit, reads_left: state.reads_left, ..State::default() };
@@ -362,7 +362,7 @@ impl State {
             self.greeting.check()?;
         }
         if self.is_too_long {
-            let text = "the server says more than it was asked for";
+            let text = "the server sent more than it was asked for";
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
         Ok(())

@@ -35,41 +35,52 @@ use tokio_postgres::{Client, Config, Error, NoTls, Socket};
 
 /// Opens connections to PostgreSQL.
 ///
-/// A transaction that a borrower left open is rolled back before the next borrower gets the
-/// connection; so is one that a dropped future may still be about to open. Whether there is one is
-/// read off the server's answers, so a clean connection costs no round trip on its way back. A
-/// session that listens to notifications ends that as well. What else a borrower changed (settings,
-/// temporary tables, advisory locks) stays, unless [`reset`](Self::reset) says otherwise.
+/// Before the next loan the pool rolls back a transaction that a borrower left open, or that a
+/// dropped future may still open. The adapter reads the transaction state off the server's answers,
+/// so a clean connection costs no round trip on its way back. The pool also ends subscriptions to
+/// notifications. Other session state (settings, temporary tables, advisory locks) stays, unless
+/// [`reset`](Self::reset) says otherwise.
 ///
 /// A borrower's future may be dropped in the middle of a query: the driver keeps requests and
-/// answers in step. The server is asked to give up the query
-/// [after a short grace](Self::cancel_after). A message of more than 16 MiB that no borrower waits
-/// for costs the connection, rather than the memory to keep it.
+/// answers in step, and the pool asks the server to cancel the query [after a short
+/// grace](Self::cancel_after). A message of more than 16 MiB that no borrower waits for costs the
+/// connection instead of memory.
 ///
-/// Refused credentials, a missing database, a certificate that is not trusted and all else that
-/// trying again would not change are [permanent](ErrorClass::Permanent) errors: borrowers learn of
-/// them at once. A server that is down, starts up, or has too many connections is a transient one.
-/// With several hosts all errors are, as the driver tells only what the last one said; with several
-/// addresses of one host all must have refused us.
+/// Refused credentials, a missing database, an untrusted certificate and the like are
+/// [permanent](ErrorClass::Permanent) errors: borrowers get them at once. A server that is down,
+/// starts up, or has too many connections is a transient error. With several hosts all errors are
+/// transient, as the driver reports only the last one; with several addresses of one host an error
+/// is permanent once all addresses have refused.
 ///
-/// Connections live on the tokio runtime that is given to [`runtime`](Self::runtime); without one,
-/// on that of the borrower that waits for a connection; without that, on a runtime of the crate's
-/// own. One whose runtime has ended is replaced. The runtime needs its timers
+/// Connections live on the tokio runtime given to [`runtime`](Self::runtime); without one, on that
+/// of the borrower that waits for a connection; if no task waits, on a runtime of the crate's own.
+/// The pool replaces connections whose runtime has ended. The runtime needs its timers
 /// ([`enable_all`](tokio::runtime::Builder::enable_all)).
 ///
 /// ```no_run
 /// use caliburn::Pool;
 /// use caliburn::adapters::postgres::AsyncPostgresManager;
+/// use std::time::Duration;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let manager = AsyncPostgresManager::from_url("postgresql://app@localhost/songs")?;
+/// let manager = AsyncPostgresManager::from_url("postgresql://app@localhost/songs")?
+///     .response_timeout(Some(Duration::from_secs(10)))
+///     .cancel_after(Some(Duration::from_secs(1)))
+///     .statement_cache_size(500)
+///     .runtime(tokio::runtime::Handle::current())
+///     .on_notice(|notice| eprintln!("{notice}"));
 /// let pool = Pool::builder_async(manager).max_size(8).build()?;
 ///
 /// let client = pool.get_async().await?;
 /// let row = client.query_one("SELECT count(*) FROM song", &[]).await?;
 /// let count: i64 = row.get(0);
-/// # let _ = count;
+/// client.clear_statement_cache();
+///
+/// // With the driver's configuration, and any of its connectors for TLS.
+/// let config = tokio_postgres::Config::new().host("db").user("app").to_owned();
+/// let manager = AsyncPostgresManager::new(config).tls(tokio_postgres::NoTls);
+/// # let _ = (count, manager);
 /// # Ok(())
 /// # }
 /// ```
@@ -84,22 +95,22 @@ pub struct AsyncPostgresManager {
 setters!(AsyncPostgresManager, Config, "tokio_postgres");
 
 impl AsyncPostgresManager {
-    /// Connections as `config` says, without TLS.
+    /// Connects as `config` says, without TLS.
     ///
-    /// With several hosts the driver takes the first that will have it, each time anew; with
-    /// `target_session_attrs=read-write` that is the primary, wherever it moves. The time that a
-    /// connect may take is shared out among all addresses of all hosts. A lone host's addresses
-    /// race: each has a head start of 250 ms before the next, as RFC 8305 says.
+    /// With several hosts each connect takes the first that accepts; with
+    /// `target_session_attrs=read-write` that is the primary, wherever it moves. All addresses of
+    /// all hosts share the time that a connect may take. The addresses of a single host race: each
+    /// has a head start of 250 ms before the next, as in RFC 8305.
     pub fn new(config: Config) -> Self {
         let options = Options::new(config);
         Self { options, tls: None, runtimes: Runtimes::here(), on_notice: None }
     }
 
-    /// How to secure connections, where `sslmode` allows it: a connector of `postgres-native-tls`
-    /// or `tokio-postgres-rustls`, for example.
+    /// Sets how to secure connections, where `sslmode` allows it: a connector of
+    /// `postgres-native-tls` or `tokio-postgres-rustls`, for example. Default: no TLS.
     ///
-    /// If the server then wants none (with `sslmode=prefer`), transactions cannot be listened for,
-    /// and each connection that comes back costs a round trip.
+    /// If the server then has no TLS (with `sslmode=prefer`), the adapter cannot read the
+    /// transaction state off the wire, and each return costs a round trip.
     pub fn tls<T>(mut self, connector: T) -> Self
     where
         T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,
@@ -113,13 +124,14 @@ impl AsyncPostgresManager {
         self
     }
 
-    /// Where connections live, whichever runtime their borrowers are in.
+    /// Sets the runtime on which all connections live, whichever runtimes their borrowers are on.
     pub fn runtime(mut self, handle: Handle) -> Self {
         self.runtimes.choose(handle);
         self
     }
 
-    /// Called with each notice of the server's. It must not block.
+    /// Sets a callback for each notice of the server. It runs on the connection's runtime and must
+    /// not block.
     pub fn on_notice(mut self, callback: impl Fn(&DbError) + Send + Sync + 'static) -> Self {
         self.on_notice = Some(Arc::new(callback));
         self

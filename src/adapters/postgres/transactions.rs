@@ -7,10 +7,10 @@ macro_rules! transactions {
         $transaction:ident, $builder:ident, $client:ident, $token:ident, $borrow:literal
         $(, $async:tt $await:tt)?
     ) => {
-        /// A [`Transaction`] of the driver's in all but name, which uses the statements that its
-        /// connection keeps. If it is dropped without a commit, it is rolled back.
+        /// A transaction: derefs to the driver's [`Transaction`], and uses the statements that its
+        /// connection keeps. Dropping it without a commit rolls back.
         ///
-        /// Where a function wants the driver's, or a `GenericClient`, give it
+        /// Where a function wants the driver's transaction, or a `GenericClient`, pass
         #[doc = concat!("`", $borrow, "`.")]
         pub struct $transaction<'a> {
             transaction: Transaction<'a>,
@@ -91,7 +91,7 @@ macro_rules! transactions {
             }
         }
 
-        /// A [`TransactionBuilder`] of the driver's in all but name.
+        /// The options of a transaction: the driver's [`TransactionBuilder`].
         #[must_use = "a transaction begins with `start`"]
         pub struct $builder<'a> {
             pub(super) builder: TransactionBuilder<'a>,

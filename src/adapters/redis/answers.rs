@@ -28,7 +28,7 @@ impl Answers {
     pub(super) fn hear(&mut self, bytes: &[u8]) -> RedisResult<bool> {
         self.heard += bytes.len();
         if self.heard > BOUND {
-            return Err(malformed("an answer without end"));
+            return Err(malformed("the server sends an answer without end"));
         }
         self.unread.extend_from_slice(bytes);
         let mut read = 0;
@@ -49,7 +49,7 @@ impl Answers {
     pub(super) fn into_values(self) -> RedisResult<Vec<Value>> {
         match self.unread.first() {
             None | Some(b'>') => Ok(self.values),
-            Some(_) => Err(malformed("more answers than questions")),
+            Some(_) => Err(malformed("the server sent more answers than it was asked for")),
         }
     }
 
@@ -67,7 +67,7 @@ impl Answers {
 fn end_of_value(bytes: &[u8], at: usize, depth: usize) -> RedisResult<Option<usize>> {
     let Some(mark) = bytes.get(at) else { return Ok(None) };
     if !b"+-:_,#($!=*~>%|".contains(mark) {
-        return Err(malformed("not the protocol of Redis"));
+        return Err(malformed("the server does not speak the protocol of Redis"));
     }
     let Some(length) = bytes[at..].windows(2).position(|pair| pair == b"\r\n") else {
         return Ok(None);
@@ -85,7 +85,7 @@ fn end_of_value(bytes: &[u8], at: usize, depth: usize) -> RedisResult<Option<usi
         _ => return Ok(Some(end)),
     };
     if values > 0 && depth == 0 {
-        return Err(malformed("an answer nested too deep"));
+        return Err(malformed("the server sent an answer nested too deep"));
     }
     let mut end = end;
     for _ in 0..values {
@@ -106,7 +106,7 @@ fn count(line: &[u8]) -> RedisResult<Option<usize>> {
             Ok(number) if number <= BOUND => Ok(Some(number)),
             _ => Err(malformed("an answer too long")),
         },
-        None => Err(malformed("not the protocol of Redis")),
+        None => Err(malformed("the server does not speak the protocol of Redis")),
     }
 }
 
@@ -120,7 +120,8 @@ mod tests {
 
     #[test]
     fn answers_are_whole_however_they_are_cut() {
-        let text = b"+OK\r\n>2\r\n+message\r\n:1\r\n$4\r\nab\r\n\r\n*2\r\n:1\r\n*-1\r\n%1\r\n+a\r\n,1.5\r\n-ERR no\r\n";
+        let text = b"+OK\r\n>2\r\n+message\r\n:1\r\n$4\r\nab\r\n\r\n\
+                     *2\r\n:1\r\n*-1\r\n%1\r\n+a\r\n,1.5\r\n-ERR no\r\n";
         for step in [1, 2, 7, text.len()] {
             let mut answers = Answers::expecting(5);
             let mut pieces = text.chunks(step).peekable();

@@ -16,50 +16,54 @@ use redis::{Pipeline, RedisError, RedisResult, Value};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-/// Opens connections to one Redis server, or to what speaks its protocol.
+/// Opens connections to one Redis server, or to another server that speaks its protocol.
 ///
-/// A borrower finds its connection as if it were new: a transaction left open is discarded, keys
-/// watched are unwatched, the database is the one of the URL, timeouts are those of the manager.
-/// The connection notes the commands that pass over it, so one that needs none of this costs no
-/// round trip on its way back. What cannot be undone so, such as a subscription or another user,
-/// has the connection closed when it comes back.
+/// A borrower finds its connection as good as new: an open transaction is discarded, watched keys
+/// are unwatched, the database is that of the URL, timeouts are those of the manager. The
+/// connection notes the commands that pass over it, so a loan that left nothing costs no round
+/// trip. What cannot be undone, such as a subscription or another user, makes the pool close the
+/// connection on its return.
 ///
-/// A command that ran into its timeout, or otherwise did not get the whole of its answer, costs the
+/// A command that ran into its timeout, or otherwise did not get its whole answer, costs the
 /// connection: the late answer reaches no borrower.
 ///
 /// Wrong credentials, a database that the server does not have and a server that is no Redis are
-/// [permanent](ErrorClass::Permanent) errors: borrowers learn of them at once. One that refuses,
-/// loads its data, or has too many clients is a transient one.
+/// [permanent](ErrorClass::Permanent) errors: borrowers get them at once. A server that refuses,
+/// loads its data, or has too many clients is a transient error.
 ///
 /// # Limits
 ///
-/// All limits are absolute: they hold whether the server is silent, sends one byte after the other
-/// or more than it was asked for. On Linux the socket is found and shut down when the time is up;
-/// elsewhere the system's own timeouts must do, which begin anew with each piece of an answer. Two
-/// things have no limit there is a way to set: a connect to a Unix socket whose server has stopped
-/// taking connections, and on systems other than Linux a TLS handshake.
+/// All limits are absolute: they hold whether the server is silent, trickles, or sends more than it
+/// was asked for. On Linux the adapter finds the socket and shuts it down when the time is up;
+/// elsewhere it relies on the system's own timeouts, which restart with each piece of an answer.
+/// Two cases have no limit: a connect to a Unix socket whose server accepts no more connections,
+/// and on systems other than Linux a TLS handshake.
 ///
-/// If the name of the server has several addresses, they share the limit of a connect: one after
-/// the other is tried, first that which served last. With TLS the driver goes on to the next
-/// address only if one does not take the connection.
+/// If the name of the server has several addresses, they share the limit of a connect: the adapter
+/// tries one after the other, the one that last served first. With TLS the driver goes on to the
+/// next address only if one does not accept the connection.
 ///
-/// Before a server has answered the greeting, no more than 64 KiB of what it says is read. That is
-/// not so with TLS, where it has shown its certificate by then, nor with RESP3.
+/// The adapter reads at most 64 KiB before the server has answered the greeting; this limit does
+/// not hold with TLS, where the server has shown its certificate by then, nor with RESP3.
 ///
 /// ```no_run
 /// use caliburn::Pool;
-/// use caliburn::adapters::redis::RedisManager;
+/// use caliburn::adapters::redis::{RedisManager, Sentinels};
 /// use redis::Commands;
 /// use std::time::Duration;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let manager = RedisManager::new("redis://127.0.0.1/")?
+/// let manager = RedisManager::from_url("redis://127.0.0.1/")?
 ///     .response_timeout(Some(Duration::from_secs(2)));
 /// let pool = Pool::builder(manager).max_size(8).build()?;
 ///
 /// let mut conn = pool.get()?;
 /// let plays: u64 = conn.incr("plays", 1)?;
-/// # let _ = plays;
+///
+/// // The master that sentinels name.
+/// let sentinels = Sentinels::new("music", ["redis://10.0.0.1:26379"])?;
+/// let manager = RedisManager::sentinel(sentinels)?;
+/// # let _ = (plays, manager);
 /// # Ok(())
 /// # }
 /// ```
@@ -72,9 +76,9 @@ pub struct RedisManager {
 }
 
 impl RedisManager {
-    /// The server at a URL, `redis://user:password@host:6379/0`, or at anything else that the
-    /// driver takes for one. For TLS, enable it in the driver and use `rediss://`, or the
-    /// [`ConnectionInfo`](redis::ConnectionInfo) of a client with certificates.
+    /// Connects to the server at a URL, `redis://user:password@host:6379/0`, or at anything else
+    /// that the driver takes for one. For TLS, enable it in the driver and use `rediss://`, or pass
+    /// the [`ConnectionInfo`](redis::ConnectionInfo) of a client with certificates.
     ///
     /// # Errors
     ///
@@ -83,8 +87,8 @@ impl RedisManager {
         Ok(Self { target: Target::new(server)?, watch: None, response_timeout: None })
     }
 
-    /// The server that sentinels name, asked anew for each connection. They share the limit of a
-    /// connect with it.
+    /// Connects to the server that sentinels name. Each connect asks them again; they share its
+    /// limit.
     ///
     /// # Errors
     ///
@@ -94,7 +98,7 @@ impl RedisManager {
         Ok(Self { target, watch: Some(watch), response_timeout: None })
     }
 
-    /// The server at a URL, as [`new`](Self::new) takes it.
+    /// Connects to the server at `url`, as [`new`](Self::new) does.
     ///
     /// # Errors
     ///
@@ -103,9 +107,9 @@ impl RedisManager {
         Self::new(url)
     }
 
-    /// How long a command may take, from sending it to the end of its answer, before it fails and
-    /// the connection is lost. Default: for ever, as it is the driver's. Commands that wait on
-    /// purpose, such as `BLPOP`, need more than they wait.
+    /// Sets how long a command may take, from sending it to the end of its answer. After that it
+    /// fails, and the pool closes the connection. Commands that wait on purpose, such as `BLPOP`,
+    /// need more than they wait. Default: `None`, no limit, as in the driver.
     ///
     /// A zero timeout makes every connect fail permanently.
     pub fn response_timeout(mut self, timeout: Option<Duration>) -> Self {
@@ -113,9 +117,9 @@ impl RedisManager {
         self
     }
 
-    /// Commands to send on each new connection before it is lent. Called again, it replaces what
-    /// was given before. If one is refused, or all have more than 64 KiB to answer, the connect
-    /// fails.
+    /// Sets commands to send on each new connection before it is lent. A second call replaces the
+    /// commands of the first. If the server refuses one, or the answers have more than 64 KiB, the
+    /// connect fails.
     ///
     /// ```
     /// # use caliburn::adapters::redis::RedisManager;
@@ -267,7 +271,7 @@ impl RedisManager {
         deadline: &Deadline,
     ) -> RedisResult<Vec<Value>> {
         let limit = limit(deadline)?;
-        // What nobody has asked for may be without end.
+        // Unrequested bytes may be without end.
         if connection.link.has_ended(self.unasked()) {
             return Err(unexpected());
         }

@@ -11,10 +11,25 @@ use redis::{Cmd, Connection, ConnectionLike, RedisResult, Value};
 use std::fmt;
 use std::time::Duration;
 
-/// What is pooled: a [`redis::Connection`] that remembers what its borrower did with it.
+/// The pooled connection: a [`redis::Connection`] that remembers what its borrower did with it.
 ///
-/// It takes all commands, pipelines and scripts, as the driver's own does, and so does a borrowed
-/// one. For what else the driver's connection can do, there is [`driver`](Self::driver).
+/// It takes all commands, pipelines and scripts, as the driver's connection does; so does a guard.
+/// For everything else there is [`driver`](Self::driver).
+///
+/// ```no_run
+/// # use caliburn::adapters::redis::Connection;
+/// use caliburn::PooledConnection;
+/// use redis::Commands;
+/// use std::time::Duration;
+///
+/// fn next_job(mut conn: Connection) -> redis::RedisResult<redis::Connection> {
+///     // For this loan only: longer than the server waits.
+///     conn.set_response_timeout(Some(Duration::from_secs(7)))?;
+///     let _job: Option<(String, String)> = conn.blpop("jobs", 5.0)?;
+///     // Out of the pool, for good.
+///     Ok(PooledConnection::detach(conn).into_driver())
+/// }
+/// ```
 pub struct RedisConnection {
     pub(super) driver: Connection,
     pub(super) link: Link,
@@ -42,11 +57,11 @@ impl RedisConnection {
         !self.driver.is_open() || self.session.is_unfit() || self.session.is_unanswered()
     }
 
-    /// How long a command may take, for this loan. See [`RedisManager::response_timeout`].
+    /// Sets how long a command may take, for this loan. See [`RedisManager::response_timeout`].
     ///
     /// # Errors
     ///
-    /// Returns an error if it is zero.
+    /// Returns an error if `timeout` is zero.
     ///
     /// [`RedisManager::response_timeout`]: super::RedisManager::response_timeout
     pub fn set_response_timeout(&mut self, timeout: Option<Duration>) -> RedisResult<()> {
@@ -90,8 +105,9 @@ impl RedisConnection {
         answer
     }
 
-    /// The driver's own connection: to subscribe, to listen, to send without waiting for an answer.
-    /// What happens there is not seen, so the connection is closed when it comes back.
+    /// Returns the driver's own connection: to subscribe, to listen, to send without waiting for an
+    /// answer. The adapter cannot see what happens there, so the pool closes the connection on its
+    /// return.
     ///
     /// ```no_run
     /// # use caliburn::{Pool, adapters::redis::RedisManager};
@@ -111,9 +127,9 @@ impl RedisConnection {
         &mut self.driver
     }
 
-    /// The driver's own connection, for good: of one that was
-    /// [detached](crate::PooledConnection::detach). Its reads and writes time out after the
-    /// response timeout, each by itself.
+    /// Returns the driver's own connection for good, of a connection that was
+    /// [detached](crate::PooledConnection::detach). Each of its reads and writes times out after
+    /// the response timeout.
     pub fn into_driver(mut self) -> Connection {
         let _ = self.limit_pieces();
         self.driver

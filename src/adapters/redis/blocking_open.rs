@@ -110,7 +110,7 @@ fn host_of(address: SocketAddr) -> String {
 
 pub(super) fn no_address(is_unknown: bool) -> RedisError {
     if is_unknown {
-        (ErrorKind::InvalidClientConfig, "the name has no address").into()
+        (ErrorKind::InvalidClientConfig, "the server's name has no address").into()
     } else {
         out_of_time()
     }

@@ -13,31 +13,38 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-/// Opens connections to a Redis cluster: each is one to every node that is needed.
+/// Opens connections to a Redis cluster. Each one connects to every node that is needed.
 ///
-/// The driver finds out which node serves what, follows redirections and reconnects to nodes that
-/// it has lost. A connection on which a borrower has left anything behind is closed when it comes
-/// back; so is one that saw a `WATCH` or a `MULTI` whose end was another request, as that may have
-/// gone to another node.
+/// The driver finds out which node serves what, follows redirections and reconnects to lost nodes.
+/// The pool closes a connection on which a borrower has left anything behind, and one on which a
+/// `WATCH` or `MULTI` ended in another request, as that request may have gone to another node.
 ///
 /// # Limits
 ///
-/// The driver takes limits for each node and each piece of an answer, no more: a cluster whose
-/// nodes trickle can outlast them. So a worker makes the pings, never a borrower, and what outlives
-/// its limit is [quarantined](crate::Stats::quarantined).
+/// The driver has limits only for each node and each piece of an answer, so a cluster whose nodes
+/// trickle can outlast them. Therefore a worker makes the pings, never a borrower, and the pool
+/// [quarantines](crate::Stats::quarantined) what outlives its limit.
 ///
 /// ```no_run
 /// use caliburn::Pool;
 /// use caliburn::adapters::redis::RedisClusterManager;
 /// use redis::Commands;
+/// use redis::cluster::ClusterClient;
+/// use std::time::Duration;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let nodes = ["redis://10.0.0.1/", "redis://10.0.0.2/"];
-/// let pool = Pool::builder(RedisClusterManager::new(nodes)?).max_size(8).build()?;
+/// let manager = RedisClusterManager::new(nodes)?
+///     .response_timeout(Some(Duration::from_secs(2)));
+/// let pool = Pool::builder(manager).max_size(8).build()?;
 ///
 /// let mut conn = pool.get()?;
 /// let plays: u64 = conn.incr("plays", 1)?;
-/// # let _ = plays;
+///
+/// // With settings of the driver's.
+/// let client = ClusterClient::builder(nodes).read_from_replicas().build()?;
+/// let manager = RedisClusterManager::of(client);
+/// # let _ = (plays, manager);
 /// # Ok(())
 /// # }
 /// ```
@@ -48,7 +55,7 @@ pub struct RedisClusterManager {
 }
 
 impl RedisClusterManager {
-    /// The cluster that some of its nodes tell of.
+    /// Connects to the cluster to which `nodes` belong; some of its nodes are enough.
     ///
     /// # Errors
     ///
@@ -58,12 +65,12 @@ impl RedisClusterManager {
         Ok(Self::of(ClusterClient::new(nodes.collect::<RedisResult<Vec<_>>>()?)?))
     }
 
-    /// The cluster of a client with settings of its own.
+    /// Connects to the cluster of `client`, which has settings of its own.
     pub fn of(client: ClusterClient) -> Self {
         Self { client, response_timeout: None }
     }
 
-    /// How long a command may wait for each piece of its answer. Default: as the client says.
+    /// Sets how long a command may wait for each piece of its answer. Default: as the client says.
     ///
     /// A zero timeout makes every connect fail permanently.
     pub fn response_timeout(mut self, timeout: Option<Duration>) -> Self {
@@ -128,15 +135,29 @@ impl fmt::Debug for RedisClusterManager {
     }
 }
 
-/// What is pooled: a [`ClusterConnection`] that remembers what its borrower did with it.
+/// The pooled connection: a [`ClusterConnection`] that remembers what its borrower did with it.
+///
+/// ```no_run
+/// # use caliburn::adapters::redis::RedisClusterConnection;
+/// use redis::cluster::{ClusterConnection, cluster_pipe};
+///
+/// fn count(mut conn: RedisClusterConnection) -> redis::RedisResult<ClusterConnection> {
+///     // Each command goes to the node that serves it.
+///     let (_plays, _skips): (u64, u64) =
+///         conn.query(cluster_pipe().cmd("INCR").arg("plays").cmd("INCR").arg("skips"))?;
+///     // The pool closes a connection whose driver was used; this one was detached.
+///     let _is_connected = redis::ConnectionLike::check_connection(conn.driver());
+///     Ok(conn.into_driver())
+/// }
+/// ```
 pub struct RedisClusterConnection {
     driver: ClusterConnection,
     session: Session,
 }
 
 impl RedisClusterConnection {
-    /// Several commands at once, each to the node that serves it. One that fails costs the
-    /// connection: it is closed when it comes back.
+    /// Sends several commands at once, each to the node that serves it. If it fails, the pool
+    /// closes the connection on its return.
     ///
     /// # Errors
     ///
@@ -152,14 +173,14 @@ impl RedisClusterConnection {
         Ok(from_redis_value(answer?)?)
     }
 
-    /// The driver's own connection. What happens there is not seen, so the connection is closed
-    /// when it comes back.
+    /// Returns the driver's own connection. The adapter cannot see what happens there, so the pool
+    /// closes the connection on its return.
     pub fn driver(&mut self) -> &mut ClusterConnection {
         self.session.spoil();
         &mut self.driver
     }
 
-    /// The driver's own connection, for good: of one that was
+    /// Returns the driver's own connection for good, of a connection that was
     /// [detached](crate::PooledConnection::detach).
     pub fn into_driver(self) -> ClusterConnection {
         self.driver

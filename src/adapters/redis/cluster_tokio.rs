@@ -17,14 +17,40 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
 
-/// Opens connections to a Redis cluster: each is one to every node that is needed.
+/// Opens connections to a Redis cluster. Each one connects to every node that is needed.
 ///
-/// The driver finds out which node serves what, follows redirections and reconnects to nodes that
-/// it has lost. A connection on which a borrower has left anything behind, a dropped future
-/// included, is closed when it comes back; so is one that saw a `WATCH` or a `MULTI` whose end was
-/// another request, as that may have gone to another node.
+/// The driver finds out which node serves what, follows redirections and reconnects to lost nodes.
+/// The pool closes a connection on which a borrower has left anything behind, a dropped future
+/// included, and one on which a `WATCH` or `MULTI` ended in another request, as that request may
+/// have gone to another node.
 ///
-/// Where connections live, see [`AsyncRedisManager`](super::AsyncRedisManager).
+/// Connections live where those of [`AsyncRedisManager`](super::AsyncRedisManager) do.
+///
+/// ```no_run
+/// use caliburn::Pool;
+/// use caliburn::adapters::redis::AsyncRedisClusterManager;
+/// use redis::AsyncCommands;
+/// use redis::cluster::ClusterClient;
+/// use std::time::Duration;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let nodes = ["redis://10.0.0.1/", "redis://10.0.0.2/"];
+/// let manager = AsyncRedisClusterManager::new(nodes)?
+///     .response_timeout(Some(Duration::from_secs(2)))
+///     .runtime(tokio::runtime::Handle::current());
+/// let pool = Pool::builder_async(manager).max_size(8).build()?;
+///
+/// let mut conn = pool.get_async().await?;
+/// let plays: u64 = conn.incr("plays", 1).await?;
+///
+/// // With settings of the driver's.
+/// let client = ClusterClient::builder(nodes).read_from_replicas().build()?;
+/// let manager = AsyncRedisClusterManager::of(client);
+/// # let _ = (plays, manager);
+/// # Ok(())
+/// # }
+/// ```
 #[must_use]
 pub struct AsyncRedisClusterManager {
     client: ClusterClient,
@@ -33,7 +59,7 @@ pub struct AsyncRedisClusterManager {
 }
 
 impl AsyncRedisClusterManager {
-    /// The cluster that some of its nodes tell of.
+    /// Connects to the cluster to which `nodes` belong; some of its nodes are enough.
     ///
     /// # Errors
     ///
@@ -43,12 +69,12 @@ impl AsyncRedisClusterManager {
         Ok(Self::of(ClusterClient::new(nodes.collect::<RedisResult<Vec<_>>>()?)?))
     }
 
-    /// The cluster of a client with settings of its own.
+    /// Connects to the cluster of `client`, which has settings of its own.
     pub fn of(client: ClusterClient) -> Self {
         Self { client, response_timeout: None, runtimes: Runtimes::here() }
     }
 
-    /// How long a node may take to answer. Default: as the client says.
+    /// Sets how long a node may take to answer. Default: as the client says.
     ///
     /// A zero timeout makes every connect fail permanently.
     pub fn response_timeout(mut self, timeout: Option<Duration>) -> Self {
@@ -56,7 +82,7 @@ impl AsyncRedisClusterManager {
         self
     }
 
-    /// Where connections live. See
+    /// Sets the runtime on which all connections live. See
     /// [`AsyncRedisManager::runtime`](super::AsyncRedisManager::runtime).
     pub fn runtime(mut self, handle: Handle) -> Self {
         self.runtimes.choose(handle);
@@ -123,7 +149,22 @@ impl fmt::Debug for AsyncRedisClusterManager {
     }
 }
 
-/// What is pooled: a [`ClusterConnection`] that remembers what its borrower did with it.
+/// The pooled connection: a [`ClusterConnection`] that remembers what its borrower did with it.
+///
+/// ```no_run
+/// # use caliburn::adapters::redis::AsyncRedisClusterConnection;
+/// use redis::AsyncCommands;
+/// use redis::cluster_async::ClusterConnection;
+///
+/// async fn count(
+///     mut conn: AsyncRedisClusterConnection,
+/// ) -> redis::RedisResult<ClusterConnection> {
+///     let _plays: u64 = conn.incr("plays", 1).await?;
+///     // The pool closes a connection whose driver was used; this one was detached.
+///     let _skips: u64 = conn.driver().clone().incr("skips", 1).await?;
+///     Ok(conn.into_driver())
+/// }
+/// ```
 pub struct AsyncRedisClusterConnection {
     driver: ClusterConnection,
     session: Session,
@@ -132,14 +173,14 @@ pub struct AsyncRedisClusterConnection {
 }
 
 impl AsyncRedisClusterConnection {
-    /// The driver's own connection. What happens there is not seen, so the connection is closed
-    /// when it comes back; a clone of it, when that is dropped too.
+    /// Returns the driver's own connection. The adapter cannot see what happens there, so the pool
+    /// closes the connection on its return; a clone stays open until it is dropped.
     pub fn driver(&mut self) -> &mut ClusterConnection {
         self.session.spoil();
         &mut self.driver
     }
 
-    /// The driver's own connection, for good: of one that was
+    /// Returns the driver's own connection for good, of a connection that was
     /// [detached](crate::PooledConnection::detach).
     pub fn into_driver(self) -> ClusterConnection {
         self.driver

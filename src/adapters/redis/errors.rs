@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// An answer to another question, or to none. Not repeated: it may be a borrower's.
 pub(super) fn unexpected() -> RedisError {
-    (ErrorKind::UnexpectedReturnType, "an answer to another question").into()
+    (ErrorKind::UnexpectedReturnType, "the answer belongs to another request").into()
 }
 
 /// The first refusal among these, as an error.
@@ -21,7 +21,7 @@ pub(super) fn refusal<'a>(answers: impl IntoIterator<Item = &'a Value>) -> Redis
 pub(super) fn check_timeout(timeout: Option<Duration>) -> RedisResult<()> {
     match timeout {
         Some(Duration::ZERO) => {
-            Err((ErrorKind::InvalidClientConfig, "a response timeout of nothing").into())
+            Err((ErrorKind::InvalidClientConfig, "the response timeout must not be zero").into())
         }
         _ => Ok(()),
     }
@@ -35,7 +35,7 @@ pub(super) fn out_of_time() -> RedisError {
 #[cfg(feature = "redis-tokio")]
 pub(super) fn without_runtime() -> RedisError {
     let kind = io::ErrorKind::NotConnected;
-    io::Error::new(kind, "nothing drives the runtime that the connection lives on").into()
+    io::Error::new(kind, "nothing drives the runtime on which the connection lives").into()
 }
 
 pub(super) fn classify(error: &RedisError) -> ErrorClass {

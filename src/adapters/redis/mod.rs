@@ -8,7 +8,8 @@
 //! | borrowed | [`RedisConnection`] | [`AsyncRedisConnection`] |
 //! | pool | [`Pool`] | [`AsyncPool`] |
 //! | by way of [`Sentinels`] | [`RedisManager::sentinel`] | [`AsyncRedisManager::sentinel`] |
-//! | cluster | `RedisClusterManager`, feature `redis-cluster` | `AsyncRedisClusterManager`, feature `redis-cluster-tokio` |
+//! | feature for clusters | `redis-cluster` | `redis-cluster-tokio` |
+//! | manager of a cluster | `RedisClusterManager` | `AsyncRedisClusterManager` |
 //!
 //! See also the [page on Redis](crate::guide::redis).
 

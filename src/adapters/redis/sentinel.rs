@@ -12,24 +12,31 @@ use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// Redis servers that are watched by [sentinels]: each connect asks who is the master, or a
+/// Redis servers watched by [sentinels]: each connect asks which server is the master, or a
 /// replica.
 ///
-/// Give it to [`RedisManager::sentinel`](super::RedisManager::sentinel) or its counterpart for
-/// tasks. A connection whose server turns out to be no master any more, by a ping or by a command
-/// that it refuses with `READONLY`, is replaced. If the server that one sentinel names cannot be
-/// reached, or has another role, the next sentinel is asked; as long as there is one, a server may
-/// take half of what is left of the limit of the connect.
+/// Pass it to [`RedisManager::sentinel`](super::RedisManager::sentinel) or its counterpart for
+/// tasks. The pool replaces a connection whose server turns out to be no master any more, by a ping
+/// or by a command refused with `READONLY`. If the server that one sentinel names cannot be
+/// reached, or has another role, the next sentinel is asked; while there is a next one, a server
+/// may take half of the rest of the connect's limit.
 ///
 /// ```
 /// use caliburn::adapters::redis::{RedisManager, Sentinels};
 /// use redis::RedisConnectionInfo;
 ///
 /// # fn main() -> redis::RedisResult<()> {
-/// let sentinels = Sentinels::new("music", ["redis://10.0.0.1:26379", "redis://10.0.0.2:26379"])?
+/// let sentinels = ["redis://10.0.0.1:26379", "redis://10.0.0.2:26379"];
+/// let master = Sentinels::new("music", sentinels)?
 ///     .server(RedisConnectionInfo::default().set_password("secret").set_db(3));
-/// let manager = RedisManager::sentinel(sentinels)?;
-/// # let _ = manager;
+/// let manager = RedisManager::sentinel(master)?;
+///
+/// // Read from replicas; this URL's address does not matter, the rest holds for each of them.
+/// let replicas = Sentinels::new("music", sentinels)?
+///     .server_like("redis://app:secret@any/3")?
+///     .replicas();
+/// let reader = RedisManager::sentinel(replicas)?;
+/// # let _ = (manager, reader);
 /// # Ok(())
 /// # }
 /// ```
@@ -54,7 +61,7 @@ pub(super) enum Role {
 }
 
 impl Sentinels {
-    /// Those at some URLs, of the master that they know by the name of `service`.
+    /// Asks the sentinels at these URLs for the master that they know as `service`.
     ///
     /// # Errors
     ///
@@ -67,22 +74,22 @@ impl Sentinels {
         let addresses = sentinels.into_iter().map(connection_info);
         let addresses = addresses.collect::<RedisResult<Vec<_>>>()?;
         if addresses.is_empty() {
-            return Err((ErrorKind::InvalidClientConfig, "no sentinel to ask").into());
+            return Err((ErrorKind::InvalidClientConfig, "no sentinel is given").into());
         }
         // Where it is, is not known yet.
         let server = ("localhost", 6379).into_connection_info()?;
         Ok(Self { service: service.into(), addresses, server, role: Role::Master })
     }
 
-    /// User, password, database and protocol of the servers themselves. Default: those of a URL
-    /// without any.
+    /// Sets user, password, database and protocol of the servers themselves. Default: those of a
+    /// URL without any.
     pub fn server(mut self, settings: RedisConnectionInfo) -> Self {
         self.server = self.server.set_redis_settings(settings);
         self
     }
 
-    /// Another way to reach the servers: with TLS, or with settings of TCP. The address in it does
-    /// not matter.
+    /// Sets how to reach the servers: with TLS, or with settings of TCP. The address in `server`
+    /// does not matter.
     ///
     /// # Errors
     ///
@@ -92,7 +99,7 @@ impl Sentinels {
         Ok(self)
     }
 
-    /// Connects to replicas in turn, rather than to the master.
+    /// Connects to the replicas in turn instead of to the master.
     pub fn replicas(mut self) -> Self {
         self.role = Role::Replica;
         self
@@ -179,7 +186,7 @@ impl Watch {
         let place = chosen.and_then(|replica| {
             Some((replica.get("ip")?.clone(), replica.get("port")?.parse().ok()?))
         });
-        place.ok_or_else(|| not_known("the service has no replica that serves"))
+        place.ok_or_else(|| not_known("the service has no replica that is up"))
     }
 }
 
@@ -259,7 +266,7 @@ impl Role {
         match answer {
             Some(Value::Array(parts)) => match parts.first() {
                 Some(Value::BulkString(it)) if it == role.as_bytes() => Ok(()),
-                _ => Err(not_known("the server has another role by now")),
+                _ => Err(not_known("the server has another role than its sentinel says")),
             },
             Some(Value::ServerError(error)) => Err(error.clone().into()),
             _ => Err(unexpected()),

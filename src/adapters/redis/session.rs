@@ -328,15 +328,16 @@ impl Request {
 /// They may wait for as long as they are told to.
 #[rustfmt::skip]
 const WAIT: [&str; 12] = [
-    "BLMOVE", "BLMPOP", "BLPOP", "BRPOP", "BRPOPLPUSH", "BZMPOP", "BZPOPMAX", "BZPOPMIN", "WAIT", "WAITAOF",
-    "XREAD", "XREADGROUP",
+    "BLMOVE", "BLMPOP", "BLPOP", "BRPOP", "BRPOPLPUSH", "BZMPOP", "BZPOPMAX", "BZPOPMIN", "WAIT",
+    "WAITAOF", "XREAD", "XREADGROUP",
 ];
 
 /// They change who the session is, or when the server speaks on it.
 #[rustfmt::skip]
 const CHANGE: [&str; 17] = [
     "ASKING", "AUTH", "HELLO", "MONITOR", "PSUBSCRIBE", "PSYNC", "PUNSUBSCRIBE", "QUIT", "READONLY",
-    "READWRITE", "REPLCONF", "RESET", "SSUBSCRIBE", "SUBSCRIBE", "SUNSUBSCRIBE", "SYNC", "UNSUBSCRIBE",
+    "READWRITE", "REPLCONF", "RESET", "SSUBSCRIBE", "SUBSCRIBE", "SUNSUBSCRIBE", "SYNC",
+    "UNSUBSCRIBE",
 ];
 
 /// Whether `CLIENT` followed by this leaves the session as it is.

@@ -25,49 +25,57 @@ use tokio::time::timeout;
 /// What the driver gives a connection unless told otherwise.
 const DEFAULT_RESPONSE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Opens connections to one Redis server, or to what speaks its protocol.
+/// Opens connections to one Redis server, or to another server that speaks its protocol.
 ///
-/// A borrower finds its connection as if it were new: a transaction left open is discarded, keys
-/// watched are unwatched, the database is the one of the URL, timeouts are those of the manager.
-/// The connection notes the commands that pass over it, so one that needs none of this costs no
-/// round trip on its way back. What cannot be undone so, such as a subscription or another user,
-/// has the connection closed when it comes back.
+/// A borrower finds its connection as good as new: an open transaction is discarded, watched keys
+/// are unwatched, the database is that of the URL, timeouts are those of the manager. The
+/// connection notes the commands that pass over it, so a loan that left nothing costs no round
+/// trip. What cannot be undone, such as a subscription or another user, makes the pool close the
+/// connection on its return.
 ///
 /// A borrower's future may be dropped in the middle of a command: the driver keeps requests and
-/// answers in step, and the connection waits for the orphaned answer before it is lent again,
-/// `reset_timeout` at most. A command that waits at the server (`BLPOP` and its like) would keep it
-/// waiting, so dropping one costs the connection. So does a command that ran into its timeout.
-/// And so do more than 4 MiB that no borrower waits for, unless the connection is secured.
+/// answers in step, and the pool waits for the orphaned answer before it lends the connection
+/// again, `reset_timeout` at most. Dropping the future of a command that waits at the server
+/// (`BLPOP` and the like) costs the connection. So does a command that ran into its timeout, and so
+/// do more than 4 MiB that no borrower waits for, unless the connection has TLS.
 ///
 /// Wrong credentials, a database that the server does not have and a server that is no Redis are
-/// [permanent](ErrorClass::Permanent) errors: borrowers learn of them at once. One that refuses,
-/// loads its data, or has too many clients is a transient one.
+/// [permanent](ErrorClass::Permanent) errors: borrowers get them at once. A server that refuses,
+/// loads its data, or has too many clients is a transient error.
 ///
-/// If the name of the server has several addresses, they are raced as RFC 8305 says, first that
-/// which served last: an address that is silent or does not answer the greeting costs a quarter of
-/// a second at most. Before a server has answered the greeting, no more than 64 KiB of what it says
-/// is read. That is not so with TLS, where it has shown its certificate by then.
+/// If the name of the server has several addresses, they race as in RFC 8305, the one that last
+/// served first: a silent address costs at most a quarter of a second. The adapter reads at most 64
+/// KiB before the server has answered the greeting; this limit does not hold with TLS, where the
+/// server has shown its certificate by then.
 ///
-/// Connections live on the tokio runtime that was given to [`runtime`](Self::runtime); without one,
-/// on that of the last borrower that waited for a connection, or on that on which the manager was
-/// made. Borrowers that are in none are served from one of the crate's own. A connection whose
-/// runtime is gone, or is no longer driven, is replaced. With a response timeout, commands must be
-/// awaited on a tokio runtime too.
+/// Connections live on the tokio runtime given to [`runtime`](Self::runtime); without one, on that
+/// of the last borrower that waited for a connection, or on that on which the manager was made; if
+/// there is none, on a runtime of the crate's own. The pool replaces a connection whose runtime is
+/// gone or no longer driven. With a response timeout, commands must be awaited on a tokio runtime
+/// too.
 ///
 /// ```no_run
 /// use caliburn::Pool;
-/// use caliburn::adapters::redis::AsyncRedisManager;
-/// use redis::AsyncCommands;
+/// use caliburn::adapters::redis::{AsyncRedisManager, Sentinels};
+/// use redis::{AsyncCommands, AsyncConnectionConfig};
+/// use std::time::Duration;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let manager = AsyncRedisManager::new("redis://127.0.0.1/")?;
+/// let manager = AsyncRedisManager::from_url("redis://127.0.0.1/?protocol=resp3")?
+///     .response_timeout(Some(Duration::from_secs(2)))
+///     .config(AsyncConnectionConfig::new().set_push_sender(|_push| Ok::<(), &str>(())))
+///     .runtime(tokio::runtime::Handle::current());
 /// let pool = Pool::builder_async(manager).max_size(8).build()?;
 ///
 /// let mut conn = pool.get_async().await?;
 /// let plays: u64 = conn.incr("plays", 1).await?;
 /// let all: Vec<u64> = redis::cmd("MGET").arg(&["plays"]).query_async(&mut *conn).await?;
-/// # let _ = (plays, all);
+///
+/// // The master that sentinels name.
+/// let sentinels = Sentinels::new("music", ["redis://10.0.0.1:26379"])?;
+/// let manager = AsyncRedisManager::sentinel(sentinels)?;
+/// # let _ = (plays, all, manager);
 /// # Ok(())
 /// # }
 /// ```
@@ -82,9 +90,9 @@ pub struct AsyncRedisManager {
 }
 
 impl AsyncRedisManager {
-    /// The server at a URL, `redis://user:password@host:6379/0`, or at anything else that the
-    /// driver takes for one. For TLS, enable it in the driver and use `rediss://`, or the
-    /// [`ConnectionInfo`](redis::ConnectionInfo) of a client with certificates.
+    /// Connects to the server at a URL, `redis://user:password@host:6379/0`, or at anything else
+    /// that the driver takes for one. For TLS, enable it in the driver and use `rediss://`, or pass
+    /// the [`ConnectionInfo`](redis::ConnectionInfo) of a client with certificates.
     ///
     /// # Errors
     ///
@@ -93,8 +101,8 @@ impl AsyncRedisManager {
         Ok(Self::of(Target::new(server)?, None))
     }
 
-    /// The server that sentinels name, asked anew for each connection. They share the limit of a
-    /// connect with it.
+    /// Connects to the server that sentinels name. Each connect asks them again; they share its
+    /// limit.
     ///
     /// # Errors
     ///
@@ -115,7 +123,7 @@ impl AsyncRedisManager {
         }
     }
 
-    /// The server at a URL, as [`new`](Self::new) takes it.
+    /// Connects to the server at `url`, as [`new`](Self::new) does.
     ///
     /// # Errors
     ///
@@ -124,9 +132,9 @@ impl AsyncRedisManager {
         Self::new(url)
     }
 
-    /// How long a command may take before it fails and the connection is lost. Default 500 ms, as
-    /// it is the driver's. Commands that wait on purpose, such as `BLPOP`, need more than they
-    /// wait.
+    /// Sets how long a command may take before it fails and the pool closes the connection.
+    /// Commands that wait on purpose, such as `BLPOP`, need more than they wait. Default: 500 ms,
+    /// as in the driver.
     ///
     /// A zero timeout makes every connect fail permanently.
     pub fn response_timeout(mut self, timeout: Option<Duration>) -> Self {
@@ -134,9 +142,9 @@ impl AsyncRedisManager {
         self
     }
 
-    /// Commands to send on each new connection before it is lent. Called again, it replaces what
-    /// was given before. If one is refused, or all have more than 64 KiB to answer, the connect
-    /// fails.
+    /// Sets commands to send on each new connection before it is lent. A second call replaces the
+    /// commands of the first. If the server refuses one, or the answers have more than 64 KiB, the
+    /// connect fails.
     ///
     /// ```
     /// # use caliburn::adapters::redis::AsyncRedisManager;
@@ -152,22 +160,51 @@ impl AsyncRedisManager {
         self
     }
 
-    /// What else the driver can be told, such as where pushed messages go. Its two timeouts are not
-    /// used; [`response_timeout`](Self::response_timeout) and the pool's
-    /// [`connect_timeout`](crate::Settings::connect_timeout) stand in for them. Nor is its
-    /// resolver: see [`resolver`](Self::resolver).
+    /// Sets other options of the driver, such as where pushed messages go. The manager ignores
+    /// three of them: the two timeouts, for which there are
+    /// [`response_timeout`](Self::response_timeout) and the pool's
+    /// [`connect_timeout`](crate::Settings::connect_timeout), and the resolver, for which there is
+    /// [`resolver`](Self::resolver).
     pub fn config(mut self, config: AsyncConnectionConfig) -> Self {
         self.config = config;
         self
     }
 
-    /// What resolves names. Default: the system, on a thread of the runtime's.
+    /// Sets what resolves names. Default: the system, on a thread of the runtime.
+    ///
+    /// ```
+    /// use caliburn::adapters::redis::AsyncRedisManager;
+    /// use redis::RedisResult;
+    /// use redis::io::AsyncDNSResolver;
+    /// use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+    ///
+    /// type Addresses<'a> = Box<dyn Iterator<Item = SocketAddr> + Send + 'a>;
+    ///
+    /// struct Local;
+    ///
+    /// impl AsyncDNSResolver for Local {
+    ///     fn resolve<'a, 'b: 'a>(
+    ///         &'a self,
+    ///         _: &'b str,
+    ///         port: u16,
+    ///     ) -> redis::RedisFuture<'a, Addresses<'a>> {
+    ///         let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+    ///         Box::pin(async move { Ok(Box::new(std::iter::once(address)) as Addresses<'_>) })
+    ///     }
+    /// }
+    ///
+    /// # fn main() -> RedisResult<()> {
+    /// let manager = AsyncRedisManager::new("redis://cache.internal/")?.resolver(Local);
+    /// # let _ = manager;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn resolver(mut self, resolver: impl AsyncDNSResolver) -> Self {
         self.resolver = Some(Arc::new(resolver));
         self
     }
 
-    /// Where connections live. Default: see [above](Self).
+    /// Sets the runtime on which all connections live. Default: see [above](Self).
     pub fn runtime(mut self, handle: Handle) -> Self {
         self.runtimes.choose(handle);
         self

@@ -14,11 +14,30 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What is pooled: a [`MultiplexedConnection`] that remembers what its borrower did with it.
+/// The pooled connection: a [`MultiplexedConnection`] that remembers what its borrower did with it.
 ///
-/// It takes all commands, pipelines and scripts, as the driver's own does: where one is wanted,
-/// give `&mut *conn`. It cannot be cloned, so no borrower keeps a hand on it. For what else the
-/// driver's connection can do, there is [`driver`](Self::driver).
+/// It takes all commands, pipelines and scripts, as the driver's connection does: where a function
+/// wants one, pass `&mut *conn`. It cannot be cloned, so no borrower keeps access to it. For
+/// everything else there is [`driver`](Self::driver).
+///
+/// ```no_run
+/// # use caliburn::adapters::redis::AsyncConnection;
+/// use caliburn::PooledConnection;
+/// use redis::AsyncCommands;
+/// use redis::aio::MultiplexedConnection;
+/// use std::time::Duration;
+///
+/// async fn next_job(mut conn: AsyncConnection) -> redis::RedisResult<MultiplexedConnection> {
+///     // For this loan only: longer than the server waits.
+///     conn.set_response_timeout(Duration::from_secs(7));
+///     let _job: Option<(String, String)> = conn.blpop("jobs", 5.0).await?;
+///     // Two requests at once, by two clones that end with the loan.
+///     let (mut one, mut other) = (conn.driver().clone(), conn.driver().clone());
+///     let _: (u64, u64) = tokio::try_join!(one.incr("a", 1), other.incr("b", 1))?;
+///     // Out of the pool, for good.
+///     Ok(PooledConnection::detach(conn).into_driver())
+/// }
+/// ```
 pub struct AsyncRedisConnection {
     driver: MultiplexedConnection,
     /// The same without a response timeout, for the pool, which has limits of its own.
@@ -108,23 +127,23 @@ impl AsyncRedisConnection {
         self.heard.is_some_and(|heard| heard != self.line.heard())
     }
 
-    /// How long a command may take, for this loan. See
+    /// Sets how long a command may take, for this loan. See
     /// [`AsyncRedisManager::response_timeout`](super::AsyncRedisManager::response_timeout).
     pub fn set_response_timeout(&mut self, timeout: Duration) {
         self.session.set_timeouts();
         self.driver.set_response_timeout(timeout);
     }
 
-    /// The driver's own connection: to subscribe, or to share it among tasks for the length of the
-    /// loan. What happens there is not seen, so the connection is closed when it comes back,
-    /// and with it all clones.
+    /// Returns the driver's own connection: to subscribe, or to share it among tasks during the
+    /// loan. The adapter cannot see what happens there, so the pool closes the connection on its
+    /// return, and with it all clones.
     pub fn driver(&mut self) -> &mut MultiplexedConnection {
         self.session.spoil();
         self.line.lift_bound();
         &mut self.driver
     }
 
-    /// The driver's own connection, for good: of one that was
+    /// Returns the driver's own connection for good, of a connection that was
     /// [detached](crate::PooledConnection::detach).
     pub fn into_driver(self) -> MultiplexedConnection {
         self.line.lift_bound();

@@ -129,7 +129,9 @@ impl Target {
         config: &AsyncConnectionConfig,
     ) -> RedisResult<Opened> {
         if address.ip().is_unspecified() {
-            return Err((ErrorKind::InvalidClientConfig, "a wildcard is no address").into());
+            return Err(
+                (ErrorKind::InvalidClientConfig, "a wildcard address cannot be reached").into()
+            );
         }
         self.greet(Wire::tcp(address, self.info.tcp_settings()).await?, config).await
     }

@@ -4,14 +4,21 @@ use redis::{
     ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisError, RedisResult,
 };
 
-/// What the managers take for a server: all that the driver takes, if they can see its URL.
+/// What the managers accept as a server: all that the driver accepts, if they can see its URL.
 ///
-/// In a URL in which a password was not escaped, a part of the password may pass for the port, and
-/// the user for the host. So a URL with an `@` behind its host is refused.
+/// In a URL whose password was not escaped, part of the password may pass for the port, and the
+/// user for the host. So the managers refuse a URL with an `@` behind its host.
 ///
-/// Of a `url::Url`, give the [`IntoConnectionInfo::into_connection_info`].
+/// Of a `url::Url`, pass its [`IntoConnectionInfo::into_connection_info`].
+///
+/// ```
+/// use caliburn::adapters::redis::IntoServer;
+///
+/// assert_eq!("redis://cache.internal/0".url(), Some("redis://cache.internal/0"));
+/// assert_eq!(("cache.internal", 6379).url(), None);
+/// ```
 pub trait IntoServer: IntoConnectionInfo {
-    /// The URL, if it is one.
+    /// Returns the URL, if the server is given by one.
     fn url(&self) -> Option<&str> {
         None
     }

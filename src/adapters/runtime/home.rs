@@ -63,14 +63,14 @@ impl Home {
     }
 
     /// Whether a connection that lives here is known to be of no use to a borrower on this thread.
-    /// Waits for nothing, and asks nobody. On a return only the end of the runtime counts.
+    /// Does not wait, and asks no sentinel. On a return only the end of the runtime counts.
     pub(in crate::adapters) fn fails(&self, occasion: Occasion) -> bool {
         let counts = occasion != Occasion::Return && self.needs_help;
         self.is_lost() || counts && self.life.is_silent() && !self.is_seen_to_be_driven()
     }
 
-    /// Whether only an answer can tell if the runtime is driven. Waits for nothing, and asks
-    /// nobody.
+    /// Whether only an answer can tell if the runtime is driven. Does not wait, and asks no
+    /// sentinel.
     pub(in crate::adapters) fn is_in_doubt(&self) -> bool {
         self.needs_help && !self.fails(Occasion::Loan) && !self.is_seen_to_be_driven()
     }
@@ -145,7 +145,7 @@ impl Home {
         self.runtime.enter()
     }
 
-    /// Drives `future` in the runtime's context, whoever polls it. `None`: the runtime is gone, or
+    /// Drives `future` in the runtime's context, on any poller. `None`: the runtime is gone, or
     /// nothing seems to drive it.
     pub(in crate::adapters) async fn run<F: Future>(
         self: &Arc<Self>,

@@ -1,25 +1,25 @@
-//! On which tokio runtime the connections of a driver for tasks live, and whether anything drives
-//! it still.
+//! On which tokio runtime the connections of a driver for tasks live, and whether that runtime is
+//! still driven.
 //!
-//! A connection belongs to the runtime that it was opened on: its socket is heard of there, and its
-//! driver's task runs there. If that runtime ends, or is no longer driven, the connection is of no
-//! use to anybody. So a manager opens connections where the borrower that waits for one is, and
-//! gives up those whose runtime is gone or no longer driven.
+//! A connection belongs to the runtime on which it was opened: that runtime hears of its socket,
+//! and runs its driver's task. If the runtime ends, or is no longer driven, the connection is
+//! useless. So a manager opens connections on the runtime of the borrower that waits for one, and
+//! gives up connections whose runtime is gone or no longer driven.
 //!
 //! # Whether a runtime is driven
 //!
-//! One with threads of its own is driven until it ends; so is the crate's own, whose thread does
-//! nothing else. Only a runtime of one thread *needs help*: it makes progress while a thread of its
-//! user's is in its `block_on`, and nothing tells from outside whether one is. What can be seen, at
-//! no cost, is that this very thread is, or that a thread is *parked* there, waiting for something
-//! to do (tokio counts parking: an odd count). Else the runtime is *in doubt*: its thread is busy,
-//! or has left. Only an answer tells. So there is a task in each home, the sentinel, which answers
-//! when it is woken:
+//! A multi-threaded runtime is driven until it ends; so is the crate's own, whose thread does
+//! nothing else. Only a single-threaded runtime *needs help*: it makes progress while a thread of
+//! the user's is in its `block_on`, and nothing tells from outside whether one is. Two things can
+//! be seen at no cost: that the calling thread is in it, or that a thread is *parked* there,
+//! waiting for something to do (tokio counts parking: an odd count). Otherwise the runtime is *in
+//! doubt*: its thread is busy, or has left. Only an answer tells. So there is a task in each home,
+//! the sentinel, which answers when it is woken:
 //!
 //! | state | is left | by |
 //! |---|---|---|
-//! | **quiet**: no question is open | to *asked*, in doubt only | a guest ([`Home::run`]), which wakes the sentinel |
-//! | **asked**, for so many turns | to *quiet* | the sentinel, when it runs; the watch, when it sees the thread parked |
+//! | **quiet**: no question is open | to *asked*, in doubt only | a guest, in [`Home::run`] |
+//! | **asked**, for so many turns | to *quiet* | the sentinel runs; the watch sees it parked |
 //! | | to *silent*, after [`PATIENCE`] turns | the watch |
 //! | **silent** | to *quiet* | the sentinel, when it runs |
 //! | **lost**, whatever it was before | never | the drop of the sentinel, with its runtime |
@@ -28,14 +28,14 @@
 //! own runtime. It begins with the first guest that has to wait, takes a turn every 20 ms, asks
 //! anew while there are guests, and ends when there are none and the question is answered or has
 //! been open for too long. It counts turns, not time: when the process is paused or the machine
-//! busy, it is late itself, and calls nobody silent for that.
+//! busy, it is late itself, and declares no home silent for that.
 //!
 //! What follows from a state:
 //! - *Lost* or *silent*, and not seen to be driven: connections have broken, guests leave at once,
 //!   and a connect goes on elsewhere.
 //! - *In doubt*: a connection is pinged before its loan ([`Manager::needs_ping`]). The ping is a
 //!   guest, so it ends with the server's answer or with the silence of the home. A borrower that
-//!   does not wait gets another connection or none; nobody ever waits for an answer on its thread.
+//!   does not wait gets another connection or none; no borrower's thread waits for the answer.
 //! - A healthy runtime loses nothing by being busy, unless it is for 200 ms on end: then what
 //!   others want of it would take as long.
 //! - A thread that was the last to drive a runtime, and asks elsewhere, has left it, so two turns

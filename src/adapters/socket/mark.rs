@@ -15,7 +15,7 @@ use std::time::Duration;
 /// Where the descriptors of the process are listed.
 const DESCRIPTORS: &str = "/proc/self/fd";
 /// So many marks are told apart by their user timeout, and the least of them. They lie between four
-/// and seven hours and are odd numbers of milliseconds: nobody else sets such a timeout.
+/// and seven hours and are odd numbers of milliseconds, which no other code sets.
 const MARKS: u32 = 1 << 22;
 const LEAST: u32 = 1 << 24;
 /// So many are told apart by their keepalive: odd numbers of seconds between four and ten hours.

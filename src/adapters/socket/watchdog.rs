@@ -102,7 +102,7 @@ struct Watchdog {
 #[derive(Debug, Default)]
 struct Watched {
     tied: BTreeMap<Key, Tied>,
-    /// Those whose limit has passed, by their number.
+    /// Calls whose limit has passed, by their number.
     late: BTreeMap<u64, Late>,
     number: u64,
     has_thread: bool,

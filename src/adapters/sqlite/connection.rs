@@ -6,9 +6,9 @@ use rusqlite::{Connection, Result};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
-/// What is pooled: a [`rusqlite::Connection`] in all but name.
+/// The pooled connection: derefs to a [`rusqlite::Connection`].
 ///
-/// Where a function wants one, give it `&conn` or `&mut conn`.
+/// Where a function wants one, pass `&conn` or `&mut conn`.
 pub struct SqliteConnection {
     conn: Connection,
     /// The file that it was opened on; none if it is in memory, or the system tells no files apart.

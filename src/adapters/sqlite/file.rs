@@ -43,7 +43,7 @@ impl Location {
         let (path, settings) = path.split_at(path.find(['?', '#']).unwrap_or(path.len()));
         let settings = settings.split('#').next().unwrap_or_default();
         let has_file = !settings.split(['?', '&']).any(|setting| {
-            // Of other file systems nobody knows what a path means to them.
+            // Other file systems may give a path any meaning.
             setting == "mode=memory" || setting.starts_with("vfs=")
         });
         let path = std::ffi::OsString::from_vec(unescaped(path));

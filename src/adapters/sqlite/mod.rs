@@ -30,28 +30,29 @@ pub type Connection = PooledConnection<SqliteManager>;
 
 /// Opens connections to one SQLite database.
 ///
-/// A transaction that a borrower left open is rolled back before the next loan. Hooks that it set
-/// (on commit, rollback and update, the progress handler, the authorizer) are taken back, unless
-/// [`keep_hooks`](Self::keep_hooks), and the [busy timeout](Self::busy_timeout) is again the
-/// manager's. What else it changed (pragmas, temporary tables, attached databases, functions, the
-/// hook of the write-ahead log) stays: have those set on all connections alike, by
+/// Before the next loan the pool rolls back a transaction that a borrower left open. It takes back
+/// hooks that the borrower set (on commit, rollback and update, the progress handler, the
+/// authorizer), unless [`keep_hooks`](Self::keep_hooks) is set, and restores the [busy
+/// timeout](Self::busy_timeout). Other changes (pragmas, temporary tables, attached databases,
+/// functions, the hook of the write-ahead log) stay: set these on all connections alike, with
 /// [`Builder::after_connect`](crate::Builder::after_connect).
 ///
-/// A file that was replaced under the pool, or removed, is noticed by the next ping, so have a
-/// strategy that pings if that can happen. A handle to interrupt a connection stays good after the
-/// loan: drop it before.
+/// When a file was replaced or removed under the pool, the next ping notices, so use a strategy
+/// that pings if that can happen. A handle to interrupt a connection stays valid after the loan:
+/// drop it before.
 ///
 /// A database that cannot be opened, or is none, is a [permanent](ErrorClass::Permanent) error:
-/// borrowers learn of it at once. One that is busy or locked is a transient one.
+/// borrowers get it at once. A database that is busy or locked is a transient error.
 ///
 /// ```
 /// use caliburn::Pool;
 /// use caliburn::adapters::sqlite::SqliteManager;
+/// use std::time::Duration;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let directory = tempfile::tempdir()?;
 /// # let path = directory.path().join("app.db");
 ///
-/// let pool = Pool::builder(SqliteManager::file(path))
+/// let pool = Pool::builder(SqliteManager::file(path).busy_timeout(Duration::from_secs(2)))
 ///     .after_connect(|conn, _| Ok(conn.pragma_update(None, "journal_mode", "WAL")?))
 ///     .max_size(8)
 ///     .build()?;
@@ -63,7 +64,7 @@ pub type Connection = PooledConnection<SqliteManager>;
 /// transaction.execute("INSERT INTO song VALUES (?1)", ["Nimue"])?;
 /// transaction.commit()?;
 /// # drop(conn);
-/// # assert!(pool.close_within(std::time::Duration::from_secs(5)).is_complete());
+/// # assert!(pool.close_within(Duration::from_secs(5)).is_complete());
 /// # Ok(())
 /// # }
 /// ```
@@ -85,21 +86,21 @@ enum Place {
 }
 
 impl SqliteManager {
-    /// The database in a file, which is created if it is not there.
+    /// Opens the database in a file, which is created if it does not exist.
     ///
-    /// A relative path begins at the working directory of this moment, wherever the process goes
-    /// later. As in [`rusqlite::Connection::open`], a path that begins with `file:` is a URI.
-    /// `:memory:` would give each connection a database of its own: use
+    /// A relative path begins at the working directory of this moment, even if the process changes
+    /// its directory later. As in [`rusqlite::Connection::open`], a path that begins with `file:`
+    /// is a URI. `:memory:` would give each connection a database of its own: use
     /// [`shared_memory`](Self::shared_memory).
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self::at(Place::File(Location::new(path.into())))
     }
 
-    /// A database in memory, shared by all connections of this process that ask for the same name.
+    /// Opens a database in memory, shared by all connections of this process with the same `name`.
     ///
     /// It lives as long as the manager, so a pool may close all its connections without losing it;
     /// and as long as any connection to it, [detached](crate::PooledConnection::detach) ones
-    /// included. The name must not be empty.
+    /// included. `name` must not be empty.
     ///
     /// Its connections share a cache, whose locks on tables do not wait: a statement that meets one
     /// fails at once with [`DatabaseLocked`](ErrorCode::DatabaseLocked), whatever the [busy
@@ -131,8 +132,8 @@ impl SqliteManager {
         }
     }
 
-    /// How to open the database: read-only, for example. Default: for reading and writing, created
-    /// if it is not there.
+    /// Sets how to open the database: read-only, for example. Default: for reading and writing,
+    /// created if it does not exist.
     ///
     /// ```
     /// # use caliburn::adapters::sqlite::SqliteManager;
@@ -145,15 +146,15 @@ impl SqliteManager {
         self
     }
 
-    /// How long a statement waits for a lock that another connection holds. Default 5 s.
+    /// Sets how long a statement waits for a lock that another connection holds. Default: 5 s.
     pub fn busy_timeout(mut self, timeout: Duration) -> Self {
         self.busy_timeout = timeout;
         self
     }
 
-    /// Leaves hooks as they are when a connection comes back: for those that
+    /// Keeps hooks when a connection comes back: those that
     /// [`Builder::after_connect`](crate::Builder::after_connect) has set. Borrowers must take back
-    /// their own. Default: hooks are taken back after each loan, whoever has set them.
+    /// their own. Default: all hooks are taken back after each loan.
     ///
     /// ```
     /// # use caliburn::{Pool, adapters::sqlite::SqliteManager};

@@ -26,34 +26,34 @@ pub type Options<DB> = <<DB as Database>::Connection as sqlx_core::connection::C
 /// Opens connections to a database of sqlx: `SqlxManager<Postgres>`, `SqlxManager<Sqlite>` and so
 /// on.
 ///
-/// What is pooled is sqlx's own connection, so `&mut *conn` is an executor, and `conn.begin()` a
-/// transaction. The connect, the ping and the close are sqlx's own. Take sqlx *without* its
-/// `PoolOptions`: this is the pool.
+/// The pooled connection is sqlx's own, so `&mut *conn` is an executor, and `conn.begin()` begins a
+/// transaction. The connect, the ping and the close are sqlx's own. This pool takes the place of
+/// sqlx's `PoolOptions`.
 ///
-/// sqlx-core 0.8 and 0.9 will do. Cargo must use the same version here as sqlx does; if it chooses
-/// another, `cargo update -p sqlx-core@0.9.0 --precise 0.8.6`, for example, puts that right.
+/// The manager works with sqlx-core 0.8 and 0.9. Cargo must use the same version here as for sqlx;
+/// if it chooses another, fix it with, for example, `cargo update -p sqlx-core@0.9.0 --precise
+/// 0.8.6`.
 ///
 /// # What is left behind
 ///
-/// After each loan, on the pool's time, what sqlx has still to send or to read is sent and read:
-/// the rollback of a transaction that was dropped, the rest of the answer to a query that was
-/// dropped half-way. A transaction that is still open, because it was forgotten, is rolled back. A
-/// connection that is not through with it within
-/// [`reset_timeout`](crate::Settings::reset_timeout) is replaced; the server is not told to give up
-/// the query.
+/// After each loan, in the background, sqlx sends and reads what is still pending: the rollback of
+/// a dropped transaction, the rest of the answer to a query that was dropped half-way. The pool
+/// rolls back a transaction that is still open because it was forgotten. It replaces a connection
+/// that has not finished within [`reset_timeout`](crate::Settings::reset_timeout), without asking
+/// the server to cancel the query.
 ///
-/// With MySQL and PostgreSQL this costs one round trip after each loan, as it does in sqlx's own
-/// pool: if a future of `begin` is dropped before the server has answered, sqlx does not know that
-/// there is a transaction, so the server is told to end one in any case. That ends those that were
-/// begun by a statement (`"BEGIN"`), too. With other databases there is no such round trip, and a
-/// transaction that was begun by a statement stays open. So do all settings of the session, with
-/// any database. For these use a [hook](crate::Builder::on_return_async).
+/// With MySQL and PostgreSQL this costs one round trip after each loan, as in sqlx's own pool: if a
+/// future of `begin` is dropped before the server has answered, sqlx does not know of the
+/// transaction, so the pool tells the server to end one in any case. That also ends a transaction
+/// begun by a statement (`"BEGIN"`). With other databases there is no such round trip, and a
+/// transaction begun by a statement stays open. Settings of the session stay with any database; to
+/// clean them use a [hook](crate::Builder::on_return_async).
 ///
 /// # Dead connections
 ///
-/// sqlx shows neither its sockets nor what it knows of them, so a connection that the server has
-/// ended is found dead only by a ping: use a strategy that pings,
-/// [`PingOnBorrow`](crate::health::PingOnBorrow) for example.
+/// sqlx shows neither its sockets nor their state, so only a ping finds a connection that the
+/// server has ended: use a strategy that pings, for example
+/// [`PingOnBorrow`](crate::health::PingOnBorrow).
 ///
 /// # The runtime
 ///
@@ -70,10 +70,14 @@ pub type Options<DB> = <<DB as Database>::Connection as sqlx_core::connection::C
 ///
 /// let manager = SqlxManager::<Postgres>::from_url("postgres://app:secret@db.example/songs")?
 ///     .runtime(tokio::runtime::Handle::current());
-/// let pool = Pool::builder_async(manager).max_size(8).health(PingOnBorrow::default()).build()?;
+/// // With other options of sqlx's.
+/// let options = manager.options().clone().application_name("web");
+/// let manager = SqlxManager::<Postgres>::new(options);
+/// let builder = Pool::builder_async(manager).max_size(8).health(PingOnBorrow::default());
+/// let pool = builder.build()?;
 ///
 /// let mut conn = pool.get_async().await?;
-/// sqlx::query("INSERT INTO song (title) VALUES ($1)").bind("Nimue").execute(&mut *conn).await?;
+/// sqlx::query("INSERT INTO song VALUES ($1)").bind("Nimue").execute(&mut *conn).await?;
 /// let mut transaction = conn.begin().await?;
 /// sqlx::query("DELETE FROM song").execute(&mut *transaction).await?;
 /// transaction.commit().await?;
@@ -87,7 +91,7 @@ pub struct SqlxManager<DB: Database> {
 }
 
 impl<DB: Database> SqlxManager<DB> {
-    /// Connections as `options` say, which may be a URL that was parsed.
+    /// Connects as `options` say; they may come from a URL.
     pub fn new(options: Options<DB>) -> Self {
         let ending = match DB::NAME {
             "Any" => ending(options.to_url_lossy().scheme()),
@@ -96,24 +100,24 @@ impl<DB: Database> SqlxManager<DB> {
         Self { options, home: Fixed::default(), ending }
     }
 
-    /// Connections as a URL says.
+    /// Connects as `url` says.
     ///
     /// # Errors
     ///
-    /// Returns sqlx's, if the URL is none that the driver knows.
+    /// Returns sqlx's error if the driver does not know the URL.
     pub fn from_url(url: &str) -> Result<Self, Error> {
         url.parse()
     }
 
-    /// The tokio runtime in which the connections live instead of one of the crate's own. Choose
-    /// one with threads of its own that lasts as long as the pool: once it is gone connecting fails
-    /// for good.
+    /// Sets the tokio runtime on which the connections live. Default: one of the crate's own.
+    /// Choose a multi-threaded runtime that lasts as long as the pool: once it is gone, connecting
+    /// fails permanently.
     pub fn runtime(mut self, runtime: Handle) -> Self {
         self.home.choose(runtime);
         self
     }
 
-    /// The options.
+    /// Returns the options.
     pub fn options(&self) -> &Options<DB> {
         &self.options
     }
@@ -142,17 +146,17 @@ fn ending(database: &str) -> Option<&'static str> {
         "MySQL" | "mysql" | "mariadb" => Some("ROLLBACK"),
         // Where there is none to end, a bare rollback would have a warning logged.
         "PostgreSQL" | "postgres" | "postgresql" => Some("BEGIN; ROLLBACK"),
-        // SQLite's thread ends what nobody waits for any more.
+        // SQLite's thread ends calls that were dropped.
         _ => None,
     }
 }
 
 fn without_runtime() -> Error {
-    Error::Configuration("the runtime that was chosen for the connections is gone".into())
+    Error::Configuration("the runtime chosen for the connections is gone".into())
 }
 
 fn silent() -> Error {
-    let message = "nothing drives the runtime that was chosen for the connections";
+    let message = "nothing drives the runtime chosen for the connections";
     Error::Io(io::Error::new(io::ErrorKind::TimedOut, message))
 }
 

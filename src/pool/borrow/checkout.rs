@@ -100,7 +100,7 @@ impl<'a, M: Manager> Checkout<'a, M> {
         }
     }
 
-    /// It stands in line.
+    /// Notes that the borrower stands in line.
     fn note_wait(&mut self, now: Tick) {
         if self.waiting_since.is_none() {
             self.waiting_since = Some(now);
@@ -205,8 +205,8 @@ impl<'a, M: Manager> Checkout<'a, M> {
     }
 
     fn terms(&self, ahead: bool, now: Tick) -> Terms {
-        // A thread looks at the clock itself, and is there once it is woken; a task is woken by the
-        // housekeeper, and may be kept from running by whoever should poll it.
+        // A thread looks at the clock itself, and runs once it is woken. The housekeeper wakes a
+        // task, whose executor may not poll it soon.
         let (deadline, grace) = match self.face {
             Face::Blocking => (NEVER, NEVER),
             Face::Async => (self.deadline.0, GRACE.as_nanos() as u64),
@@ -324,8 +324,8 @@ impl<'a, M: Manager> Checkout<'a, M> {
         raw.context().timeout(self.deadline, kept).await.ok_or_else(|| self.timed_out())
     }
 
-    /// It was pinged for this borrower, which did not take it in time. To ping it again would mean
-    /// that one that is always polled late is never served.
+    /// Whether the connection was pinged for this borrower, which did not take it in time. If the
+    /// pool pinged it again, a borrower that is always polled late would never be served.
     fn has_answered_before(&self, slot: &Slot<M>) -> bool {
         let entry = slot.value();
         let checked = entry.info.last_checked.max(entry.prepared);

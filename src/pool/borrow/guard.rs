@@ -48,7 +48,7 @@ impl<M: Manager> PooledConnection<M> {
         Self(slot)
     }
 
-    /// Takes the connection out of the pool for good. Its slot becomes free for another.
+    /// Takes the connection out of the pool for good. Its slot becomes free for another connection.
     ///
     /// ```
     /// # use caliburn::{Manager, PooledConnection};
@@ -84,7 +84,7 @@ impl<M: Manager> PooledConnection<M> {
         enqueue::close(slot, EvictionCause::Discarded);
     }
 
-    /// Has the connection pinged before it is lent again, whatever the strategy says.
+    /// Makes the pool ping the connection before its next loan, whatever the strategy says.
     pub fn suspect(this: &mut Self) {
         let now = this.0.pool().context().clock.tick();
         let entry = this.0.value_mut();
@@ -92,12 +92,12 @@ impl<M: Manager> PooledConnection<M> {
         entry.info.last_error = Some(now);
     }
 
-    /// Returns what the user keeps beside the connection.
+    /// Returns the values that the user keeps beside the connection.
     pub fn data(this: &Self) -> &ConnectionData {
         &this.0.value().data
     }
 
-    /// Returns the same, to be changed.
+    /// As [`data`](Self::data), mutable.
     pub fn data_mut(this: &mut Self) -> &mut ConnectionData {
         &mut this.0.value_mut().data
     }

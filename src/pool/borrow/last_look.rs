@@ -19,7 +19,7 @@ pub(crate) fn look<M: Manager>(mut slot: Slot<M>) -> Option<Slot<M>> {
     }
 }
 
-/// Has a connection closed that has a flaw.
+/// Closes a connection that has a flaw.
 #[cold]
 #[inline(never)]
 pub(crate) fn evict<M: Manager>(slot: Slot<M>, cause: EvictionCause) {

@@ -19,15 +19,15 @@ const MOST_SLOW: usize = 3;
 pub(crate) enum Step<M: Manager> {
     /// This connection is fit, and the [last look](super::last_look) says so too: lend it.
     Lend(Slot<M>),
-    /// Have this one pinged first, and the hooks run.
+    /// Ping this connection first, and run the hooks.
     Ping(Slot<M>),
-    /// Have the hooks run on this one first.
+    /// Run the hooks on this connection first.
     Prepare(Slot<M>),
     /// The strategy evicted a connection born at that moment: there may be others.
     Evicted(Tick),
     /// The manager knew a connection to be dead: there may be others.
     Dead,
-    /// What was waited for came to nothing: look again.
+    /// The wait was in vain: look again.
     Again,
     /// No connection is idle, or others wait for one: stand in line.
     Wait,

@@ -2,7 +2,7 @@
 //!
 //! Either is given a [`Task`] that polls the future where it lies. If the runtime drops the task,
 //! or does not poll it though it was woken, the pool takes the future out and runs it itself.
-//! Whoever holds the lock polls or takes; a task that finds the future gone is done.
+//! The holder of the lock polls or takes; a task that finds the future gone is done.
 
 use crate::clock::{Clock, Tick};
 use crate::sync::{Arc, Mutex, MutexGuard, PoisonError, Relaxed, TryLockError, forks};
@@ -22,7 +22,7 @@ type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub(crate) enum Reason {
     /// The spawner panicked, or its runtime dropped the task.
     Dropped,
-    /// It was woken, and not polled.
+    /// The task was woken, and not polled.
     Unpolled,
 }
 
@@ -39,7 +39,7 @@ pub(crate) struct Assignment {
     born_in: u64,
 }
 
-/// Who should run it.
+/// Who should run the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum By {
     /// The spawner's runtime.
@@ -49,7 +49,7 @@ pub(crate) enum By {
 }
 
 impl Assignment {
-    /// The pool's end, and the task for whoever runs it; `on_drop` is called if that drops it.
+    /// The pool's end, and the task for its runner; `on_drop` is called if the runner drops it.
     pub(crate) fn new<F: Fn() + Send + Unpin + 'static>(
         clock: &Clock,
         by: By,
@@ -69,7 +69,7 @@ impl Assignment {
         (assignment, task)
     }
 
-    /// Who should run it.
+    /// Who should run the work.
     pub(crate) fn by(&self) -> By {
         self.by
     }
@@ -91,14 +91,14 @@ impl Assignment {
         Tick(self.woken_at.get())
     }
 
-    /// It is the runtime's turn, if it was not before.
+    /// Notes that it is the runtime's turn from now on, unless it was already.
     fn note_turn(&self) {
         if self.woken_at.get() == 0 {
             self.woken_at.set(self.clock.now().0);
         }
     }
 
-    /// It was made in a process that this one was forked from: nobody may go on with it here.
+    /// It was made in the process from which this one was forked, and must not go on here.
     pub(crate) fn is_inherited(&self) -> bool {
         self.born_in != forks()
     }
@@ -134,7 +134,7 @@ impl Assignment {
         poll
     }
 
-    /// Takes the work out. The caller has the task, so nobody polls it.
+    /// Takes the work out. The caller has the task, so no other thread polls it.
     pub(crate) fn give_up(&self) -> Option<Work> {
         self.work.lock().unwrap_or_else(PoisonError::into_inner).take()
     }

@@ -3,8 +3,10 @@
 //! | state | when | connects |
 //! |---|---|---|
 //! | up | the last attempt succeeded | as demand and limits allow |
-//! | down | it failed, or those in flight take long and none has succeeded lately | none before `retry_at`, then one |
-//! | in doubt | connects succeed, but what they open is dead | the same, until a fresh connection answers, or two seconds pass |
+//! | down | it failed, or those in flight take long and none has succeeded | one at `retry_at` |
+//! | in doubt | connects succeed, but what they open is dead | the same |
+//!
+//! Doubt ends when a fresh connection answers, or after two seconds.
 //!
 //! While the server is down one *probe* at a time goes out. The thread that begins it moves
 //! `retry_at` on first, so that there is only one; it need not end before the next may begin, or a

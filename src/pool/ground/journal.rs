@@ -1,10 +1,10 @@
 //! Events on their way to observers, and the latest of them.
 //!
-//! Whoever notes an event puts it into a queue of fixed size: no lock, no waiting, no foreign code
-//! but the destructor of an error that finds no place. A visit to the pool has a thread of the
-//! crate's own tell the observers, which are foreign code and may block. Only one such thread is
-//! under way for a pool: only visits begin one, of which there is one at a time, and the next does
-//! after this one has set its flag back as the last thing that it does.
+//! A thread that notes an event puts it into a queue of fixed size: it takes no lock, does not
+//! wait, and runs no foreign code except the destructor of an error that finds no place. A visit to
+//! the pool starts a thread of the crate's own that calls the observers, which are foreign code and
+//! may block. A pool has at most one such thread: only visits start one, visits come one at a time,
+//! and the next visit starts one only after this thread has reset its flag, as its last step.
 
 use super::caught::{Foreign, let_go};
 use super::threads;

@@ -2,9 +2,12 @@
 //!
 //! | who is there | a ring | the next visit |
 //! |---|---|---|
-//! | a keeper, a thread that visits this pool alone and lingers for a while | wakes it | is known to the keeper |
-//! | no keeper, but the housekeeper, which sends one | wakes it, and leaves the pool's number | stands in its timetable |
+//! | a keeper | wakes it | is known to the keeper |
+//! | only the housekeeper | wakes it, and leaves the pool's number | stands in its timetable |
 //! | neither: the pool is maintained by its user | is not heard | |
+//!
+//! A keeper is a thread that visits this pool alone and lingers for a while; the housekeeper sends
+//! one when there is none.
 //!
 //! *A ring meets a leaving keeper.* The caller sets `rung` by a read-modify-write, then looks for a
 //! keeper. The keeper takes itself down, then looks at `rung` by a read-modify-write. If the
@@ -27,7 +30,7 @@ pub(crate) struct Ring {
     /// The keeper. Written by the keeper itself; others only ever try to read it.
     keeper: RwLock<Option<thread::Thread>>,
     rung: AtomicBool,
-    /// When the next visit will be; whoever needs it earlier rings.
+    /// When the next visit will be; a caller that needs it earlier rings.
     next_visit: AtomicU64,
 }
 

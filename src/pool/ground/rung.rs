@@ -21,9 +21,9 @@ impl Rung {
     pub(crate) fn set(&self, number: usize) {
         let number = number % Self::NUMBERS;
         let word = number / 64;
-        // O9: what its caller did before is visible to whoever takes the call. The word first, so
-        // that whoever takes the summary finds it; and the summary always, as an earlier caller may
-        // not have come so far yet.
+        // O9: what its caller did before is visible to the thread that takes the call. The word
+        // first, so that a thread that takes the summary finds it; and the summary always, as an
+        // earlier caller may not have come so far yet.
         self.words[word].fetch_or(1 << (number % 64), Ordering::AcqRel);
         self.summary[word / 64].fetch_or(1 << (word % 64), Ordering::AcqRel); // O9
     }

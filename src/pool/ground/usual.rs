@@ -22,7 +22,7 @@ impl UsualPing {
         Self(Relaxed::<u64>::new(LEAST))
     }
 
-    /// Notes that a ping `took` so long, and says whether that is unusually long.
+    /// Notes how long a ping `took`, and returns whether that is unusually long.
     pub(crate) fn is_slow(&self, took: Duration) -> bool {
         let took = took.as_nanos().try_into().unwrap_or(u64::MAX);
         let before = self.0.get();

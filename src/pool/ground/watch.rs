@@ -7,9 +7,9 @@ use crate::sync::{AtomicU64, Mutex, Ordering, PoisonError, Relaxed, TryLockError
 /// Two lower bounds on the moment when some running call will have taken long.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    /// Of the calls begun since the last look.
+    /// The bound for calls begun since the last look.
     noted: AtomicU64,
-    /// Of those that the last look saw.
+    /// The bound for calls that the last look saw.
     known: Relaxed<u64>,
     /// Held while looking, as only one thread at a time may note what was seen.
     looking: Mutex<()>,

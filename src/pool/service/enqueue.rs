@@ -10,7 +10,7 @@ use crate::pool::state::kept::Kept;
 use crate::pool::state::pooled::{Raw, Slot, Vacant};
 use crate::stats::{Call, Priority};
 
-/// Has a connection opened in `slot`. The caller has counted the connect, and sees to it that a
+/// Queues a connect in `slot`. The caller has counted the connect, and sees to it that a
 /// worker is there.
 pub(crate) fn connect<M: Manager>(slot: Vacant<M>, order: Order) {
     let raw = Kept::of_vacant(&slot);
@@ -18,7 +18,7 @@ pub(crate) fn connect<M: Manager>(slot: Vacant<M>, order: Order) {
     Job::of(held, Call::Connect, Priority::Demand).push(&raw);
 }
 
-/// Has the connection closed.
+/// Queues the close of the connection.
 pub(crate) fn close<M: Manager>(slot: Slot<M>, cause: EvictionCause) {
     close_or_retire(slot, cause, false);
 }
@@ -37,7 +37,7 @@ fn close_or_retire<M: Manager>(slot: Slot<M>, cause: EvictionCause, retires: boo
     job.put(&raw);
 }
 
-/// Has the connection reset, then put back.
+/// Queues a reset of the connection, then puts it back.
 pub(crate) fn reset<M: Manager>(slot: Slot<M>) {
     let raw = Kept::of(&slot);
     let briefly_out = raw.context().service.take_briefly();
@@ -46,7 +46,7 @@ pub(crate) fn reset<M: Manager>(slot: Slot<M>) {
     job.put(&raw);
 }
 
-/// Has the connection pinged, then put back.
+/// Queues a ping of the connection, then puts it back.
 pub(crate) fn check<M: Manager>(mut slot: Slot<M>) {
     slot.value_mut().ping_due = true;
     ping(slot, None);
@@ -93,7 +93,7 @@ impl<M: Manager> Job<M> {
         job
     }
 
-    /// Queues it and has somebody come for it.
+    /// Queues the job, and wakes or starts a worker for it.
     fn put(self, raw: &Raw<M>) {
         self.push(raw);
         raw.context().ring.ring();
@@ -204,7 +204,7 @@ impl<M: Manager> Job<M> {
         if is_cancelled_ping {
             state.note(EventKind::PingCancelled);
         }
-        // Of hooks nobody knows what they leave half done.
+        // Hooks may have been left half done, in an unknown state.
         let is_ping_alone = !self.is_for_loan || state.hooks.before_acquire.is_empty();
         let is_safe = || no_unwind(|| state.manager.ping_is_cancel_safe()).unwrap_or(false);
         if is_cancelled_ping && is_ping_alone && is_safe() {

@@ -8,9 +8,9 @@ use crate::manager::Manager;
 use crate::no_unwind::no_unwind;
 use crate::pool::state::pooled::Slot;
 
-/// Why the connection is of no more use, if the manager says so. A panic is an answer, too: it must
-/// not leave a destructor. Nothing is left of it in the code of a manager that does not override
-/// [`Manager::has_broken`].
+/// Why the connection is useless, if the manager says so. A panic counts as an answer, as it must
+/// not leave a destructor. For a manager that does not override [`Manager::has_broken`] this
+/// compiles to nothing.
 #[inline(always)]
 pub(crate) fn flaw<M: Manager>(
     connection: &mut M::Connection,
@@ -23,8 +23,8 @@ pub(crate) fn flaw<M: Manager>(
     }
 }
 
-/// Whether the manager wants the connection pinged before this loan. A panic is a flaw. Nothing is
-/// left of it in the code of a manager that does not override [`Manager::needs_ping`].
+/// Whether the manager wants the connection pinged before this loan. A panic is a flaw. For a
+/// manager that does not override [`Manager::needs_ping`] this compiles to nothing.
 #[inline(always)]
 pub(crate) fn doubt<M: Manager>(
     connection: &mut M::Connection,
@@ -33,7 +33,7 @@ pub(crate) fn doubt<M: Manager>(
     no_unwind(|| manager.needs_ping(connection)).ok_or(EvictionCause::Panicked)
 }
 
-/// Has a connection closed that has a [flaw]. If it has broken, others of its age may have, too.
+/// Closes a connection that has a [flaw]. If it has broken, others of its age may have, too.
 pub(crate) fn evict<M: Manager>(slot: Slot<M>, cause: EvictionCause) {
     if cause == EvictionCause::Broken {
         suspect_generation(slot.pool(), slot.value().info.generation);

@@ -18,10 +18,10 @@ use crate::sync::thread;
 /// What the driver knows of a connection that came back.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Finding {
-    /// Nothing is wrong with it, or the driver was not asked yet.
+    /// The connection is sound, or the driver was not asked yet.
     Sound,
     NeedsReset,
-    /// It is of no more use, for this cause.
+    /// The connection is useless, for this cause.
     Flawed(EvictionCause),
 }
 
@@ -124,7 +124,7 @@ pub(crate) fn put_back<M: Manager>(mut slot: Slot<M>) {
     }
     let old = cause.filter(|_| is_wanted).and_then(|cause| Replaces::begin(&mut slot, cause));
     let Some(old) = old else { return put_back_as(slot, verdict) };
-    // It may never lie idle when a sweep looks.
+    // The connection may never be idle when a sweep looks, so the attempt begins here.
     let raw = Kept::of(&slot);
     put_back_as(slot, verdict);
     raw.context().supply.to_replace.push(old);

@@ -50,13 +50,13 @@ const PREPARED_FOR: Duration = Duration::from_secs(1);
 pub(crate) struct Entry<C> {
     pub(crate) connection: C,
     pub(crate) fit: Fit,
-    /// It must be pinged before its next loan, whatever the strategy says then.
+    /// The connection must be pinged before its next loan, whatever the strategy says then.
     pub(crate) ping_due: bool,
-    /// It must be reset, beside what the hooks do after a loan.
+    /// The connection must be reset, besides what the hooks do after a loan.
     pub(crate) reset_due: bool,
-    /// When the hooks before a loan were last run on it.
+    /// When the hooks before a loan last ran on it.
     pub(crate) prepared: Tick,
-    /// After so many transitions.
+    /// The slot's transitions at that time.
     prepared_after: u64,
     /// The user's, beside the connection.
     pub(crate) data: ConnectionData,
@@ -91,7 +91,7 @@ pub(crate) struct Attempt {
 #[repr(u32)]
 pub(crate) enum Stage {
     UnderWay,
-    /// It came to nothing.
+    /// The attempt failed.
     Over,
     /// The replacement is there: the old connection goes when it comes back.
     Made,

@@ -148,13 +148,13 @@ impl Lane {
 
 /// The jobs of one lane and the workers that do them.
 pub(crate) struct Queue<M: Manager> {
-    /// Of returning guards, which must not allocate.
+    /// Jobs put by returning guards, which must not allocate.
     bounded: ArrayQueue<Job<M>>,
-    /// Of growth.
+    /// Jobs put by growth.
     unbounded: SegQueue<Job<M>>,
     /// Workers started and not gone.
     pub(crate) workers: AtomicUsize,
-    /// Those of them that have not yet looked for a job.
+    /// Workers that have not yet looked for a job.
     pub(crate) starting: Relaxed<usize>,
 }
 
@@ -294,7 +294,7 @@ impl Service {
         self.count(Call::Ping) + self.count(Call::Reset) + self.closing()
     }
 
-    /// Those of them that no borrower waits for.
+    /// Connections in maintenance that no borrower waits for.
     pub(crate) fn upkeep(&self) -> usize {
         [Call::Ping, Call::Reset, Call::Close]
             .map(|call| self.get(call, Priority::Upkeep))

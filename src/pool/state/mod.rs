@@ -66,7 +66,7 @@ pub(crate) struct State<M: Manager> {
     pub(crate) supply: Supply,
     /// By [`Lane`].
     pub(crate) queues: [Queue<M>; 3],
-    /// Whoever starts workers and finds no other at it does.
+    /// The thread that raises it from zero starts workers.
     pub(crate) starts: Requests,
     /// When [`close_within`](crate::Pool::close_within) will not wait any longer: closes are late
     /// then.
@@ -84,7 +84,7 @@ pub(crate) struct State<M: Manager> {
     pub(crate) last_connect_failure: ArcSwapOption<ManagerError<M::Error>>,
     /// Why the last ping failed, if it did.
     pub(crate) last_ping_failure: ArcSwapOption<ManagerError<M::Error>>,
-    /// Whoever visits and finds no other at it keeps order.
+    /// The visitor that raises it from zero keeps order.
     pub(crate) visits: Requests,
     pub(crate) pass: Mutex<Pass>,
     /// Idle connections of which some are above a lowered limit, and when they were last used; the

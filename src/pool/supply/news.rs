@@ -68,7 +68,7 @@ pub(crate) fn connect_failed<M: Manager>(
         ManagerError::Failed(error) => {
             no_unwind(|| state.manager.classify(error)) == Some(ErrorClass::Permanent)
         }
-        // It is not run by its runtime, and cannot be run elsewhere.
+        // The spawner's runtime does not run the connect, and no other thread can.
         ManagerError::Spawner(_) => taken_back() == Some(Reason::Dropped),
         _ => false,
     };

@@ -25,7 +25,7 @@ pub(crate) struct Overdue {
     pub(crate) briefly_out: usize,
     /// Connects that are late or have been under way for long.
     pub(crate) old_connects: usize,
-    /// Those of them that other connects need not wait for: they are late, or a connect begun later
+    /// Old connects that other connects need not wait for: they are late, or a connect begun later
     /// has succeeded.
     pub(crate) lost_connects: usize,
 }

@@ -29,11 +29,11 @@ impl Shortage {
         // after, or one that has just been taken would be.
         let (connecting, soon) = (service.connecting(), service.briefly_out());
         let (open, waiting) = (service.open(), raw.waiting());
-        // All words are looked at only for somebody.
+        // Counting looks at all words, so only where it matters.
         let idle = if settings.min_idle > 0 || waiting > 0 { raw.count_idle() } else { 0 };
         let connecting = connecting.max(service.connecting());
         let soon = soon.max(service.briefly_out());
-        // Those that are late may never come.
+        // Connections whose call is late may never come back.
         let late = if soon > 0 { overdue(raw, state.clock.now()).briefly_out } else { 0 };
         let soon = soon.saturating_sub(late);
         let warm_up = state.supply.warm_up.get();

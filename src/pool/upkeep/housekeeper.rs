@@ -246,7 +246,7 @@ fn send(pool: Arc<dyn Household>, number: usize, kept: Kept) -> bool {
         {
             housekeeper.unpark();
         }
-        // Here, on a thread that is nobody's, the last of a pool may go.
+        // Here, on a thread of the crate's own, the last handle of a pool may go.
         no_unwind(|| drop(pool));
     }))
 }

@@ -33,8 +33,8 @@ pub(crate) trait Household: Send + Sync {
     /// Does what is due. The answer is how long nothing will be.
     fn visit(self: Arc<Self>) -> Duration;
 
-    /// For how long a visit would find nothing to do, though it was planned for now. `None`: one is
-    /// due. It was `unvisited` for so long. Calls no foreign code.
+    /// For how long a visit would find nothing to do, though it was planned for now. `None`: it is
+    /// due. `unvisited` is the time since the last visit. Calls no foreign code.
     fn postponed(&self, unvisited: Duration) -> Option<Duration>;
 
     /// No connection is left, and none will come.

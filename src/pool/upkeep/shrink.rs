@@ -49,8 +49,8 @@ fn longest_idle<M: Manager>(raw: &Raw<M>, before: Tick) -> Vec<(Tick, u32)> {
     idle
 }
 
-/// Those that a pass that begins `now` may close as they have been idle for too long, the next to
-/// be closed last.
+/// Connections that a pass beginning `now` may close because they have been idle for too long; the
+/// last one is to be closed first.
 pub(crate) fn candidates<M: Manager>(raw: &Raw<M>, now: Tick) -> Vec<(Tick, u32)> {
     let settings = raw.context().settings.load();
     match settings.idle_timeout {

@@ -33,7 +33,7 @@ fn interval<M: Manager>(raw: &Raw<M>) -> Duration {
     wanted.unwrap_or(DEFAULT_INTERVAL).max(MIN_INTERVAL)
 }
 
-/// Has a pass begun although none is due. A strategy that asks for one while it is asked gets none:
+/// Asks for a pass although none is due. A strategy that asks for one while it is asked gets none:
 /// one is under way.
 pub(crate) fn ask<M: Manager>(raw: &Raw<M>) {
     let state = raw.context();
@@ -77,7 +77,7 @@ fn sweep<M: Manager>(raw: &Raw<M>, pass: &mut Pass, now: Tick) -> Tick {
         begin_pass(raw, pass, now);
     }
     shrink::shrink(raw, &mut pass.too_long_idle, now);
-    // Who maintains a pool by hand is not called again before the next pass.
+    // A pool that is maintained manually gets no further visit before the next pass.
     let mut slice = if state.is_manual() { usize::MAX } else { SLICE };
     while slice > 0
         && has_room(raw)
@@ -115,7 +115,7 @@ fn look_at<M: Manager>(raw: &Raw<M>, mut slot: Slot<M>, now: Tick) {
         Verdict::Keep => drop(slot),
         Verdict::Ping => enqueue::check(slot),
         Verdict::Evict(cause) if !shrink::is_needed(raw) => enqueue::close(slot, cause),
-        // No borrower would get it: it is of no use to anybody, whether there is another or not.
+        // No borrower would get it, so it goes, whether there is another connection or not.
         Verdict::Evict(cause) if is_past_lending(raw, &mut slot, now) => {
             enqueue::close(slot, cause)
         }

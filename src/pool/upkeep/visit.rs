@@ -42,7 +42,7 @@ impl<M: Manager> Household for Raw<M> {
     }
 
     fn is_deserted(&self) -> bool {
-        // O11: whoever drops the last handle rings afterwards.
+        // O11: the thread that drops the last handle rings afterwards.
         self.context().handles.load(Ordering::Relaxed) == 0
     }
 }
@@ -57,7 +57,7 @@ pub(crate) fn visit<M: Manager>(raw: &Arc<Raw<M>>) -> Tick {
     }
     let mut next = now + PERIOD;
     state.visits.answer(|| next = keep_order(raw));
-    // For those who looked while something was between two gauges.
+    // For waiters for an event that looked while a connection was between two gauges.
     state.events.post();
     next
 }
@@ -85,10 +85,10 @@ fn keep_order<M: Manager>(raw: &Arc<Raw<M>>) -> Tick {
 fn rest<M: Manager>(raw: &Raw<M>) -> Duration {
     let state = raw.context();
     let next = Tick(state.chores_due.get());
-    // Who takes an idle connection rings for nobody.
+    // A borrower that takes an idle connection does not ring.
     let may_fall_short = state.settings.load().min_idle > 0 && !raw.is_closed();
-    // A slot that is handed over may lapse in so long a time: as there will be a look by then, who
-    // hands it over need not ring.
+    // A grant may lapse within that time. As there will be a visit by then, the granting thread
+    // need not ring.
     let may_lapse = raw.waiting() > 0;
     if may_fall_short || may_lapse {
         let soon = state.clock.now() + PERIOD;
@@ -111,7 +111,7 @@ fn is_short<M: Manager>(raw: &Raw<M>) -> bool {
     Shortage::of(raw).missing > 0 && state.supply.retry_at() <= state.clock.now()
 }
 
-/// Tells those who note deadlines when the next visit will be, and looks once more at those noted
+/// Announces the next visit to threads that note deadlines, and looks once more at deadlines noted
 /// before.
 fn announce<M: Manager>(raw: &Raw<M>, next: Tick) -> Tick {
     let state = raw.context();

@@ -325,7 +325,7 @@ pub(crate) async fn check<M: Manager>(raw: &Raw<M>, mut job: Job<M>) -> Option<S
     let entry = slot.value();
     let (born, was_lent) = (entry.info.born, !entry.is_unused(slot.ledger()));
     let cause = match failure {
-        // It says nothing about the server.
+        // A hook's error says nothing about the server.
         ManagerError::Hook(_) => EvictionCause::HookFailed,
         _ => EvictionCause::PingFailed,
     };

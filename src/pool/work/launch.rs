@@ -44,11 +44,11 @@ fn lock<M: Manager>(raw: &Raw<M>) -> MutexGuard<'_, Vec<Arc<Assignment>>> {
     raw.context().assignments.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Has the work taken back if it is not done.
+/// Takes the work back later if it is not done.
 pub(crate) fn watch<M: Manager>(raw: &Raw<M>, assignment: &Arc<Assignment>) {
     lock(raw).push(Arc::clone(assignment));
     let state = raw.context();
-    // Whoever launches need not be a visitor, and the next visit may be far off.
+    // This thread need not be a visitor, and the next visit may be far off.
     state.ring.ring_before(state.clock.now() + UNPOLLED);
 }
 

@@ -83,7 +83,8 @@ async fn a_request_dropped_after_the_driver_tidied_up_for_it_leaves_no_answer_to
         // The driver first does what was left to do, and then forgets that a request is under way.
         let mut request = Box::pin((**conn).query_first::<String, _>("SELECT SLEEP(1), 'mine'"));
         let is_running = async {
-            let sql = "SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE 'SELECT SLEEP%'";
+            let sql = "SELECT COUNT(*) FROM information_schema.processlist \
+                       WHERE info LIKE 'SELECT SLEEP%'";
             while server.ask(sql) != "1" {
                 tokio::task::yield_now().await;
             }

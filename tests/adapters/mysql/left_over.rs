@@ -54,7 +54,8 @@ async fn what_is_left_over_is_as_the_guide_says<A: Adapter>() {
     let server = MariaDb::start(&[]);
     server.ask(&format!(
         "CREATE TABLE {DATABASE}.song (id INT); CREATE TABLE {DATABASE}.other (id INT); \
-         GRANT RELOAD ON *.* TO {USER}@'%'; CREATE ROLE singer; GRANT singer TO {USER}@'%'; INSERT INTO {DATABASE}.song VALUES (1)"
+         GRANT RELOAD ON *.* TO {USER}@'%'; CREATE ROLE singer; GRANT singer TO {USER}@'%'; \
+         INSERT INTO {DATABASE}.song VALUES (1)"
     ));
     for (what, leave, show, stays) in LEFT {
         let mut found = Vec::new();

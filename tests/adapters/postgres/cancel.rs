@@ -26,7 +26,8 @@ const fn ms(ms: u64) -> Duration {
 }
 
 fn asleep(server: &Postgres) -> usize {
-    let sql = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT pg_sleep%'";
+    let sql = "SELECT count(*) FROM pg_stat_activity \
+               WHERE state = 'active' AND query LIKE 'SELECT pg_sleep%'";
     server.ask(sql).parse().unwrap()
 }
 
@@ -149,7 +150,10 @@ both! {
                 }
             });
             let manager = D::open(&format!("host=127.0.0.1 port={port} user=app sslmode={mode}"));
-            let manager = if mode == "prefer" { manager.secured_by(crate::common::pg::Pretence) } else { manager };
+            let manager = match mode {
+                "prefer" => manager.secured_by(crate::common::pg::Pretence),
+                _ => manager,
+            };
             let pool = manager.builder().max_size(1).connect_timeout(ms(300)).build().unwrap();
             let client = pool.get_timeout(PLENTY).unwrap();
             let begun = Instant::now();

@@ -221,8 +221,8 @@ fn a_killed_server_costs_one_query_per_lent_connection_and_is_back_within_two_se
     let most = census.end();
     let stats = pool.stats();
     println!(
-        "killed: {} failed queries with {SLOTS} lent, {} failed gets, whole {healthy:?} after the port opened, \
-         {:.1} % of a core while down, at most {most} sessions",
+        "killed: {} failed queries with {SLOTS} lent, {} failed gets, whole {healthy:?} after the \
+         port opened, {:.1} % of a core while down, at most {most} sessions",
         tally.failed_queries.load(SeqCst),
         tally.failed_gets.load(SeqCst),
         cpu * 100.0,
@@ -261,7 +261,8 @@ fn a_killed_server_costs_threads_no_more() {
     let tally = load.end();
     let most = census.end();
     println!(
-        "killed three times: {} failed queries with {SLOTS} lent, {} failed gets, whole {healthy:?} after",
+        "killed three times: {} failed queries with {SLOTS} lent, {} failed gets, \
+         whole {healthy:?} after",
         tally.failed_queries.load(SeqCst),
         tally.failed_gets.load(SeqCst),
     );
@@ -304,8 +305,8 @@ fn a_frozen_server_keeps_nobody_beyond_the_limit_and_is_served_from_within_a_sec
     let most = census.end();
     let slowest = tally.slowest_get();
     println!(
-        "frozen: slowest get {slowest:?} with a limit of {LIMIT:?}, {} ended at it; served {served:?} after the \
-         thaw; at most {most} sessions",
+        "frozen: slowest get {slowest:?} with a limit of {LIMIT:?}, {} ended at it; \
+         served {served:?} after the thaw; at most {most} sessions",
         tally.failed_gets.load(SeqCst)
     );
     assert!(slowest <= LIMIT + ms(100) + ROOM, "{slowest:?}");
@@ -451,7 +452,8 @@ fn the_pool_follows_when_a_standby_takes_over() {
         writer.join().unwrap() - promoted
     });
     println!(
-        "failed over: first write {written:?} after the promotion had ended, {:?} after the primary was killed",
+        "failed over: first write {written:?} after the promotion had ended, \
+         {:?} after the primary was killed",
         killed.elapsed()
     );
     assert!(written <= ms(2_000), "{written:?}");

@@ -88,7 +88,8 @@ both! {
     }
 
     fn a_server_that_talks_without_end_as_it_starts_up_is_heard_for_a_moment_only<D: Driver>() {
-        for what in [notice(), crate::common::pg_fake::message(b'S', b"a\0b\0"), crate::common::pg_fake::message(b'N', &[0])] {
+        use crate::common::pg_fake::message;
+        for what in [notice(), message(b'S', b"a\0b\0"), message(b'N', &[0])] {
             let said = Arc::new(AtomicUsize::new(0));
             let port = serve({
                 let said = said.clone();
@@ -99,7 +100,8 @@ both! {
                     Ok(())
                 }
             });
-            let pool = D::open(&dsn(port)).builder().max_size(1).connect_timeout(PLENTY).build().unwrap();
+            let builder = D::open(&dsn(port)).builder().max_size(1);
+            let pool = builder.connect_timeout(PLENTY).build().unwrap();
             let begun = Instant::now();
             let error = pool.get_timeout(ms(3_000)).unwrap_err();
             assert!(begun.elapsed() < ms(3_000) + ROOM, "{:?}", begun.elapsed());
@@ -120,7 +122,8 @@ both! {
             while request(stream).is_ok() {}
             Ok(())
         });
-        let pool = D::open(&dsn(port)).builder().max_size(1).connect_timeout(PLENTY).build().unwrap();
+        let builder = D::open(&dsn(port)).builder().max_size(1);
+        let pool = builder.connect_timeout(PLENTY).build().unwrap();
         let error = pool.get_timeout(ms(3_000)).unwrap_err();
         assert!(matches!(error, GetError::TimedOut { .. }), "{error}");
         assert!(format!("{error:#}").contains("before it was ready"), "{error:#}");
@@ -136,7 +139,8 @@ both! {
                 thread::sleep(ms(20));
             }
         });
-        let pool = D::open(&dsn(port)).builder().max_size(1).connect_timeout(ms(300)).build().unwrap();
+        let builder = D::open(&dsn(port)).builder().max_size(1);
+        let pool = builder.connect_timeout(ms(300)).build().unwrap();
         let begun = Instant::now();
         pool.get_timeout(ms(1_000)).map(drop).unwrap_err();
         assert!(begun.elapsed() < ms(1_000) + ROOM, "{:?}", begun.elapsed());

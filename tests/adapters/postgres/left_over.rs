@@ -68,7 +68,10 @@ fn prepared_server() -> Postgres {
     server.ask("CREATE SCHEMA evil");
     server.ask("GRANT USAGE ON SCHEMA evil TO PUBLIC");
     server.ask("CREATE FUNCTION evil.pg_advisory_unlock_all() RETURNS VOID LANGUAGE SQL AS ''");
-    server.ask("CREATE VIEW evil.pg_prepared_statements AS SELECT 'x'::TEXT AS name, true AS from_sql WHERE false");
+    server.ask(
+        "CREATE VIEW evil.pg_prepared_statements AS \
+         SELECT 'x'::TEXT AS name, true AS from_sql WHERE false",
+    );
     server
 }
 
@@ -138,7 +141,10 @@ both! {
             assert_eq!(ask(&pool, prepared).as_deref(), Some("0"));
         }
         // In a block or a procedure, wherever it runs.
-        server.ask("CREATE PROCEDURE listen() LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'LISTEN tide'; END $$");
+        server.ask(
+            "CREATE PROCEDURE listen() LANGUAGE plpgsql AS \
+             $$ BEGIN EXECUTE 'LISTEN tide'; END $$",
+        );
         for listen in ["DO $$ BEGIN EXECUTE 'LISTEN tide'; END $$", "CALL listen()"] {
             let pool = single(D::open(&named(&server, "it")));
             ask(&pool, listen);
@@ -161,7 +167,11 @@ both! {
         let [file, _] = unheard::<D>(&server);
         for manager in [D::open(&named(&server, "it")), file] {
             let pool = single(manager.reset(Reset::Session));
-            ask(&pool, "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ ONLY, DEFERRABLE");
+            ask(
+                &pool,
+                "SET SESSION CHARACTERISTICS AS TRANSACTION \
+                 ISOLATION LEVEL SERIALIZABLE, READ ONLY, DEFERRABLE",
+            );
             assert_eq!(ask(&pool, "SHOW transaction_isolation").as_deref(), Some("read committed"));
             assert_eq!(pool.stats().connects, 1);
         }
@@ -234,7 +244,10 @@ fn a_task_hears_the_notifications_of_its_own_loan() {
     RUNTIME.block_on(async {
         let end = async {
             tokio::task::block_in_place(|| {
-                server.ask("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'it'")
+                server.ask(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                     WHERE application_name = 'it'",
+                )
             })
         };
         let (heard, _) = tokio::join!(async { client.notifications().recv().await }, end);

@@ -64,7 +64,9 @@ both! {
                 });
             }
         });
-        let sessions = server.ask("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'");
+        let sessions = server.ask(
+            "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'",
+        );
         // The asker is one of them.
         assert!(sessions.parse::<usize>().unwrap() <= 3 + 1, "{sessions}");
         assert_eq!(pool.stats().connects, 20);
@@ -86,7 +88,8 @@ both! {
         let begun = Instant::now();
         let error = pool.get_timeout(Duration::from_secs(1)).unwrap_err();
         assert!(begun.elapsed() < Duration::from_secs(1) + ROOM);
-        assert!(matches!(error, GetError::TimedOut { .. } | GetError::AllEvicted { .. }), "{error}");
+        let is_late = matches!(error, GetError::TimedOut { .. } | GetError::AllEvicted { .. });
+        assert!(is_late, "{error}");
         pooler.thaw();
         assert_eq!(ask(&pool, "SELECT 3").as_deref(), Some("3"));
         eventually("nothing is stuck", || pool.stats().quarantined == 0);
@@ -102,7 +105,8 @@ both! {
             let pool = single(D::open(&dsn));
             let begun = Instant::now();
             let error = pool.get_timeout(PLENTY).unwrap_err();
-            assert!(matches!(error, GetError::Connect { .. }), "{what}: {error}: {}", drivers(&error));
+            let is_refused = matches!(error, GetError::Connect { .. });
+            assert!(is_refused, "{what}: {error}: {}", drivers(&error));
             assert!(begun.elapsed() < PLENTY);
         }
     }

@@ -39,7 +39,8 @@ both! {
         for (what, deed) in deeds::<D>() {
             assert_eq!(relay.extra(&pool, what, |conn| deed(conn)), 0, "{what}");
         }
-        // The driver may be at work when a connection comes back. It is waited for, and asks nothing.
+        // The driver may be at work when a connection comes back. The pool waits for it, and sends
+        // nothing.
         assert_eq!(pool.stats().connects, 1);
     }
 }

@@ -66,8 +66,10 @@ both! {
             assert_eq!(D::kept(&mut client, &format!("SELECT {n}::INT8")).unwrap(), n);
         }
         assert_eq!(there::<D>(&mut client), 3);
-        let kept = D::ask(&mut client, "SELECT string_agg(statement, ', ' ORDER BY statement) FROM pg_prepared_statements");
-        assert_eq!(kept.unwrap().as_deref(), Some("SELECT 1::INT8, SELECT 5::INT8, SELECT 6::INT8"));
+        let list = "SELECT string_agg(statement, ', ' ORDER BY statement) \
+                    FROM pg_prepared_statements";
+        let kept = D::ask(&mut client, list).unwrap();
+        assert_eq!(kept.as_deref(), Some("SELECT 1::INT8, SELECT 5::INT8, SELECT 6::INT8"));
         drop(client);
         let pool = single(D::open(&named(&server, "it")).statement_cache_size(0));
         let mut client = pool.get_timeout(PLENTY).unwrap();
@@ -83,12 +85,13 @@ both! {
         for forget in ["DISCARD ALL", "DEALLOCATE ALL", "SELECT 1; DISCARD ALL"] {
             assert_eq!(D::kept(&mut client, "SELECT 7::INT8").unwrap(), 7);
             // Several statements at once run in a transaction, where not all may be discarded.
+            let seven = "SELECT 7::INT8";
             let _ = D::ask(&mut client, forget);
-            assert_eq!(D::kept(&mut client, "SELECT 7::INT8").unwrap(), 7, "after {forget}");
+            assert_eq!(D::kept(&mut client, seven).unwrap(), 7, "after {forget}");
             let _ = D::ask(&mut client, forget);
-            assert_eq!(D::kept_at_once(&mut client, "SELECT 7::INT8").unwrap(), 7, "after {forget}");
+            assert_eq!(D::kept_at_once(&mut client, seven).unwrap(), 7, "after {forget}");
             let _ = D::ask(&mut client, forget);
-            assert_eq!(D::kept_in_transaction(&mut client, "SELECT 7::INT8").unwrap(), 7, "after {forget}");
+            assert_eq!(D::kept_in_transaction(&mut client, seven).unwrap(), 7, "after {forget}");
             assert_eq!(there::<D>(&mut client), 1);
         }
         let name = D::ask(&mut client, "SELECT name FROM pg_prepared_statements").unwrap().unwrap();
@@ -156,7 +159,10 @@ both! {
     fn what_has_been_done_in_part_is_not_done_again<D: Driver>() {
         let server = Postgres::start(&[]);
         server.ask("CREATE TABLE done (n INT8)");
-        server.ask("CREATE PROCEDURE work() LANGUAGE plpgsql AS $$ BEGIN INSERT INTO done VALUES (1); COMMIT; EXECUTE 'DEALLOCATE helper'; END $$");
+        server.ask(
+            "CREATE PROCEDURE work() LANGUAGE plpgsql AS $$ BEGIN \
+             INSERT INTO done VALUES (1); COMMIT; EXECUTE 'DEALLOCATE helper'; END $$",
+        );
         let pool = single(D::open(&named(&server, "it")));
         let mut client = pool.get_timeout(PLENTY).unwrap();
         let error = D::kept_at_once(&mut client, "CALL work()").unwrap_err();
@@ -223,7 +229,8 @@ both! {
     fn behind_a_pooler_that_knows_no_statements_none_need_be_kept<D: Driver>() {
         let server = Postgres::start(&[]);
         let pooler = PgBouncer::start(&server, 1);
-        let pool = D::open(&pooler.dsn()).statement_cache_size(0).builder().max_size(3).build().unwrap();
+        let builder = D::open(&pooler.dsn()).statement_cache_size(0).builder();
+        let pool = builder.max_size(3).build().unwrap();
         let mut clients: Vec<_> = (0..3).map(|_| pool.get_timeout(PLENTY).unwrap()).collect();
         for n in 0..30 {
             let client = &mut clients[n % 3];

@@ -304,7 +304,8 @@ both! {
         assert!(matches!(error, GetError::TimedOut { .. }), "{error}");
 
         let nameless = format!("hostaddr=127.0.0.1 port={port} user=app sslmode=require");
-        let error = single(D::open(&nameless).secured_by(Pretence)).get_timeout(PLENTY).unwrap_err();
+        let pool = single(D::open(&nameless).secured_by(Pretence));
+        let error = pool.get_timeout(PLENTY).unwrap_err();
         assert!(matches!(error, GetError::Connect { .. }), "{error}");
         assert!(format!("{error:#}").contains("no hostname"), "{error:#}");
     }

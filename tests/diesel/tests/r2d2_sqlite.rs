@@ -1,5 +1,5 @@
-//! `r2d2_sqlite`'s manager, which was written for r2d2, unchanged; beside diesel's and caliburn's own for SQLite,
-//! which here are compiled with the same SQLite.
+//! `r2d2_sqlite`'s manager, which was written for r2d2, unchanged; beside diesel's and caliburn's
+//! own for SQLite, which here are compiled with the same SQLite.
 
 use caliburn::Pool;
 use caliburn::adapters::bridges::R2d2Manager;

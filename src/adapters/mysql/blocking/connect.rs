@@ -90,8 +90,8 @@ impl Connect {
         Ok(addresses)
     }
 
-    /// Without TLS a server that asks for the password, to be encrypted with a key that it shows
-    /// itself, could be anybody.
+    /// Without TLS any server could ask for the password, to be encrypted with a key that it
+    /// presents itself.
     fn guarded(&self, opts: Opts) -> Opts {
         let is_private = opts.get_ssl_opts().is_some() || opts.get_socket().is_some();
         let is_allowed =
@@ -133,7 +133,8 @@ fn plainly(error: Error, opts: &Opts) -> Error {
                     io::ErrorKind::NotADirectory | io::ErrorKind::NotFound
                 ) =>
         {
-            let message = "the server asked for the password, which is not sent without TLS";
+            let message = "the server asked for the password, which is not sent without TLS; \
+                           use TLS, or allow it with password_without_tls";
             io::Error::new(io::ErrorKind::PermissionDenied, message).into()
         }
         error => error,

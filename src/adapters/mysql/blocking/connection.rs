@@ -20,30 +20,29 @@ use std::mem::take;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-/// The driver's connection, and what is known of its session.
+/// The pooled connection: derefs to the driver's [`Conn`], and knows the state of its session.
 ///
-/// The driver does not tell whether a transaction is open, nor whether an answer was left unread by
-/// a failure (after a read timeout the next query would be given the answer to the last one). So
-/// this wrapper watches, by the text of each statement. On its own methods of [`Queryable`], and in
-/// a [transaction](Self::start_transaction) that is ended, a loan costs nothing on return as long
-/// as each statement was a usual one: one at a time, and none that sets variables, chooses another
+/// The driver reports neither an open transaction nor an answer left unread after a failure (after
+/// a read timeout the next query would get the answer to the last one). So this type watches the
+/// text of each statement. With its own methods of [`Queryable`], and a
+/// [transaction](Self::start_transaction) that is ended, a return costs nothing as long as each
+/// statement was a usual one: one at a time, and none that sets variables, chooses another
 /// database, locks tables or calls a procedure.
 ///
-/// After anything else the connection pays one round trip on its way back, off the borrower's
-/// thread: after [`query_iter`](Queryable::query_iter) and [`exec_iter`](Queryable::exec_iter),
-/// whose rows are read out of sight, and after all that goes to the driver's own [`Conn`], to which
-/// this derefs (`"SELECT 1".fetch(&mut **conn)`). It rolls back, gives up locks on tables, goes
-/// back to the database, and shows that questions and answers are in step; if they are not, the
-/// connection is closed.
+/// Anything else costs one round trip on the way back, off the borrower's thread:
+/// [`query_iter`](Queryable::query_iter) and [`exec_iter`](Queryable::exec_iter), whose rows are
+/// read out of sight, and every use of the driver's own [`Conn`] (`"SELECT 1".fetch(&mut **conn)`).
+/// That round trip rolls back, releases table locks, returns to the first database, and checks that
+/// questions and answers are in step; if they are not, the pool closes the connection.
 ///
-/// If the options set a read timeout, it may have struck out of sight: then the next call of the
-/// same loan first asks a question of the wrapper's, which costs a round trip. If its answer is not
-/// the next one to arrive, the session is given up: this call and all later ones of the loan fail.
+/// If the options set a read timeout, it may have struck out of sight. Then the next call of the
+/// same loan first asks a question of its own, which costs a round trip. If the next answer is not
+/// the right one, this call and all later ones of the loan fail.
 ///
-/// What a stored function or a trigger sets is not seen. If it sets `completion_type`, the next
-/// plain `COMMIT` or `ROLLBACK` may begin another transaction or end the session, and the next
-/// borrower finds it so. A [transaction](Self::start_transaction) is ended as it should in any
-/// case, and so is one by `COMMIT AND NO CHAIN NO RELEASE`.
+/// The adapter cannot see what a stored function or a trigger sets. If it sets `completion_type`,
+/// the next plain `COMMIT` or `ROLLBACK` may begin another transaction or end the session, and the
+/// next borrower finds it so. A [transaction](Self::start_transaction), or `COMMIT AND NO CHAIN NO
+/// RELEASE`, ends as it should in any case.
 pub struct MysqlConnection {
     conn: Conn,
     watch: Watch,
@@ -403,7 +402,7 @@ impl Deref for MysqlConnection {
 }
 
 impl DerefMut for MysqlConnection {
-    /// From here on nobody watches: the connection is reset on return.
+    /// From here on statements go unseen, so the connection is reset on return.
     fn deref_mut(&mut self) -> &mut Conn {
         self.lose_sight();
         &mut self.conn

@@ -29,51 +29,59 @@ type Change = dyn Fn(OptsBuilder) -> OptsBuilder + Send + Sync;
 
 /// Opens connections to one MySQL or MariaDB server.
 ///
-/// What a borrower left open is undone before the next one gets the connection: a transaction,
-/// locks on tables, another database than the first, autocommit, an answer that was not read to its
-/// end. What else it changed (variables, temporary tables, named locks) stays, unless
-/// [`Reset::Session`] is asked for. See [`MysqlConnection`] for what that costs.
+/// Before the next loan the pool undoes what a borrower left open: a transaction, table locks,
+/// another database than the first, `autocommit`, an answer not read to its end. Other session
+/// state (variables, temporary tables, named locks) stays, unless [`Reset::Session`] is set.
+/// [`MysqlConnection`] says what that costs.
 ///
-/// Refused credentials, an unknown database and all else that trying again would not change are
-/// [permanent](ErrorClass::Permanent) errors: borrowers learn of them at once. A server that is
-/// down, shuts down or has too many connections is a transient one. TLS is the driver's: its
-/// features, and [`OptsBuilder::ssl_opts`]. Without TLS, see
-/// [`password_without_tls`](Self::password_without_tls).
+/// Refused credentials, an unknown database and the like are [permanent](ErrorClass::Permanent)
+/// errors: borrowers get them at once. A server that is down, shuts down or has too many
+/// connections is a transient error. For TLS use the driver's features and
+/// [`OptsBuilder::ssl_opts`]; without TLS see [`password_without_tls`](Self::password_without_tls).
 ///
 /// # Deadlines
 ///
-/// The driver blocks, and takes its socket timeouts once. So a watchdog of the crate's cuts a
-/// connection whose call outlives its limit: a connect with its handshake, ping, reset, close, and
-/// with [`response_timeout`](Self::response_timeout) a borrower's query too. The limit holds
-/// whether the server is silent, trickles or floods, with TLS and without. It does not hold for the
-/// look-up of a name; nor for connects through a socket file or on other systems than Linux, where
-/// the connection is not known before the driver has opened it; nor for anything where there are no
-/// Unix sockets. The pool keeps its callers' limits all the same, and shows such a call as
+/// The driver blocks, and fixes its socket timeouts when it connects. So a watchdog of the crate
+/// cuts a connection whose call outlives its limit: a connect with its handshake, ping, reset or
+/// close, and with [`response_timeout`](Self::response_timeout) a borrower's query too. The limit
+/// holds whether the server is silent, trickles or floods, with TLS and without. It does not hold
+/// for the look-up of a name, for connects through a socket file or on systems other than Linux
+/// (where the connection is unknown until the driver has opened it), nor where there are no Unix
+/// sockets. Even then the pool keeps the limits of its callers, and shows such a call as
 /// quarantined until it ends.
 ///
-/// If a name has several addresses, they share the connect limit, and the one that has answered
-/// last is tried first. With TLS whose certificate is checked against the name, the driver tries
-/// only the first.
+/// Several addresses of a name share the connect limit; the address that answered last comes first.
+/// With TLS whose certificate is checked against the name, the driver tries only the first address.
 ///
-/// Whatever the options leave open is set so that a server that vanishes without a word is given up
-/// within half a minute: TCP keepalive (10 s, then every 5 s, three times) and on Linux the TCP
-/// user timeout. A server that is slow, or stopped, is not affected.
+/// Where the options leave it open, the manager turns on TCP keepalive (10 s, then every 5 s, three
+/// times) and on Linux the TCP user timeout, so that a server that vanished silently is noticed
+/// within half a minute. A slow or stopped server is not affected.
 ///
-/// `prefer_socket` is turned off: with it the driver opens a second session while the first is
-/// still there, more than the pool may have. Give it [`OptsBuilder::socket`] to use a socket file.
+/// The manager turns `prefer_socket` off: with it the driver opens a second session while the first
+/// one exists, one more than the pool may have. To use a socket file, set [`OptsBuilder::socket`].
 ///
 /// ```no_run
 /// use caliburn::Pool;
+/// use caliburn::adapters::Reset;
 /// use caliburn::adapters::mysql::MysqlManager;
+/// use mysql::TxOpts;
 /// use mysql::prelude::Queryable;
+/// use std::time::Duration;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let manager = MysqlManager::from_url("mysql://app:secret@localhost:3306/songs")?;
+/// let manager = MysqlManager::from_url("mysql://app:secret@10.0.0.5:3306/songs")?
+///     .response_timeout(Some(Duration::from_secs(60)))
+///     .reset(Reset::Session)
+///     .password_without_tls(true); // on a network that you trust
 /// let pool = Pool::builder(manager).max_size(8).build()?;
 ///
 /// let mut conn = pool.get()?;
 /// conn.exec_drop("INSERT INTO song (title) VALUES (?)", ("Nimue",))?;
 /// let count: Option<u64> = conn.query_first("SELECT count(*) FROM song")?;
+///
+/// let mut transaction = conn.start_transaction(TxOpts::default())?;
+/// transaction.query_drop("DELETE FROM song")?;
+/// transaction.rollback()?; // or `commit`
 /// # let _ = count;
 /// # Ok(())
 /// # }
@@ -89,9 +97,8 @@ pub struct MysqlManager {
 }
 
 impl MysqlManager {
-    /// Connections as `opts` say ([`Opts`] or an [`OptsBuilder`]), but for what is said
-    /// [above](Self#deadlines). The driver's own pool, and the options for it, have no part in
-    /// this.
+    /// Connects as `opts` ([`Opts`] or an [`OptsBuilder`]) say, except for what is said
+    /// [above](Self#deadlines). The options for the driver's own pool have no effect.
     ///
     /// ```
     /// # use caliburn::adapters::mysql::MysqlManager;
@@ -120,38 +127,38 @@ impl MysqlManager {
     setters! {
         MysqlManager;
 
-        /// What is undone of a loan before the next one. By default, [`Reset::Transaction`].
+        /// Sets how much of a loan is undone before the next one. Default: [`Reset::Transaction`].
         ///
         /// With [`Reset::Session`] each borrower gets a session as good as new: variables,
-        /// temporary tables, locks and prepared statements of the one before are gone, and the
-        /// database is that of the options. It costs two round trips and those of
+        /// temporary tables, locks and prepared statements of the last loan are gone, and the
+        /// database is that of the options. Each return then costs two round trips, and those of
         /// [`OptsBuilder::init`] and of the [hooks](crate::Builder::after_connect) for new
-        /// connections on every return, off the borrower's thread, and the statements have to be
-        /// prepared again. Where the server has an `init_connect`, which it does not repeat, the
-        /// connection is replaced after each loan.
+        /// connections, off the borrower's thread, and the driver prepares statements again. On a
+        /// server with an `init_connect`, which the server does not repeat, the pool replaces the
+        /// connection after each loan.
         reset;
 
-        /// How long a borrower's call may take, from its beginning until its answer was read. By
-        /// default, without limit.
+        /// Sets the limit of a borrower's call, from its beginning until its answer was read.
+        /// Default: `None`, no limit.
         ///
-        /// A connection whose answer is late is cut, its session is ended at the server (`KILL`,
-        /// from a second connection), and the call fails with
+        /// When the time is up, the pool cuts the connection and ends its session at the server
+        /// (`KILL`, from a second connection), and the call returns
         /// [`TimedOut`](io::ErrorKind::TimedOut). For
         /// [`query_iter`](mysql::prelude::Queryable::query_iter) and
-        /// [`exec_iter`](mysql::prelude::Queryable::exec_iter) the limit is for the beginning of
+        /// [`exec_iter`](mysql::prelude::Queryable::exec_iter) the limit covers the beginning of
         /// the answer.
         response_timeout;
 
-        /// Whether the server may ask for the password itself on a connection without TLS. By
-        /// default, only if it is on the same machine: `localhost`, a loopback address or a socket
-        /// file.
+        /// Sets whether the server may ask for the password itself on a connection without TLS.
+        /// Default: only if it is on the same machine (`localhost`, a loopback address or a socket
+        /// file).
         ///
         /// A server with `caching_sha2_password`, the default of MySQL 8, asks for the password of
-        /// an account that it has not seen since it was started. Without TLS the driver encrypts it
-        /// with a key that the server shows, and so anyone who can pass for the server can read it.
-        /// What is not allowed fails with a permanent error before the password is sent. Logins
-        /// that prove the password without sending it work in any case; and so does
-        /// [`OptsBuilder::server_key_path`], with which the key is not taken from the server.
+        /// an account that has not logged in since the server started. Without TLS the driver
+        /// encrypts it with a key that the server presents, so anyone who can pass for the server
+        /// can read it. If that is not allowed, the connect returns a permanent error before the
+        /// password is sent. Logins that prove the password without sending it always work; so does
+        /// [`OptsBuilder::server_key_path`], which does not take the key from the server.
         password_without_tls;
     }
 }

@@ -10,8 +10,20 @@ use std::ops::Deref;
 /// A transaction on a borrowed connection, from
 /// [`start_transaction`](MysqlConnection::start_transaction).
 ///
-/// Query it as the connection. What is not [committed](Self::commit) is rolled back when it is
-/// dropped. It derefs to the connection, for what only looks at it.
+/// Query it like the connection. Dropping it without a [commit](Self::commit) rolls back. It derefs
+/// to the connection, for methods that only read.
+///
+/// ```no_run
+/// # use caliburn::adapters::mysql::MysqlConnection;
+/// use mysql::TxOpts;
+/// use mysql::prelude::Queryable;
+///
+/// fn play(conn: &mut MysqlConnection, is_enough: bool) -> mysql::Result<()> {
+///     let mut transaction = conn.start_transaction(TxOpts::default())?;
+///     transaction.query_drop("UPDATE song SET plays = plays + 1")?;
+///     if is_enough { transaction.commit() } else { transaction.rollback() }
+/// }
+/// ```
 #[must_use = "what is not committed is rolled back"]
 pub struct MysqlTransaction<'a> {
     connection: &'a mut MysqlConnection,
@@ -42,8 +54,8 @@ impl<'a> MysqlTransaction<'a> {
     ///
     /// # Errors
     ///
-    /// Returns the server's error, or that of the connection; then it is rolled back, if it was not
-    /// committed.
+    /// Returns the error of the server or the connection. If the transaction was not committed, it
+    /// is rolled back.
     pub fn commit(mut self) -> Result<()> {
         self.connection.query_drop(COMMIT)?;
         self.is_over = true;
@@ -54,7 +66,7 @@ impl<'a> MysqlTransaction<'a> {
     ///
     /// # Errors
     ///
-    /// Returns the server's error, or that of the connection, which is not used again.
+    /// Returns the error of the server or the connection; the connection is then not used again.
     pub fn rollback(mut self) -> Result<()> {
         self.is_over = true;
         self.connection.query_drop(ROLLBACK)
@@ -62,15 +74,14 @@ impl<'a> MysqlTransaction<'a> {
 }
 
 impl MysqlConnection {
-    /// Begins a transaction. One that is dropped is rolled back.
+    /// Begins a transaction, with [an example](MysqlTransaction). Dropping it rolls back.
     ///
-    /// Takes the place of the driver's
-    /// [`Conn::start_transaction`](mysql::Conn::start_transaction), which cannot tell the pool how
-    /// its transaction has ended.
+    /// It replaces the driver's [`Conn::start_transaction`](mysql::Conn::start_transaction), which
+    /// cannot tell the pool how its transaction has ended.
     ///
     /// # Errors
     ///
-    /// Returns the server's error, or that of the connection.
+    /// Returns the error of the server or the connection.
     pub fn start_transaction(&mut self, options: TxOpts) -> Result<MysqlTransaction<'_>> {
         MysqlTransaction::begin(self, options)
     }

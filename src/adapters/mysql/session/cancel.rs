@@ -1,4 +1,4 @@
-//! Sessions whose query nobody waits for any more.
+//! Sessions whose query was dropped.
 //!
 //! The server goes on with a query after its connection was closed, and keeps the session until the
 //! query ends. So a connection that is given up in the middle of a query is ended from a second
@@ -88,8 +88,8 @@ impl<O> Queue<O> {
         !replace(&mut state.is_at_work, true)
     }
 
-    /// Those whose grace is over and that go on. `None`: nothing is left to do, and the worker
-    /// ends.
+    /// Sessions whose grace is over and whose query goes on. `None`: nothing is left to do, and the
+    /// worker ends.
     pub(in crate::adapters::mysql) fn due(&self) -> Option<Vec<Abandoned<O>>> {
         let mut state = self.state();
         state.sessions.retain(|session| session.line.as_ref().is_none_or(|line| !line.is_dead()));

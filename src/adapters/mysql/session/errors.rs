@@ -19,8 +19,8 @@ pub(in crate::adapters::mysql) fn classify(code: u16) -> ErrorClass {
     }
 }
 
-/// Whether the server closes a connection on which it says this: it shuts down, somebody killed the
-/// session, or it was silent for too long.
+/// Whether the server closes a connection on which it says this: it shuts down, the session
+/// was killed, or it was silent for too long.
 pub(in crate::adapters::mysql) fn is_farewell(code: u16) -> bool {
     matches!(code, 1053 | 1927 | 3169 | 4031)
 }

@@ -9,7 +9,7 @@ macro_rules! setters {
         $(#[$response_timeout:meta])* response_timeout;
         $(#[$password_without_tls:meta])* password_without_tls;
     ) => {
-        /// Connections as a URL says: `mysql://user:password@host:port/database?option=value`.
+        /// Connects as `url` says: `mysql://user:password@host:port/database?option=value`.
         ///
         /// # Errors
         ///
@@ -37,8 +37,8 @@ macro_rules! setters {
             self
         }
 
-        /// Called with a copy of the options before each connect: to fill in a password that
-        /// changes, for example. Its time counts as the connect's.
+        /// Sets a hook that is called once before each connect, with a copy of the options: to fill
+        /// in a password that changes, for example. Its time counts as the connect's.
         ///
         /// ```no_run
         /// # use caliburn::adapters::mysql::UrlError;

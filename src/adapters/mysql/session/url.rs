@@ -4,9 +4,8 @@ use std::fmt;
 
 /// Why a URL names no server.
 ///
-/// It shows nothing of the URL but the name of an option: a URL in which a password was not escaped
-/// is cut at the wrong places, and what looks like a host or an option may be a part of the
-/// password.
+/// It shows nothing of the URL except the name of an option. If a password was not escaped, the URL
+/// is cut at the wrong places, and what looks like a host or an option may be part of the password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UrlError {
@@ -31,7 +30,9 @@ impl fmt::Display for UrlError {
                 "the URL has an `@` behind its host; in user and password, `@`, `/`, `?`, `#` and \
                  `%` must be escaped as %40, %2F, %3F, %23 and %25",
             ),
-            Self::UnknownOption(name) => write!(f, "the driver knows no option `{name}`"),
+            Self::UnknownOption(name) => {
+                write!(f, "the driver has no option `{name}`, as it was compiled")
+            }
             Self::InvalidOption(name) => write!(f, "the option `{name}` cannot have this value"),
         }
     }

@@ -137,7 +137,7 @@ impl Watch {
         is_after_hook
     }
 
-    /// From here on somebody else does what he likes.
+    /// From here on statements go unseen.
     pub(in crate::adapters::mysql) fn lose_sight(&mut self) {
         self.is_sure = false;
     }

@@ -63,8 +63,8 @@ impl Connect {
         Ok(addresses)
     }
 
-    /// Without TLS a server that asks for the password, to be encrypted with a key that it shows
-    /// itself, could be anybody; and the driver cannot be kept from giving it.
+    /// Without TLS any server could ask for the password, to be encrypted with a key that it
+    /// presents itself, and the driver would always answer.
     fn guard(&self, opts: &Opts) -> Result<()> {
         let is_private = opts.ssl_opts().is_some() || opts.socket().is_some();
         let has_secret = opts.pass().is_some_and(|password| !password.is_empty());
@@ -73,8 +73,8 @@ impl Connect {
         if is_private || !has_secret || is_allowed() {
             return Ok(());
         }
-        let message = "without TLS the server could ask for the password, which is allowed only on \
-                       the machine itself";
+        let message = "without TLS the server could ask for the password; use TLS, or allow it \
+                       with password_without_tls";
         Err(io::Error::new(io::ErrorKind::PermissionDenied, message).into())
     }
 }

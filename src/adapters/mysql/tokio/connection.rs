@@ -16,41 +16,45 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The driver's connection, and what is known of its session.
+/// The pooled connection: derefs to the driver's [`Conn`], and knows the state of its session.
 ///
-/// The driver gives a connection up if a request is dropped before its answer has begun to arrive,
-/// and reads what is left of an answer before the next request. But it forgets that it must when a
-/// request had first to tidy up after another (to read a second result, to roll back a
-/// [`Transaction`](mysql_async::Transaction) that was dropped), and then the next request would be
-/// given the answer to the one that was dropped. So this wrapper watches. After a call that was
-/// dropped, or may have been on the driver's own [`Conn`], the next one of the same loan, `COMMIT`
-/// included, first asks a question of the wrapper's, which costs a round trip. If its answer is not
-/// the next one to arrive, the session is given up: this call and all later ones of the loan fail.
+/// The driver closes a connection if a request is dropped before its answer has begun to arrive,
+/// and reads the rest of an answer before the next request. But it forgets to do so after a request
+/// that first had to tidy up after another (to read a second result, or to roll back a dropped
+/// [`Transaction`](mysql_async::Transaction)); the next request would then get the answer to the
+/// dropped one. So this type watches. After a call that was dropped, or may have been on the
+/// driver's own [`Conn`], the next call of the same loan, `COMMIT` included, first asks a question
+/// of its own, which costs a round trip. If the next answer is not the right one, this call and all
+/// later ones of the loan fail.
 ///
-/// On its own methods of [`Queryable`], and in a [transaction](Self::start_transaction) that is
-/// ended, a loan costs nothing on return: the server's last answer tells whether a transaction is
-/// open, and the text of a statement that it was a usual one, which sets no variables, chooses no
-/// other database, locks no tables and calls no procedure.
+/// With its own methods of [`Queryable`], and a [transaction](Self::start_transaction) that is
+/// ended, a return costs nothing: the server's last answer tells whether a transaction is open, and
+/// the text of a statement tells that it was a usual one, which sets no variables, chooses no other
+/// database, locks no tables and calls no procedure.
 ///
-/// Of prepared statements the driver does not show the text. One counts as a usual one if it took
-/// parameters, returned one set of rows, or changed rows: one row, or more if the server says how
-/// many matched. So do not prepare with parameters what changes the session (`SET … = ?`,
-/// `CALL … (?)`): only whether it has left a transaction open, or `autocommit` changed, is seen.
+/// The driver does not show the text of prepared statements. A prepared statement counts as usual
+/// if it took parameters, returned one set of rows, or changed rows: one row, or more if the server
+/// says how many matched. So do not prepare statements with parameters that change the session
+/// (`SET … = ?`, `CALL … (?)`): the adapter sees only whether they left a transaction open or
+/// changed `autocommit`.
 ///
-/// After any other prepared statement, or one that the server refuses; after a call that was
-/// dropped half-way; after [`query_iter`](Queryable::query_iter) and
-/// [`exec_iter`](Queryable::exec_iter); after a plain `COMMIT` where the session's
-/// `completion_type` is not `NO_CHAIN`; and after all that goes to the driver's own [`Conn`], to
-/// which this derefs (`"SELECT 1".fetch(&mut **conn)`), the connection pays one round trip on its
-/// way back, off the borrower's task. It rolls back, gives up locks on tables, goes back to the
-/// database, and shows that questions and answers are in step; if they are not, the connection is
-/// closed.
+/// Each of these costs one round trip on the way back, off the borrower's task:
 ///
-/// What a stored function or a trigger sets is not seen. If it sets `completion_type` to `RELEASE`,
-/// the session ends with the next plain `COMMIT`, and the next borrower may be the first to notice.
+/// - any other prepared statement, and one that the server refuses;
+/// - a call that was dropped half-way;
+/// - [`query_iter`](Queryable::query_iter) and [`exec_iter`](Queryable::exec_iter);
+/// - a plain `COMMIT` where the session's `completion_type` is not `NO_CHAIN`;
+/// - every use of the driver's own [`Conn`] (`"SELECT 1".fetch(&mut **conn)`).
 ///
-/// The server would go on with a query whose call was dropped. If it has not ended after 50 ms,
-/// its session is ended (`KILL`) from a second connection.
+/// That round trip rolls back, releases table locks, returns to the first database, and checks that
+/// questions and answers are in step; if they are not, the pool closes the connection.
+///
+/// The adapter cannot see what a stored function or a trigger sets. If it sets `completion_type` to
+/// `RELEASE`, the next plain `COMMIT` ends the session, and the next borrower may be the first to
+/// notice.
+///
+/// The server would go on with a query whose call was dropped. If it has not ended after 50 ms, the
+/// pool ends its session (`KILL`) from a second connection.
 pub struct AsyncMysqlConnection {
     conn: Conn,
     seen: Seen,
@@ -211,14 +215,15 @@ impl AsyncMysqlConnection {
         Ok(())
     }
 
-    /// Begins a transaction. One that is dropped is rolled back before the next call.
+    /// Begins a transaction, with [an example](AsyncMysqlTransaction). A dropped transaction is
+    /// rolled back before the next call.
     ///
-    /// Takes the place of the driver's [`Conn::start_transaction`], which cannot tell the pool how
-    /// its transaction has ended.
+    /// It replaces the driver's [`Conn::start_transaction`], which cannot tell the pool how its
+    /// transaction has ended.
     ///
     /// # Errors
     ///
-    /// Returns the server's error, or that of the connection.
+    /// Returns the error of the server or the connection.
     pub async fn start_transaction(
         &mut self,
         options: TxOpts,
@@ -253,7 +258,7 @@ impl Deref for AsyncMysqlConnection {
 }
 
 impl DerefMut for AsyncMysqlConnection {
-    /// From here on nobody watches: the connection is reset on return.
+    /// From here on statements go unseen, so the connection is reset on return.
     fn deref_mut(&mut self) -> &mut Conn {
         self.seen.catch_up(&self.conn);
         self.seen.lose_sight();

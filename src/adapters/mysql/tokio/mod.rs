@@ -32,47 +32,56 @@ type Change = dyn Fn(OptsBuilder) -> OptsBuilder + Send + Sync;
 
 /// Opens connections to one MySQL or MariaDB server.
 ///
-/// What a borrower left open is undone before the next one gets the connection: a transaction,
-/// locks on tables, another database than the first, autocommit. What else it changed (variables,
-/// temporary tables, named locks) stays, unless [`Reset::Session`] is asked for. A borrower's
-/// future may be dropped in the middle of a query: the next borrower gets neither its answer nor
-/// its transaction, and the server does not go on with it for long. See [`AsyncMysqlConnection`]
-/// for how, and what it costs.
+/// Before the next loan the pool undoes what a borrower left open: a transaction, table locks,
+/// another database than the first, `autocommit`. Other session state (variables, temporary tables,
+/// named locks) stays, unless [`Reset::Session`] is set. A borrower's future may be dropped in the
+/// middle of a query: the next borrower gets neither its answer nor its transaction, and the pool
+/// ends the query at the server. [`AsyncMysqlConnection`] says how, and what it costs.
 ///
-/// Refused credentials, an unknown database and all else that trying again would not change are
-/// [permanent](ErrorClass::Permanent) errors: borrowers learn of them at once. A server that is
-/// down, shuts down or has too many connections is a transient one. TLS is the driver's: its
-/// features, and [`OptsBuilder::ssl_opts`]. Without TLS, see
-/// [`password_without_tls`](Self::password_without_tls).
+/// Refused credentials, an unknown database and the like are [permanent](ErrorClass::Permanent)
+/// errors: borrowers get them at once. A server that is down, shuts down or has too many
+/// connections is a transient error. For TLS use the driver's features and
+/// [`OptsBuilder::ssl_opts`]; without TLS see [`password_without_tls`](Self::password_without_tls).
 ///
-/// Connections live on the tokio runtime of the borrower that waits for one, or on the one given to
-/// [`runtime`](Self::runtime); of borrowers that are in none, on one of the crate's own. Calls are
-/// dropped at the pool's limits, whatever the driver does; on Linux the connection is cut, too, so
-/// that a server that sends without pause keeps no thread.
+/// Connections live on the tokio runtime given to [`runtime`](Self::runtime); without one, on that
+/// of the borrower that waits for a connection; if no task waits, on a runtime of the crate's own.
+/// The pool drops calls at their limits, whatever the driver does; on Linux it also cuts the
+/// connection, so that a server that sends without pause occupies no thread.
 ///
-/// If a name has several addresses, the next one is tried when the last has failed, and beside it
-/// when it has taken a quarter of a second. The one that has answered last is tried first.
+/// If a name has several addresses, the next address is tried when the last one has failed, and
+/// beside it when the last one has taken a quarter of a second. The address that answered last
+/// comes first.
 ///
-/// Whatever the options leave open is set so that a server that vanishes without a word is given up
-/// within half a minute, on Linux: TCP keepalive (10 s, then every 5 s, three times) and the TCP
-/// user timeout. A server that is slow, or stopped, is not affected.
+/// Where the options leave it open, the manager turns on TCP keepalive (10 s, then every 5 s, three
+/// times) and the TCP user timeout, on Linux, so that a server that vanished silently is noticed
+/// within half a minute. A slow or stopped server is not affected.
 ///
-/// `prefer_socket` is turned off: with it the driver opens a second session while the first is
-/// still there, more than the pool may have. Give it [`OptsBuilder::socket`] to use a socket file.
+/// The manager turns `prefer_socket` off: with it the driver opens a second session while the first
+/// one exists, one more than the pool may have. To use a socket file, set [`OptsBuilder::socket`].
 ///
 /// ```no_run
 /// use caliburn::Pool;
+/// use caliburn::adapters::Reset;
 /// use caliburn::adapters::mysql::AsyncMysqlManager;
+/// use mysql_async::TxOpts;
 /// use mysql_async::prelude::Queryable;
+/// use std::time::Duration;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let manager = AsyncMysqlManager::from_url("mysql://app:secret@localhost:3306/songs")?;
+/// let manager = AsyncMysqlManager::from_url("mysql://app:secret@10.0.0.5:3306/songs")?
+///     .response_timeout(Some(Duration::from_secs(60)))
+///     .reset(Reset::Session)
+///     .password_without_tls(true); // on a network that you trust
 /// let pool = Pool::builder_async(manager).max_size(8).build()?;
 ///
 /// let mut conn = pool.get_async().await?;
 /// conn.exec_drop("INSERT INTO song (title) VALUES (?)", ("Nimue",)).await?;
 /// let count: Option<u64> = conn.query_first("SELECT count(*) FROM song").await?;
+///
+/// let mut transaction = conn.start_transaction(TxOpts::default()).await?;
+/// transaction.query_drop("DELETE FROM song").await?;
+/// transaction.rollback().await?; // or `commit`
 /// # let _ = count;
 /// # Ok(())
 /// # }
@@ -89,9 +98,9 @@ pub struct AsyncMysqlManager {
 }
 
 impl AsyncMysqlManager {
-    /// Connections as `opts` say ([`Opts`] or an [`OptsBuilder`]). The driver's own pool, and the
-    /// options for it, have no part in this. What to do with each new connection is among the
-    /// options: [`init`](OptsBuilder::init), [`setup`](OptsBuilder::setup),
+    /// Connects as `opts` ([`Opts`] or an [`OptsBuilder`]) say. The options for the driver's own
+    /// pool have no effect. The options also say what to do with each new connection:
+    /// [`init`](OptsBuilder::init), [`setup`](OptsBuilder::setup),
     /// [`after_connect`](OptsBuilder::after_connect).
     ///
     /// ```
@@ -122,39 +131,41 @@ impl AsyncMysqlManager {
     setters! {
         AsyncMysqlManager;
 
-        /// What is undone of a loan before the next one. By default, [`Reset::Transaction`].
+        /// Sets how much of a loan is undone before the next one. Default: [`Reset::Transaction`].
         ///
         /// With [`Reset::Session`] each borrower gets a session as good as new: variables,
-        /// temporary tables, locks and prepared statements of the one before are gone, and the
-        /// database is that of the options. It costs two round trips and those of
-        /// [`setup`](OptsBuilder::setup) on every return, off the borrower's task, and the
-        /// statements have to be prepared again. What was done in [`init`](OptsBuilder::init) and
-        /// [`after_connect`](OptsBuilder::after_connect) is gone, too. Where the server has an
-        /// `init_connect`, which it does not repeat, the connection is replaced after each loan.
+        /// temporary tables, locks and prepared statements of the last loan are gone, and the
+        /// database is that of the options. Each return then costs two round trips, and those of
+        /// [`setup`](OptsBuilder::setup), off the borrower's task, and the driver prepares
+        /// statements again. The effects of [`init`](OptsBuilder::init) and
+        /// [`after_connect`](OptsBuilder::after_connect) are gone, too. On a server with an
+        /// `init_connect`, which the server does not repeat, the pool replaces the connection after
+        /// each loan.
         reset;
 
-        /// How long a borrower's call may take, from its beginning until its answer was read. By
-        /// default, without limit. Needs a runtime with timers.
+        /// Sets the limit of a borrower's call, from its beginning until its answer was read.
+        /// Default: `None`, no limit. It needs a runtime with timers.
         ///
-        /// A connection whose answer is late is closed, and the call fails with
+        /// When the time is up, the pool closes the connection, and the call returns
         /// [`TimedOut`](io::ErrorKind::TimedOut). For
         /// [`query_iter`](mysql_async::prelude::Queryable::query_iter) and
-        /// [`exec_iter`](mysql_async::prelude::Queryable::exec_iter) the limit is for the beginning
+        /// [`exec_iter`](mysql_async::prelude::Queryable::exec_iter) the limit covers the beginning
         /// of the answer.
         response_timeout;
 
-        /// Whether a password may be used on a connection without TLS. By default, only if the
-        /// server is on the same machine: `localhost`, a loopback address or a socket file.
+        /// Sets whether a password may be used on a connection without TLS. Default: only if the
+        /// server is on the same machine (`localhost`, a loopback address or a socket file).
         ///
         /// A server with `caching_sha2_password`, the default of MySQL 8, asks for the password of
-        /// an account that it has not seen since it was started. Without TLS the driver encrypts it
-        /// with a key that the server shows, and so anyone who can pass for the server can read it.
-        /// The driver cannot be kept from that. So what is not allowed fails with a permanent error
-        /// before anything is sent. Allow it in a network that you trust.
+        /// an account that has not logged in since the server started. Without TLS the driver
+        /// encrypts it with a key that the server presents, so anyone who can pass for the server
+        /// can read it. The driver always answers that question, so if it is not allowed, the
+        /// connect returns a permanent error before anything is sent. Allow it in a network that
+        /// you trust.
         password_without_tls;
     }
 
-    /// The runtime on which connections live, for a manager that is made elsewhere.
+    /// Sets the runtime on which all connections live.
     ///
     /// ```
     /// # use caliburn::adapters::mysql::AsyncMysqlManager;

@@ -79,7 +79,7 @@ pub(super) enum Kind {
     Aside,
 }
 
-/// What a prepared statement has come to. The driver shows its text to nobody.
+/// The outcome of a prepared statement, whose text the driver does not show.
 pub(super) struct Executed<T> {
     pub(super) value: T,
     /// It took parameters, or answered with one set of rows: so it was none that locks or drops

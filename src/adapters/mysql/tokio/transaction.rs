@@ -8,13 +8,24 @@ use std::ops::{Deref, DerefMut};
 /// A transaction on a borrowed connection, from
 /// [`start_transaction`](super::AsyncMysqlConnection::start_transaction).
 ///
-/// It is the driver's, and ended with a plain `COMMIT` or `ROLLBACK`: where the session's
-/// `completion_type` is `RELEASE`, the connection ends with it. One that `CHAIN` has begun is
+/// It is the driver's, and ends with a plain `COMMIT` or `ROLLBACK`: where the session's
+/// `completion_type` is `RELEASE`, the connection ends with it. A transaction begun by `CHAIN` is
 /// rolled back before the next call.
 ///
-/// Query it as the connection. What is not [committed](Self::commit) is rolled back. It derefs to
-/// the driver's [`Transaction`]; what is done by way of that costs the connection a round trip on
-/// its way back.
+/// Query it like the connection. Dropping it without a [commit](Self::commit) rolls back. It derefs
+/// to the driver's [`Transaction`]; using that costs the connection a round trip on its way back.
+///
+/// ```no_run
+/// # use caliburn::adapters::mysql::AsyncMysqlConnection;
+/// use mysql_async::TxOpts;
+/// use mysql_async::prelude::Queryable;
+///
+/// async fn play(conn: &mut AsyncMysqlConnection, is_enough: bool) -> mysql_async::Result<()> {
+///     let mut transaction = conn.start_transaction(TxOpts::default()).await?;
+///     transaction.query_drop("UPDATE song SET plays = plays + 1").await?;
+///     if is_enough { transaction.commit().await } else { transaction.rollback().await }
+/// }
+/// ```
 #[must_use = "what is not committed is rolled back"]
 pub struct AsyncMysqlTransaction<'a> {
     /// There until it is ended.
@@ -68,8 +79,8 @@ impl<'a> AsyncMysqlTransaction<'a> {
     ///
     /// # Errors
     ///
-    /// Returns the server's error, or that of the connection; then it is rolled back, if it was not
-    /// committed.
+    /// Returns the error of the server or the connection. If the transaction was not committed, it
+    /// is rolled back.
     pub async fn commit(self) -> Result<()> {
         self.end(TxEnd::Commit).await
     }
@@ -78,7 +89,7 @@ impl<'a> AsyncMysqlTransaction<'a> {
     ///
     /// # Errors
     ///
-    /// Returns the server's error, or that of the connection.
+    /// Returns the error of the server or the connection.
     pub async fn rollback(self) -> Result<()> {
         self.end(TxEnd::Rollback).await
     }
@@ -93,7 +104,7 @@ impl<'a> Deref for AsyncMysqlTransaction<'a> {
 }
 
 impl<'a> DerefMut for AsyncMysqlTransaction<'a> {
-    /// From here on nobody watches: the connection is reset on return.
+    /// From here on statements go unseen, so the connection is reset on return.
     fn deref_mut(&mut self) -> &mut Transaction<'a> {
         let (driver, seen) = self.parts();
         seen.lose_sight();
