@@ -94,10 +94,10 @@ impl<M: BlockingManager> Builder<M> {
         /// ```
         before_acquire;
 
-        /// Adds a hook that runs once after each loan, after the reset if one is due, and within its
-        /// `reset_timeout`, on a worker's thread. If it fails, the pool evicts the connection. What
-        /// it leaves open [is reset](crate::Manager::needs_reset_after_hook) once more. It does not
-        /// run on connections that have broken, or were discarded or detached.
+        /// Adds a hook that runs once after each loan, after the reset if one is due, and within
+        /// its `reset_timeout`, on a worker's thread. If it fails, the pool evicts the connection.
+        /// What it leaves open [is reset](crate::Manager::needs_reset_after_hook) once more. It
+        /// does not run on connections that have broken, or were discarded or detached.
         ///
         /// ```
         /// # #[cfg(feature = "rusqlite")] {

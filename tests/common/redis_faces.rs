@@ -20,10 +20,12 @@ use tokio::runtime::Runtime;
 macro_rules! for_threads_and_tasks {
     ($($(#[$attribute:meta])* $harness:ident),+ $(,)?) => {
         mod threads {
-            $(#[test] $(#[$attribute])* fn $harness() { super::$harness::<$crate::redis_faces::Threads>() })+
+            use $crate::redis_faces::Threads;
+            $(#[test] $(#[$attribute])* fn $harness() { super::$harness::<Threads>() })+
         }
         mod tasks {
-            $(#[test] $(#[$attribute])* fn $harness() { super::$harness::<$crate::redis_faces::Tasks>() })+
+            use $crate::redis_faces::Tasks;
+            $(#[test] $(#[$attribute])* fn $harness() { super::$harness::<Tasks>() })+
         }
     };
 }

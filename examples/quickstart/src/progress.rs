@@ -26,7 +26,8 @@ impl Progress {
         }
         let (passed, done) = (work.begun.elapsed(), work.done.load(Relaxed));
         eprintln!(
-            "{:4} s, about {:.0} s left: {done} operations; {} open, {} lent, {} waiting, {} evicted",
+            "{:4} s, about {:.0} s left: {done} operations; {} open, {} lent, {} waiting, \
+             {} evicted",
             passed.as_secs(),
             self.left(passed, done),
             stats.size,
