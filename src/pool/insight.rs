@@ -80,8 +80,10 @@ impl<M: Manager> Pool<M> {
     }
 }
 
+type Cause<M> = Option<Arc<ManagerError<<M as Manager>::Error>>>;
+
 /// For how long connecting has failed, and why.
-fn outage<M: Manager>(raw: &Raw<M>) -> Option<(Duration, Option<Arc<ManagerError<M::Error>>>)> {
+fn outage<M: Manager>(raw: &Raw<M>) -> Option<(Duration, Cause<M>)> {
     let state = raw.context();
     let since: Tick = state.supply.failing_since()?;
     Some((state.clock.now().since(since), state.last_connect_failure.load_full()))
