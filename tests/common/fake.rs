@@ -73,6 +73,7 @@ pub struct State {
     ping: Mutex<Mode>,
     reset: Mutex<Mode>,
     close: Mutex<Mode>,
+    needs_reset: AtomicBool,
     needs_ping: AtomicBool,
     renews_session: AtomicBool,
     has_broken_panics: AtomicBool,
@@ -148,6 +149,11 @@ impl Fake {
 
     pub fn on_close(&self, mode: Mode) {
         *self.0.close.lock().unwrap() = mode;
+    }
+
+    /// `needs_reset` says yes for every connection, not only for dirty ones.
+    pub fn always_needs_reset(&self) {
+        self.0.needs_reset.store(true, SeqCst);
     }
 
     /// `needs_ping` says so for every connection.
@@ -268,7 +274,7 @@ impl Manager for Fake {
     }
 
     fn needs_reset(&self, conn: &mut Conn) -> bool {
-        conn.dirty
+        conn.dirty || self.0.needs_reset.load(SeqCst)
     }
 
     fn needs_ping(&self, _: &mut Conn) -> bool {
