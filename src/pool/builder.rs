@@ -177,8 +177,7 @@ impl<M: Manager> Builder<M> {
         fairness: Fairness,
         /// Sets whether waiters fail as soon as connecting fails. Default: `false`.
         fail_fast: bool,
-        /// Sets for how long a connection may be lent before observers are told. Default: `None`,
-        /// they are not.
+        /// Sets how long a loan may last before observers are told. Default: `None`, no limit.
         leak_threshold: Option<Duration>,
     }
 
@@ -298,8 +297,7 @@ impl<M: Manager> Builder<M> {
     ///
     /// Returns a [`BuildError`]:
     ///
-    /// - [`Config`](BuildError::Config): the settings contradict each other. The error lists all
-    ///   problems.
+    /// - [`Config`](BuildError::Config): the settings contradict each other. It lists all problems.
     /// - [`Thread`](BuildError::Thread): the system has no thread left for the housekeeper.
     /// - [`NotReady`](BuildError::NotReady): the initial connections were not open in time, or
     ///   connecting failed permanently. The pool closes those that it has opened.
