@@ -8,6 +8,9 @@
 //! Events are told by a thread of the crate's own, one after the other, within some 25 ms. So an
 //! observer may block, panic, use the pool or drop it: no borrower, and no limit of the pool, waits
 //! for it. An observer that is too slow misses events, and [is told](Observer::on_lost) how many.
+//! (In a pool with [`manual_maintenance`](crate::Builder::manual_maintenance) the thread that
+//! maintains it tells them.) A forked child hears nothing of its parent's pools. What is not told
+//! yet takes up to 64 kB for a pool.
 //!
 //! A loan that finds a fit connection idle is no event, as to tell of it would cost more than the
 //! loan: [`Stats::checkouts`](crate::Stats::checkouts) counts those.
@@ -34,6 +37,7 @@ pub use self::tracing::Tracing;
 
 use crate::error::Phase;
 use crate::health::EvictionCause;
+use crate::no_unwind::no_unwind;
 use crate::stats::Holder;
 use crate::sync::Arc;
 use std::error::Error;
@@ -41,9 +45,26 @@ use std::fmt;
 use std::panic::Location;
 use std::time::Duration;
 
-/// Why a call into the manager failed: a [`ManagerError`](crate::ManagerError) of the pool's
-/// manager.
-pub type Cause = Arc<dyn Error + Send + Sync>;
+/// Why a call into the manager failed, in words: the error and its sources. (Not the error itself,
+/// whose destructor would run wherever the last copy of the event is dropped.)
+pub type Cause = Arc<str>;
+
+/// The error and its sources, each said once.
+pub(crate) fn cause_of(error: &(dyn Error + 'static)) -> Cause {
+    let text = no_unwind(|| {
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(error) = source {
+            let more = error.to_string();
+            if !text.contains(&more) {
+                text = format!("{text}: {more}");
+            }
+            source = error.source();
+        }
+        text
+    });
+    text.unwrap_or_else(|| "an error that panics when it is written".into()).into()
+}
 
 /// Something that happened in a pool.
 ///
@@ -182,7 +203,8 @@ pub enum WaitOutcome {
 ///
 /// See the [module](self) for who calls it, and when.
 pub trait Observer: Send + Sync + 'static {
-    /// Called once with each event, in their order, by one thread at a time.
+    /// Called once with each event, by one thread at a time. Of two that are noted by two threads
+    /// at the same moment, either may come first.
     fn on_event(&self, event: &Event);
 
     /// Called when `count` events were dropped, as earlier ones had not been taken in time.

@@ -37,7 +37,7 @@ impl<M: Manager> Builder<M> {
     }
 
     /// Keeps the latest `count` events, for [`Pool::recent_events`](crate::Pool::recent_events).
-    /// They take some 100 bytes each. Default: 0.
+    /// They take some 100 bytes each, and there are 65,536 at most. Default: 0.
     pub fn record_events(mut self, count: usize) -> Self {
         self.events_kept = count;
         self

@@ -56,18 +56,28 @@ impl<M: Manager> Pool<M> {
     /// asks the server nothing: one that has gone is noticed when a connection is next used, pinged
     /// or looked at. For a check of the server itself use [`ready`](Self::ready) at the start, and
     /// a strategy that sweeps later on.
+    ///
+    /// A failure counts only while attempts confirm it, of which there is one each second as long
+    /// as a borrower or the minimum needs a connection: if none has been made for 5 s, the pool
+    /// knows of nothing that is wrong.
     pub fn health(&self) -> PoolHealth<M::Error> {
         if self.is_closed() {
             return PoolHealth::Closed;
         }
-        let outage = outage(&self.raw);
+        let (outage, overdue) = (outage(&self.raw), self.overruns());
         if let Some((since, cause)) = &outage
             && is_out(&self.raw)
         {
             return PoolHealth::Down { since: *since, cause: cause.clone() };
         }
+        let stats = self.stats();
+        let in_service = stats.idle + stats.lent + stats.opening + stats.maintenance + stats.vacant;
+        if in_service == 0
+            && let Some(since) = overdue.iter().map(|overrun| overrun.since).max()
+        {
+            return PoolHealth::Down { since, cause: Some(Arc::new(ManagerError::TimedOut)) };
+        }
         let Shortage { missing, .. } = Shortage::of(&self.raw);
-        let overdue = self.overruns();
         let defects: Vec<_> = [
             outage.map(|(since, cause)| Defect::CannotConnect { since, cause }),
             (missing > 0).then_some(Defect::BelowMinimum { missing }),
@@ -80,9 +90,18 @@ impl<M: Manager> Pool<M> {
     }
 }
 
+/// While there is demand, an attempt is made each second. A failure that none has confirmed for
+/// this long tells nothing about the server.
+const FRESH: Duration = Duration::from_secs(5);
+
+/// For how long, and why.
+type Outage<E> = (Duration, Option<Arc<ManagerError<E>>>);
+
 /// For how long connecting has failed, and why.
-fn outage<M: Manager>(raw: &Raw<M>) -> Option<(Duration, Option<Arc<ManagerError<M::Error>>>)> {
-    let state = raw.context();
+fn outage<M: Manager>(raw: &Raw<M>) -> Option<Outage<M::Error>> {
+    let (state, now) = (raw.context(), raw.context().clock.now());
     let since: Tick = state.supply.failing_since()?;
-    Some((state.clock.now().since(since), state.last_connect_failure.load_full()))
+    // Nobody has needed a connection since: the server may be back for long.
+    let is_stale = state.supply.pace(|pace| pace.backoff.since_begun(now)) > FRESH;
+    (!is_stale).then(|| (now.since(since), state.last_connect_failure.load_full()))
 }
