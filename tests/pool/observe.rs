@@ -581,6 +581,8 @@ mod tracing {
         clock.advance(SECOND);
         pool.close();
         drop(pool);
+        let is_last = |(_, said): &(Level, String)| said.contains("pool_closed");
+        eventually("all is told", || notes.0.lock().unwrap().iter().any(is_last));
         let notes = notes.0.lock().unwrap();
         let has = |level, event: &str| {
             let event = format!("event=\"{event}\"");
