@@ -7,7 +7,10 @@
 //!
 //! A thread of the crate's own reports events one after the other, within about 25 ms. So an
 //! observer may block, panic, use the pool or drop it: it delays neither borrowers nor the pool's
-//! limits. An observer that is too slow misses events, and [learns](Observer::on_lost) how many.
+//! limits. An observer that is too slow misses events, and [learns](Observer::on_lost) how many. In
+//! a pool with [`manual_maintenance`](crate::Builder::manual_maintenance) the thread that maintains
+//! it reports them. A forked child reports no events of its parent's pools. Events that wait for
+//! observers take up to 64 kB for each pool.
 //!
 //! A loan that finds a fit idle connection is no event, as reporting it would cost more than the
 //! loan: [`Stats::checkouts`](crate::Stats::checkouts) counts these loans.
@@ -35,6 +38,7 @@ pub use self::tracing::Tracing;
 
 use crate::error::Phase;
 use crate::health::EvictionCause;
+use crate::no_unwind::no_unwind;
 use crate::stats::Holder;
 use crate::sync::Arc;
 use std::error::Error;
@@ -42,9 +46,26 @@ use std::fmt;
 use std::panic::Location;
 use std::time::Duration;
 
-/// Why a call into the manager failed: a [`ManagerError`](crate::ManagerError) of the pool's
-/// manager.
-pub type Cause = Arc<dyn Error + Send + Sync>;
+/// Why a call into the manager failed, in words: the error and its sources. (Not the error itself,
+/// whose destructor would run wherever the last copy of the event is dropped.)
+pub type Cause = Arc<str>;
+
+/// The error and its sources, each said once.
+pub(crate) fn cause_of(error: &(dyn Error + 'static)) -> Cause {
+    let text = no_unwind(|| {
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(error) = source {
+            let more = error.to_string();
+            if !text.contains(&more) {
+                text = format!("{text}: {more}");
+            }
+            source = error.source();
+        }
+        text
+    });
+    text.unwrap_or_else(|| "an error that panics when it is written".into()).into()
+}
 
 /// Something that happened in a pool.
 ///
@@ -203,7 +224,8 @@ pub enum WaitOutcome {
 /// }
 /// ```
 pub trait Observer: Send + Sync + 'static {
-    /// Called once for each event, in the order of events, by one thread at a time.
+    /// Called once for each event, by one thread at a time. If two threads cause events at the same
+    /// moment, either may come first.
     fn on_event(&self, event: &Event);
 
     /// Called when `count` events were dropped because the observer was too slow. Default: does

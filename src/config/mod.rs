@@ -87,8 +87,8 @@ pub struct Settings {
     pub fail_fast: bool,
     /// For how long a connection may be lent, more than zero. A loan that lasts longer is counted
     /// ([`Stats::leaks`](crate::Stats::leaks)), and observers are told of it once
-    /// ([`HeldTooLong`](crate::observe::EventKind::HeldTooLong)). Nothing is taken from its
-    /// borrower. Default: `None`, no limit.
+    /// ([`HeldTooLong`](crate::observe::EventKind::HeldTooLong)), while the pool is open. Nothing
+    /// is taken from its borrower. Loans are timed to some 25 ms. Default: `None`, no limit.
     pub leak_threshold: Option<Duration>,
 }
 

@@ -28,6 +28,7 @@ use crate::observe::Observer;
 use crate::raw::RawPool;
 use crate::raw::bitmap::Bitmap;
 use crate::raw::requests::Requests;
+use crate::stats::Counters;
 use crate::sync::{Arc, AtomicUsize, Mutex, Relaxed, Weak, thread};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use std::fmt;
@@ -333,6 +334,11 @@ impl<M: Manager> Builder<M> {
 
     fn into_state(self, capacity: usize, initial_size: usize) -> State<M> {
         let now = self.clock.now();
+        let counters = Counters::default();
+        if self.sampling.is_on() {
+            // On a return nothing is allocated.
+            counters.use_time.prepare();
+        }
         State {
             occasions: self.strategy.occasions(),
             strategy_interval: self.strategy.sweep_interval(),
@@ -347,7 +353,7 @@ impl<M: Manager> Builder<M> {
             discard_on_unwind: self.discard_on_unwind,
             settings: ArcSwap::from_pointee(self.settings),
             changing: Mutex::new(()),
-            counters: Default::default(),
+            counters,
             sampling: self.sampling,
             is_watched: !self.observers.is_empty() || self.events_kept > 0,
             journal: Arc::new(Journal::new(now, self.observers, self.events_kept)),

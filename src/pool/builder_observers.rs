@@ -38,7 +38,7 @@ impl<M: Manager> Builder<M> {
     }
 
     /// Keeps the latest `count` events, for [`Pool::recent_events`](crate::Pool::recent_events).
-    /// Each takes about 100 bytes. Default: 0.
+    /// Each takes about 100 bytes; the pool keeps at most 65,536. Default: 0.
     ///
     /// ```
     /// # use caliburn::{Builder, Manager};

@@ -57,18 +57,28 @@ impl<M: Manager> Pool<M> {
     /// the pool notices a server that has gone when a connection is next used, pinged or looked at.
     /// To check the server itself use [`ready`](Self::ready) at the start, and later a strategy
     /// that sweeps.
+    ///
+    /// A failure counts only while attempts confirm it. The pool makes one each second as long as a
+    /// borrower or the minimum needs a connection; if it has made none for 5 s, it knows of nothing
+    /// that is wrong.
     pub fn health(&self) -> PoolHealth<M::Error> {
         if self.is_closed() {
             return PoolHealth::Closed;
         }
-        let outage = outage(&self.raw);
+        let (outage, overdue) = (outage(&self.raw), self.overruns());
         if let Some((since, cause)) = &outage
             && is_out(&self.raw)
         {
             return PoolHealth::Down { since: *since, cause: cause.clone() };
         }
+        let stats = self.stats();
+        let in_service = stats.idle + stats.lent + stats.opening + stats.maintenance + stats.vacant;
+        if in_service == 0
+            && let Some(since) = overdue.iter().map(|overrun| overrun.since).max()
+        {
+            return PoolHealth::Down { since, cause: Some(Arc::new(ManagerError::TimedOut)) };
+        }
         let Shortage { missing, .. } = Shortage::of(&self.raw);
-        let overdue = self.overruns();
         let defects: Vec<_> = [
             outage.map(|(since, cause)| Defect::CannotConnect { since, cause }),
             (missing > 0).then_some(Defect::BelowMinimum { missing }),
@@ -81,12 +91,18 @@ impl<M: Manager> Pool<M> {
     }
 }
 
+/// While there is demand, an attempt is made each second. A failure that none has confirmed for
+/// this long tells nothing about the server.
+const FRESH: Duration = Duration::from_secs(5);
+
 /// For how long connecting has failed, and why.
 type Outage<E> = (Duration, Option<Arc<ManagerError<E>>>);
 
 /// The outage that goes on, if there is one.
 fn outage<M: Manager>(raw: &Raw<M>) -> Option<Outage<M::Error>> {
-    let state = raw.context();
+    let (state, now) = (raw.context(), raw.context().clock.now());
     let since: Tick = state.supply.failing_since()?;
-    Some((state.clock.now().since(since), state.last_connect_failure.load_full()))
+    // Nobody has needed a connection since: the server may be back for long.
+    let is_stale = state.supply.pace(|pace| pace.backoff.since_begun(now)) > FRESH;
+    (!is_stale).then(|| (now.since(since), state.last_connect_failure.load_full()))
 }

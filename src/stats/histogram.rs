@@ -46,6 +46,11 @@ impl Recorder {
         }
     }
 
+    /// Makes sure that the first duration allocates nothing.
+    pub(crate) fn prepare(&self) {
+        self.buckets.get_or_init(|| (0..BUCKETS).map(|_| Relaxed::default()).collect());
+    }
+
     pub(crate) fn snapshot(&self) -> Histogram {
         Histogram {
             buckets: self.buckets.get().into_iter().flatten().map(Relaxed::<u64>::get).collect(),
@@ -116,13 +121,11 @@ impl Histogram {
     }
 
     /// Returns how many durations were at most `limit`. Durations shorter than `limit` by less than
-    /// an eighth may be missing.
+    /// an eighth may be missing; what is counted once stays counted.
     pub fn count_up_to(&self, limit: Duration) -> u64 {
         let limit = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
-        if limit >= self.max {
-            return self.count();
-        }
-        let buckets = self.buckets.iter().enumerate();
+        // The last bucket is open above.
+        let buckets = self.buckets.iter().take(BUCKETS - 1).enumerate();
         buckets.take_while(|(bucket, _)| upper(*bucket) <= limit).map(|(_, count)| count).sum()
     }
 
@@ -133,7 +136,7 @@ impl Histogram {
         let mut seen = 0;
         for (bucket, count) in self.buckets.iter().enumerate() {
             seen += count;
-            if seen >= rank {
+            if seen >= rank && bucket < BUCKETS - 1 {
                 return Duration::from_nanos(upper(bucket).min(self.max));
             }
         }
@@ -201,7 +204,12 @@ mod tests {
             let counted = histogram.count_up_to(Duration::from_micros(micros));
             assert!((micros * 7 / 8..=micros).contains(&counted), "{counted} of {micros}");
         }
-        assert_eq!(histogram.count_up_to(Duration::from_millis(1)), 1000);
+        recorder.record(Duration::from_secs(3600));
+        let later = recorder.snapshot();
+        for limit in [1, 2, 3_600_000].map(Duration::from_millis) {
+            assert_eq!(later.count_up_to(limit), histogram.count_up_to(limit), "it has fallen");
+        }
+        assert_eq!(later.quantile(1.0), Duration::from_secs(3600));
         assert_eq!(histogram.count_up_to(Duration::ZERO), 0);
     }
 

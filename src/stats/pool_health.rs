@@ -27,9 +27,10 @@ pub enum PoolHealth<E> {
     Ok,
     /// The pool serves borrowers, but has problems.
     Degraded(Vec<Defect<E>>),
-    /// No connection is open, and connecting fails.
+    /// No connection is open, and connecting fails; or all slots are with calls that have outlived
+    /// their limit.
     Down {
-        /// For how long connecting has failed.
+        /// For how long.
         since: Duration,
         /// Why the last attempt failed; `None` if fresh connections are dead at once.
         cause: Option<Arc<ManagerError<E>>>,
@@ -83,8 +84,8 @@ impl<E: Error + 'static> fmt::Display for PoolHealth<E> {
                 Ok(())
             }
             Self::Down { since, cause } => {
-                f.write_str("down: no connection is open, and ")?;
-                write_outage(f, *since, cause.as_deref())
+                write!(f, "down for {since:.1?}")?;
+                write_cause(f, cause.as_deref())
             }
             Self::Closed => f.write_str("closed"),
         }
@@ -94,7 +95,10 @@ impl<E: Error + 'static> fmt::Display for PoolHealth<E> {
 impl<E: Error + 'static> fmt::Display for Defect<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::CannotConnect { since, cause } => write_outage(f, *since, cause.as_deref()),
+            Self::CannotConnect { since, cause } => {
+                write!(f, "connecting has failed for {since:.1?}")?;
+                write_cause(f, cause.as_deref())
+            }
             Self::BelowMinimum { missing } => {
                 write!(f, "{missing} connections fewer than the settings require")
             }
@@ -108,12 +112,10 @@ impl<E: Error + 'static> fmt::Display for Defect<E> {
     }
 }
 
-fn write_outage<E: Error + 'static>(
+fn write_cause<E: Error + 'static>(
     f: &mut fmt::Formatter<'_>,
-    since: Duration,
     cause: Option<&ManagerError<E>>,
 ) -> fmt::Result {
-    write!(f, "connecting has failed for {since:.1?}")?;
     match cause {
         Some(cause) => write!(f, ": {cause}"),
         None => f.write_str(": connections are dead as soon as they are open"),

@@ -6,6 +6,7 @@ use crate::clock::Tick;
 use crate::error::TryGetError;
 use crate::health::Verdict;
 use crate::manager::Manager;
+use crate::pool::ground::sampling::Seed;
 use crate::pool::service::flaw::doubt;
 use crate::pool::service::{enqueue, judge};
 use crate::pool::state::pooled::{Raw, Slot};
@@ -91,7 +92,7 @@ pub(crate) fn lend<M: Manager>(
     let (entry, ledger, raw) = slot.parts_and_pool();
     let state = raw.context();
     let transitions = ledger.transitions();
-    if state.sampling.is_due(transitions) {
+    if state.sampling.is_due(transitions, Seed::of(ledger)) {
         entry.lent_at = state.clock.now();
     }
     ledger.lend(transitions, borrower, state.clock.tick());

@@ -1,6 +1,6 @@
 //! Worker threads, for managers whose calls block: shared by all pools, started on demand, gone
-//! when idle. Only the housekeeper and borrowers on their slow path submit work, never a returning
-//! guard.
+//! when idle. Only the housekeeper and borrowers on their slow path submit work, and a returning
+//! guard only if it is what was left of a pool.
 
 use crate::fork::PerProcess;
 use crate::no_unwind::no_unwind;

@@ -8,6 +8,7 @@ use crate::health::{
 };
 use crate::manager::Manager;
 use crate::no_unwind::no_unwind;
+use crate::pool::ground::sampling::Seed;
 use crate::pool::state::State;
 use crate::pool::state::entry::{Entry, Fit};
 use crate::pool::state::pooled::Raw;
@@ -106,8 +107,8 @@ fn ask<M: Manager>(
         let validity = validity.unwrap_or(Validity::NONE);
         let transitions = ledger.transitions();
         let limit = match occasion {
-            Occasions::BORROW => state.sampling.after_loan(transitions),
-            _ => state.sampling.before_loan(transitions),
+            Occasions::BORROW => state.sampling.after_loan(transitions, Seed::of(ledger)),
+            _ => state.sampling.before_loan(transitions, Seed::of(ledger)),
         };
         entry.fit = Fit::of(&entry.info, validity, transitions, limit, epoch);
     }

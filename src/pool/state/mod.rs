@@ -139,6 +139,6 @@ impl<M: Manager> Drop for State<M> {
     fn drop(&mut self) {
         let_go(self.last_connect_failure.swap(None));
         let_go(self.last_ping_failure.swap(None));
-        self.tell();
+        journal::tell_the_last(&self.journal);
     }
 }

@@ -54,7 +54,6 @@ struct Outlook {
 }
 
 /// What news have changed.
-#[must_use]
 pub(crate) enum Turn {
     /// An outage has begun.
     Begun,
@@ -93,28 +92,30 @@ impl Supply {
         answer
     }
 
-    /// [`pace`](Self::pace) with news of `now`; and whether an outage has begun or ended with them.
+    /// [`pace`](Self::pace) with news of `now`; if an outage has begun or ended with them, `tell`
+    /// is told.
     pub(crate) fn learn<R>(
         &self,
         now: Tick,
         with: impl FnOnce(&mut Pace) -> R,
-    ) -> (R, Option<Turn>) {
+        tell: impl FnOnce(Turn),
+    ) -> R {
         self.pace(|pace| {
             let answer = with(pace);
             let since = Tick(self.outlook.failing_since.get());
             let was_failing = since != Tick::default();
-            let turn = match (was_failing, pace.backoff.is_failing()) {
+            match (was_failing, pace.backoff.is_failing()) {
                 (false, true) => {
                     self.outlook.failing_since.set(now.0.max(1));
-                    Some(Turn::Begun)
+                    tell(Turn::Begun);
                 }
                 (true, false) => {
                     self.outlook.failing_since.set(0);
-                    Some(Turn::Ended(now.since(since)))
+                    tell(Turn::Ended(now.since(since)));
                 }
-                _ => None,
-            };
-            (answer, turn)
+                _ => {}
+            }
+            answer
         })
     }
 

@@ -6,7 +6,7 @@ use crate::clock::Tick;
 use crate::error::ManagerError;
 use crate::manager::{ErrorClass, Manager};
 use crate::no_unwind::no_unwind;
-use crate::observe::{Cause, EventKind};
+use crate::observe::{Cause, EventKind, cause_of};
 use crate::pool::ground::assignment::{Reason, taken_back};
 use crate::pool::ground::backoff::Permit;
 use crate::pool::ground::caught::let_go;
@@ -60,8 +60,9 @@ pub(crate) fn connect_failed<M: Manager>(
     let says_nothing =
         state.supply.is_overtaken(begun) || (had_little_time && has_elder(raw, begun, now));
     if says_nothing {
-        let cause = Arc::new(error);
+        let cause = cause_of(&error);
         state.note(EventKind::ConnectFailed { took, is_permanent: false, cause });
+        let_go(error);
         return Affected::None;
     }
     let is_permanent = match &error {
@@ -72,11 +73,10 @@ pub(crate) fn connect_failed<M: Manager>(
         ManagerError::Spawner(_) => taken_back() == Some(Reason::Dropped),
         _ => false,
     };
-    let cause: Arc<ManagerError<M::Error>> = Arc::new(error);
-    let told: Cause = Arc::clone(&cause) as _;
-    state.note(EventKind::ConnectFailed { took, is_permanent, cause: Arc::clone(&told) });
-    replace(&state.last_connect_failure, Some(cause));
-    learn(state, now, Some(told), |pace| {
+    let cause = cause_of(&error);
+    state.note(EventKind::ConnectFailed { took, is_permanent, cause: Arc::clone(&cause) });
+    replace(&state.last_connect_failure, Some(Arc::new(error)));
+    learn(state, now, Some(cause), |pace| {
         pace.ramp.failed();
         pace.backoff.failed(begun, now, is_permanent, random::share());
     });
@@ -126,7 +126,7 @@ pub(crate) fn ping_failed<M: Manager>(
     replace(&state.last_ping_failure, Some(Arc::clone(&failure)));
     let now = state.clock.now();
     let is_stillborn = !was_lent
-        && learn(state, now, Some(Arc::clone(&failure) as _), |pace| {
+        && learn(state, now, Some(cause_of(&*failure)), |pace| {
             let is_stillborn = pace.backoff.rejected(born, begun, now, random::share());
             if is_stillborn {
                 pace.ramp.failed();
@@ -140,20 +140,18 @@ pub(crate) fn ping_failed<M: Manager>(
     Affected::Impatient
 }
 
-/// Runs `with` on the two machines, and tells of an outage that begins, for this `cause`, or ends.
+/// Runs `with` on the two machines, and tells of an outage that begins, for this `cause`, or ends:
+/// under their lock, so that the end is not told before the beginning.
 fn learn<M: Manager, R>(
     state: &State<M>,
     now: Tick,
     cause: Option<Cause>,
     with: impl FnOnce(&mut Pace) -> R,
 ) -> R {
-    let (answer, turn) = state.supply.learn(now, with);
-    match turn {
-        Some(Turn::Begun) => state.note(EventKind::OutageBegan { cause }),
-        Some(Turn::Ended(lasted)) => state.note(EventKind::OutageEnded { lasted }),
-        None => {}
-    }
-    answer
+    state.supply.learn(now, with, |turn| match turn {
+        Turn::Begun => state.note(EventKind::OutageBegan { cause }),
+        Turn::Ended(lasted) => state.note(EventKind::OutageEnded { lasted }),
+    })
 }
 
 /// Replaces the old cause, whose destructor is foreign code.

@@ -25,11 +25,13 @@ pub(crate) fn look<M: Manager>(raw: &Raw<M>, now: Tick) -> Tick {
     for (slot, ledger) in raw.ledgers().enumerate() {
         let Some(holder) = ledger.holder(now) else { continue };
         let transitions = ledger.transitions();
+        let is_told = told.remove(&slot) == Some(transitions);
+        if is_told || holder.since >= threshold {
+            leaks.told.insert(slot, transitions);
+        }
         if holder.since < threshold {
             next = next.min(now + (threshold - holder.since));
-        } else if leaks.told.insert(slot, transitions).is_none()
-            && told.remove(&slot) != Some(transitions)
-        {
+        } else if !is_told {
             found.push(holder);
         }
     }

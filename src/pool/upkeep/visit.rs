@@ -57,6 +57,8 @@ pub(crate) fn visit<M: Manager>(raw: &Arc<Raw<M>>) -> Tick {
     }
     let mut next = now + PERIOD;
     state.visits.answer(|| next = keep_order(raw));
+    // Not within: in a pool that is maintained by its user this calls observers, which may use it.
+    state.tell();
     // For waiters for an event that looked while a connection was between two gauges.
     state.events.post();
     next
@@ -77,7 +79,6 @@ fn keep_order<M: Manager>(raw: &Arc<Raw<M>>) -> Tick {
     }
     tries::hear(raw);
     worker::grow(raw);
-    state.tell();
     if launch::take_back(raw) { next.min(now + PERIOD) } else { next }
 }
 

@@ -7,7 +7,7 @@ use crate::error::ManagerError;
 use crate::health::{ConnectionInfo, EvictionCause};
 use crate::hooks::{self, Hook};
 use crate::manager::{BoxFuture, Face, Manager};
-use crate::observe::EventKind;
+use crate::observe::{EventKind, cause_of};
 use crate::pool::ground::assignment::taken_back;
 use crate::pool::ground::caught::{Caught, let_go};
 use crate::pool::service::enqueue;
@@ -216,10 +216,9 @@ async fn reset<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
                 _ => EvictionCause::ResetFailed,
             };
             if is_due {
-                state.note(EventKind::ResetFailed { took, cause: Arc::new(failure) });
-            } else {
-                let_go(failure);
+                state.note(EventKind::ResetFailed { took, cause: cause_of(&failure) });
             }
+            let_go(failure);
             if cause == EvictionCause::ResetFailed {
                 suspect_generation(raw, slot.value().info.generation);
             }
@@ -296,7 +295,14 @@ pub(crate) async fn check<M: Manager>(raw: &Raw<M>, mut job: Job<M>) -> Option<S
         if is_due {
             let pinged = state.driver.ping(&state.manager, &mut entry.connection, &deadline).await;
             pinged.map_err(ManagerError::Failed)?;
-            entry.has_answered(ledger, state.clock.now(), generation);
+            let now = state.clock.now();
+            entry.has_answered(ledger, now, generation);
+            if !is_late(state, &deadline) {
+                // Before the hooks, which may fail.
+                let took = now.since(begun);
+                state.note(EventKind::Pinged { took });
+                entry.is_slow = state.supply.pings.is_slow(took);
+            }
         }
         if is_for_loan || !is_due {
             accompany(state, &state.hooks.before_acquire, entry, ledger, &deadline).await?;
@@ -306,18 +312,14 @@ pub(crate) async fn check<M: Manager>(raw: &Raw<M>, mut job: Job<M>) -> Option<S
     });
     let result = fallible_call(state, &deadline, future).await;
     drop(noted);
-    let mut slot = job.end()?;
+    let slot = job.end()?;
     let failure = match result {
         Ok(()) if is_late(state, &deadline) => ManagerError::TimedOut,
         Ok(()) => {
             if !is_due {
                 return Some(slot);
             }
-            let took = state.clock.now().since(begun);
-            state.note(EventKind::Pinged { took });
-            let entry = slot.value_mut();
-            entry.is_slow = state.supply.pings.is_slow(took);
-            news::answered(state, entry.info.born);
+            news::answered(state, slot.value().info.born);
             return Some(slot);
         }
         Err(failure) => failure,
@@ -331,7 +333,7 @@ pub(crate) async fn check<M: Manager>(raw: &Raw<M>, mut job: Job<M>) -> Option<S
     };
     let failure = Arc::new(failure);
     if cause == EvictionCause::PingFailed {
-        let (took, cause) = (state.clock.now().since(begun), Arc::clone(&failure) as _);
+        let (took, cause) = (state.clock.now().since(begun), cause_of(&*failure));
         state.note(EventKind::PingFailed { took, cause });
         suspect_generation(raw, entry.info.generation);
     }
