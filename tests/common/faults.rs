@@ -36,6 +36,7 @@ pub fn in_child(test: &str, limit: Duration, body: impl FnOnce()) {
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "the child ended with {}:\n{said}", output.status);
     assert!(said.contains("1 passed"), "no such test as {test}:\n{said}");
+    println!("{said}");
 }
 
 /// What `body` returns, which is run on a thread of its own and must be over within `limit`.

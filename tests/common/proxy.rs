@@ -17,6 +17,8 @@ pub enum Mode {
     /// A black hole: bytes are swallowed both ways, and so are ends and resets; whoever connects is
     /// accepted and hears nothing. The links that it has caught stay dead for ever.
     Drop,
+    /// Nothing gets through either way, and nobody is told, until the mode changes: then it does.
+    Hold,
 }
 
 pub struct Proxy {
@@ -80,11 +82,14 @@ impl Proxy {
         let links = self.wires.links.lock().unwrap();
         *self.wires.mode.lock().unwrap() = mode;
         if mode == Mode::Drop {
-            for link in links.iter().filter_map(|(link, _)| link.upgrade()) {
-                link.is_dead.store(true, SeqCst);
-            }
+            kill(&links);
         }
         self.wires.bell.notify_all();
+    }
+
+    /// The present links stay dead for ever, as after a failover.
+    pub fn forget(&self) {
+        kill(&self.wires.links.lock().unwrap());
     }
 
     /// Closes the port: whoever connects is refused. Links go on.
@@ -125,6 +130,12 @@ impl Proxy {
         drop(chosen);
         pumps.into_iter().for_each(|pump| pump.join().expect("a link panicked"));
         count
+    }
+}
+
+fn kill(links: &[(Weak<Link>, Pumps)]) {
+    for link in links.iter().filter_map(|(link, _)| link.upgrade()) {
+        link.is_dead.store(true, SeqCst);
     }
 }
 
@@ -177,6 +188,8 @@ impl Wires {
                 let is_on = |_: &mut Mode| !link.is_cut.load(SeqCst);
                 mode = self.bell.wait_timeout_while(mode, delay, is_on).unwrap().0;
             }
+            let is_held = |mode: &mut Mode| *mode == Mode::Hold && !link.is_cut.load(SeqCst);
+            mode = self.bell.wait_while(mode, is_held).unwrap();
             // Looked at after the wait and before the write: what is on its way is lost, too.
             let is_dead = link.is_dead.load(SeqCst);
             if is_dead && !matches!(read, Ok(1..)) {

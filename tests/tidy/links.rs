@@ -13,7 +13,7 @@ pub(crate) const PAGES: [&str; 9] = [
     "SECURITY.md",
     "benches/LISTING.md",
     "benches/README.md",
-    "benches/peers/README.md",
+    "benches/programs/README.md",
     "src/raw/README.md",
     "tests/README.md",
 ];

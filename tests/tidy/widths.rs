@@ -28,7 +28,7 @@ const GENERATED: [&str; 3] = ["Cargo.lock", "LISTING.md", "public-api.txt"];
 /// Pages whose tables may be wider: figures, states or orderings whose columns are read beside each
 /// other. Markdown has no way to break a row.
 const WIDE_TABLES: [&str; 3] =
-    ["benches/README.md", "benches/peers/README.md", "src/raw/README.md"];
+    ["benches/README.md", "benches/programs/README.md", "src/raw/README.md"];
 
 /// Without what builds leave behind.
 fn files(place: &Path, found: &mut Vec<PathBuf>) {

@@ -1,0 +1,202 @@
+//! What pools take up while nobody wants anything, and what they allocate for a loan (W6). A
+//! program of its own, as counting allocations takes time that other figures are not to contain.
+
+use caliburn::Pool;
+use caliburn_benches::harness::contest::{Entrant, Kind, Rounds, by_turns};
+use caliburn_benches::harness::figures::{ms, versions};
+use caliburn_benches::harness::options::{Length, Options};
+use caliburn_benches::harness::progress::Progress;
+use caliburn_benches::harness::sheet::{Better, Sheet, Show};
+use caliburn_benches::harness::table::Report;
+use caliburn_benches::idleness::{Idleness, settle, threads, watch};
+use caliburn_benches::pools::object::{Boxes, Object};
+use caliburn_benches::pools::roster::{TaskArena, ThreadArena};
+use caliburn_benches::pools::{Adapter, ForTasks, ForThreads, PACKAGES};
+use caliburn_benches::say;
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use std::alloc::System;
+use std::thread;
+use std::time::Duration;
+use tokio::runtime::{Builder, Runtime};
+
+#[global_allocator]
+static COUNTING: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+const HELP: &str = "\
+Bytes and allocations, counted by the allocator for the whole process: of caliburn and of other
+pools, without the objects' own 64 bytes. An idle process is watched by way of /proc (Linux): how
+often its threads are woken, and the CPU time it uses, with one pool and with a thousand. Half a
+minute.
+
+  --quick  a shorter look
+  --help   this text
+";
+
+const SIZE: usize = 64;
+const PLENTY: Duration = Duration::from_secs(10);
+const TRIPS: usize = 10_000;
+/// The first loans may still allocate what later ones use again.
+const WARM_UP: usize = 1_000;
+/// By then the threads that opened connections are gone.
+const REST: Duration = ms(100);
+
+#[derive(Clone, Copy)]
+struct Memory {
+    /// Beside the objects, for each of them.
+    bytes: f64,
+    /// For each loan.
+    allocations: f64,
+    allocated: f64,
+}
+
+fn kept_since(region: &Region<'_, System>) -> f64 {
+    let change = region.change();
+    change.bytes_allocated as f64 - change.bytes_deallocated as f64
+}
+
+/// What is kept since `region` began, and what the trips allocate. After `settle` nothing goes on
+/// in the background.
+fn memory(
+    region: &Region<'_, System>,
+    mut trips: impl FnMut(usize),
+    settle: impl FnOnce(),
+) -> Memory {
+    trips(WARM_UP);
+    settle();
+    let objects = (SIZE * size_of::<Object>()) as f64;
+    let bytes = (kept_since(region) - objects) / SIZE as f64;
+    let loans = Region::new(COUNTING);
+    trips(TRIPS);
+    let change = loans.change();
+    let per_loan = |count: usize| count as f64 / TRIPS as f64;
+    Memory {
+        bytes,
+        allocations: per_loan(change.allocations + change.reallocations),
+        allocated: per_loan(change.bytes_allocated),
+    }
+}
+
+struct Threads;
+
+impl<'a> ThreadArena<'a> for Threads {
+    type Figure = Memory;
+
+    fn admit<P: ForThreads + 'a>(
+        &self,
+        kind: Kind,
+        name: &'static str,
+        make: impl Fn(usize) -> P + 'a,
+    ) -> Entrant<'a, Memory> {
+        Entrant::new(kind, name, move || {
+            let region = Region::new(COUNTING);
+            let pool = make(SIZE);
+            let trips = |trips| (0..trips).for_each(|_| pool.trip());
+            let memory = memory(&region, trips, || thread::sleep(REST));
+            // Pools close their connections in the background: that would be put down to the next
+            // one.
+            std::mem::forget(pool);
+            memory
+        })
+    }
+}
+
+struct Tasks<'a>(&'a Runtime);
+
+impl<'a> TaskArena<'a> for Tasks<'a> {
+    type Figure = Memory;
+
+    fn admit<P: ForTasks>(&self, kind: Kind, name: &'static str) -> Entrant<'a, Memory> {
+        let runtime = self.0;
+        Entrant::new(kind, name, move || {
+            // Some of the last pool's tasks may not have ended.
+            let rest = || runtime.block_on(async { tokio::time::sleep(REST).await });
+            rest();
+            let region = Region::new(COUNTING);
+            let pool = runtime.block_on(P::filled(SIZE));
+            let trips = |trips| {
+                runtime.block_on(async {
+                    for _ in 0..trips {
+                        pool.trip().await;
+                    }
+                });
+            };
+            let memory = memory(&region, trips, rest);
+            std::mem::forget(pool);
+            memory
+        })
+    }
+}
+
+/// As most pools are: looked after by the housekeeper.
+fn kept(size: usize) -> Pool<Adapter<Boxes>> {
+    let builder = Pool::builder(Adapter(Boxes)).max_size(size).min_size(size);
+    builder.build().expect("a thread")
+}
+
+/// How often threads are woken, and the CPU time used: the least of several looks, as a busy
+/// machine makes everything dearer, and nothing cheaper.
+fn idle(report: &mut Report, what: &str, seen: &Idleness, asked: Option<[f64; 2]>) {
+    let woken = |woken: f64| format!("{woken:.1}/s");
+    let share = |share: f64| format!("{share:.3} % of a core");
+    let [woken_least, share_least] = [seen.wake_ups.at(0.0), seen.share.at(0.0)];
+    let [woken_most, share_most] = [woken(seen.wake_ups.most()), share(seen.share.most())];
+    let (wake_ups, time) = (format!("{what}: wake-ups"), format!("{what}: CPU time"));
+    if let Some([woken_asked, share_asked]) = asked {
+        let most = |figure| format!("most: {figure}");
+        report.at_most(wake_ups, woken_least, woken_asked, woken, most(woken_most));
+        report.at_most(time, share_least, share_asked, share, most(share_most));
+    } else {
+        report.note(wake_ups, format!("{} (most: {woken_most})", woken(woken_least)));
+        report.note(time, format!("{} (most: {share_most})", share(share_least)));
+    }
+}
+
+fn idle_processes(report: &mut Report, length: Length) {
+    // Until the housekeeper of earlier pools has gone.
+    settle();
+    let pool = kept(64);
+    pool.ready(PLENTY).expect("objects always connect");
+    settle();
+    idle(report, "an idle process with one pool", &watch(length), Some([50.0, 0.1]));
+    drop(pool);
+
+    let pools: Vec<_> = (0..1000).map(|_| kept(1)).collect();
+    for pool in &pools {
+        pool.ready(PLENTY).expect("objects always connect");
+    }
+    settle();
+    let names = threads();
+    let (count, show) = (names.len() as f64, |count: f64| count.to_string());
+    report.at_most("1,000 pools of one: threads", count, 1.0, show, names.join(", "));
+    idle(report, "1,000 pools of one", &watch(length), None);
+}
+
+fn main() {
+    let length = Options::length_only(HELP);
+    let mut report = Report::default();
+    let progress = Progress::new(3);
+    progress.say("idle processes");
+    idle_processes(&mut report, length);
+    drop(progress);
+    report.print();
+    say!();
+    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    // What a process allocates once for all its pools is not to be put down to whoever comes first.
+    let rounds = Rounds { most: 3, least: 3, within: Duration::ZERO };
+    let threads = by_turns("threads", rounds, Threads.everybody(), || ());
+    let tasks = by_turns("tasks", rounds, Tasks(&runtime).everybody(), || ());
+    for (title, records) in [("for threads", threads), ("for tasks", tasks)] {
+        let sheet = Sheet::of(
+            "W6",
+            title,
+            &records,
+            &[
+                ("bytes per object, beside it", Better::Less, Show::Count, &|o| o.figure.bytes),
+                ("allocations per loan", Better::Less, Show::Median, &|o| o.figure.allocations),
+                ("bytes per loan", Better::Less, Show::Median, &|o| o.figure.allocated),
+            ],
+        );
+        say!("W6 {title}, {SIZE} objects:\n\n{sheet}");
+    }
+    say!("{}", versions(&PACKAGES));
+}

@@ -1,0 +1,38 @@
+//! What pools cost each other, and how their upkeep grows.
+
+use caliburn_benches::harness::options::Options;
+use caliburn_benches::harness::progress::Progress;
+use caliburn_benches::harness::table::Report;
+use caliburn_benches::neighbours::{growth, limits, many};
+
+const HELP: &str = "\
+What pools cost each other. A minute and a half.
+
+Limits: a task waits for the one connection of a pool, which another borrower keeps; its limit is
+1 ms. Measured is how much later it is told, while in another pool of the process a strategy, a
+waker or a spawner blocks for a second, or 16,384 connections are closed: because the limit is
+lowered, or because they have been idle for too long.
+Size: what a connection costs to open and to close, in pools of 4,096 and of 65,536: CPU time, the
+best of three.
+Many pools: the CPU time of a process with 10,000 idle pools of four, and of one with a busy pool
+among them, whose borrower comes each millisecond and leaves work behind.
+
+  --quick  less of all that
+  --help   this text
+";
+
+fn main() {
+    let length = Options::length_only(HELP);
+    let mut report = Report::default();
+    let progress = Progress::new(90);
+    progress.say("limits");
+    limits::rows(&mut report, length);
+    progress.advance(20);
+    progress.say("size");
+    growth::rows(&mut report, length);
+    progress.advance(25);
+    progress.say("many pools");
+    many::idle_pools(&mut report, length);
+    drop(progress);
+    report.print();
+}

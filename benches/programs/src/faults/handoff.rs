@@ -1,0 +1,86 @@
+//! The only connect that could help is blocked for ever, and one connection comes back.
+
+use super::Bench;
+use crate::common::{AsyncFake, Fake, Mode, PLENTY, eventually};
+use crate::harness::callers::Face;
+use crate::harness::figures::{Spread, ms};
+use caliburn::{Builder, Manager, Pool};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+/// For ever, as far as this is concerned.
+const NEVER: Duration = Duration::from_secs(3600);
+
+/// One waits at a time, and tells when it was served: the same caller each time.
+fn returns<M: Manager>(
+    bench: &mut Bench,
+    face: Face,
+    fake: &Fake,
+    builder: Builder<M>,
+    conditions: &str,
+) {
+    let times = bench.length.pick(200, 20);
+    // One connection open, room for another, and no connect comes back any more.
+    let builder = builder.max_size(2).initial_size(1).connect_timeout(NEVER);
+    let pool = builder.checkout_timeout(PLENTY).wait_ready(PLENTY).build();
+    let pool = pool.expect("the fake connects");
+    fake.on_connect(Mode::Hang);
+    let begin = Arc::new(Notify::new());
+    let waiter = face.begin(bench.runtime.handle(), 1, |_| {
+        let (pool, begin): (Pool<M>, _) = (pool.clone(), Arc::clone(&begin));
+        async move {
+            let mut served = Vec::new();
+            for _ in 0..times {
+                begin.notified().await;
+                let guard = face.get(&pool).await.expect("a connection");
+                served.push(Instant::now());
+                drop(guard);
+            }
+            served
+        }
+    });
+    let give = |_| {
+        let mut guard = None;
+        eventually("the connection is back", || {
+            guard = pool.try_get().ok();
+            guard.is_some()
+        });
+        begin.notify_one();
+        eventually("somebody waits for a connect", || {
+            let stats = pool.stats();
+            stats.waiting == 1 && stats.opening == 1
+        });
+        // Let it fall asleep.
+        thread::sleep(ms(1));
+        let begun = Instant::now();
+        drop(guard);
+        begun
+    };
+    let given: Vec<_> = (0..times).map(give).collect();
+    let served = waiter.into_iter().flat_map(|waiter| waiter.join());
+    let took: Spread =
+        served.zip(given).map(|(served, given)| served.saturating_duration_since(given)).collect();
+    fake.open_gate();
+    let p95 = format!("of {times}; p95 {:.2} ms", took.at(0.95));
+    for (what, took, conditions) in
+        [("median", took.median(), conditions), ("longest", took.most(), &*p95)]
+    {
+        let name = format!("one return while a connect hangs, {face}: {what}");
+        bench.report.row(name, "< 1 ms", (format!("{took:.3} ms"), took < 1.0), conditions);
+    }
+}
+
+pub fn threads(bench: &mut Bench) {
+    let fake = Fake::new();
+    let builder = Pool::builder(fake.clone());
+    returns(bench, Face::Threads, &fake, builder, "from before the drop of the guard to after get");
+}
+
+pub fn tasks(bench: &mut Bench) {
+    let fake = Fake::new();
+    let builder = bench.builder(AsyncFake(fake.clone()));
+    let conditions = "the guard is dropped on a thread outside tokio, which sleeps";
+    returns(bench, Face::Tasks, &fake, builder, conditions);
+}

@@ -1,0 +1,169 @@
+//! The server is gone for a while, behind a black hole or a closed port, and callers keep trying.
+//!
+//! Callers, proxy and server share the process with the pool, and so its CPU time.
+
+use super::Bench;
+use super::wired::Wired;
+use crate::common::PLENTY;
+use crate::common::proxy::{Mode, Proxy};
+use crate::common::server::Server;
+use crate::common::wire::{AsyncWire, Wire};
+use crate::harness::callers::Caller;
+use crate::harness::figures::ms;
+use caliburn::Stats;
+use caliburn::health::PingAfterFailure;
+use cpu_time::ProcessTime;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const CALLERS: usize = 8;
+const LIMIT: Duration = ms(500);
+/// Before the outage.
+const CALM: Duration = ms(300);
+/// From its begin to the steady state.
+const ONSET: Duration = ms(2500);
+
+#[derive(Clone, Copy)]
+enum Kind {
+    BlackHole,
+    Refused,
+}
+
+impl Kind {
+    fn begin(self, proxy: &Proxy) {
+        match self {
+            Self::BlackHole => proxy.set(Mode::Drop),
+            Self::Refused => {
+                proxy.refuse();
+                proxy.cut();
+            }
+        }
+    }
+
+    fn end(self, proxy: &Proxy) {
+        match self {
+            Self::BlackHole => proxy.set(Mode::Pass),
+            Self::Refused => proxy.reopen(),
+        }
+    }
+}
+
+/// What callers and the course of events tell each other.
+#[derive(Default)]
+struct Watch {
+    is_over: AtomicBool,
+    healed: OnceLock<Instant>,
+    /// When a caller first had its query answered after that.
+    served: OnceLock<Instant>,
+    failed_in_outage: AtomicUsize,
+}
+
+impl Watch {
+    fn note(&self, is_served: bool) {
+        match self.healed.get() {
+            Some(_) if is_served => drop(self.served.set(Instant::now())),
+            None if !is_served => drop(self.failed_in_outage.fetch_add(1, SeqCst)),
+            _ => {}
+        }
+    }
+}
+
+/// Breaks, waits, measures, heals. The callers are at it all the time. `limit`: that of all calls,
+/// if not a connect may take 10 s, a ping and a close 5 s, as by default.
+fn outage<M: Wired>(bench: &mut Bench, kind: Kind, name: &str, limit: Option<Duration>) {
+    let server = Server::start();
+    let proxy = Proxy::to(server.address());
+    let wire = Wire::to(proxy.address());
+    let builder = M::builder(&wire, &bench.runtime);
+    let builder = match limit {
+        None => builder,
+        Some(limit) => builder
+            .connect_timeout(limit)
+            .ping_timeout(limit)
+            .reset_timeout(limit)
+            .close_timeout(limit),
+    };
+    let builder = builder.max_size(CALLERS).min_size(CALLERS).checkout_timeout(LIMIT);
+    let pool = builder.health(PingAfterFailure).wait_ready(PLENTY).build();
+    let pool = pool.expect("the server works");
+    let watch = Arc::new(Watch::default());
+    let callers = M::FACE.begin(bench.runtime.handle(), CALLERS, |_| {
+        let (pool, watch) = (pool.clone(), Arc::clone(&watch));
+        async move {
+            while !watch.is_over.load(SeqCst) {
+                match M::FACE.get(&pool).await {
+                    Ok(mut conn) => watch.note(pool.manager().query(&mut conn, LIMIT).await),
+                    Err(_) => watch.note(false),
+                }
+            }
+        }
+    });
+    thread::sleep(CALM);
+    kind.begin(&proxy);
+    thread::sleep(ONSET);
+    let attempts = || wire.0.attempts.load(SeqCst);
+    let (cpu, begun, before) = (ProcessTime::now(), Instant::now(), attempts());
+    thread::sleep(bench.lasts - ONSET);
+    let wall = begun.elapsed().as_secs_f64();
+    let (cpu, connects) = (cpu.elapsed().as_secs_f64() / wall, (attempts() - before) as f64 / wall);
+    let Stats { opening, maintenance, quarantined, vacant, .. } = pool.stats();
+    let healed = *watch.healed.get_or_init(Instant::now);
+    kind.end(&proxy);
+    while watch.served.get().is_none() && healed.elapsed() < ms(12_000) {
+        thread::sleep(ms(1));
+    }
+    let back = watch.served.get().map(|served| *served - healed);
+    watch.is_over.store(true, SeqCst);
+    callers.into_iter().for_each(Caller::join);
+
+    let name = format!("{name}, 8 {}", M::FACE);
+    let words = limit.map_or("limits by default".into(), |limit| format!("limits {limit:?}"));
+    let failed = watch.failed_in_outage.load(SeqCst);
+    let steady = format!("steady state: {ONSET:.1?} to {:.0?}; {words}", bench.lasts);
+    let milliseconds = |after: Duration| format!("{} ms", after.as_millis());
+    let report = &mut bench.report;
+    report.row(
+        format!("{name}: first success"),
+        "<= 1 s after healing",
+        (
+            back.map_or("never within 12 s".into(), milliseconds),
+            back.is_some_and(|after| after <= ms(1000)),
+        ),
+        format!(
+            "{:.0?} down, {words}, {failed} failures; slots then: {opening} opening, \
+             {maintenance} closing, {quarantined} late, {vacant} vacant",
+            bench.lasts
+        ),
+    );
+    report.row(
+        format!("{name}: CPU while down"),
+        "< 5 % of a core",
+        (format!("{:.2} %", cpu * 100.0), cpu < 0.05),
+        format!("{steady}; with callers, proxy and server"),
+    );
+    let seen = (format!("{connects:.2}/s"), connects <= 2.0);
+    report.row(format!("{name}: connects begun"), "<= 2/s", seen, steady);
+}
+
+fn black_hole<M: Wired>(bench: &mut Bench) {
+    outage::<M>(bench, Kind::BlackHole, "black hole", None);
+    outage::<M>(bench, Kind::BlackHole, "black hole, limits 1 s", Some(ms(1000)));
+}
+
+pub fn black_hole_threads(bench: &mut Bench) {
+    black_hole::<Wire>(bench);
+}
+
+pub fn black_hole_tasks(bench: &mut Bench) {
+    black_hole::<AsyncWire>(bench);
+}
+
+pub fn refused_threads(bench: &mut Bench) {
+    outage::<Wire>(bench, Kind::Refused, "port closed", None);
+}
+
+pub fn refused_tasks(bench: &mut Bench) {
+    outage::<AsyncWire>(bench, Kind::Refused, "port closed", None);
+}

@@ -1,0 +1,143 @@
+//! caliburn: `get`, which waits, `try_get`, which does not, and `get_async`.
+
+use super::driver::Driver;
+use super::object::{Boxes, Object};
+use super::{BoxFuture, ForTasks, ForThreads, Got, Limits, Peer, Refusal, turn};
+use caliburn::health::{HealthStrategy, PingOnBorrow};
+use caliburn::{AsyncManager, BlockingManager, Builder, Deadline, Fairness, Manager};
+use caliburn::{PingOn, Pool, PooledConnection};
+use std::error::Error;
+use std::io;
+use std::time::Duration;
+use tokio::runtime::Handle;
+
+#[derive(Debug)]
+pub struct Adapter<D>(pub D);
+
+impl<D: Driver> Manager for Adapter<D> {
+    type Connection = D::Connection;
+    type Error = io::Error;
+
+    fn has_broken(&self, connection: &mut D::Connection) -> bool {
+        self.0.has_broken(connection)
+    }
+}
+
+/// It heeds no deadline, as r2d2's manager is not even told one.
+impl<D: Driver> BlockingManager for Adapter<D> {
+    fn connect(&self, _: &Deadline) -> io::Result<D::Connection> {
+        self.0.block(self.0.connect())
+    }
+
+    fn ping(&self, connection: &mut D::Connection, _: &Deadline) -> io::Result<()> {
+        self.0.block(self.0.ping(connection))
+    }
+}
+
+impl<D: Driver> AsyncManager for Adapter<D> {
+    async fn connect(&self, _: &Deadline) -> io::Result<D::Connection> {
+        self.0.connect().await
+    }
+
+    async fn ping(&self, connection: &mut D::Connection, _: &Deadline) -> io::Result<()> {
+        self.0.ping(connection).await
+    }
+}
+
+fn configured<M: Manager>(builder: Builder<M>, limits: Limits) -> Builder<M> {
+    let builder = builder.max_size(limits.max).min_size(limits.idle).checkout_timeout(limits.get);
+    let Some(check) = limits.check else { return builder };
+    let builder = builder.health(PingOnBorrow::always());
+    builder.connect_timeout(check.connect).ping_timeout(check.ping)
+}
+
+const START: Duration = Duration::from_secs(10);
+
+pub(super) struct Threads<D: Driver>(Pool<Adapter<D>>);
+
+impl<D: Driver> Threads<D> {
+    pub(super) fn open(limits: Limits, driver: D) -> Result<Self, Box<dyn Error>> {
+        // A driver that heeds no deadline is not to be called on borrowers' threads.
+        let builder = configured(Pool::builder(Adapter(driver)), limits).ping_on(PingOn::Worker);
+        Ok(Self(builder.wait_ready(START).build()?))
+    }
+}
+
+impl<D: Driver> Peer for Threads<D> {
+    fn turn<'a>(&'a self, got: Got<'a>) -> BoxFuture<'a, io::Result<()>> {
+        let loan = self.0.get().map_err(Refusal::of);
+        Box::pin(turn(&self.0.manager().0, loan, got))
+    }
+}
+
+pub(super) struct Tasks<D: Driver>(Pool<Adapter<D>>);
+
+impl<D: Driver> Tasks<D> {
+    pub(super) async fn open(limits: Limits, driver: D) -> Result<Self, Box<dyn Error>> {
+        let runtime = Handle::current();
+        let pool = configured(Pool::builder_async(Adapter(driver)), limits)
+            .spawner(move |task| drop(runtime.spawn(task)))
+            .build()?;
+        pool.ready_async(START).await?;
+        Ok(Self(pool))
+    }
+}
+
+impl<D: Driver> Peer for Tasks<D> {
+    fn turn<'a>(&'a self, got: Got<'a>) -> BoxFuture<'a, io::Result<()>> {
+        Box::pin(async move {
+            let loan = self.0.get_async().await.map_err(Refusal::of);
+            turn(&self.0.manager().0, loan, got).await
+        })
+    }
+}
+
+type Builds = Builder<Adapter<Boxes>>;
+
+/// A pool of objects, all of them there.
+pub fn pool(
+    size: usize,
+    strategy: impl HealthStrategy,
+    settings: impl FnOnce(Builds) -> Builds,
+) -> Pool<Adapter<Boxes>> {
+    let builder = Pool::builder(Adapter(Boxes)).max_size(size).min_size(size).health(strategy);
+    settings(builder).wait_ready(START).build().expect("objects always connect")
+}
+
+/// Borrows by `get`.
+#[derive(Debug)]
+pub(super) struct Get(pub(super) Pool<Adapter<Boxes>>);
+
+impl ForThreads for Get {
+    fn borrow<R>(&self, held: impl FnOnce(&mut Object) -> R) -> R {
+        held(&mut self.0.get().expect("an object before the timeout"))
+    }
+}
+
+/// Borrows by `try_get`.
+#[derive(Debug)]
+pub(super) struct TryGet(pub(super) Pool<Adapter<Boxes>>);
+
+impl ForThreads for TryGet {
+    fn borrow<R>(&self, held: impl FnOnce(&mut Object) -> R) -> R {
+        held(&mut self.0.try_get().expect("an idle object"))
+    }
+}
+
+/// Borrows by `get_async`. If it barges, newcomers may claim what is idle before those who wait.
+#[derive(Debug)]
+pub struct GetAsync<const BARGES: bool = false>(Pool<Adapter<Boxes>>);
+
+impl<const BARGES: bool> ForTasks for GetAsync<BARGES> {
+    type Loan<'a> = PooledConnection<Adapter<Boxes>>;
+
+    async fn new(size: usize) -> Self {
+        let barging = Fairness::BoundedBarging(Duration::from_secs(60));
+        let fairness = if BARGES { barging } else { Fairness::Fifo };
+        Self(pool(size, (), |builder| builder.fairness(fairness)))
+    }
+
+    async fn get(&self) -> PooledConnection<Adapter<Boxes>> {
+        self.0.get_async().await.expect("an object before the timeout")
+    }
+}

@@ -1,0 +1,295 @@
+//! A database for sqlx that knows connections, which are objects, and nothing else: there can be no
+//! row, no value and no statement, as the type of all of them has no values.
+
+use super::object::{Object, Touch};
+use log::LevelFilter;
+use sqlx_core::arguments::{Arguments, IntoArguments};
+use sqlx_core::column::{Column, ColumnIndex};
+use sqlx_core::connection::{ConnectOptions, Connection};
+use sqlx_core::database::Database;
+use sqlx_core::encode::Encode;
+use sqlx_core::error::BoxDynError;
+use sqlx_core::from_row::FromRow;
+use sqlx_core::query::Query;
+use sqlx_core::query_as::QueryAs;
+use sqlx_core::query_scalar::QueryScalar;
+use sqlx_core::row::Row;
+use sqlx_core::sql_str::SqlStr;
+use sqlx_core::statement::Statement;
+use sqlx_core::transaction::{Transaction, TransactionManager};
+use sqlx_core::type_info::TypeInfo;
+use sqlx_core::types::Type;
+use sqlx_core::value::{Value, ValueRef};
+use sqlx_core::{Either, Error, Url};
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+#[derive(Debug)]
+pub struct Nothing;
+
+impl Database for Nothing {
+    type Connection = Lent;
+    type TransactionManager = Nothing;
+    type Row = Never;
+    type QueryResult = Results;
+    type Column = Never;
+    type TypeInfo = Never;
+    type Value = Never;
+    type ValueRef<'r> = Never;
+    type Arguments = NoArguments;
+    type ArgumentBuffer = ();
+    type Statement = Never;
+    const NAME: &'static str = "nothing";
+    const URL_SCHEMES: &'static [&'static str] = &[];
+}
+
+#[derive(Debug)]
+pub struct Lent(Box<Object>);
+
+impl Touch for Lent {
+    fn touch(&mut self) {
+        self.0.touch();
+    }
+}
+
+impl Connection for Lent {
+    type Database = Nothing;
+    type Options = Address;
+
+    async fn close(self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn close_hard(self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn ping(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn begin(
+        &mut self,
+    ) -> impl Future<Output = Result<Transaction<'_, Nothing>, Error>> + Send + '_ {
+        Transaction::begin(self, None)
+    }
+
+    fn shrink_buffers(&mut self) {}
+
+    async fn flush(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn should_flush(&self) -> bool {
+        false
+    }
+}
+
+/// There is only one.
+#[derive(Clone, Debug)]
+pub struct Address;
+
+impl FromStr for Address {
+    type Err = Error;
+
+    fn from_str(_: &str) -> Result<Self, Error> {
+        Ok(Self)
+    }
+}
+
+impl ConnectOptions for Address {
+    type Connection = Lent;
+
+    fn from_url(_: &Url) -> Result<Self, Error> {
+        Ok(Self)
+    }
+
+    async fn connect(&self) -> Result<Lent, Error> {
+        Ok(Lent(Object::boxed()))
+    }
+
+    fn log_statements(self, _: LevelFilter) -> Self {
+        self
+    }
+
+    fn log_slow_statements(self, _: LevelFilter, _: Duration) -> Self {
+        self
+    }
+}
+
+impl TransactionManager for Nothing {
+    type Database = Nothing;
+
+    async fn begin(_: &mut Lent, _: Option<SqlStr>) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn commit(_: &mut Lent) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn rollback(_: &mut Lent) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn start_rollback(_: &mut Lent) {}
+
+    fn get_transaction_depth(_: &Lent) -> usize {
+        0
+    }
+}
+
+#[derive(Default)]
+pub struct Results;
+
+impl Extend<Results> for Results {
+    fn extend<I: IntoIterator<Item = Results>>(&mut self, _: I) {}
+}
+
+#[derive(Default)]
+pub struct NoArguments;
+
+impl Arguments for NoArguments {
+    type Database = Nothing;
+
+    fn reserve(&mut self, _: usize, _: usize) {}
+
+    fn add<'t, T>(&mut self, _: T) -> Result<(), BoxDynError>
+    where
+        T: Encode<'t, Nothing> + Type<Nothing>,
+    {
+        Ok(())
+    }
+
+    fn len(&self) -> usize {
+        0
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Never {}
+
+impl fmt::Display for Never {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {}
+    }
+}
+
+/// Methods that nobody can call, as there is no value to call them on.
+macro_rules! never {
+    ($($name:path {
+        $(type $kind:ident = $type:ty;)*
+        $(fn $method:ident(&self) -> $out:ty;)*
+    })*) => {$(
+        impl $name for Never {
+            $(type $kind = $type;)*
+            $(fn $method(&self) -> $out { match *self {} })*
+        }
+    )*};
+}
+
+never! {
+    TypeInfo { fn is_null(&self) -> bool; fn name(&self) -> &str; }
+    Column {
+        type Database = Nothing;
+        fn ordinal(&self) -> usize;
+        fn name(&self) -> &str;
+        fn type_info(&self) -> &Never;
+    }
+    Value {
+        type Database = Nothing;
+        fn as_ref(&self) -> Never;
+        fn type_info(&self) -> Cow<'_, Never>;
+        fn is_null(&self) -> bool;
+    }
+    ValueRef<'_> {
+        type Database = Nothing;
+        fn to_owned(&self) -> Never;
+        fn type_info(&self) -> Cow<'_, Never>;
+        fn is_null(&self) -> bool;
+    }
+}
+
+impl Row for Never {
+    type Database = Nothing;
+
+    fn columns(&self) -> &[Never] {
+        match *self {}
+    }
+
+    fn try_get_raw<I>(&self, _: I) -> Result<Never, Error>
+    where
+        I: ColumnIndex<Self>,
+    {
+        match *self {}
+    }
+}
+
+impl Statement for Never {
+    type Database = Nothing;
+
+    fn into_sql(self) -> SqlStr {
+        match self {}
+    }
+
+    fn sql(&self) -> &SqlStr {
+        match *self {}
+    }
+
+    fn parameters(&self) -> Option<Either<&[Never], usize>> {
+        match *self {}
+    }
+
+    fn columns(&self) -> &[Never] {
+        match *self {}
+    }
+
+    fn query(&self) -> Query<'_, Nothing, NoArguments> {
+        match *self {}
+    }
+
+    fn query_with<A>(&self, _: A) -> Query<'_, Nothing, A>
+    where
+        A: IntoArguments<Nothing>,
+    {
+        match *self {}
+    }
+
+    fn query_as<O>(&self) -> QueryAs<'_, Nothing, O, NoArguments>
+    where
+        O: for<'r> FromRow<'r, Never>,
+    {
+        match *self {}
+    }
+
+    fn query_as_with<'s, O, A>(&'s self, _: A) -> QueryAs<'s, Nothing, O, A>
+    where
+        O: for<'r> FromRow<'r, Never>,
+        A: IntoArguments<Nothing>,
+    {
+        match *self {}
+    }
+
+    fn query_scalar<O>(&self) -> QueryScalar<'_, Nothing, O, NoArguments>
+    where
+        (O,): for<'r> FromRow<'r, Never>,
+    {
+        match *self {}
+    }
+
+    fn query_scalar_with<'s, O, A>(&'s self, _: A) -> QueryScalar<'s, Nothing, O, A>
+    where
+        (O,): for<'r> FromRow<'r, Never>,
+        A: IntoArguments<Nothing>,
+    {
+        match *self {}
+    }
+}
+
+impl IntoArguments<Nothing> for NoArguments {
+    fn into_arguments(self) -> NoArguments {
+        self
+    }
+}
