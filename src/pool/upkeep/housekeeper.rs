@@ -71,8 +71,8 @@ pub(crate) fn take_on(pool: Weak<dyn Household>) -> io::Result<(thread::Thread, 
 }
 
 /// Keeps a closed pool of that number until its last connection and its last handle have gone, and
-/// then gives it up on a thread of the pool's own: what a handle gives up is not the last of a pool,
-/// whose manager would be dropped with it.
+/// then gives it up on a thread of the pool's own: what a handle gives up is not the last of a
+/// pool, whose manager would be dropped with it.
 pub(crate) fn see_out(number: usize, pool: Arc<dyn Household>) {
     lock(&DESK.get()).closed.push((number, pool));
 }
