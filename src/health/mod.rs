@@ -80,6 +80,9 @@ pub enum EvictionCause {
     Panicked,
     /// Its borrower [discarded](crate::PooledConnection::discard) it.
     Discarded,
+    /// It was open when [`Pool::invalidate`](crate::Pool::invalidate) was called, or
+    /// [`Pool::evict_where`](crate::Pool::evict_where) chose it.
+    Invalidated,
     /// The pool's limit was lowered.
     Surplus,
     /// The pool was closed.
@@ -88,7 +91,7 @@ pub enum EvictionCause {
 
 impl EvictionCause {
     /// All causes, in order.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::MaxLifetime,
         Self::IdleTimeout,
         Self::MaxUses,
@@ -100,6 +103,7 @@ impl EvictionCause {
         Self::HookFailed,
         Self::Panicked,
         Self::Discarded,
+        Self::Invalidated,
         Self::Surplus,
         Self::PoolClosed,
     ];
@@ -124,6 +128,7 @@ impl EvictionCause {
             Self::HookFailed => "hook failed",
             Self::Panicked => "panicked",
             Self::Discarded => "discarded",
+            Self::Invalidated => "invalidated",
             Self::Surplus => "surplus",
             Self::PoolClosed => "pool closed",
         }

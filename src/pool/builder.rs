@@ -7,6 +7,7 @@ use super::ground::sampling::Sampling;
 use super::ground::timers::Timers;
 use super::ground::watch::Watch;
 use super::handle::Pool;
+use super::state::invalid::Invalid;
 use super::state::job::Queue;
 use super::state::pass::Pass;
 use super::state::pooled::Raw;
@@ -337,6 +338,7 @@ impl<M: Manager> Builder<M> {
             timers: Timers::new(self.clock.clone()),
             clock: self.clock,
             generation: Relaxed::<u64>::new(0),
+            invalid: Invalid::default(),
             discard_on_unwind: self.discard_on_unwind,
             settings: ArcSwap::from_pointee(self.settings),
             changing: Mutex::new(()),

@@ -12,6 +12,7 @@ mod ground;
 mod handle;
 mod hooks;
 mod insight;
+mod invalidate;
 mod prometheus;
 mod service;
 mod snapshot;

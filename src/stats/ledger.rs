@@ -17,6 +17,8 @@ pub(crate) struct Ledger {
     changed: Relaxed<u64>,
     borrower: StaticRef<Location<'static>>,
     call: CallNote,
+    /// When the connect of its connection was begun; zero if there is none.
+    opened: Relaxed<u64>,
 }
 
 impl Ledger {
@@ -36,9 +38,22 @@ impl Ledger {
         self.note(now);
     }
 
-    /// Notes that a new connection lies in the slot.
-    pub(crate) fn begin(&self, now: Tick) {
+    /// Notes that a new connection lies in the slot, whose connect was begun at `begun`.
+    pub(crate) fn begin(&self, begun: Tick, now: Tick) {
+        self.opened.set(begun.0.max(1));
         self.note(now);
+    }
+
+    /// Notes that the connection is gone.
+    pub(crate) fn end(&self) {
+        self.opened.set(0);
+    }
+
+    /// Whether there is a connection, or one is being opened, that was begun before `then`.
+    pub(crate) fn is_older_than(&self, then: Tick) -> bool {
+        let is_older = |begun: u64| begun != 0 && begun < then.0;
+        let opening = self.running().filter(|running| running.call == Call::Connect);
+        is_older(self.opened.get()) || opening.is_some_and(|running| is_older(running.begun.0))
     }
 
     #[inline(always)]

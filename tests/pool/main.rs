@@ -22,6 +22,7 @@ mod faults_unwind;
 mod faults_upkeep;
 mod health;
 mod hooks;
+mod invalidate;
 mod known_dead;
 mod lifetimes;
 mod limits;

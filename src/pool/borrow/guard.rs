@@ -60,6 +60,7 @@ impl<M: Manager> PooledConnection<M> {
     pub fn detach(this: Self) -> M::Connection {
         let slot = end_of_loan(this);
         let raw = Kept::of(&slot);
+        slot.ledger().end();
         let (vacant, entry) = slot.vacate();
         raw.context().note(EventKind::Detached);
         vacant.give_back();

@@ -92,7 +92,7 @@ pub(crate) fn lend<M: Manager>(
     let state = raw.context();
     let transitions = ledger.transitions();
     if state.sampling.is_due(transitions) {
-        entry.lent_at = Some(state.clock.now());
+        entry.lent_at = state.clock.now();
     }
     ledger.lend(transitions, borrower, state.clock.tick());
     PooledConnection::new(slot.into())

@@ -146,6 +146,7 @@ impl<M: Manager> Job<M> {
             return None;
         };
         drop(reservation);
+        slot.ledger().end();
         let (vacant, entry) = slot.vacate();
         self.held = Held::Empty(vacant, None);
         Some(entry.connection)

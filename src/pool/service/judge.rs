@@ -8,6 +8,7 @@ use crate::health::{
 };
 use crate::manager::Manager;
 use crate::no_unwind::no_unwind;
+use crate::pool::state::State;
 use crate::pool::state::entry::{Entry, Fit};
 use crate::pool::state::pooled::Raw;
 use crate::stats::Ledger;
@@ -38,9 +39,13 @@ pub(crate) fn on_return<M: Manager>(
 /// Whether a connection that has just been [judged](on_return) should be replaced, and why.
 pub(crate) fn retires<M: Manager>(
     entry: &Entry<M::Connection>,
+    ledger: &Ledger,
     raw: &Raw<M>,
 ) -> Option<EvictionCause> {
     let state = raw.context();
+    if state.invalid.is_to_be_replaced(ledger) {
+        return Some(EvictionCause::Invalidated);
+    }
     if !state.occasions.intersects(Occasions::BORROW | Occasions::RETURN) {
         return None;
     }
@@ -71,17 +76,19 @@ fn ask<M: Manager>(
     // Read first: what is found out from here on is void once the epoch has risen.
     let epoch = raw.epoch();
     let state = raw.context();
+    let out_of_date = out_of_date(ledger, state, occasion);
     let info = entry.refresh(ledger, state.generation.get(), now);
     let strategy = &**state.strategy;
     let is_asked = state.occasions.intersects(occasion);
     let verdict =
         no_unwind(|| if is_asked { judge(strategy, info, occasion) } else { Verdict::Keep });
     let verdict = verdict.unwrap_or(Verdict::Evict(EvictionCause::Panicked));
+    let verdict = out_of_date.map_or(verdict, Verdict::Evict);
     let is_accompanied = state.hooks.accompany_loans();
     let is_fit =
         verdict == Verdict::Keep && !entry.ping_due && !raw.is_in_debt() && !is_accompanied;
     // What answers slowly takes the slow road, where others are preferred to it.
-    let is_fit = is_fit && !entry.is_slow;
+    let is_fit = is_fit && !entry.is_slow && !state.invalid.is_to_be_replaced(ledger);
     // A validity begins with a Keep, not with silence: before a loan if the strategy is asked then,
     // else after one.
     let is_time = match occasion {
@@ -105,6 +112,19 @@ fn ask<M: Manager>(
         entry.fit = Fit::of(&entry.info, validity, transitions, limit, epoch);
     }
     verdict
+}
+
+/// A sweep has what is out of date replaced; a borrower is told only of what is not lent any more.
+fn out_of_date<M: Manager>(
+    ledger: &Ledger,
+    state: &State<M>,
+    occasion: Occasions,
+) -> Option<EvictionCause> {
+    let is_out_of_date = match occasion {
+        Occasions::SWEEP => state.invalid.is_to_be_replaced(ledger),
+        _ => state.invalid.is_refused(ledger),
+    };
+    is_out_of_date.then_some(EvictionCause::Invalidated)
 }
 
 fn judge(strategy: &dyn HealthStrategy, info: &ConnectionInfo, occasion: Occasions) -> Verdict {

@@ -5,6 +5,7 @@
 use super::enqueue;
 use super::flaw::{self, flaw};
 use super::judge;
+use crate::clock::Tick;
 use crate::health::{EvictionCause, Verdict};
 use crate::manager::Manager;
 use crate::no_unwind::no_unwind;
@@ -106,7 +107,8 @@ pub(crate) fn end_loan<M: Manager>(slot: &mut Slot<M>) {
     let (entry, ledger, raw) = slot.parts_and_pool();
     let state = raw.context();
     ledger.take_back(ledger.transitions() + 1, state.clock.tick());
-    if let Some(since) = entry.lent_at.take() {
+    let since = std::mem::take(&mut entry.lent_at);
+    if since != Tick::default() {
         state.counters.use_time.record(state.clock.now().since(since));
     }
 }
@@ -115,8 +117,12 @@ pub(crate) fn end_loan<M: Manager>(slot: &mut Slot<M>) {
 pub(crate) fn put_back<M: Manager>(mut slot: Slot<M>) {
     let (entry, ledger, raw) = slot.parts_and_pool();
     let verdict = judge::on_return(entry, ledger, raw);
-    let cause = if verdict == Verdict::Keep { judge::retires(entry, raw) } else { None };
-    let old = cause.filter(|_| is_wanted(raw)).and_then(|cause| Replaces::begin(&mut slot, cause));
+    let cause = if verdict == Verdict::Keep { judge::retires(entry, ledger, raw) } else { None };
+    let is_wanted = cause.is_some() && is_wanted(raw);
+    if cause == Some(EvictionCause::Invalidated) && !is_wanted {
+        return enqueue::close(slot, EvictionCause::Invalidated);
+    }
+    let old = cause.filter(|_| is_wanted).and_then(|cause| Replaces::begin(&mut slot, cause));
     let Some(old) = old else { return put_back_as(slot, verdict) };
     // It may never lie idle when a sweep looks.
     let raw = Kept::of(&slot);
@@ -145,7 +151,9 @@ fn put_back_as<M: Manager>(mut slot: Slot<M>, verdict: Verdict) {
         Verdict::Keep => {}
     }
     let state = slot.pool().context();
-    let few = state.service.upkeep() < state.settings.load().maintenance_concurrency;
+    // A connection that is opened in the place of another is out of service as well.
+    let out = state.service.upkeep() + state.service.connecting();
+    let few = out < state.settings.load().maintenance_concurrency;
     if let Some(cause) = slot.value().retires(few) {
         return enqueue::close(slot, cause);
     }

@@ -60,8 +60,8 @@ pub(crate) struct Entry<C> {
     prepared_after: u64,
     /// The user's, beside the connection.
     pub(crate) data: ConnectionData,
-    /// When it was lent, if this loan is measured.
-    pub(crate) lent_at: Option<Tick>,
+    /// When it was lent, if this loan is measured; else zero.
+    pub(crate) lent_at: Tick,
     /// Its last ping took unusually long: it is lent after all others.
     pub(crate) is_slow: bool,
     /// Up to date only once [refreshed](Self::refresh).
@@ -115,16 +115,17 @@ impl Attempt {
 }
 
 impl<C> Entry<C> {
-    /// A connection opened `now` in a pool of that `generation`; `chance`, from 0 to 1, is its
-    /// jitter for life.
+    /// A connection whose connect was begun at `begun`, opened `now` in a pool of that
+    /// `generation`; `chance`, from 0 to 1, is its jitter for life.
     pub(crate) fn newborn(
         fresh: Fresh<C>,
         ledger: &Ledger,
+        begun: Tick,
         now: Tick,
         generation: u64,
         chance: f64,
     ) -> Self {
-        ledger.begin(now);
+        ledger.begin(begun, now);
         let luck = (chance * f64::from(u32::MAX)) as u32;
         Self {
             connection: fresh.connection,
@@ -134,7 +135,7 @@ impl<C> Entry<C> {
             prepared: Tick(0),
             prepared_after: 0,
             data: fresh.data,
-            lent_at: None,
+            lent_at: Tick::default(),
             is_slow: false,
             info: ConnectionInfo::newborn(now, generation, luck),
             checkouts_before: ledger.checkouts(),

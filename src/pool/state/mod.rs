@@ -1,6 +1,7 @@
 //! What all parts of one pool share: plain data, read-only methods, no policy.
 
 pub(crate) mod entry;
+pub(crate) mod invalid;
 pub(crate) mod job;
 pub(crate) mod kept;
 pub(crate) mod leaks;
@@ -27,6 +28,7 @@ use crate::raw::requests::Requests;
 use crate::stats::Counters;
 use crate::sync::{Arc, AtomicUsize, Mutex, Relaxed};
 use arc_swap::{ArcSwap, ArcSwapOption};
+use invalid::Invalid;
 use job::{Lane, Queue, Service};
 use leaks::Leaks;
 use pass::Pass;
@@ -48,6 +50,7 @@ pub(crate) struct State<M: Manager> {
     pub(crate) clock: Clock,
     /// Raised when a connection of the newest generation is found dead.
     pub(crate) generation: Relaxed<u64>,
+    pub(crate) invalid: Invalid,
     pub(crate) discard_on_unwind: bool,
 
     pub(crate) settings: ArcSwap<Settings>,

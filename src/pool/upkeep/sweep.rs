@@ -23,8 +23,9 @@ const MIN_INTERVAL: Duration = Duration::from_millis(1);
 /// No more slots are looked at in one visit: other chores of the pool are not kept waiting.
 const SLICE: usize = 4096;
 
-/// The least time between passes that were begun because a connection was found dead.
-const AFTER_BAD_NEWS: Duration = Duration::from_secs(1);
+/// The least time between passes that were begun because a connection was found dead, or since all
+/// are to be replaced.
+const AFTER_NEWS: Duration = Duration::from_secs(1);
 
 fn interval<M: Manager>(raw: &Raw<M>) -> Duration {
     let state = raw.context();
@@ -69,11 +70,8 @@ fn sweep<M: Manager>(raw: &Raw<M>, pass: &mut Pass, now: Tick) -> Tick {
     let state = raw.context();
     let interval = interval(raw);
     // Bad news calls for a look at the others, though not for one after the other.
-    let interval = if state.generation.get() == pass.generation {
-        interval
-    } else {
-        interval.min(AFTER_BAD_NEWS)
-    };
+    let is_news = state.generation.get() != pass.generation || state.invalid.is_under_way();
+    let interval = if is_news { interval.min(AFTER_NEWS) } else { interval };
     let is_due = now >= pass.begun + interval && pass.left.is_empty();
     if state.sweep_asked.replace(false) || is_due {
         begin_pass(raw, pass, now);

@@ -140,7 +140,7 @@ fn welcome<M: Manager>(raw: &Raw<M>, vacant: Vacant<M>, fresh: Fresh<M::Connecti
     let state = raw.context();
     let (now, generation) = (state.clock.now(), state.generation.get());
     let jitter = state.supply.jitter.draw();
-    let mut entry = Entry::newborn(fresh, vacant.ledger(), now, generation, jitter);
+    let mut entry = Entry::newborn(fresh, vacant.ledger(), begun, now, generation, jitter);
     if state.last_ping_failure.load().is_some() {
         // Connects may succeed though what they open is dead.
         entry.info.distrust();
@@ -151,6 +151,8 @@ fn welcome<M: Manager>(raw: &Raw<M>, vacant: Vacant<M>, fresh: Fresh<M::Connecti
     state.service.arrives();
     if raw.take_debt() {
         enqueue::retire(slot)
+    } else if state.invalid.is_to_be_replaced(slot.ledger()) {
+        enqueue::close(slot, EvictionCause::Invalidated)
     } else {
         drop(slot)
     }
