@@ -7,9 +7,9 @@ pub mod fork;
 pub mod harness;
 pub mod hostile;
 #[cfg(any(
-    all(feature = "postgres", feature = "tokio-postgres"),
     all(feature = "mysql", feature = "mysql_async"),
-    feature = "redis-tokio",
+    all(feature = "postgres", feature = "tokio-postgres"),
+    feature = "redis-tokio"
 ))]
 pub mod hostile_faces;
 #[cfg(all(feature = "mysql", feature = "mysql_async"))]
