@@ -6,6 +6,11 @@ mod faults;
 pub mod fork;
 pub mod harness;
 pub mod hostile;
+#[cfg(any(
+    all(feature = "mysql", feature = "mysql_async"),
+    all(feature = "postgres", feature = "tokio-postgres"),
+    feature = "redis-tokio"
+))]
 pub mod hostile_faces;
 #[cfg(all(feature = "mysql", feature = "mysql_async"))]
 pub mod my;

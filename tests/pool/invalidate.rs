@@ -85,7 +85,7 @@ fn under_load_no_get_fails_and_none_lends_what_is_older() {
                 while !is_over.load(SeqCst) {
                     let oldest = oldest.load(SeqCst);
                     let conn = pool.get().unwrap();
-                    assert!(conn.id as u64 >= oldest, "{} was lent after {oldest}", conn.id);
+                    assert!(conn.id >= oldest, "{} was lent after {oldest}", conn.id);
                     loans.fetch_add(1, SeqCst);
                     thread::yield_now();
                 }

@@ -7,9 +7,9 @@ use bb8_redis::redis::{AsyncCommands as _, cmd};
 use caliburn::adapters::bridges::Bb8Manager;
 use caliburn::health::PingOnBorrow;
 use caliburn::{EvictionCause, Pool};
+use caliburn_adopted::{of_one_thread, of_threads};
 use caliburn_testing::servers::postgres::{Postgres, SUPERUSER};
 use caliburn_testing::servers::redis::Redis;
-use caliburn_adopted::{of_one_thread, of_threads};
 use caliburn_testing::{PLENTY, eventually};
 
 fn over_postgres(server: &Postgres) -> Bb8Manager<PostgresConnectionManager<NoTls>> {

@@ -3,9 +3,9 @@
 use caliburn::adapters::bridges::DeadpoolManager;
 use caliburn::health::PingOnBorrow;
 use caliburn::{EvictionCause, Pool};
+use caliburn_adopted::{of_one_thread, of_threads};
 use caliburn_testing::servers::postgres::{Postgres, SUPERUSER};
 use caliburn_testing::servers::redis::Redis;
-use caliburn_adopted::{of_one_thread, of_threads};
 use caliburn_testing::{PLENTY, eventually};
 use deadpool_postgres::tokio_postgres::{Config, NoTls};
 use deadpool_postgres::{Manager, ManagerConfig, RecyclingMethod};

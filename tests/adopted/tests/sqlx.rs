@@ -3,8 +3,8 @@
 use caliburn::adapters::sqlx::{self as adapter, SqlxManager};
 use caliburn::health::PingOnBorrow;
 use caliburn::{ErrorClass, EvictionCause, GetError, Manager as _, PooledConnection};
-use caliburn_testing::servers::postgres::{Postgres as Server, SUPERUSER};
 use caliburn_adopted::{of_one_thread, of_threads};
+use caliburn_testing::servers::postgres::{Postgres as Server, SUPERUSER};
 use caliburn_testing::{PLENTY, eventually};
 use sqlx::{Connection as _, Executor as _, Postgres};
 use std::error::Error;
