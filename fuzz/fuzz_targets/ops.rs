@@ -1,9 +1,10 @@
 //! Operations on the public face of a pool, beside the models that the property tests have.
 #![no_main]
 
-#[path = "../../tests/common/fake.rs"]
-mod common;
-#[path = "../../tests/common/model/mod.rs"]
+extern crate caliburn_testing as common;
+
+#[allow(dead_code, reason = "the property tests use more of it")]
+#[path = "../../tests/pool/model/mod.rs"]
 mod model;
 
 use libfuzzer_sys::{arbitrary, fuzz_target};

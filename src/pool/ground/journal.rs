@@ -45,9 +45,12 @@ pub(crate) struct Journal {
 /// The latest events: a place for each, written in turn. Whoever finds a place taken for a moment
 /// goes on to the next.
 struct Recent {
-    places: Box<[Mutex<Option<(usize, Event)>>]>,
+    places: Box<[Mutex<Place>]>,
     next: Relaxed<usize>,
 }
+
+/// An event, numbered.
+type Place = Option<(usize, Event)>;
 
 impl Recent {
     fn put(&self, event: Event) {
@@ -62,7 +65,7 @@ impl Recent {
 
     fn all(&self) -> Vec<Event> {
         let places = self.places.iter();
-        let read = |place: &Mutex<Option<(usize, Event)>>| {
+        let read = |place: &Mutex<Place>| {
             place.lock().unwrap_or_else(PoisonError::into_inner).clone()
         };
         let mut all: Vec<_> = places.filter_map(read).collect();
