@@ -65,9 +65,8 @@ impl Recent {
 
     fn all(&self) -> Vec<Event> {
         let places = self.places.iter();
-        let read = |place: &Mutex<Place>| {
-            place.lock().unwrap_or_else(PoisonError::into_inner).clone()
-        };
+        let read =
+            |place: &Mutex<Place>| place.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut all: Vec<_> = places.filter_map(read).collect();
         all.sort_by_key(|(number, _)| *number);
         all.into_iter().map(|(_, event)| event).collect()
