@@ -103,6 +103,7 @@ fn outage<M: Manager>(raw: &Raw<M>) -> Option<Outage<M::Error>> {
     let (state, now) = (raw.context(), raw.context().clock.now());
     let since: Tick = state.supply.failing_since()?;
     // Nobody has needed a connection since: the server may be back for long.
-    let is_stale = state.supply.pace(|pace| pace.backoff.since_begun(now)) > FRESH;
+    let is_idle = state.service.connecting() == 0;
+    let is_stale = is_idle && state.supply.pace(|pace| pace.backoff.since_begun(now)) > FRESH;
     (!is_stale).then(|| (now.since(since), state.last_connect_failure.load_full()))
 }

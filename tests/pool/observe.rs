@@ -1,5 +1,6 @@
 //! What observers are told, what the flight recorder keeps, and how a pool says that it is.
 
+use crate::common::harness::Harness;
 use crate::common::*;
 use caliburn::health::{PeriodicSweep, PingOnBorrow};
 use caliburn::observe::{Event, EventKind, Observer, WaitOutcome};
@@ -212,6 +213,23 @@ fn a_failure_that_nothing_has_confirmed_lately_is_not_held_against_the_server() 
     clock.advance(3600 * SECOND);
     pool.maintain();
     assert!(pool.health().is_ok(), "{}", pool.health());
+}
+
+#[test]
+fn a_pool_whose_connects_hang_stays_down_while_they_do() {
+    let harness = Harness::new(1, |builder| builder.connect_timeout(30 * SECOND));
+    harness.fake.on_connect(Mode::Fail);
+    let mut get = harness.get();
+    for _ in 0..4 {
+        let _ = poll_once(&mut get);
+        harness.step();
+    }
+    harness.fake.on_connect(Mode::Hang);
+    for seconds in 1..20 {
+        harness.advance(SECOND);
+        let health = harness.pool.health();
+        assert!(!health.is_serving(), "after {seconds} s: {health}");
+    }
 }
 
 #[test]
