@@ -63,6 +63,18 @@ pub(crate) struct Counters {
     pub(crate) reset_time: Recorder,
 }
 
+impl Counters {
+    /// If loans are measured, their histogram is there from the beginning: a return allocates
+    /// nothing.
+    pub(crate) fn new(measures_loans: bool) -> Self {
+        let counters = Self::default();
+        if measures_loans {
+            counters.use_time.prepare();
+        }
+        counters
+    }
+}
+
 /// A snapshot of a pool.
 ///
 /// At rest everything agrees: `idle + lent + opening + maintenance + quarantined + vacant + retired

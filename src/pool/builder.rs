@@ -334,11 +334,6 @@ impl<M: Manager> Builder<M> {
 
     fn into_state(self, capacity: usize, initial_size: usize) -> State<M> {
         let now = self.clock.now();
-        let counters = Counters::default();
-        if self.sampling.is_on() {
-            // On a return nothing is allocated.
-            counters.use_time.prepare();
-        }
         State {
             occasions: self.strategy.occasions(),
             strategy_interval: self.strategy.sweep_interval(),
@@ -353,7 +348,7 @@ impl<M: Manager> Builder<M> {
             discard_on_unwind: self.discard_on_unwind,
             settings: ArcSwap::from_pointee(self.settings),
             changing: Mutex::new(()),
-            counters,
+            counters: Counters::new(self.sampling.is_on()),
             sampling: self.sampling,
             is_watched: !self.observers.is_empty() || self.events_kept > 0,
             journal: Arc::new(Journal::new(now, self.observers, self.events_kept)),

@@ -37,8 +37,8 @@ mod tokio_connection;
 #[cfg(feature = "redis-tokio")]
 mod tokio_open;
 mod url;
-#[cfg(feature = "redis-tokio")]
 mod watched;
+#[cfg(feature = "redis-tokio")]
 mod wire;
 
 pub use self::blocking::RedisManager;

@@ -2,8 +2,8 @@
 //!
 //! A thread that notes an event puts it into a queue of fixed size: it takes no lock and runs no
 //! foreign code. (A thread that the system deschedules in the middle of that may hold others up for
-//! as long; without observers there is no queue.) A visit to the pool starts a thread of the crate's
-//! own that calls the observers, which are foreign code and may block.
+//! as long; without observers there is no queue.) A visit to the pool starts a thread of the
+//! crate's own that calls the observers, which are foreign code and may block.
 //!
 //! *A visit finds that a thread is at it, which has just found the queue empty.* The pool is not at
 //! rest until the queue is empty, so there is another visit. When a pool ends, its last events are
