@@ -54,7 +54,8 @@ both! {
             }
             let begun = Instant::now();
             assert!(pool.close_within(PLENTY).is_complete());
-            assert!(begun.elapsed() < Duration::from_secs(6) + ROOM, "{:?}", begun.elapsed());
+            // Beside the other floods each limit is late by some scheduling.
+            assert!(begun.elapsed() < Duration::from_secs(6) + 10 * ROOM, "{:?}", begun.elapsed());
         }
     }
 
