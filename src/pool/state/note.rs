@@ -2,9 +2,10 @@
 
 use super::State;
 use crate::manager::Manager;
-use crate::observe::{EventKind, WaitOutcome};
+use crate::observe::{Cause, EventKind, WaitOutcome, cause_of};
 use crate::pool::ground::journal::Urgency;
 use crate::stats::Counters;
+use std::error::Error;
 
 impl<M: Manager> State<M> {
     /// Something has happened. Takes no lock and does not wait.
@@ -14,6 +15,11 @@ impl<M: Manager> State<M> {
         if self.is_watched {
             self.keep(kind);
         }
+    }
+
+    /// The cause of an event, in words: without an observer nobody reads them.
+    pub(crate) fn cause(&self, error: &(dyn Error + 'static)) -> Cause {
+        if self.is_watched { cause_of(error) } else { Cause::default() }
     }
 
     #[cold]

@@ -102,14 +102,12 @@ impl Supply {
     ) -> R {
         self.pace(|pace| {
             let answer = with(pace);
-            let since = Tick(self.outlook.failing_since.get());
-            let was_failing = since != Tick::default();
-            match (was_failing, pace.backoff.is_failing()) {
-                (false, true) => {
+            match (self.failing_since(), pace.backoff.is_failing()) {
+                (None, true) => {
                     self.outlook.failing_since.set(now.0.max(1));
                     tell(Turn::Begun);
                 }
-                (true, false) => {
+                (Some(since), false) => {
                     self.outlook.failing_since.set(0);
                     tell(Turn::Ended(now.since(since)));
                 }

@@ -6,7 +6,7 @@ use crate::clock::Tick;
 use crate::error::ManagerError;
 use crate::manager::{ErrorClass, Manager};
 use crate::no_unwind::no_unwind;
-use crate::observe::{Cause, EventKind, cause_of};
+use crate::observe::{Cause, EventKind};
 use crate::pool::ground::assignment::{Reason, taken_back};
 use crate::pool::ground::backoff::Permit;
 use crate::pool::ground::caught::let_go;
@@ -60,7 +60,7 @@ pub(crate) fn connect_failed<M: Manager>(
     let says_nothing =
         state.supply.is_overtaken(begun) || (had_little_time && has_elder(raw, begun, now));
     if says_nothing {
-        let cause = cause_of(&error);
+        let cause = state.cause(&error);
         state.note(EventKind::ConnectFailed { took, is_permanent: false, cause });
         let_go(error);
         return Affected::None;
@@ -73,7 +73,7 @@ pub(crate) fn connect_failed<M: Manager>(
         ManagerError::Spawner(_) => taken_back() == Some(Reason::Dropped),
         _ => false,
     };
-    let cause = cause_of(&error);
+    let cause = state.cause(&error);
     state.note(EventKind::ConnectFailed { took, is_permanent, cause: Arc::clone(&cause) });
     replace(&state.last_connect_failure, Some(Arc::new(error)));
     learn(state, now, Some(cause), |pace| {
@@ -126,7 +126,7 @@ pub(crate) fn ping_failed<M: Manager>(
     replace(&state.last_ping_failure, Some(Arc::clone(&failure)));
     let now = state.clock.now();
     let is_stillborn = !was_lent
-        && learn(state, now, Some(cause_of(&*failure)), |pace| {
+        && learn(state, now, Some(state.cause(&*failure)), |pace| {
             let is_stillborn = pace.backoff.rejected(born, begun, now, random::share());
             if is_stillborn {
                 pace.ramp.failed();

@@ -7,7 +7,7 @@ use crate::error::ManagerError;
 use crate::health::{ConnectionInfo, EvictionCause};
 use crate::hooks::{self, Hook};
 use crate::manager::{BoxFuture, Face, Manager};
-use crate::observe::{EventKind, cause_of};
+use crate::observe::EventKind;
 use crate::pool::ground::assignment::taken_back;
 use crate::pool::ground::caught::{Caught, let_go};
 use crate::pool::service::enqueue;
@@ -216,7 +216,7 @@ async fn reset<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
                 _ => EvictionCause::ResetFailed,
             };
             if is_due {
-                state.note(EventKind::ResetFailed { took, cause: cause_of(&failure) });
+                state.note(EventKind::ResetFailed { took, cause: state.cause(&failure) });
             }
             let_go(failure);
             if cause == EvictionCause::ResetFailed {
@@ -333,7 +333,7 @@ pub(crate) async fn check<M: Manager>(raw: &Raw<M>, mut job: Job<M>) -> Option<S
     };
     let failure = Arc::new(failure);
     if cause == EvictionCause::PingFailed {
-        let (took, cause) = (state.clock.now().since(begun), cause_of(&*failure));
+        let (took, cause) = (state.clock.now().since(begun), state.cause(&*failure));
         state.note(EventKind::PingFailed { took, cause });
         suspect_generation(raw, entry.info.generation);
     }
