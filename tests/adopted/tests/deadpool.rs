@@ -97,8 +97,14 @@ async fn a_connection_that_the_driver_knows_to_be_dead_is_not_lent() {
     }
     drop(conns);
     server.restart();
-    // The driver's tasks hear of it meanwhile.
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    eventually("the driver's tasks have heard of it", || {
+        let mut closed = 0;
+        pool.evict_where(|conn, _| {
+            closed += usize::from(conn.is_closed());
+            false
+        });
+        closed == 4
+    });
     for _ in 0..8 {
         let conn = pool.get_async().await.unwrap();
         let row = conn.query_one("SELECT 7", &[]).await.unwrap();
