@@ -91,7 +91,7 @@ plant 'a releaser goes on without a count of its own' slots.rs 's/let pool = sel
 plant 'a vacated slot requests no dispatch' slots.rs 's/(Drop for Vacant.*?)pool.dispatch\(\);/$1/s'
 
 # Steps: the waiting room.
-plant 'a wake-up is dropped' waiters.rs 's/wakes.append\(wake\);/drop(wake);/'
+plant 'a wake-up is dropped' waiters.rs 's/wakes.add\(waker\);/drop(waker);/'
 plant 'the look after registering a waker is dropped' waiter.rs 's/let state = self.waiter.state.fetch_add\(0, Ordering::AcqRel\);/let state = WAITING;/'
 plant 'the dispatcher leaves with requests unanswered' requests.rs 's/if requests == answered \{/if requests >= answered { self.0.store(0, Ordering::Release);/'
 plant 'a known waker is not looked at again' waiter.rs 's/if !self.knows\(cx.waker\(\)\) \{/if self.knows(cx.waker()) { return Poll::Pending; } else {/'
@@ -148,7 +148,7 @@ plant 'after a lapse each grace is short for good' grants.rs 's/\.saturating_mul
 
 # Steps: close and resize.
 plant 'the crowd is left to those who were woken' waiters.rs 's/wake_all\(std::iter::from_fn\(\|\| self.room.crowd.pop\(\)\)\);//'
-plant 'a close raises no flags' mod.rs 's/self.idle.close\(\);//'
+plant 'a close raises no flags' door.rs 's/self.idle.close\(\);//'
 plant 'a retired slot does not look at the debt' slots.rs 's/pool.settle_debt\(\);//'
 plant 'a new limit requests no dispatch' mod.rs 's/(fn adjust.*?)self.dispatch\(\);/$1/s'
 plant 'a vacant slot is used in spite of the debt' mod.rs 's/if !self.take_debt\(\) \{\s*return Some\(slot\);/if true { return Some(slot);/'

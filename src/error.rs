@@ -1,8 +1,12 @@
 //! Errors: one type per operation, each with its cause and the counts of the moment.
 
+mod add;
 mod build;
+mod switch;
 
+pub use add::{AddError, AddReason};
 pub use build::{BuildError, ConfigError, NotReady, Problem};
+pub use switch::SwitchError;
 
 use crate::hooks::HookError;
 use crate::sync::Arc;
@@ -116,25 +120,35 @@ pub struct Counts {
     pub quarantined: usize,
     /// Borrowers in line.
     pub waiting: usize,
+    /// Whether the pool is [paused](crate::Pool::pause).
+    pub is_paused: bool,
 }
 
 impl Counts {
-    /// Whether borrowers hold all connections that there may be.
-    fn are_all_lent(&self) -> bool {
-        self.lent >= self.max_size
+    /// What keeps borrowers waiting, if it is not the manager.
+    fn obstacle(&self) -> Option<&'static str> {
+        if self.is_paused {
+            Some("the pool is paused")
+        } else if self.max_size == 0 {
+            Some("max_size is 0")
+        } else if self.lent >= self.max_size {
+            Some("all are lent, Pool::holders() says to whom")
+        } else {
+            None
+        }
     }
 }
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { max_size, idle, lent, opening, maintenance, quarantined, waiting } = self;
+        let Self { max_size, idle, lent, opening, maintenance, quarantined, .. } = self;
         write!(f, "of {max_size}: {idle} idle, {lent} lent, {opening} opening")?;
         for (count, what) in [(maintenance, "in maintenance"), (quarantined, "quarantined")] {
             if *count > 0 {
                 write!(f, ", {count} {what}")?;
             }
         }
-        write!(f, "; {waiting} waiting")
+        write!(f, "; {} waiting", self.waiting)
     }
 }
 
@@ -217,7 +231,7 @@ pub enum GetError<E> {
 }
 
 /// The text of every error of an inherited pool.
-const FORKED: &str =
+pub(crate) const FORKED: &str =
     "this process was forked and the pool is its parent's; build a pool of its own in the child";
 
 impl<E: Error + 'static> fmt::Display for GetError<E> {
@@ -231,10 +245,9 @@ impl<E: Error + 'static> fmt::Display for GetError<E> {
                     }
                     (Phase::Ping, Some(_)) => f.write_str("; the last ping failed"),
                     (_, Some(_)) => f.write_str("; the last connect failed"),
-                    (_, None) if counts.are_all_lent() => {
-                        f.write_str("; all are lent, Pool::holders() says to whom")
+                    (_, None) => {
+                        counts.obstacle().map_or(Ok(()), |obstacle| write!(f, "; {obstacle}"))
                     }
-                    (_, None) => Ok(()),
                 }
             }
             Self::TooManyWaiters { counts } => {
@@ -275,6 +288,8 @@ impl<E: Error + 'static> Error for GetError<E> {
 pub enum TryGetError {
     /// No connection is idle, or others are waiting for one.
     Empty,
+    /// The pool is [paused](crate::Pool::pause).
+    Paused,
     /// The pool is closed.
     Closed,
     /// The process was forked, and the pool is its [parent's](crate::Pool#forks).
@@ -285,6 +300,7 @@ impl fmt::Display for TryGetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Empty => "no connection is idle, or others wait for it",
+            Self::Paused => "the pool is paused",
             Self::Closed => "the pool is closed",
             Self::Forked => FORKED,
         })

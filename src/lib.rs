@@ -43,7 +43,9 @@ pub use clock::{Clock, Deadline, MockClock};
 pub use config::PoolConfig;
 pub use config::{Fairness, MAX_CAPACITY, PingOn, Settings};
 pub use data::ConnectionData;
-pub use error::{BuildError, ConfigError, GetError, ManagerError, NotReady, TryGetError};
+pub use error::{
+    AddError, BuildError, ConfigError, GetError, ManagerError, NotReady, SwitchError, TryGetError,
+};
 pub use health::{ConnectionInfo, EvictionCause, HealthStrategy, Verdict};
 pub use hooks::{HookError, Metadata};
 pub use manager::{AsyncManager, BlockingManager, BoxFuture, ErrorClass, Face, Manager};

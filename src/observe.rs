@@ -162,6 +162,10 @@ pub enum EventKind {
     },
     /// A borrower took its connection out of the pool.
     Detached,
+    /// A connection that was opened elsewhere was [added](crate::Pool::add).
+    Added,
+    /// The pool has [another manager](crate::Pool::switch_manager).
+    ManagerSwitched,
     /// A sweep over the idle connections began.
     SweepBegan,
     /// Connecting fails, or fresh connections are dead: from now on the pool makes one attempt at a
@@ -183,6 +187,10 @@ pub enum EventKind {
         /// Who holds it.
         holder: Holder,
     },
+    /// The pool was [paused](crate::Pool::pause).
+    Paused,
+    /// The pool was [resumed](crate::Pool::resume).
+    Resumed,
     /// The pool was closed.
     PoolClosed,
 }
@@ -262,11 +270,15 @@ impl EventKind {
             Self::Evicted { .. } => "evicted",
             Self::Closed { .. } => "closed",
             Self::Detached => "detached",
+            Self::Added => "added",
+            Self::ManagerSwitched => "manager_switched",
             Self::SweepBegan => "sweep_began",
             Self::OutageBegan { .. } => "outage_began",
             Self::OutageEnded { .. } => "outage_ended",
             Self::LaunchFailed => "launch_failed",
             Self::HeldTooLong { .. } => "held_too_long",
+            Self::Paused => "paused",
+            Self::Resumed => "resumed",
             Self::PoolClosed => "pool_closed",
         }
     }
@@ -309,6 +321,8 @@ impl fmt::Display for EventKind {
             Self::Evicted { cause } => write!(f, "a connection was evicted: {cause}"),
             Self::Closed { took } => write!(f, "a connection was closed in {took:.1?}"),
             Self::Detached => f.write_str("a connection was taken out of the pool"),
+            Self::Added => f.write_str("a connection from elsewhere was added"),
+            Self::ManagerSwitched => f.write_str("the manager was replaced"),
             Self::SweepBegan => f.write_str("a sweep began"),
             Self::OutageBegan { cause: Some(cause) } => write!(f, "an outage began: {cause}"),
             Self::OutageBegan { cause: None } => {
@@ -317,6 +331,8 @@ impl fmt::Display for EventKind {
             Self::OutageEnded { lasted } => write!(f, "the outage ended after {lasted:.1?}"),
             Self::LaunchFailed => f.write_str("the spawner did not run a task"),
             Self::HeldTooLong { holder } => write!(f, "held for too long, by {holder}"),
+            Self::Paused => f.write_str("the pool was paused"),
+            Self::Resumed => f.write_str("the pool was resumed"),
             Self::PoolClosed => f.write_str("the pool was closed"),
         }
     }

@@ -51,6 +51,7 @@ pub(crate) struct Counters {
     pub(crate) closes: Counter,
     pub(crate) launch_failures: Counter,
     pub(crate) detached: Counter,
+    pub(crate) added: Counter,
     pub(crate) sweeps: Counter,
     pub(crate) evictions: [Counter; EvictionCause::ALL.len()],
     pub(crate) cancellations: Counter,
@@ -122,6 +123,8 @@ pub struct Stats {
     pub retired: usize,
     /// Borrowers that wait in line.
     pub waiting: usize,
+    /// Whether the pool is [paused](crate::Pool::pause).
+    pub is_paused: bool,
     /// Nodes in the waiting room: the borrowers that wait, and those that have left and were not
     /// yet cleared away.
     pub waiter_nodes: usize,
@@ -160,6 +163,8 @@ pub struct Stats {
     pub closes: u64,
     /// Connections taken out of the pool by their borrowers.
     pub detached: u64,
+    /// Connections [added](crate::Pool::add) that were opened elsewhere.
+    pub added: u64,
     /// Tasks that the [spawner](crate::Builder::spawner) did not run: it panicked, dropped the
     /// task, or did not poll it within a second. Threads of the pool's own did the work.
     pub launch_failures: u64,
@@ -184,8 +189,9 @@ pub struct Stats {
 
 impl Stats {
     pub(crate) fn counts(&self) -> Counts {
-        let Self { max_size, idle, lent, opening, maintenance, quarantined, waiting, .. } = *self;
-        Counts { max_size, idle, lent, opening, maintenance, quarantined, waiting }
+        let Self { max_size, idle, lent, opening, maintenance, quarantined, .. } = *self;
+        let Self { waiting, is_paused, .. } = *self;
+        Counts { max_size, idle, lent, opening, maintenance, quarantined, waiting, is_paused }
     }
 }
 

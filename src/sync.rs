@@ -91,7 +91,7 @@ relaxed!(u64, AtomicU64, numeric);
 relaxed!(usize, AtomicUsize, numeric);
 
 /// How many bits of a bitmap word stand for slots; the three highest bits are flags.
-pub(crate) const SLOT_BITS: u32 = if MODEL { 2 } else { 61 };
+pub(crate) const SLOT_BITS: u32 = if MODEL { 2 } else { 60 };
 
 #[cfg(caliburn_tsan)]
 #[path = "sync/seen.rs"]

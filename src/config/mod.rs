@@ -148,18 +148,26 @@ impl Default for Settings {
 impl Settings {
     /// Checks the settings against each other and the capacity; `initial_size` only matters at the
     /// start.
-    pub(crate) fn validate(
-        &self,
-        capacity: usize,
-        initial_size: Option<usize>,
-    ) -> Result<(), ConfigError> {
+    pub(crate) fn validate(&self, capacity: usize) -> Result<(), ConfigError> {
         let mut problems = Vec::new();
-        self.check(capacity, initial_size, &mut problems);
+        self.check_the_rest(capacity, None, &mut problems);
         ConfigError::of(problems)
     }
 
-    /// The same, beside other problems.
+    /// The same for a pool that is to be built, beside other problems.
     pub(crate) fn check(
+        &self,
+        capacity: usize,
+        initial_size: Option<usize>,
+        problems: &mut Vec<Problem>,
+    ) {
+        if self.max_size == 0 {
+            problems.push(Problem::Zero("max_size"));
+        }
+        self.check_the_rest(capacity, initial_size, problems);
+    }
+
+    fn check_the_rest(
         &self,
         capacity: usize,
         initial_size: Option<usize>,
@@ -168,7 +176,6 @@ impl Settings {
         let zero = [
             // An unset capacity is `max_size`: one mistake, one problem.
             ("capacity", capacity == 0 && self.max_size != 0),
-            ("max_size", self.max_size == 0),
             ("connect_timeout", self.connect_timeout.is_zero()),
             ("ping_timeout", self.ping_timeout.is_zero()),
             ("reset_timeout", self.reset_timeout.is_zero()),

@@ -31,7 +31,8 @@ pub struct ConnectionInfo {
     pub(crate) born: Tick,
     pub(crate) last_used: Tick,
     pub(crate) last_checked: Tick,
-    pub(crate) last_error: Option<Tick>,
+    /// Zero: none was reported.
+    pub(crate) last_error: Tick,
     pub(crate) uses: u64,
     /// Its uses when it last answered; `u64::MAX` if that is not to be relied upon.
     pub(crate) uses_when_checked: u64,
@@ -47,7 +48,7 @@ impl ConnectionInfo {
             born: now,
             last_used: now,
             last_checked: now,
-            last_error: None,
+            last_error: Tick(0),
             uses: 0,
             uses_when_checked: 0,
             generation,
@@ -126,7 +127,7 @@ impl ConnectionInfo {
     /// Returns the time since a borrower last [suspected](crate::PooledConnection::suspect) the
     /// connection.
     pub fn since_error(&self) -> Option<Duration> {
-        self.last_error.map(|at| self.now.since(at))
+        (self.last_error > Tick(0)).then(|| self.now.since(self.last_error))
     }
 
     /// Returns the pool's generation when the connection was opened or last pinged.

@@ -53,12 +53,17 @@ impl Observer for Tracing {
             | EventKind::ResetFailed { .. }
             | EventKind::LaunchFailed
             | EventKind::HeldTooLong { .. } => tell!(warn, self, kind),
-            EventKind::OutageEnded { .. } | EventKind::PoolClosed => tell!(info, self, kind),
+            EventKind::OutageEnded { .. }
+            | EventKind::ManagerSwitched
+            | EventKind::Paused
+            | EventKind::Resumed
+            | EventKind::PoolClosed => tell!(info, self, kind),
             EventKind::Connected { .. }
             | EventKind::ConnectSkipped
             | EventKind::Evicted { .. }
             | EventKind::Closed { .. }
-            | EventKind::Detached => tell!(debug, self, kind),
+            | EventKind::Detached
+            | EventKind::Added => tell!(debug, self, kind),
             EventKind::WaitBegan { .. }
             | EventKind::WaitEnded { .. }
             | EventKind::PingBegan

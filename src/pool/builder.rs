@@ -337,7 +337,7 @@ impl<M: Manager> Builder<M> {
         State {
             occasions: self.strategy.occasions(),
             strategy_interval: self.strategy.sweep_interval(),
-            manager: self.manager,
+            manager: ArcSwap::from_pointee(self.manager),
             driver: self.driver,
             strategy: Foreign::new(self.strategy),
             hooks: Foreign::new(self.hooks),

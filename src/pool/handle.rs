@@ -262,7 +262,7 @@ impl<M: Manager> Pool<M> {
         let before = state.settings.load_full();
         let mut after = Settings::clone(&before);
         change(&mut after);
-        after.validate(self.raw.capacity(), None)?;
+        after.validate(self.raw.capacity())?;
         let by = before.max_size as i64 - after.max_size as i64;
         state.settings.store(Arc::new(after));
         drop(changing);
@@ -281,9 +281,10 @@ impl<M: Manager> Pool<M> {
         self.raw.capacity()
     }
 
-    /// Returns the manager.
-    pub fn manager(&self) -> &M {
-        &self.state().manager
+    /// Returns the manager that opens connections now. A connection that was opened before a
+    /// [switch](Self::switch_manager) is looked after by the manager of that time.
+    pub fn manager(&self) -> Arc<M> {
+        self.state().manager.load_full()
     }
 
     /// Does on this thread what the housekeeper would do now: keeps deadlines, begins or continues

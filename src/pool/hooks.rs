@@ -13,7 +13,7 @@ use crate::raw::PoolHooks;
 use crate::stats::Ledger;
 
 impl<M: Manager> PoolHooks for Pooled<M> {
-    type Value = Entry<M::Connection>;
+    type Value = Entry<M>;
     type Ledger = Ledger;
     type Context = State<M>;
 

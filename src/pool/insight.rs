@@ -65,6 +65,9 @@ impl<M: Manager> Pool<M> {
         if self.is_closed() {
             return PoolHealth::Closed;
         }
+        if self.is_paused() || self.state().settings.load().max_size == 0 {
+            return PoolHealth::Paused;
+        }
         let (outage, overdue) = (outage(&self.raw), self.overruns());
         if let Some((since, cause)) = &outage
             && is_out(&self.raw)

@@ -34,14 +34,11 @@ impl<M: Manager> Pool<M> {
     /// }
     /// ```
     pub fn invalidate(&self, timeout: Duration) -> usize {
-        let Some((then, _replacing)) = self.begin_to_replace() else { return 0 };
-        let clock = &self.state().clock;
-        if self.state().is_manual() {
-            self.maintain();
-        } else {
-            block_on(self.until_replaced(then), clock, clock.now() + timeout);
+        if self.raw.is_inherited() {
+            return 0;
         }
-        self.refuse(then)
+        let deadline = self.state().clock.now() + timeout;
+        self.replace_all(self.begin_to_replace(), deadline)
     }
 
     /// [`invalidate`](Self::invalidate) for tasks. If the future is dropped midway, the pool still
@@ -56,47 +53,64 @@ impl<M: Manager> Pool<M> {
     /// }
     /// ```
     pub async fn invalidate_async(&self, timeout: Duration) -> usize {
-        let Some((then, _replacing)) = self.begin_to_replace() else { return 0 };
-        let state = self.state();
-        state.timeout(state.clock.now() + timeout, self.until_replaced(then)).await;
-        self.refuse(then)
+        if self.raw.is_inherited() {
+            return 0;
+        }
+        let deadline = self.state().clock.now() + timeout;
+        self.replace_all_async(self.begin_to_replace(), deadline).await
     }
 
-    /// `None`: the connections are another process's.
-    fn begin_to_replace(&self) -> Option<(Tick, Replacing<'_>)> {
-        if self.raw.is_inherited() {
-            return None;
+    /// Replaces what is out of date, until `deadline`; from then on lends none of it. Returns how
+    /// many are still on loan.
+    pub(super) fn replace_all(&self, replacing: Replacing<'_>, deadline: Tick) -> usize {
+        if self.state().is_manual() {
+            self.maintain();
+        } else {
+            block_on(self.until_replaced(replacing.era), &self.state().clock, deadline);
         }
+        self.refuse(&replacing)
+    }
+
+    /// The same for tasks.
+    pub(super) async fn replace_all_async(
+        &self,
+        replacing: Replacing<'_>,
+        deadline: Tick,
+    ) -> usize {
+        self.state().timeout(deadline, self.until_replaced(replacing.era)).await;
+        self.refuse(&replacing)
+    }
+
+    /// From now on what is open, or being opened, is to be replaced.
+    pub(super) fn begin_to_replace(&self) -> Replacing<'_> {
         let state = self.state();
-        // A connect that begins in this very moment counts as new.
-        let then = state.clock.now();
-        let replacing = state.invalid.replace_before(then);
+        let replacing = state.invalid.begin_era();
         self.raw.advance_epoch();
         sweep::ask(&self.raw);
         state.ring.ring();
-        Some((then, replacing))
+        replacing
     }
 
-    async fn until_replaced(&self, then: Tick) {
+    async fn until_replaced(&self, era: u64) {
         let state = self.state();
-        let is_over = || self.older(then) == 0 || self.raw.is_closed();
+        let is_over = || self.older(era) == 0 || self.raw.is_closed();
         state.events.wait_until(|| is_over().then_some(())).await
     }
 
-    fn older(&self, then: Tick) -> usize {
-        self.raw.ledgers().filter(|ledger: &&Ledger| ledger.is_older_than(then)).count()
+    fn older(&self, era: u64) -> usize {
+        self.raw.ledgers().filter(|ledger: &&Ledger| ledger.is_older_than(era)).count()
     }
 
-    fn refuse(&self, then: Tick) -> usize {
-        let state = self.state();
-        state.invalid.refuse_before(then);
+    fn refuse(&self, replacing: &Replacing<'_>) -> usize {
+        let (state, era) = (self.state(), replacing.era);
+        state.invalid.refuse_before(era);
         self.raw.advance_epoch();
         // What lies idle goes.
-        if self.older(then) > 0 {
+        if self.older(era) > 0 {
             sweep::ask(&self.raw);
             if state.is_manual() { self.maintain() } else { state.ring.ring() }
         }
-        self.raw.ledgers().filter(|ledger| ledger.is_older_than(then) && ledger.is_lent()).count()
+        self.raw.ledgers().filter(|ledger| ledger.is_older_than(era) && ledger.is_lent()).count()
     }
 
     /// Evicts the idle connections for which `predicate` returns true, and returns how many. The

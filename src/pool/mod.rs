@@ -3,6 +3,7 @@
 //! `supply` decides how many connections there are; `work` calls the manager; `borrow` is the way
 //! out; `upkeep` keeps order; `hooks` is what the mechanism calls back.
 
+mod add;
 mod borrow;
 mod builder;
 mod builder_hooks;
@@ -13,11 +14,13 @@ mod handle;
 mod hooks;
 mod insight;
 mod invalidate;
+mod pause;
 mod prometheus;
 mod service;
 mod snapshot;
 mod state;
 mod supply;
+mod switch;
 mod traits;
 mod upkeep;
 mod work;

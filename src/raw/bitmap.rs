@@ -1,4 +1,4 @@
-//! A striped bitmap whose set bits are keys to slots, with three flags in each word.
+//! A striped bitmap whose set bits are keys to slots, with four flags in each word.
 //!
 //! The thread that clears a bit alone may touch that slot, until it sets a bit again. The words lie
 //! on cache lines of their own; a thread looks at its home stripe first and takes the lowest set
@@ -15,6 +15,8 @@ const WAITERS: u64 = 1 << 63;
 const HAND_OFF: u64 = 1 << 62;
 /// The closed flag: the pool is closed, so the other two stay up for good.
 const CLOSED: u64 = 1 << 61;
+/// The paused flag: the pool is paused, so the first two stay up until it is resumed.
+const PAUSED: u64 = 1 << 60;
 /// The bits that stand for slots.
 const SLOTS: u64 = (1 << SLOT_BITS) - 1;
 
@@ -166,8 +168,8 @@ impl Bitmap {
         Some(Pick { word, bit, index: self.index(stripe, bit) })
     }
 
-    /// Clears one set bit and returns its slot; `None` if no bit is set, or if the hand-off flag or
-    /// the closed flag is up.
+    /// Clears one set bit and returns its slot; `None` if no bit is set, or if the hand-off flag,
+    /// the closed flag or the paused flag is up.
     ///
     /// Wait-free: at most one read-modify-write per bit seen set, so at most `capacity` in all.
     pub(crate) fn claim(&self, home: usize) -> Option<u32> {
@@ -175,7 +177,7 @@ impl Bitmap {
             let stripe = (home + step) & (self.stripes.len() - 1);
             // O3: as in `pick`.
             let seen = self.word(stripe).load(Ordering::Relaxed);
-            if seen & (HAND_OFF | CLOSED) != 0 {
+            if seen & (HAND_OFF | CLOSED | PAUSED) != 0 {
                 return None;
             }
             if let Some(index) = self.claim_within(stripe, seen) {
@@ -245,11 +247,13 @@ impl Bitmap {
         }
     }
 
-    /// Lowers the waiters flag and the hand-off flag, but not those of a closed pool. For the
-    /// dispatcher alone.
+    /// Lowers the waiters flag and the hand-off flag, but not those of a closed or paused pool. For
+    /// the dispatcher alone.
     pub(crate) fn lower_flags(&self) {
-        let cleared =
-            |seen| if seen & CLOSED != 0 { None } else { Some(seen & !(WAITERS | HAND_OFF)) };
+        let cleared = |seen| match seen & (CLOSED | PAUSED) {
+            0 => Some(seen & !(WAITERS | HAND_OFF)),
+            _ => None,
+        };
         for Stripe(word) in &self.stripes {
             // O3: as above. Each lost exchange was lost to a claim or a release, which went on.
             let _ = word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, cleared);
@@ -261,6 +265,22 @@ impl Bitmap {
         for Stripe(word) in &self.stripes {
             // O3: as above.
             word.fetch_or(WAITERS | HAND_OFF | CLOSED, Ordering::Relaxed);
+        }
+    }
+
+    /// Raises the paused flag on every stripe, and with it the waiters flag and the hand-off flag.
+    pub(crate) fn pause(&self) {
+        for Stripe(word) in &self.stripes {
+            // O3: as above.
+            word.fetch_or(WAITERS | HAND_OFF | PAUSED, Ordering::Relaxed);
+        }
+    }
+
+    /// Lowers the paused flag; the dispatcher sees to the other two.
+    pub(crate) fn resume(&self) {
+        for Stripe(word) in &self.stripes {
+            // O3: as above.
+            word.fetch_and(!PAUSED, Ordering::Relaxed);
         }
     }
 
@@ -292,7 +312,7 @@ mod tests {
 
     #[test]
     fn there_are_homes_for_more_threads_than_run_but_no_more_than_a_quarter_of_the_slots() {
-        if SLOT_BITS < 61 {
+        if SLOT_BITS < 60 {
             // Words are shorter in models.
             return;
         }

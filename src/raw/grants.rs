@@ -7,7 +7,7 @@
 use super::room::{Lapses, Queue, SLACK, Standing};
 use super::slots::Occupied;
 use super::waiter::{CLOSED, EXPIRED, LAPSED, LATE, NEVER, Terms, Ticket, Waiter};
-use super::wakes::Wakes;
+use super::wakes::{Wakes, wake_all};
 use super::{PoolHooks, RawPool};
 use crate::sync::{Arc, Ordering};
 use std::task::Waker;
@@ -25,13 +25,13 @@ impl<H: PoolHooks> RawPool<H> {
 
     /// Hands `slot` to a waiter that has reserved it, or back if that has left.
     pub(crate) fn grant(&self, waiter: Arc<Waiter>, slot: Occupied<H>) -> Result<(), Occupied<H>> {
-        let (_, wakes) = waiter.grant(slot)?;
+        let (_, waker) = waiter.grant(slot)?;
         if waiter.terms.grace != NEVER {
             // The dispatcher alone takes grants back.
             self.room.inbox.push(waiter);
             self.dispatch();
         }
-        wakes.fire();
+        wake_all(waker);
         Ok(())
     }
 
@@ -168,7 +168,8 @@ impl<H: PoolHooks> RawPool<H> {
         wakes: &mut Wakes,
         may_have: impl Fn(&Standing) -> bool,
     ) {
-        while let Some(at) = queue.line.iter().position(&may_have)
+        while !self.is_paused()
+            && let Some(at) = queue.line.iter().position(&may_have)
             && let Some(waiter) = queue.line.remove(at)
         {
             match self.grant_in_line(queue, waiter, slot, wakes) {

@@ -2,6 +2,7 @@
 
 pub(crate) mod bitmap;
 mod debug;
+mod door;
 mod gauges;
 mod grants;
 mod inherited;
@@ -13,7 +14,7 @@ mod waiters;
 pub(crate) mod wakes;
 
 use crate::sync::{
-    Arc, AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering, Relaxed, Witness, forks,
+    Arc, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering, Relaxed, Witness, forks,
 };
 use bitmap::Bitmap;
 use room::WaitingRoom;
@@ -60,7 +61,7 @@ pub(crate) struct RawPool<H: PoolHooks> {
     /// Rises when each slot needs a closer look: when there is debt, or when the pool above says
     /// so.
     epoch: AtomicU64,
-    closed: AtomicBool,
+    door: AtomicU32,
     torn_down: AtomicUsize,
     /// The process, by the number of forks before it.
     born_in: u64,
@@ -148,7 +149,7 @@ impl<H: PoolHooks> RawPool<H> {
             room: WaitingRoom::new(),
             debt: AtomicI64::new(0),
             epoch: AtomicU64::new(0),
-            closed: AtomicBool::new(false),
+            door: AtomicU32::new(0),
             torn_down: AtomicUsize::new(0),
             born_in: forks(),
             witness: Witness::new(),
@@ -301,59 +302,6 @@ impl<H: PoolHooks> RawPool<H> {
             } else {
                 return;
             }
-        }
-    }
-
-    /// Closes: no claim succeeds any more, all waiters are told, what is idle goes to
-    /// [`on_orphan`](PoolHooks::on_orphan), and what is lent follows on its return.
-    pub(crate) fn close(&self) {
-        // O10: a thread that sees it set needs nothing else; the dispatch (O4) orders it before the
-        // evacuation.
-        self.closed.store(true, Ordering::Release);
-        self.idle.close();
-        self.dispatch();
-    }
-
-    pub(crate) fn is_closed(&self) -> bool {
-        // O10
-        self.closed.load(Ordering::Acquire)
-    }
-
-    /// Whether every slot has been torn down: no connection is left and none will come.
-    pub(crate) fn is_torn_down(&self) -> bool {
-        self.torn_down() == self.capacity()
-    }
-
-    pub(crate) fn torn_down(&self) -> usize {
-        // O10: pairs with the counting, so that what was done to a slot before is visible.
-        self.torn_down.load(Ordering::Acquire)
-    }
-
-    /// Ends the slots of a closed pool whose bits are set. A thread that sets a bit later sees the
-    /// closed pool's flags and requests a dispatch, and the thread that answers the last request
-    /// comes here.
-    fn evacuate(&self) {
-        // Each search goes on in the word of the last find: so all words are looked at once.
-        let mut home = 0;
-        while let Some(index) = self.idle.claim_past_flags(home) {
-            home = index as usize;
-            H::on_orphan(Occupied::<H>::adopt(self, index));
-        }
-        for bitmap in [&self.vacant, &self.retired] {
-            while let Some(index) = bitmap.claim_past_flags(home) {
-                home = index as usize;
-                self.tear_down(Vacant::adopt(self, index));
-            }
-        }
-    }
-
-    /// Ends a slot of a closed pool: what giving it back comes to there, without a look at all
-    /// words.
-    pub(crate) fn tear_down(&self, slot: Vacant<H>) {
-        slot.tear_down();
-        // O10: releases what was done to the slot to a thread that reads the count.
-        if self.torn_down.fetch_add(1, Ordering::AcqRel) + 1 == self.capacity() {
-            H::on_torn_down(&self.context);
         }
     }
 }

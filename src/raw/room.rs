@@ -34,8 +34,30 @@ pub(super) struct WaitingRoom {
     pub(super) next_deadline: AtomicU64,
     /// Deadlines up to here are to expire; zero: none. O4 orders it: it rides on a request.
     pub(super) expire_to: Relaxed<u64>,
-    /// All waiters are to fail. O4 orders it: it rides on a request.
-    pub(super) fail_all: Relaxed<bool>,
+    /// What the next round is to do besides. O4 orders it: it rides on a request.
+    pub(super) errands: Errands,
+}
+
+/// All waiters are to fail.
+pub(super) const FAIL_ALL: usize = 1;
+/// A pause is over, so the flags may be up for no waiter.
+pub(super) const RESUMED: usize = 2;
+
+/// Things that a round is to do once, each a bit.
+#[derive(Debug, Default)]
+pub(super) struct Errands(AtomicUsize);
+
+impl Errands {
+    pub(super) fn note(&self, errand: usize) {
+        // O4: the request that follows publishes it.
+        self.0.fetch_or(errand, Ordering::Relaxed);
+    }
+
+    /// What is to be done, if anything; it is no longer noted.
+    pub(super) fn take(&self) -> usize {
+        // O4: noted before the request that is answered.
+        if self.0.load(Ordering::Relaxed) == 0 { 0 } else { self.0.swap(0, Ordering::Relaxed) }
+    }
 }
 
 /// What the dispatcher owns.
@@ -138,7 +160,7 @@ impl WaitingRoom {
             queued: Relaxed::default(),
             next_deadline: AtomicU64::new(NEVER),
             expire_to: Relaxed::default(),
-            fail_all: Relaxed::default(),
+            errands: Errands::default(),
         }
     }
 

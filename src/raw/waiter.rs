@@ -4,7 +4,7 @@
 //! for a grant that is not taken. See `README.md` for the races.
 
 use super::slots::{Home, Lodging, Occupied};
-use super::wakes::Wakes;
+use super::wakes::wake_all;
 use crate::no_unwind::no_unwind;
 use crate::sync::{Arc, AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError, switch_point};
 use std::task::{Context, Poll, Waker};
@@ -125,12 +125,13 @@ impl Waiter {
         self.leave_for(to).is_some()
     }
 
-    /// Notifies one that waits, and returns the wake-up for it if that is news. A waiter that is
-    /// notified already is notified again, by a read-modify-write: so it sees every slot that was
-    /// idle before (README, race 7). `None`: it has left.
-    pub(super) fn notify(&self) -> Option<Option<Wakes>> {
+    /// Notifies one that waits, and returns its waker if that is news. A waiter that is notified
+    /// already is notified again, by a read-modify-write: so it sees every slot that was idle
+    /// before (README, race 7). `None`: it has left.
+    pub(super) fn notify(&self) -> Option<Notice> {
         let before = self.leave_for(NOTIFIED)?;
-        Some((before != NOTIFIED).then(|| Wakes::of(self.take_waker())))
+        let is_news = before != NOTIFIED;
+        Some(if is_news { Notice::News(self.take_waker()) } else { Notice::Known })
     }
 
     /// The waker to fire after a won [`settle`](Self::settle). `None` if the waiter is replacing it
@@ -144,11 +145,11 @@ impl Waiter {
     }
 
     /// Hands `slot` to the waiter, or back to the caller if the waiter has left. Returns whether it
-    /// was late, too.
+    /// was late, and the waker to fire.
     pub(super) fn grant<H: Lodging>(
         &self,
         slot: Occupied<H>,
-    ) -> Result<(bool, Wakes), Occupied<H>> {
+    ) -> Result<(bool, Option<Waker>), Occupied<H>> {
         let index = slot.index() as usize;
         // First, as its owner may take it at once.
         slot.pool().granted().add(1);
@@ -157,7 +158,7 @@ impl Waiter {
             return Err(slot);
         };
         slot.into_grant();
-        Ok((before == LATE, Wakes::of(self.take_waker())))
+        Ok((before == LATE, self.take_waker()))
     }
 
     /// Changes "granted" into `to`; the caller then owns the slot. `None`: nothing is granted, or
@@ -173,15 +174,29 @@ impl Waiter {
         Some(Occupied::adopt(pool, index as u32))
     }
 
-    /// Settles the waiter as failed.
-    pub(crate) fn fail(&self) -> Wakes {
-        Wakes::of(if self.settle(FAILED) { self.take_waker() } else { None })
+    /// Settles the waiter as failed, and wakes it.
+    pub(crate) fn fail(&self) {
+        self.settle_and_wake(FAILED);
     }
 
-    /// Settles the waiter as closed: the pool is.
-    pub(crate) fn close(&self) -> Wakes {
-        Wakes::of(if self.settle(CLOSED) { self.take_waker() } else { None })
+    /// Settles the waiter as closed, as the pool is, and wakes it.
+    pub(crate) fn close(&self) {
+        self.settle_and_wake(CLOSED);
     }
+
+    fn settle_and_wake(&self, to: usize) {
+        if self.settle(to) {
+            wake_all(self.take_waker());
+        }
+    }
+}
+
+/// What a waiter that waits is told by a notification.
+pub(super) enum Notice {
+    /// It is to retry: fire its waker, if there is one.
+    News(Option<Waker>),
+    /// It was told before, and has not retried yet.
+    Known,
 }
 
 /// The waiter's own end: poll it, or drop it to leave. Dropped with a grant, it passes the slot on.

@@ -5,9 +5,9 @@
 //! it. It alone owns the ordered line. See `README.md` for the states and the races.
 
 use super::bitmap::Newcomers;
-use super::room::{Queue, Standing};
+use super::room::{FAIL_ALL, Queue, RESUMED, Standing};
 use super::slots::Occupied;
-use super::waiter::{CLOSED, EXPIRED, FAILED, NEVER, Terms, Ticket, Waiter};
+use super::waiter::{CLOSED, EXPIRED, FAILED, NEVER, Notice, Terms, Ticket, Waiter};
 use super::wakes::{Wakes, wake_all};
 use super::{PoolHooks, RawPool};
 use crate::sync::{Arc, Ordering, PoisonError};
@@ -68,7 +68,7 @@ impl<H: PoolHooks> RawPool<H> {
 
     /// Fails all that wait now.
     pub(crate) fn fail_all(&self) {
-        self.room.fail_all.set(true);
+        self.room.errands.note(FAIL_ALL);
         self.dispatch();
     }
 
@@ -106,25 +106,30 @@ impl<H: PoolHooks> RawPool<H> {
         let queue = &mut *queue;
         // Both are taken before the inbox is drained, so that no waiter is missed.
         let expire_to = self.requested_expiry();
-        let fail_all = room.fail_all.get() && room.fail_all.replace(false);
+        let errands = room.errands.take();
         self.drain_inbox(queue);
         if self.is_closed() {
             self.settle_line(queue, CLOSED, wakes);
             self.take_back(queue, NEVER, wakes);
-        } else if fail_all {
+        } else if errands & FAIL_ALL != 0 {
             self.settle_line(queue, FAILED, wakes);
         }
         if let Some(now) = expire_to {
             self.expire_line(queue, now, wakes);
         }
-        if queue.must_look_behind {
+        if errands & RESUMED != 0 {
+            queue.flags = Some(Newcomers::MustWait);
+        }
+        // After the inbox was drained: who came after a pause waits.
+        let is_paused = self.is_paused();
+        if queue.must_look_behind && !is_paused {
             self.serve_those_back(queue, wakes);
         }
         room.queued.set(queue.line.len());
         if room.is_littered() {
             queue.line.retain(|waiter| waiter.is_waiting());
         }
-        self.serve_line(queue, wakes);
+        self.serve_line(queue, is_paused, wakes);
         if queue.line.is_empty() && queue.line.capacity() > ROOMY {
             queue.line = VecDeque::new();
         }
@@ -153,7 +158,7 @@ impl<H: PoolHooks> RawPool<H> {
     }
 
     /// Grants idle slots in order, and keeps the waiters flag up exactly while waiters are left.
-    fn serve_line(&self, queue: &mut Queue, wakes: &mut Wakes) {
+    fn serve_line(&self, queue: &mut Queue, is_paused: bool, wakes: &mut Wakes) {
         loop {
             while queue.line.front().is_some_and(|waiter| !waiter.is_waiting()) {
                 queue.line.pop_front();
@@ -161,6 +166,9 @@ impl<H: PoolHooks> RawPool<H> {
             let Some(oldest) = queue.line.front() else {
                 return self.lower_flags(queue);
             };
+            if is_paused {
+                return self.raise_flags(queue, Newcomers::MustWait);
+            }
             let patience = oldest.terms.patience;
             if patience > 0 {
                 let now = H::now(&self.context);
@@ -195,9 +203,9 @@ impl<H: PoolHooks> RawPool<H> {
         slot: Occupied<H>,
         wakes: &mut Wakes,
     ) -> Result<(), Occupied<H>> {
-        let (was_late, wake) = waiter.grant(slot)?;
+        let (was_late, waker) = waiter.grant(slot)?;
         self.room.left();
-        wakes.append(wake);
+        wakes.add(waker);
         waiter.was_late = was_late && !waiter.was_robbed;
         waiter.was_robbed = false;
         self.watch(queue, waiter);
@@ -212,9 +220,9 @@ impl<H: PoolHooks> RawPool<H> {
             if idle == 0 {
                 return;
             }
-            let Some(news) = waiter.notify() else { continue };
-            if let Some(wake) = news {
-                wakes.append(wake);
+            let Some(notice) = waiter.notify() else { continue };
+            if let Notice::News(waker) = notice {
+                wakes.add(waker);
                 self.begin_grace(&mut queue.lapses, waiter, now);
                 queue.earliest = queue.earliest.min(waiter.due);
             }

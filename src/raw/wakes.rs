@@ -18,10 +18,6 @@ pub(crate) struct Wakes {
 }
 
 impl Wakes {
-    pub(super) fn of(first: Option<Waker>) -> Self {
-        Self { first, ..Self::default() }
-    }
-
     pub(super) fn add(&mut self, waker: Option<Waker>) {
         match waker {
             Some(waker) if self.first.is_none() => self.first = Some(waker),
@@ -30,12 +26,11 @@ impl Wakes {
         }
     }
 
-    pub(super) fn append(&mut self, more: Self) {
-        more.first.into_iter().chain(more.rest).for_each(|waker| self.add(Some(waker)));
-    }
-
     pub(crate) fn fire(self) {
-        wake_all(self.first.into_iter().chain(self.rest));
+        wake_all(self.first);
+        if !self.rest.is_empty() {
+            wake_all(self.rest);
+        }
     }
 }
 

@@ -17,8 +17,9 @@ pub(crate) struct Ledger {
     changed: Relaxed<u64>,
     borrower: StaticRef<Location<'static>>,
     call: CallNote,
-    /// When the connect of its connection was begun; zero if there is none.
-    opened: Relaxed<u64>,
+    /// One more than the pool's era in which the connect of its connection was begun; zero if there
+    /// is none.
+    era: Relaxed<u64>,
 }
 
 impl Ledger {
@@ -38,22 +39,24 @@ impl Ledger {
         self.note(now);
     }
 
-    /// Notes that a new connection lies in the slot, whose connect was begun at `begun`.
-    pub(crate) fn begin(&self, begun: Tick, now: Tick) {
-        self.opened.set(begun.0.max(1));
+    /// Notes that a connect begins in the pool's `era`.
+    pub(crate) fn open(&self, era: u64) {
+        self.era.set(era + 1);
+    }
+
+    /// Notes that a new connection lies in the slot.
+    pub(crate) fn begin(&self, now: Tick) {
         self.note(now);
     }
 
-    /// Notes that the connection is gone.
+    /// Notes that the connection is gone, or could not be opened.
     pub(crate) fn end(&self) {
-        self.opened.set(0);
+        self.era.set(0);
     }
 
-    /// Whether there is a connection, or one is being opened, that was begun before `then`.
-    pub(crate) fn is_older_than(&self, then: Tick) -> bool {
-        let is_older = |begun: u64| begun != 0 && begun < then.0;
-        let opening = self.running().filter(|running| running.call == Call::Connect);
-        is_older(self.opened.get()) || opening.is_some_and(|running| is_older(running.begun.0))
+    /// Whether there is a connection, or one is being opened, whose connect was begun before `era`.
+    pub(crate) fn is_older_than(&self, era: u64) -> bool {
+        (1..=era).contains(&self.era.get())
     }
 
     #[inline(always)]

@@ -35,6 +35,8 @@ pub enum PoolHealth<E> {
         /// Why the last attempt failed; `None` if fresh connections are dead at once.
         cause: Option<Arc<ManagerError<E>>>,
     },
+    /// The pool is [paused](crate::Pool::pause), or its `max_size` is 0.
+    Paused,
     /// The pool is closed, or belongs to the parent process.
     Closed,
 }
@@ -87,6 +89,7 @@ impl<E: Error + 'static> fmt::Display for PoolHealth<E> {
                 write!(f, "down for {since:.1?}")?;
                 write_cause(f, cause.as_deref())
             }
+            Self::Paused => f.write_str("paused"),
             Self::Closed => f.write_str("closed"),
         }
     }

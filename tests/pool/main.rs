@@ -2,6 +2,7 @@
 
 extern crate caliburn_testing as common;
 
+mod add;
 mod bad_input;
 mod cancellation;
 mod checkout;
@@ -32,9 +33,11 @@ mod nimue;
 mod observe;
 mod outages;
 mod panics;
+mod pause;
 mod properties;
 mod quarantine;
 mod reentry;
 mod settings;
+mod switch;
 mod waiting_room;
 mod wire;

@@ -192,7 +192,7 @@ impl<'a, M: Manager> Checkout<'a, M> {
 
     /// The driver may need this very thread for what is waited for.
     fn ask_for_leave_to_wait(&self) -> Result<(), GetError<M::Error>> {
-        let manager = &self.raw.context().manager;
+        let manager = self.raw.context().manager.load();
         match no_unwind(|| manager.may_wait_here(self.face)) {
             Some(false) => Err(failure::wrong_thread(self.raw)),
             Some(true) | None => Ok(()),
@@ -328,8 +328,7 @@ impl<'a, M: Manager> Checkout<'a, M> {
     /// pool pinged it again, a borrower that is always polled late would never be served.
     fn has_answered_before(&self, slot: &Slot<M>) -> bool {
         let entry = slot.value();
-        let checked = entry.info.last_checked.max(entry.prepared);
-        let is_fresh = self.pinged_in_vain.is_some_and(|since| checked >= since);
+        let is_fresh = self.pinged_in_vain.is_some_and(|since| entry.last_proven() >= since);
         is_fresh && !entry.info.is_used_since_check() && !entry.ping_due
     }
 
@@ -342,7 +341,7 @@ impl<'a, M: Manager> Checkout<'a, M> {
         state.driver.kind() == self.face
             && is_trusted
             && now + settings.ping_timeout <= self.deadline
-            && no_unwind(|| state.manager.may_ping_here()).unwrap_or(false)
+            && no_unwind(|| state.manager.load().may_ping_here()).unwrap_or(false)
     }
 
     /// Waits for a worker to ping `slot` and hand it over.

@@ -31,9 +31,8 @@ pub(crate) fn lend_at_home<M: Manager>(
     if !entry.fit.holds(now, transitions, raw.epoch()) {
         return Err(Some(slot));
     }
-    let manager = &raw.context().manager;
-    let cause = match doubt(&mut entry.connection, manager) {
-        Ok(false) => flaw(&mut entry.connection, manager),
+    let cause = match doubt(entry) {
+        Ok(false) => flaw(entry),
         Ok(true) => {
             // So that it is not asked twice.
             entry.suspect();

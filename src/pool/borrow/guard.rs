@@ -1,11 +1,14 @@
 //! The guard: a borrowed connection.
 
+use crate::clock::Tick;
 use crate::data::ConnectionData;
 use crate::health::{ConnectionInfo, EvictionCause};
 use crate::manager::Manager;
 use crate::observe::EventKind;
+use crate::pool::ground::caught::let_go;
 use crate::pool::service::enqueue;
 use crate::pool::service::release::end_loan;
+use crate::pool::state::entry::Entry;
 use crate::pool::state::kept::Kept;
 use crate::pool::state::pooled::{Pooled, Slot};
 use crate::raw::slots::Lent;
@@ -61,12 +64,13 @@ impl<M: Manager> PooledConnection<M> {
         let slot = end_of_loan(this);
         let raw = Kept::of(&slot);
         slot.ledger().end();
-        let (vacant, entry) = slot.vacate();
+        let (vacant, Entry { connection, manager, .. }) = slot.vacate();
+        let_go(manager);
         raw.context().note(EventKind::Detached);
         vacant.give_back();
         raw.context().service.open.subtract(1);
         raw.context().ring.ring();
-        entry.connection
+        connection
     }
 
     /// Returns the connection to be closed, as the borrower knows that it is unusable.
@@ -89,7 +93,7 @@ impl<M: Manager> PooledConnection<M> {
         let now = this.0.pool().context().clock.tick();
         let entry = this.0.value_mut();
         entry.suspect();
-        entry.info.last_error = Some(now);
+        entry.info.last_error = now.max(Tick(1));
     }
 
     /// Returns the values that the user keeps beside the connection.

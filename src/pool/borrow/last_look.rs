@@ -9,8 +9,7 @@ use crate::pool::supply::news;
 
 /// Looks at a connection that is about to be lent. `None`: it has been evicted.
 pub(crate) fn look<M: Manager>(mut slot: Slot<M>) -> Option<Slot<M>> {
-    let (entry, _, raw) = slot.parts_and_pool();
-    match flaw(&mut entry.connection, &raw.context().manager) {
+    match flaw(slot.value_mut()) {
         None => Some(slot),
         Some(cause) => {
             evict(slot, cause);

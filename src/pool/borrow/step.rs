@@ -59,7 +59,7 @@ pub(crate) fn judge<M: Manager>(raw: &Raw<M>, mut slot: Slot<M>) -> Step<M> {
     let now = raw.context().clock.tick();
     let (entry, ledger) = slot.parts();
     let verdict = match judge::on_borrow(entry, ledger, raw, now) {
-        Verdict::Keep => match doubt(&mut entry.connection, &raw.context().manager) {
+        Verdict::Keep => match doubt(entry) {
             Ok(false) => Verdict::Keep,
             Ok(true) => Verdict::Ping,
             Err(cause) => Verdict::Evict(cause),
@@ -125,11 +125,18 @@ pub(crate) fn lend_now<M: Manager>(
                 enqueue::ping(slot, None);
                 break;
             }
-            Step::Wait => {
+            Step::Wait if raw.is_open() => {
                 tries::note(raw);
-                break;
+                return Err(TryGetError::Empty);
             }
+            Step::Wait => break,
         }
     }
-    Err(if raw.is_closed() { TryGetError::Closed } else { TryGetError::Empty })
+    Err(if raw.is_open() {
+        TryGetError::Empty
+    } else if raw.is_closed() {
+        TryGetError::Closed
+    } else {
+        TryGetError::Paused
+    })
 }

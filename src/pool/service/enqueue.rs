@@ -5,10 +5,13 @@ use crate::health::EvictionCause;
 use crate::manager::Manager;
 use crate::no_unwind::no_unwind;
 use crate::observe::EventKind;
+use crate::pool::ground::caught::Foreign;
+use crate::pool::state::entry::Entry;
 use crate::pool::state::job::{Held, Job, Lane, Order, Reservation};
 use crate::pool::state::kept::Kept;
 use crate::pool::state::pooled::{Raw, Slot, Vacant};
 use crate::stats::{Call, Priority};
+use crate::sync::Arc;
 
 /// Queues a connect in `slot`. The caller has counted the connect, and sees to it that a
 /// worker is there.
@@ -140,16 +143,17 @@ impl<M: Manager> Job<M> {
         Some(slot)
     }
 
-    /// Takes the connection out to be closed; the slot stays out of service until that is done.
-    pub(crate) fn vacate(&mut self) -> Option<M::Connection> {
+    /// Takes the connection out to be closed, by the manager that opened it; the slot stays out of
+    /// service until that is done.
+    pub(crate) fn vacate(&mut self) -> Option<(M::Connection, Foreign<Arc<M>>)> {
         let Held::Open(slot, reservation) = std::mem::replace(&mut self.held, Held::Gone) else {
             return None;
         };
         drop(reservation);
         slot.ledger().end();
-        let (vacant, entry) = slot.vacate();
+        let (vacant, Entry { connection, manager, .. }) = slot.vacate();
         self.held = Held::Empty(vacant, None);
-        Some(entry.connection)
+        Some((connection, Foreign::new(manager)))
     }
 }
 
@@ -179,6 +183,7 @@ impl<M: Manager> Job<M> {
         if let Some(order) = order {
             // This says nothing about the server.
             let now = state.clock.now();
+            vacant.ledger().end();
             state.supply.pace(|pace| pace.backoff.call_off(order.permit, now));
             state.supply.end_order(&order);
         }
@@ -206,7 +211,8 @@ impl<M: Manager> Job<M> {
         }
         // Hooks may have been left half done, in an unknown state.
         let is_ping_alone = !self.is_for_loan || state.hooks.before_acquire.is_empty();
-        let is_safe = || no_unwind(|| state.manager.ping_is_cancel_safe()).unwrap_or(false);
+        let manager = &slot.value().manager;
+        let is_safe = || no_unwind(|| manager.ping_is_cancel_safe()).unwrap_or(false);
         if is_cancelled_ping && is_ping_alone && is_safe() {
             drop(slot);
         } else if self.retires {

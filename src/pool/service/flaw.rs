@@ -6,16 +6,15 @@ use super::judge::suspect_generation;
 use crate::health::EvictionCause;
 use crate::manager::Manager;
 use crate::no_unwind::no_unwind;
+use crate::pool::state::entry::Entry;
 use crate::pool::state::pooled::Slot;
 
 /// Why the connection is useless, if the manager says so. A panic counts as an answer, as it must
 /// not leave a destructor. For a manager that does not override [`Manager::has_broken`] this
 /// compiles to nothing.
 #[inline(always)]
-pub(crate) fn flaw<M: Manager>(
-    connection: &mut M::Connection,
-    manager: &M,
-) -> Option<EvictionCause> {
+pub(crate) fn flaw<M: Manager>(entry: &mut Entry<M>) -> Option<EvictionCause> {
+    let Entry { connection, manager, .. } = entry;
     match no_unwind(|| manager.has_broken(connection)) {
         Some(false) => None,
         Some(true) => Some(EvictionCause::Broken),
@@ -26,10 +25,8 @@ pub(crate) fn flaw<M: Manager>(
 /// Whether the manager wants the connection pinged before this loan. A panic is a flaw. For a
 /// manager that does not override [`Manager::needs_ping`] this compiles to nothing.
 #[inline(always)]
-pub(crate) fn doubt<M: Manager>(
-    connection: &mut M::Connection,
-    manager: &M,
-) -> Result<bool, EvictionCause> {
+pub(crate) fn doubt<M: Manager>(entry: &mut Entry<M>) -> Result<bool, EvictionCause> {
+    let Entry { connection, manager, .. } = entry;
     no_unwind(|| manager.needs_ping(connection)).ok_or(EvictionCause::Panicked)
 }
 

@@ -16,7 +16,7 @@ use crate::stats::Ledger;
 
 /// Before a loan.
 pub(crate) fn on_borrow<M: Manager>(
-    entry: &mut Entry<M::Connection>,
+    entry: &mut Entry<M>,
     ledger: &Ledger,
     raw: &Raw<M>,
     now: Tick,
@@ -30,7 +30,7 @@ pub(crate) fn on_borrow<M: Manager>(
 
 /// After a loan.
 pub(crate) fn on_return<M: Manager>(
-    entry: &mut Entry<M::Connection>,
+    entry: &mut Entry<M>,
     ledger: &Ledger,
     raw: &Raw<M>,
 ) -> Verdict {
@@ -39,7 +39,7 @@ pub(crate) fn on_return<M: Manager>(
 
 /// Whether a connection that has just been [judged](on_return) should be replaced, and why.
 pub(crate) fn retires<M: Manager>(
-    entry: &Entry<M::Connection>,
+    entry: &Entry<M>,
     ledger: &Ledger,
     raw: &Raw<M>,
 ) -> Option<EvictionCause> {
@@ -56,7 +56,7 @@ pub(crate) fn retires<M: Manager>(
 
 /// On a sweep.
 pub(crate) fn on_sweep<M: Manager>(
-    entry: &mut Entry<M::Connection>,
+    entry: &mut Entry<M>,
     ledger: &Ledger,
     raw: &Raw<M>,
     now: Tick,
@@ -68,7 +68,7 @@ pub(crate) fn on_sweep<M: Manager>(
 #[cold]
 #[inline(never)]
 fn ask<M: Manager>(
-    entry: &mut Entry<M::Connection>,
+    entry: &mut Entry<M>,
     ledger: &Ledger,
     raw: &Raw<M>,
     now: Tick,

@@ -41,7 +41,7 @@ pub(crate) fn come_back<M: Manager>(mut slot: Slot<M>) {
         // First, as it holds of no connection that is not this process's, and of those the driver
         // is not asked.
         if entry.fit.holds(now, transitions, raw.epoch()) {
-            finding = ask(entry, &raw.context().manager);
+            finding = ask(entry);
             if finding == Finding::Sound {
                 ledger.take_back(transitions, now);
                 match slot.offer() {
@@ -56,11 +56,11 @@ pub(crate) fn come_back<M: Manager>(mut slot: Slot<M>) {
 
 /// Asks the driver. Its panic must not leave a destructor.
 #[inline(always)]
-fn ask<M: Manager>(entry: &mut Entry<M::Connection>, manager: &M) -> Finding {
-    let connection = &mut entry.connection;
-    if let Some(cause) = flaw(connection, manager) {
+fn ask<M: Manager>(entry: &mut Entry<M>) -> Finding {
+    if let Some(cause) = flaw(entry) {
         return Finding::Flawed(cause);
     }
+    let Entry { connection, manager, .. } = entry;
     match no_unwind(|| manager.needs_reset(connection)) {
         Some(false) => Finding::Sound,
         Some(true) => Finding::NeedsReset,
@@ -84,11 +84,7 @@ fn come_back_slowly<M: Manager>(mut slot: Slot<M>, mut finding: Finding) {
         let (entry, _, raw) = slot.parts_and_pool();
         let state = raw.context();
         let is_unwinding = thread::panicking() && state.discard_on_unwind;
-        finding = if is_unwinding {
-            Finding::Flawed(EvictionCause::Panicked)
-        } else {
-            ask(entry, &state.manager)
-        };
+        finding = if is_unwinding { Finding::Flawed(EvictionCause::Panicked) } else { ask(entry) };
     }
     end_loan(&mut slot);
     match finding {
@@ -144,17 +140,23 @@ pub(crate) fn put_back_checked<M: Manager>(slot: Slot<M>) {
     put_back_as(slot, Verdict::Keep);
 }
 
+/// Why a connection for which there is to be another should go now, if it should.
+fn retires_now<M: Manager>(slot: &Slot<M>) -> Option<EvictionCause> {
+    let state = slot.pool().context();
+    // A connection that is opened in the place of another is out of service as well.
+    let out = state.service.upkeep() + state.service.connecting();
+    slot.value().retires(out < state.settings.load().maintenance_concurrency)
+}
+
 fn put_back_as<M: Manager>(mut slot: Slot<M>, verdict: Verdict) {
     match verdict {
         Verdict::Evict(cause) => return enqueue::close(slot, cause),
         Verdict::Ping => slot.value_mut().suspect(),
         Verdict::Keep => {}
     }
-    let state = slot.pool().context();
-    // A connection that is opened in the place of another is out of service as well.
-    let out = state.service.upkeep() + state.service.connecting();
-    let few = out < state.settings.load().maintenance_concurrency;
-    if let Some(cause) = slot.value().retires(few) {
+    if slot.value().replacement.is_some()
+        && let Some(cause) = retires_now(&slot)
+    {
         return enqueue::close(slot, cause);
     }
     if slot.pool().take_debt() { enqueue::retire(slot) } else { drop(slot) }

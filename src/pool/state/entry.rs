@@ -3,6 +3,7 @@
 use crate::clock::Tick;
 use crate::data::ConnectionData;
 use crate::health::{ConnectionInfo, EvictionCause, Validity};
+use crate::manager::Manager;
 use crate::stats::Ledger;
 use crate::sync::{Arc, Relaxed};
 use std::time::Duration;
@@ -47,17 +48,18 @@ impl Fit {
 const PREPARED_FOR: Duration = Duration::from_secs(1);
 
 /// See the [module](self).
-pub(crate) struct Entry<C> {
-    pub(crate) connection: C,
+pub(crate) struct Entry<M: Manager> {
+    pub(crate) connection: M::Connection,
+    /// Which opened it, and looks after it to its end.
+    pub(crate) manager: Arc<M>,
     pub(crate) fit: Fit,
     /// The connection must be pinged before its next loan, whatever the strategy says then.
     pub(crate) ping_due: bool,
     /// The connection must be reset, besides what the hooks do after a loan.
     pub(crate) reset_due: bool,
-    /// When the hooks before a loan last ran on it.
-    pub(crate) prepared: Tick,
-    /// The slot's transitions at that time.
-    prepared_after: u64,
+    /// When the hooks before a loan last ran on it, if there are any, and the slot's transitions at
+    /// that time. Boxed, as few pools have such hooks.
+    prepared: Option<Box<(Tick, u64)>>,
     /// The user's, beside the connection.
     pub(crate) data: ConnectionData,
     /// When it was lent, if this loan is measured; else zero.
@@ -73,8 +75,9 @@ pub(crate) struct Entry<C> {
 }
 
 /// A connection that was just opened.
-pub(crate) struct Fresh<C> {
-    pub(crate) connection: C,
+pub(crate) struct Fresh<M: Manager> {
+    pub(crate) connection: M::Connection,
+    pub(crate) manager: Arc<M>,
     pub(crate) data: ConnectionData,
 }
 
@@ -114,26 +117,25 @@ impl Attempt {
     }
 }
 
-impl<C> Entry<C> {
-    /// A connection whose connect was begun at `begun`, opened `now` in a pool of that
-    /// `generation`; `chance`, from 0 to 1, is its jitter for life.
+impl<M: Manager> Entry<M> {
+    /// A connection opened `now` in a pool of that `generation`; `chance`, from 0 to 1, is its
+    /// jitter for life.
     pub(crate) fn newborn(
-        fresh: Fresh<C>,
+        fresh: Fresh<M>,
         ledger: &Ledger,
-        begun: Tick,
         now: Tick,
         generation: u64,
         chance: f64,
     ) -> Self {
-        ledger.begin(begun, now);
+        ledger.begin(now);
         let luck = (chance * f64::from(u32::MAX)) as u32;
         Self {
             connection: fresh.connection,
+            manager: fresh.manager,
             fit: Fit::default(),
             ping_due: false,
             reset_due: false,
-            prepared: Tick(0),
-            prepared_after: 0,
+            prepared: None,
             data: fresh.data,
             lent_at: Tick::default(),
             is_slow: false,
@@ -151,6 +153,11 @@ impl<C> Entry<C> {
         let attempt = Arc::new(Attempt::new(cause));
         self.replacement = Some(Arc::clone(&attempt));
         Some(attempt)
+    }
+
+    /// Whether `attempt` is the one to replace it.
+    pub(crate) fn is_replaced_by(&self, attempt: &Arc<Attempt>) -> bool {
+        self.replacement.as_ref().is_some_and(|own| Arc::ptr_eq(own, attempt))
     }
 
     /// Why it should go now that it is not lent, if it should; `few` do.
@@ -182,13 +189,20 @@ impl<C> Entry<C> {
 
     /// The hooks before a loan have been run.
     pub(crate) fn was_prepared(&mut self, ledger: &Ledger, now: Tick) {
-        (self.prepared, self.prepared_after) = (now, ledger.transitions());
+        self.prepared = Some(Box::new((now, ledger.transitions())));
     }
 
     /// Whether they have been, since its last loan and a moment ago.
     pub(crate) fn is_prepared(&self, ledger: &Ledger, now: Tick) -> bool {
-        let is_recent = self.prepared > Tick(0) && now.since(self.prepared) < PREPARED_FOR;
-        is_recent && self.prepared_after == ledger.transitions()
+        self.prepared.as_deref().is_some_and(|&(then, transitions)| {
+            now.since(then) < PREPARED_FOR && transitions == ledger.transitions()
+        })
+    }
+
+    /// When it last showed that it works: it answered, or hooks were run on it for a loan.
+    pub(crate) fn last_proven(&self) -> Tick {
+        let prepared = self.prepared.as_deref().map_or(Tick::default(), |&(then, _)| then);
+        self.info.last_checked.max(prepared)
     }
 
     fn uses(&self, ledger: &Ledger) -> u64 {

@@ -4,7 +4,6 @@
 use super::entry::{Attempt, Stage};
 use super::kept::Kept;
 use super::pooled::{Raw, Slot, Vacant};
-use crate::clock::Tick;
 use crate::health::EvictionCause;
 use crate::manager::Manager;
 use crate::pool::ground::backoff::Permit;
@@ -66,7 +65,6 @@ pub(crate) struct Order {
 /// The connection that a fresh one replaces.
 pub(crate) struct Replaces {
     pub(crate) index: u32,
-    pub(crate) born: Tick,
     /// Which the old connection's entry has, too.
     pub(crate) attempt: Arc<Attempt>,
 }
@@ -81,9 +79,7 @@ impl Replaces {
     /// Begins to replace a connection, unless that is done. It stays in service.
     pub(crate) fn begin<M: Manager>(slot: &mut Slot<M>, cause: EvictionCause) -> Option<Self> {
         let index = slot.index();
-        let entry = slot.value_mut();
-        let attempt = entry.replace(cause)?;
-        Some(Self { index, born: entry.info.born, attempt })
+        slot.value_mut().replace(cause).map(|attempt| Self { index, attempt })
     }
 
     /// The old connection is no more, and its entry with it.
@@ -93,7 +89,7 @@ impl Replaces {
 
     /// The old connection, if it lies idle.
     pub(crate) fn claim<M: Manager>(&self, raw: &Raw<M>) -> Option<Slot<M>> {
-        raw.claim_idle_at(self.index).filter(|slot| slot.value().info.born == self.born)
+        raw.claim_idle_at(self.index).filter(|slot| slot.value().is_replaced_by(&self.attempt))
     }
 }
 
@@ -111,7 +107,7 @@ impl Reservation {
         match self.0.take() {
             Some(waiter) if slot.pool().is_closed() => {
                 drop(slot);
-                waiter.close().fire();
+                waiter.close();
                 Ok(())
             }
             Some(waiter) => {
@@ -126,7 +122,7 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         if let Some(waiter) = self.0.take() {
-            waiter.fail().fire();
+            waiter.fail();
         }
     }
 }

@@ -41,7 +41,8 @@ pub(crate) type Spawner = Box<dyn Fn(BoxFuture<'static, ()>) + Send + Sync>;
 
 /// The context of a pool's mechanism. See the [module](self).
 pub(crate) struct State<M: Manager> {
-    pub(crate) manager: M,
+    /// Which opens connections from now on; each is looked after by the one that opened it.
+    pub(crate) manager: ArcSwap<M>,
     pub(crate) driver: &'static dyn Driver<M>,
     pub(crate) strategy: Foreign<Box<dyn HealthStrategy>>,
     pub(crate) hooks: Foreign<Hooks<M>>,

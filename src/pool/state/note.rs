@@ -68,10 +68,15 @@ fn count(counters: &Counters, kind: &EventKind) {
         EventKind::Evicted { cause } => counters.evictions[*cause as usize].add(),
         EventKind::Closed { .. } => counters.closes.add(),
         EventKind::Detached => counters.detached.add(),
+        EventKind::Added => counters.added.add(),
         EventKind::SweepBegan => counters.sweeps.add(),
         EventKind::LaunchFailed => counters.launch_failures.add(),
         EventKind::HeldTooLong { .. } => counters.leaks.add(),
         EventKind::OutageBegan { .. } => counters.outages.add(),
-        EventKind::OutageEnded { .. } | EventKind::PoolClosed => {}
+        EventKind::OutageEnded { .. }
+        | EventKind::ManagerSwitched
+        | EventKind::Paused
+        | EventKind::Resumed
+        | EventKind::PoolClosed => {}
     }
 }

@@ -48,6 +48,7 @@ pub(crate) enum Affected {
 /// A connect that was begun at `begun` has failed.
 pub(crate) fn connect_failed<M: Manager>(
     raw: &Raw<M>,
+    manager: &M,
     error: ManagerError<M::Error>,
     begun: Tick,
     permit: Permit,
@@ -67,7 +68,7 @@ pub(crate) fn connect_failed<M: Manager>(
     }
     let is_permanent = match &error {
         ManagerError::Failed(error) => {
-            no_unwind(|| state.manager.classify(error)) == Some(ErrorClass::Permanent)
+            no_unwind(|| manager.classify(error)) == Some(ErrorClass::Permanent)
         }
         // The spawner's runtime does not run the connect, and no other thread can.
         ManagerError::Spawner(_) => taken_back() == Some(Reason::Dropped),

@@ -7,10 +7,10 @@
 use crate::manager::Manager;
 use crate::pool::state::pooled::Raw;
 
-/// An attempt has found nothing. Wait-free.
+/// An attempt has found nothing in an open pool. Wait-free.
 pub(crate) fn note<M: Manager>(raw: &Raw<M>) {
     let (state, supply) = (raw.context(), &raw.context().supply);
-    if !supply.tried.get() && !raw.is_closed() && raw.has_vacant() {
+    if !supply.tried.get() && raw.has_vacant() {
         supply.tried.set(true);
         state.ring.mark();
     }

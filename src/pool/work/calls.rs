@@ -1,101 +1,31 @@
-//! The calls into the manager: connect, ping, reset, close. Workers make them; a borrower whose
-//! face is the driver's kind may ping itself.
+//! The calls into the manager: ping, reset, close. Workers make them; a borrower whose face is the
+//! driver's kind may ping itself. `opening` has the connect.
 
 use crate::clock::{Deadline, Tick};
-use crate::data::ConnectionData;
 use crate::error::ManagerError;
-use crate::health::{ConnectionInfo, EvictionCause};
+use crate::health::EvictionCause;
 use crate::hooks::{self, Hook};
 use crate::manager::{BoxFuture, Face, Manager};
 use crate::observe::EventKind;
 use crate::pool::ground::assignment::taken_back;
-use crate::pool::ground::caught::{Caught, let_go};
+use crate::pool::ground::caught::{Caught, Foreign, let_go};
 use crate::pool::service::enqueue;
 use crate::pool::service::judge::suspect_generation;
 use crate::pool::service::release;
 use crate::pool::state::State;
-use crate::pool::state::entry::{Entry, Fresh, Stage};
-use crate::pool::state::job::{Held, Job, Order};
-use crate::pool::state::pooled::{Raw, Slot, Vacant};
+use crate::pool::state::entry::{Entry, Fresh};
+use crate::pool::state::job::{Held, Job};
+use crate::pool::state::pooled::{Raw, Slot};
+use crate::pool::supply::news;
 use crate::pool::supply::overruns::taking_long_at;
-use crate::pool::supply::{growth, news};
 use crate::stats::{Call, Ledger, Noted, Priority};
 use crate::sync::Arc;
 use std::time::Duration;
 
-/// Does one job to its end.
-pub(crate) async fn perform<M: Manager>(raw: &Arc<Raw<M>>, job: Job<M>) {
-    match job.call {
-        Call::Connect => connect(raw, job).await,
-        Call::Ping => ping(raw, job).await,
-        Call::Reset => reset(raw, job).await,
-        Call::Close => close(raw, job).await,
-    }
-}
-
-/// Opens a connection, unless it is no longer needed.
-async fn connect<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
-    let state = raw.context();
-    let Held::Empty(vacant, Some(order)) = &job.held else { return };
-    if raw.is_closed() {
-        return;
-    }
-    let is_optional = order.replaces.is_none() && !order.is_for_try;
-    if is_optional && growth::skip(raw) {
-        state.note(EventKind::ConnectSkipped);
-        drop(job);
-        return growth::end_skip(raw);
-    }
-    let limit = order.permit.limit;
-    let (begun, deadline, noted) =
-        begin(state, vacant.ledger(), Call::Connect, Priority::Demand, limit);
-    let future = Box::pin(open(state, &deadline, begun));
-    let result = fallible_call(state, &deadline, future).await;
-    drop(noted);
-    let Some((vacant, order)) = job.take_order() else { return };
-    state.supply.end_order(&order);
-    match result {
-        Ok(fresh) => {
-            welcome(raw, vacant, fresh, begun);
-            news::opened(raw);
-            if let Some(old) = order.replaces {
-                // Made, so break.
-                growth::close_old(raw, &old, Stage::Made);
-            }
-        }
-        Err(error) => {
-            let affected = news::connect_failed(raw, error, begun, order.permit);
-            vacant.give_back();
-            state.service.end(Call::Connect, Priority::Demand);
-            news::tell(raw, &affected);
-        }
-    }
-    state.events.post();
-}
-
-/// The manager's part, and that of the hooks.
-async fn open<M: Manager>(
-    state: &State<M>,
-    deadline: &Deadline,
-    begun: Tick,
-) -> Result<Fresh<M::Connection>, ManagerError<M::Error>> {
-    let opened = state.driver.connect(&state.manager, deadline).await;
-    let connection = opened.map_err(ManagerError::Failed)?;
-    let mut fresh = Fresh { connection, data: ConnectionData::default() };
-    let hooks = &state.hooks.after_connect;
-    if !hooks.is_empty() {
-        let info = ConnectionInfo::newborn(begun, state.generation.get(), 0);
-        let Fresh { connection, data } = &mut fresh;
-        hooks::run::<M>(hooks, connection, &info, data).await.map_err(ManagerError::of_hook)?;
-        let is_unsettled = state.manager.needs_reset(connection);
-        settle(state, connection, deadline, is_unsettled).await?;
-    }
-    Ok(fresh)
-}
-
 /// What hooks have set is how the connection is meant to be; what they have left open is not.
-async fn settle<M: Manager>(
+pub(super) async fn settle<M: Manager>(
     state: &State<M>,
+    manager: &M,
     connection: &mut M::Connection,
     deadline: &Deadline,
     is_unsettled: bool,
@@ -103,14 +33,14 @@ async fn settle<M: Manager>(
     if !is_unsettled {
         return Ok(());
     }
-    state.driver.reset(&state.manager, connection, deadline).await.map_err(ManagerError::Failed)
+    state.driver.reset(manager, connection, deadline).await.map_err(ManagerError::Failed)
 }
 
 /// Runs the hooks that accompany a loan, and settles what they have left open.
 async fn accompany<M: Manager>(
     state: &State<M>,
     hooks: &[Hook<M>],
-    entry: &mut Entry<M::Connection>,
+    entry: &mut Entry<M>,
     ledger: &Ledger,
     deadline: &Deadline,
 ) -> Result<(), ManagerError<M::Error>> {
@@ -118,53 +48,15 @@ async fn accompany<M: Manager>(
         return Ok(());
     }
     run_hooks(state, hooks, entry, ledger).await?;
-    let is_unsettled = state.manager.needs_reset_after_hook(&mut entry.connection);
-    settle(state, &mut entry.connection, deadline, is_unsettled).await
+    let Entry { connection, manager, .. } = entry;
+    let is_unsettled = manager.needs_reset_after_hook(connection);
+    settle(state, manager, connection, deadline, is_unsettled).await
 }
 
-impl<M: Manager> Job<M> {
-    /// Takes the slot and the order of a connect; the caller counts the job off.
-    fn take_order(&mut self) -> Option<(Vacant<M>, Order)> {
-        match std::mem::replace(&mut self.held, Held::Gone) {
-            Held::Empty(vacant, Some(order)) => Some((vacant, *order)),
-            other => {
-                self.held = other;
-                None
-            }
-        }
-    }
-}
-
-/// Puts a fresh connection in service; if the limit was lowered meanwhile, it is closed again.
-fn welcome<M: Manager>(raw: &Raw<M>, vacant: Vacant<M>, fresh: Fresh<M::Connection>, begun: Tick) {
-    let state = raw.context();
-    let (now, generation) = (state.clock.now(), state.generation.get());
-    let jitter = state.supply.jitter.draw();
-    let mut entry = Entry::newborn(fresh, vacant.ledger(), begun, now, generation, jitter);
-    if state.last_ping_failure.load().is_some() {
-        // Connects may succeed though what they open is dead.
-        entry.info.distrust();
-    }
-    let slot = vacant.fill(entry);
-    news::connected(state, begun);
-    // The borrower that it is handed to may look at the counts at once.
-    state.service.arrives();
-    if raw.take_debt() {
-        enqueue::retire(slot)
-    } else if state.invalid.is_to_be_replaced(slot.ledger()) {
-        enqueue::close(slot, EvictionCause::Invalidated)
-    } else {
-        drop(slot)
-    }
-    // Now that a borrower finds it: who waits for the start must not be told too early.
-    state.service.open.add(1);
-    state.service.has_arrived();
-}
-
-async fn close<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
+pub(super) async fn close<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
     let state = raw.context();
     let is_broken = job.is_broken;
-    let Some(connection) = job.vacate() else { return };
+    let Some((connection, manager)) = job.vacate() else { return };
     let Held::Empty(vacant, _) = &job.held else { return };
     let limit = state.settings.load().close_timeout;
     let (begun, deadline, _noted) =
@@ -174,14 +66,25 @@ async fn close<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
         // attempt.
         Box::pin(async move { drop(connection) })
     } else {
-        state.driver.close(&state.manager, connection, &deadline)
+        state.driver.close(&manager, connection, &deadline)
     };
     // Its outcome does not matter: the connection is gone.
     let _ = call(state, &deadline, goodbye).await;
     state.note(EventKind::Closed { took: state.clock.now().since(begun) });
 }
 
-async fn reset<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
+/// Closes a connection that was never in service.
+pub(crate) async fn say_goodbye<M: Manager>(state: &State<M>, fresh: Fresh<M>) {
+    let Fresh { connection, manager, .. } = fresh;
+    let (begun, manager) = (state.clock.now(), Foreign::new(manager));
+    let deadline = Deadline::at(&state.clock, begun + state.settings.load().close_timeout);
+    let goodbye = state.driver.close(&manager, connection, &deadline);
+    // As above.
+    let _ = call(state, &deadline, goodbye).await;
+    state.note(EventKind::Closed { took: state.clock.now().since(begun) });
+}
+
+pub(super) async fn reset<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
     let state = raw.context();
     job.is_begun = true;
     // Until it is back.
@@ -230,23 +133,24 @@ async fn reset<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
 /// The manager's part in a reset, if it is due, and that of the hooks.
 async fn make_clean<M: Manager>(
     state: &State<M>,
-    entry: &mut Entry<M::Connection>,
+    entry: &mut Entry<M>,
     ledger: &Ledger,
     deadline: &Deadline,
 ) -> Result<(), ManagerError<M::Error>> {
     let hooks = &state.hooks;
     let mut is_renewed = false;
     if entry.reset_due {
-        let reset = state.driver.reset(&state.manager, &mut entry.connection, deadline).await;
+        let reset = state.driver.reset(&entry.manager, &mut entry.connection, deadline).await;
         reset.map_err(ManagerError::Failed)?;
         entry.reset_due = false;
         entry.was_reset(ledger, state.clock.now());
-        is_renewed = !hooks.after_connect.is_empty() && state.manager.renews_session();
+        is_renewed = !hooks.after_connect.is_empty() && entry.manager.renews_session();
     }
     if is_renewed {
         run_hooks(state, &hooks.after_connect, entry, ledger).await?;
-        let is_unsettled = state.manager.needs_reset(&mut entry.connection);
-        settle(state, &mut entry.connection, deadline, is_unsettled).await?;
+        let Entry { connection, manager, .. } = &mut *entry;
+        let is_unsettled = manager.needs_reset(connection);
+        settle(state, manager, connection, deadline, is_unsettled).await?;
     }
     accompany(state, &hooks.on_return, entry, ledger, deadline).await
 }
@@ -254,7 +158,7 @@ async fn make_clean<M: Manager>(
 async fn run_hooks<M: Manager>(
     state: &State<M>,
     hooks: &[Hook<M>],
-    entry: &mut Entry<M::Connection>,
+    entry: &mut Entry<M>,
     ledger: &Ledger,
 ) -> Result<(), ManagerError<M::Error>> {
     entry.refresh(ledger, state.generation.get(), state.clock.now());
@@ -262,7 +166,7 @@ async fn run_hooks<M: Manager>(
     hooks::run::<M>(hooks, connection, info, data).await.map_err(ManagerError::Hook)
 }
 
-async fn ping<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
+pub(super) async fn ping<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
     let reservation = job.take_reservation();
     // Until it is back.
     let _briefly_out = job.briefly_out.take();
@@ -293,7 +197,7 @@ pub(crate) async fn check<M: Manager>(raw: &Raw<M>, mut job: Job<M>) -> Option<S
     let (begun, deadline, noted) = begin(state, ledger, Call::Ping, priority, limit);
     let future = Box::pin(async {
         if is_due {
-            let pinged = state.driver.ping(&state.manager, &mut entry.connection, &deadline).await;
+            let pinged = state.driver.ping(&entry.manager, &mut entry.connection, &deadline).await;
             pinged.map_err(ManagerError::Failed)?;
             let now = state.clock.now();
             entry.has_answered(ledger, now, generation);
@@ -344,7 +248,7 @@ pub(crate) async fn check<M: Manager>(raw: &Raw<M>, mut job: Job<M>) -> Option<S
 }
 
 /// Notes beside the slot that a call begins now and when it should end, so that an overrun is seen.
-fn begin<'a, M: Manager>(
+pub(super) fn begin<'a, M: Manager>(
     state: &State<M>,
     ledger: &'a Ledger,
     call: Call,
@@ -381,7 +285,7 @@ async fn call<M: Manager, T>(
 }
 
 /// The same for a call that may return an error.
-async fn fallible_call<M: Manager, T>(
+pub(crate) async fn fallible_call<M: Manager, T>(
     state: &State<M>,
     deadline: &Deadline,
     future: BoxFuture<'_, Result<T, ManagerError<M::Error>>>,

@@ -3,5 +3,7 @@
 
 pub(crate) mod calls;
 pub(crate) mod launch;
+pub(crate) mod opening;
+pub(crate) mod perform;
 pub(crate) mod shared;
 pub(crate) mod worker;

@@ -1,7 +1,7 @@
 //! Work that a borrower does in its own future, and that others finish if that is not polled.
 
-use super::calls::perform;
 use super::launch;
+use super::perform::perform;
 use crate::manager::Manager;
 use crate::no_unwind::no_unwind;
 use crate::pool::ground::assignment::{Assignment, By, Task};

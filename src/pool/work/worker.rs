@@ -5,15 +5,17 @@
 //! nothing but a count on the pool, so one that is dropped half-way (its runtime went away) leaves
 //! the others where they are.
 
-use super::calls::perform;
 use super::launch::launch;
+use super::perform::perform;
 use crate::manager::{Face, Manager};
 use crate::pool::ground::park::block_on;
+use crate::pool::state::State;
 use crate::pool::state::job::{Job, Lane, Queue};
 use crate::pool::state::pooled::Raw;
 use crate::pool::supply::growth;
 use crate::pool::supply::overruns::overdue;
 use crate::sync::{Arc, Ordering};
+use std::future::Future;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -78,12 +80,17 @@ async fn perform_and_grow<M: Manager>(raw: &Arc<Raw<M>>, job: Job<M>) {
 pub(crate) fn run_all<M: Manager>(raw: &Arc<Raw<M>>) {
     let state = raw.context();
     while let Some(job) = state.queues.iter().find_map(Queue::pop) {
-        let mut work = pin!(perform_and_grow(raw, job));
-        // The first poll may set a timer, so timers are looked at this often at least.
-        let soon = || state.timers.next().min(state.clock.now() + Duration::from_millis(25));
-        while block_on(work.as_mut(), &state.clock, soon()).is_none() {
-            state.timers.fire();
-        }
+        run_here(state, perform_and_grow(raw, job));
+    }
+}
+
+/// Does `work` on this thread, and fires the timers of its calls.
+pub(crate) fn run_here<M: Manager>(state: &State<M>, work: impl Future<Output = ()>) {
+    let mut work = pin!(work);
+    // The first poll may set a timer, so timers are looked at this often at least.
+    let soon = || state.timers.next().min(state.clock.now() + Duration::from_millis(25));
+    while block_on(work.as_mut(), &state.clock, soon()).is_none() {
+        state.timers.fire();
     }
 }
 

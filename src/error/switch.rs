@@ -1,0 +1,46 @@
+//! Errors in changing a pool's manager.
+
+use super::{FORKED, ManagerError, write_causes};
+use std::error::Error;
+use std::fmt;
+
+/// Why [`Pool::switch_manager`](crate::Pool::switch_manager) did not change the manager. The pool
+/// goes on as before.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SwitchError<E> {
+    /// The new manager could not open a connection in time. `Pending`: its call, which blocks, had
+    /// not ended when the time was up.
+    Connect(ManagerError<E>),
+    /// The system has no thread left to try the new manager on.
+    NoThread,
+    /// The pool is closed.
+    Closed,
+    /// The process was forked, and the pool is its [parent's](crate::Pool#forks).
+    Forked,
+}
+
+impl<E: Error + 'static> fmt::Display for SwitchError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connect(_) => "the new manager cannot connect; the pool keeps the old one",
+            Self::NoThread => {
+                "no thread is left to try the new manager on; the pool keeps the old one"
+            }
+            Self::Closed => "the pool is closed",
+            Self::Forked => FORKED,
+        })?;
+        write_causes(self, f)
+    }
+}
+
+impl<E: Error + 'static> Error for SwitchError<E> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            // The driver's own error, if there is one.
+            Self::Connect(ManagerError::Failed(error)) => Some(error),
+            Self::Connect(other) => Some(other),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! Another manager for a pool that goes on serving.
+
+use crate::common::*;
+use caliburn::error::SwitchError;
+use caliburn::{
+    AsyncManager, BlockingManager, Deadline, EvictionCause, Manager, ManagerError, Pool,
+};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn what_the_old_manager_opened_is_replaced_by_what_the_new_one_opens() {
+    let (old, new) = (Fake::new(), Fake::new());
+    let (pool, _) = full_manual(&old, 4, |builder| builder);
+    let held = pool.get().unwrap();
+    assert_eq!(pool.switch_manager(new.clone(), SECOND).unwrap(), 1);
+    assert_eq!((old.books().alive(), new.books().alive()), (1, 3));
+    assert!(std::ptr::eq(pool.manager().books(), new.books()));
+    drop(held);
+    pool.maintain();
+    assert_eq!((old.books().alive(), new.books().alive()), (0, 4));
+    assert_eq!(pool.stats().evictions.by(EvictionCause::Invalidated), 4);
+    assert!(new.books().most_open.load(SeqCst) <= 5, "one more than fit, to try");
+    assert_settled(&pool, new.books());
+}
+
+#[test]
+fn the_trial_is_put_in_service_if_there_is_room() {
+    let (old, new) = (Fake::new(), Fake::new());
+    let (pool, _) = full_manual(&old, 2, |builder| builder.max_size(4).capacity(4));
+    assert_eq!(pool.switch_manager(new.clone(), SECOND).unwrap(), 0);
+    assert_eq!((old.books().alive(), new.books().alive()), (0, 2));
+    assert_eq!(new.books().dropped.load(SeqCst), 0, "the trial was closed");
+    assert_settled(&pool, new.books());
+}
+
+#[test]
+fn a_manager_that_cannot_connect_changes_nothing() {
+    let old = Fake::new();
+    let (pool, _) = full_manual(&old, 2, |builder| builder);
+    for (mode, text) in [
+        (Mode::Fail, "refused"),
+        (Mode::FailForGood, "wrong password"),
+        (Mode::Panic, "the fake panics"),
+    ] {
+        expect_panics();
+        let new = Fake::new();
+        new.on_connect(mode);
+        let error = pool.switch_manager(new.clone(), SECOND).unwrap_err();
+        assert!(format!("{error:#}").contains(text), "{error:#}");
+        assert!(matches!(error, SwitchError::Connect(_)));
+        assert!(new.is_alone(), "the manager is gone");
+        assert!(pool.health().is_ok());
+    }
+    use_each(&pool, 2);
+    assert_eq!((pool.stats().evictions.total(), pool.stats().connect_failures), (0, 0));
+    assert_settled(&pool, old.books());
+}
+
+#[test]
+fn a_trial_that_hangs_ends_with_the_timeout_and_what_it_opens_later_is_closed() {
+    let (old, new) = (Fake::new(), Fake::new());
+    let pool = Pool::builder(old.clone()).max_size(1).min_size(1).build().unwrap();
+    new.on_connect(Mode::Hang);
+    let error = pool.switch_manager(new.clone(), Duration::from_millis(10)).unwrap_err();
+    assert!(matches!(error, SwitchError::Connect(ManagerError::Pending)), "{error:#}");
+    new.open_gate();
+    eventually("it is closed", || new.books().dropped.load(SeqCst) == 1);
+    eventually("the manager is gone", || new.is_alone());
+    drop(pool.get().unwrap());
+    assert!(std::ptr::eq(pool.manager().books(), old.books()));
+}
+
+#[test]
+fn a_future_that_is_dropped_during_the_trial_changes_nothing() {
+    let (old, new) = (Fake::new(), Fake::new());
+    let harness = harness::Harness::of(old.clone(), 1, |builder| builder.min_size(1));
+    harness.until("it is open", || harness.pool.stats().idle == 1);
+    let mut switch = Box::pin(harness.pool.switch_manager_async(AsyncFake(new.clone()), SECOND));
+    assert!(poll_once(&mut switch).is_pending());
+    harness.until("it is tried", || new.books().opened.load(SeqCst) == 1);
+    drop(switch);
+    harness.until("it is closed", || new.books().alive() == 0);
+    assert_eq!(old.books().alive(), 1);
+    assert_eq!(harness.pool.stats().evictions.total(), 0);
+}
+
+#[test]
+fn a_wrong_password_is_healed_by_a_switch() {
+    let (old, new) = (Fake::new(), Fake::new());
+    old.on_connect(Mode::FailForGood);
+    let pool = Pool::builder(old.clone()).max_size(1).build().unwrap();
+    assert!(pool.get().is_err());
+    assert_eq!(pool.switch_manager(new, PLENTY).unwrap(), 0);
+    drop(pool.get().unwrap());
+    assert!(pool.health().is_ok());
+}
+
+#[test]
+fn a_closed_pool_keeps_its_manager() {
+    let (old, new) = (Fake::new(), Fake::new());
+    let (pool, _) = full_manual(&old, 1, |builder| builder);
+    pool.close();
+    assert!(matches!(pool.switch_manager(new.clone(), SECOND), Err(SwitchError::Closed)));
+    assert!(new.is_alone());
+}
+
+#[test]
+fn a_connection_is_looked_after_by_the_manager_that_opened_it() {
+    let (old, new) = (Fake::new(), Fake::new());
+    let (pool, _) = full_manual(&old, 1, |builder| builder);
+    let mut held = pool.get().unwrap();
+    held.dirty = true;
+    assert_eq!(pool.switch_manager(new.clone(), Duration::ZERO).unwrap(), 1);
+    // So says the old manager only.
+    old.hear_of_all();
+    drop(held);
+    pool.maintain();
+    assert_eq!(pool.stats().evictions.by(EvictionCause::Broken), 1);
+    assert_eq!((old.books().resets.load(SeqCst), new.books().resets.load(SeqCst)), (0, 0));
+    drop(pool.get().unwrap());
+    assert!(old.is_alone(), "the old manager has gone with its last connection");
+}
+
+#[test]
+fn a_connect_that_was_begun_with_the_old_manager_is_not_lent() {
+    let (old, new) = (Fake::new(), Fake::new());
+    old.on_connect(Mode::Hang);
+    let pool = Pool::builder(old.clone()).max_size(2).min_size(1).build().unwrap();
+    eventually("it is being opened", || old.books().attempts.load(SeqCst) == 1);
+    assert_eq!(pool.switch_manager(new.clone(), Duration::from_millis(1)).unwrap(), 0);
+    old.open_gate();
+    eventually("it has come and gone", || old.books().dropped.load(SeqCst) == 1);
+    drop(pool.get().unwrap());
+    eventually("the new one alone is open", || pool.stats().size == new.books().alive());
+}
+
+#[test]
+fn two_that_switch_at_once_leave_connections_of_one_manager() {
+    let old = Fake::new();
+    let pool = Pool::builder(old.clone()).max_size(4).min_size(4).build().unwrap();
+    pool.ready(PLENTY).unwrap();
+    for _ in 0..20 {
+        let fakes = [(); 3].map(|()| Fake::new());
+        thread::scope(|scope| {
+            for fake in &fakes {
+                scope.spawn(|| pool.switch_manager(fake.clone(), PLENTY).unwrap());
+            }
+        });
+        let current = pool.manager();
+        let winner = fakes.iter().find(|fake| std::ptr::eq(fake.books(), current.books())).unwrap();
+        eventually("the winner's alone are open", || {
+            winner.books().alive() == 4
+                && fakes.iter().map(|fake| fake.books().alive()).sum::<usize>() == 4
+        });
+        assert_settled(&pool, winner.books());
+    }
+    assert_eq!(old.books().alive(), 0);
+}
+
+/// Opens connections of one version after some milliseconds.
+struct Versioned(u64);
+
+impl Manager for Versioned {
+    type Connection = u64;
+    type Error = FakeError;
+}
+
+impl BlockingManager for Versioned {
+    fn connect(&self, _: &Deadline) -> Result<u64, FakeError> {
+        thread::sleep(Duration::from_millis(5));
+        Ok(self.0)
+    }
+
+    fn ping(&self, _: &mut u64, _: &Deadline) -> Result<(), FakeError> {
+        Ok(())
+    }
+}
+
+impl AsyncManager for Versioned {
+    async fn connect(&self, _: &Deadline) -> Result<u64, FakeError> {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        Ok(self.0)
+    }
+
+    async fn ping(&self, _: &mut u64, _: &Deadline) -> Result<(), FakeError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn under_load_no_get_fails_and_none_lends_what_an_older_manager_opened() {
+    let builder = Pool::builder(Versioned(0)).max_size(8).min_size(8);
+    let pool = builder.maintenance_concurrency(2).wait_ready(PLENTY).build().unwrap();
+    let (is_over, oldest) = (AtomicBool::new(false), AtomicU64::new(0));
+    let loans = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                while !is_over.load(SeqCst) {
+                    let oldest = oldest.load(SeqCst);
+                    let conn = pool.get().unwrap();
+                    assert!(*conn >= oldest, "{} was lent after {oldest}", *conn);
+                    loans.fetch_add(1, SeqCst);
+                    thread::yield_now();
+                }
+            });
+        }
+        for version in 1..=10 {
+            assert_eq!(pool.switch_manager(Versioned(version), PLENTY).unwrap(), 0);
+            oldest.store(version, SeqCst);
+        }
+        is_over.store(true, SeqCst);
+    });
+    assert!(loans.load(SeqCst) > 0);
+    assert_eq!(Arc::strong_count(&pool.manager()), 10, "eight connections', the pool's, and this");
+}
+
+#[test]
+#[ignore = "takes a minute"]
+fn soak_each_second_the_manager_is_switched_and_nine_tenths_are_in_service() {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(2).enable_time().build().unwrap();
+    let handle = runtime.handle().clone();
+    let builder = Pool::builder_async(Versioned(0)).max_size(32).min_size(32);
+    let builder = builder.spawner(move |task| _ = handle.spawn(task));
+    let pool = builder.maintenance_concurrency(3).wait_ready(PLENTY).build().unwrap();
+    let (is_over, oldest, loans) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+    let mut in_service = Vec::<usize>::new();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            runtime.block_on(async {
+                let tasks = (0..64).map(|_| async {
+                    while !is_over.load(SeqCst) {
+                        let oldest = oldest.load(SeqCst);
+                        let conn = pool.get_async().await.unwrap();
+                        assert!(*conn >= oldest, "{} was lent after {oldest}", *conn);
+                        loans.fetch_add(1, SeqCst);
+                        tokio::time::sleep(Duration::from_millis(2)).await;
+                    }
+                });
+                futures_util::future::join_all(tasks).await;
+            });
+        });
+        let sampled = scope.spawn(|| {
+            let mut sampled = Vec::new();
+            while !is_over.load(SeqCst) {
+                let stats = pool.stats();
+                sampled.push(32 - stats.opening - stats.maintenance - stats.vacant);
+                thread::sleep(Duration::from_millis(1));
+            }
+            sampled
+        });
+        for version in 1..=60 {
+            let begun = Instant::now();
+            assert_eq!(pool.switch_manager(Versioned(version), PLENTY).unwrap(), 0);
+            oldest.store(version, SeqCst);
+            println!("switched in {:.0?}", begun.elapsed());
+            thread::sleep(SECOND.saturating_sub(begun.elapsed()));
+        }
+        is_over.store(true, SeqCst);
+        in_service = sampled.join().unwrap();
+    });
+    in_service.sort_unstable();
+    // The gauges are not of one moment: a slot on its way may be missing twice.
+    let (fewest, low) = (in_service[0], in_service[in_service.len() / 100]);
+    let median = in_service[in_service.len() / 2];
+    println!("{loans:?} loans; in service: {fewest} of 32, 1 % {low}, median {median}");
+    assert!(low * 10 >= 32 * 9 - 9, "{low}");
+}
