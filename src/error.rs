@@ -12,6 +12,7 @@ use crate::hooks::HookError;
 use crate::sync::Arc;
 use std::error::Error;
 use std::fmt;
+use std::panic::Location;
 use std::time::Duration;
 
 /// Why a call into a manager brought no result.
@@ -224,6 +225,15 @@ pub enum GetError<E> {
         /// What the pool looked like.
         counts: Counts,
     },
+    /// The borrower holds a connection, and so do all others that hold one wait for another: none
+    /// would ever come back. Only if the pool
+    /// [identifies](crate::Builder::identify_borrowers) borrowers.
+    Deadlock {
+        /// Where in the source the borrower had asked for the connection that it holds.
+        held: &'static Location<'static>,
+        /// What the pool looked like.
+        counts: Counts,
+    },
     /// The pool is closed.
     Closed,
     /// The process was forked, and the pool is its [parent's](crate::Pool#forks).
@@ -263,6 +273,11 @@ impl<E: Error + 'static> fmt::Display for GetError<E> {
                 f,
                 "a blocking get on the thread that drives the connections would wait for itself; \
                  use get_async, or block another thread ({counts})"
+            ),
+            Self::Deadlock { held, counts } => write!(
+                f,
+                "every connection is held by a borrower that waits for another one, this borrower's \
+                 since {held}; return it first, or raise max_size ({counts})"
             ),
             Self::Closed => f.write_str("the pool is closed"),
             Self::Forked => f.write_str(FORKED),

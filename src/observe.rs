@@ -97,6 +97,14 @@ pub enum EventKind {
         /// What came of it.
         outcome: WaitOutcome,
     },
+    /// A borrower that holds a connection waits for another: if all did, they would wait for each
+    /// other. Told only if the pool [identifies](crate::Builder::identify_borrowers) borrowers.
+    NestedGet {
+        /// Where in the source it asked for the connection.
+        location: &'static Location<'static>,
+        /// Where it had asked for the connection that it holds.
+        held: &'static Location<'static>,
+    },
     /// A checkout failed because its time was up.
     TimedOut {
         /// What the borrower was waiting for.
@@ -185,7 +193,7 @@ pub enum EventKind {
     /// for each loan.
     HeldTooLong {
         /// Who holds it.
-        holder: Holder,
+        holder: Arc<Holder>,
     },
     /// The pool was [paused](crate::Pool::pause).
     Paused,
@@ -256,6 +264,7 @@ impl EventKind {
         match self {
             Self::WaitBegan { .. } => "wait_began",
             Self::WaitEnded { .. } => "wait_ended",
+            Self::NestedGet { .. } => "nested_get",
             Self::TimedOut { .. } => "timed_out",
             Self::Refused => "refused",
             Self::Connected { .. } => "connected",
@@ -296,6 +305,9 @@ impl fmt::Display for EventKind {
             Self::WaitBegan { location } => write!(f, "{location} waits for a connection"),
             Self::WaitEnded { location, waited, outcome } => {
                 write!(f, "{location} waited in line for {waited:.1?}: {outcome}")
+            }
+            Self::NestedGet { location, held } => {
+                write!(f, "{location} waits for a connection and holds the one that {held} got")
             }
             Self::TimedOut { phase, waited } => {
                 write!(f, "a checkout timed out after {waited:.1?} {phase}")

@@ -4,10 +4,13 @@
 //! checkout costs plain loads and stores on a line that the borrower owns anyway. Slow paths use
 //! shared relaxed counters.
 
+mod borrower;
 mod histogram;
 mod ledger;
 mod pool_health;
 
+pub use borrower::Borrower;
+pub(crate) use borrower::{Signature, cut};
 pub use histogram::Histogram;
 pub(crate) use histogram::Recorder;
 pub use ledger::{Call, Holder, Overrun};
@@ -57,6 +60,7 @@ pub(crate) struct Counters {
     pub(crate) cancellations: Counter,
     pub(crate) outages: Counter,
     pub(crate) leaks: Counter,
+    pub(crate) nested_gets: Counter,
     pub(crate) wait_time: Recorder,
     pub(crate) use_time: Recorder,
     pub(crate) connect_time: Recorder,
@@ -170,6 +174,9 @@ pub struct Stats {
     pub launch_failures: u64,
     /// Loans that lasted longer than [`leak_threshold`](crate::Settings::leak_threshold).
     pub leaks: u64,
+    /// Borrowers that held a connection when they began to wait for another. Counted only if the
+    /// pool [identifies](crate::Builder::identify_borrowers) borrowers.
+    pub nested_gets: u64,
     /// Sweeps over the idle connections.
     pub sweeps: u64,
     /// Connections evicted, by cause.

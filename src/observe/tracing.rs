@@ -45,7 +45,8 @@ impl Observer for Tracing {
         let kind = &event.kind;
         match kind {
             EventKind::OutageBegan { .. } => tell!(error, self, kind),
-            EventKind::TimedOut { .. }
+            EventKind::NestedGet { .. }
+            | EventKind::TimedOut { .. }
             | EventKind::Refused
             | EventKind::ConnectFailed { .. }
             | EventKind::PingFailed { .. }

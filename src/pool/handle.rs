@@ -100,7 +100,7 @@ impl<M: Manager> Pool<M> {
             return None;
         }
         let step = match judge_or_claim(&self.raw, taken) {
-            Step::Lend(slot) => return Some(lend(slot, borrower)),
+            Step::Lend(slot) => return Some(lend(slot, borrower, Face::Blocking)),
             step => step,
         };
         let is_pinging = Relaxed::default();
@@ -176,7 +176,7 @@ impl<M: Manager> Pool<M> {
         borrower: &'static Location<'static>,
     ) -> Result<PooledConnection<M>, GetError<M::Error>> {
         let step = match judge_or_claim(&self.raw, taken) {
-            Step::Lend(slot) => return Ok(lend(slot, borrower)),
+            Step::Lend(slot) => return Ok(lend(slot, borrower, Face::Async)),
             step => step,
         };
         let is_pinging = Relaxed::default();

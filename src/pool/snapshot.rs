@@ -59,6 +59,7 @@ pub(crate) fn stats<M: Manager>(raw: &Raw<M>) -> Stats {
         detached: counters.detached.get(),
         added: counters.added.get(),
         leaks: counters.leaks.get(),
+        nested_gets: counters.nested_gets.get(),
         sweeps: counters.sweeps.get(),
         evictions: Evictions::of(&counters.evictions),
         wait_time: counters.wait_time.snapshot(),

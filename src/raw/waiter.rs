@@ -347,10 +347,18 @@ impl<H: Lodging> Drop for Ticket<'_, H> {
     fn drop(&mut self) {
         // O11: this thread wrote it, if it is so.
         let is_taken = self.waiter.state.load(Ordering::Relaxed) == TAKEN;
-        if is_taken && !self.has_locked {
-            // The thread that settled the waiter has taken the waker.
-            return;
+        // If so, the thread that settled the waiter has taken the waker.
+        if !is_taken || self.has_locked {
+            self.give_up();
         }
+    }
+}
+
+impl<H: Lodging> Ticket<'_, H> {
+    /// What a drop comes to beside the memory, if the waiter was not served in the shortest way.
+    #[cold]
+    #[inline(never)]
+    fn give_up(&self) {
         if self.pool.is_inherited() {
             // A thread that is not in this process may have held the lock of the waker.
             return std::mem::forget(Arc::clone(&self.waiter));

@@ -41,19 +41,12 @@ impl Wakes {
 /// those below them on the stack, or a line of thousands would overflow it.
 pub(crate) fn wake_all(wakers: impl IntoIterator<Item = Waker>) {
     for waker in wakers {
+        let mut waker = Some(waker);
+        let _ = FIRING.try_with(|firing| firing.fire(&mut waker));
         // While the thread ends there is no such place any more; then none is on top of another.
-        let waker = match FIRING.try_with(Firing::begin) {
-            Ok(false) => {
-                let _ = FIRING.try_with(|firing| firing.waiting.borrow_mut().push_back(waker));
-                continue;
-            }
-            Ok(true) | Err(_) => waker,
-        };
-        no_unwind(|| waker.wake());
-        while let Ok(Some(waker)) = FIRING.try_with(Firing::next) {
+        if let Some(waker) = waker {
             no_unwind(|| waker.wake());
         }
-        let _ = FIRING.try_with(Firing::end);
     }
 }
 
@@ -72,19 +65,25 @@ struct Firing {
 }
 
 impl Firing {
-    /// One more may fire at once.
-    fn begin(&self) -> bool {
-        let may_fire = self.depth.get() < DEPTH;
-        self.depth.set(self.depth.get() + usize::from(may_fire));
-        may_fire
+    /// Fires the waker now or, if too many fire already, soon.
+    fn fire(&self, waker: &mut Option<Waker>) {
+        let Some(waker) = waker.take() else { return };
+        if self.depth.get() == DEPTH {
+            self.waiting.borrow_mut().push_back(waker);
+            return;
+        }
+        self.depth.set(self.depth.get() + 1);
+        no_unwind(|| waker.wake());
+        // Those that wait are for the topmost that fires.
+        while self.depth.get() == DEPTH
+            && let Some(waker) = self.next()
+        {
+            no_unwind(|| waker.wake());
+        }
+        self.depth.set(self.depth.get() - 1);
     }
 
-    /// The next of those that wait, for the topmost that fires.
     fn next(&self) -> Option<Waker> {
-        if self.depth.get() == DEPTH { self.waiting.borrow_mut().pop_front() } else { None }
-    }
-
-    fn end(&self) {
-        self.depth.set(self.depth.get().saturating_sub(1));
+        self.waiting.borrow_mut().pop_front()
     }
 }

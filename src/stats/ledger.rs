@@ -1,8 +1,10 @@
 //! What the owner of a slot writes down beside its connection.
 
+use super::{Borrower, Signature};
 use crate::clock::Tick;
 use crate::raw::slots::StaticRef;
-use crate::sync::Relaxed;
+use crate::sync::{Arc, Relaxed};
+use arc_swap::ArcSwapOption;
 use std::fmt;
 use std::panic::Location;
 use std::time::Duration;
@@ -16,6 +18,8 @@ pub(crate) struct Ledger {
     /// When the slot was last lent or came back.
     changed: Relaxed<u64>,
     borrower: StaticRef<Location<'static>>,
+    /// What the borrower said of itself, on this loan or an earlier one.
+    signature: ArcSwapOption<Signature>,
     call: CallNote,
     /// One more than the pool's era in which the connect of its connection was begun; zero if there
     /// is none.
@@ -52,6 +56,7 @@ impl Ledger {
     /// Notes that the connection is gone, or could not be opened.
     pub(crate) fn end(&self) {
         self.era.set(0);
+        self.signature.store(None);
     }
 
     /// Whether there is a connection, or one is being opened, whose connect was begun before `era`.
@@ -81,10 +86,36 @@ impl Ledger {
         self.transitions() % 2 == 1
     }
 
+    /// Notes what the borrower of the next loan, or of this one, says of itself.
+    pub(crate) fn sign(&self, signature: Signature) {
+        self.signature.store(Some(Arc::new(signature)));
+    }
+
+    /// What the borrower has said of itself, if the slot is lent.
+    pub(crate) fn signature(&self) -> Option<Arc<Signature>> {
+        let transitions = self.transitions();
+        self.signature.load_full().filter(|signature| signature.transitions == transitions)
+    }
+
+    /// Whether the slot is lent to that borrower.
+    pub(crate) fn is_lent_to(&self, borrower: &Borrower) -> bool {
+        self.is_lent()
+            && self.signature().is_some_and(|one| one.borrower.as_ref() == Some(borrower))
+    }
+
+    /// Where in the source the borrower asked for the slot, if it is lent.
+    pub(crate) fn location(&self) -> Option<&'static Location<'static>> {
+        self.borrower.get().filter(|_| self.is_lent())
+    }
+
     /// Who holds the slot, if it is lent: exact at rest, a guess while it changes hands.
     pub(crate) fn holder(&self, now: Tick) -> Option<Holder> {
-        let location = self.borrower.get().filter(|_| self.is_lent())?;
-        Some(Holder { location, since: now.since(self.last_changed()) })
+        let location = self.location()?;
+        let (since, signature) = (now.since(self.last_changed()), self.signature());
+        let signature = signature.as_deref();
+        let borrower = signature.and_then(|signature| signature.borrower.clone());
+        let label = signature.and_then(|signature| signature.label.clone());
+        Some(Holder { location, since, borrower, label })
     }
 
     pub(crate) fn checkouts(&self) -> u64 {
@@ -113,18 +144,30 @@ impl Ledger {
 }
 
 /// Who holds a connection, and for how long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Holder {
     /// Where in the source the borrower asked for the connection.
     pub location: &'static Location<'static>,
     /// How long ago it was lent, to the precision of the pool's tick.
     pub since: Duration,
+    /// Which thread or task holds it, if the pool
+    /// [identifies](crate::Builder::identify_borrowers) borrowers.
+    pub borrower: Option<Borrower>,
+    /// What the borrower [calls](crate::PooledConnection::set_label) its work.
+    pub label: Option<Arc<str>>,
 }
 
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} for {:.1?}", self.location, self.since)
+        write!(f, "{} for {:.1?}", self.location, self.since)?;
+        if let Some(borrower) = &self.borrower {
+            write!(f, ", {borrower}")?;
+        }
+        if let Some(label) = &self.label {
+            write!(f, " ({label:?})")?;
+        }
+        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@
 use super::failure::{self, phase};
 use super::guard::PooledConnection;
 use super::last_look::look;
+use super::nested;
 use super::step::{Step, judge, judge_or_claim, lend};
 use crate::clock::Tick;
 use crate::config::{Fairness, PingOn, Settings};
@@ -21,6 +22,7 @@ use crate::pool::work::worker;
 use crate::raw::waiter::{NEVER, Outcome, Terms, Ticket};
 use crate::sync::{Arc, Relaxed};
 use std::future::poll_fn;
+use std::num::NonZeroU64;
 use std::panic::Location;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -45,6 +47,8 @@ pub(crate) struct Checkout<'a, M: Manager> {
     pinged_in_vain: Option<Tick>,
     /// When it first stood in line.
     waiting_since: Option<Tick>,
+    /// Its number among the borrowers that hold a connection, if it does.
+    nested: Option<NonZeroU64>,
     /// What has come of its wait. A thread drops its checkout when its time is up.
     outcome: WaitOutcome,
 }
@@ -58,6 +62,9 @@ impl<M: Manager> Drop for Checkout<'_, M> {
         let waited = state.clock.now().since(since);
         let (location, outcome) = (self.borrower, self.outcome);
         state.note(EventKind::WaitEnded { location, waited, outcome });
+        if let Some(number) = self.nested {
+            nested::end(self.raw, number);
+        }
     }
 }
 
@@ -93,6 +100,7 @@ impl<'a, M: Manager> Checkout<'a, M> {
             is_pinging,
             pinged_in_vain: None,
             waiting_since: None,
+            nested: None,
             outcome: match face {
                 Face::Blocking => WaitOutcome::TimedOut,
                 Face::Async => WaitOutcome::Cancelled,
@@ -127,7 +135,7 @@ impl<'a, M: Manager> Checkout<'a, M> {
             let next = match step {
                 Step::Lend(slot) => {
                     self.outcome = WaitOutcome::Served;
-                    return Ok(lend(slot, self.borrower));
+                    return Ok(lend(slot, self.borrower, self.face));
                 }
                 Step::Ping(slot) => self.ping(slot, true).await,
                 Step::Prepare(slot) => self.ping(slot, false).await,
@@ -180,6 +188,9 @@ impl<'a, M: Manager> Checkout<'a, M> {
             return Err(self.timed_out());
         }
         self.ask_for_leave_to_wait()?;
+        if self.raw.context().identifies {
+            self.look_for_circle()?;
+        }
         match self.stand_in_line(ahead, now).await? {
             Outcome::Granted(slot) => Ok(judge(self.raw, self.unless_closed(slot)?)),
             Outcome::Closed => Err(GetError::Closed),
@@ -188,6 +199,16 @@ impl<'a, M: Manager> Checkout<'a, M> {
             Outcome::Expired => Err(self.timed_out()),
             Outcome::Lapsed => Ok(Step::Again),
         }
+    }
+
+    /// Fails if all connections are held by borrowers that wait, as this one is about to.
+    #[cold]
+    #[inline(never)]
+    fn look_for_circle(&mut self) -> Result<(), GetError<M::Error>> {
+        if self.nested.is_none() {
+            self.nested = nested::begin(self.raw, self.face, self.borrower)?;
+        }
+        Ok(())
     }
 
     /// The driver may need this very thread for what is waited for.

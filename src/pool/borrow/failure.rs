@@ -9,6 +9,7 @@ use crate::pool::state::pooled::Raw;
 use crate::pool::supply::overruns::overdue;
 use crate::pool::supply::shortage::is_out;
 use crate::sync::{Arc, Relaxed};
+use std::panic::Location;
 use std::time::Duration;
 
 /// What a checkout was waiting for.
@@ -56,6 +57,14 @@ pub(crate) fn all_evicted<M: Manager>(raw: &Raw<M>, evicted: usize) -> GetError<
 /// The driver needs the thread that would wait.
 pub(crate) fn wrong_thread<M: Manager>(raw: &Raw<M>) -> GetError<M::Error> {
     GetError::WrongThread { counts: counts(raw) }
+}
+
+/// All connections are held by borrowers that wait for another.
+pub(crate) fn deadlock<M: Manager>(
+    raw: &Raw<M>,
+    held: &'static Location<'static>,
+) -> GetError<M::Error> {
+    GetError::Deadlock { held, counts: counts(raw) }
 }
 
 /// Connecting has failed. `None`: no cause is known, as a connect has succeeded meanwhile.

@@ -12,6 +12,7 @@ use crate::pool::state::entry::Entry;
 use crate::pool::state::kept::Kept;
 use crate::pool::state::pooled::{Pooled, Slot};
 use crate::raw::slots::Lent;
+use crate::stats::{Signature, cut};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -94,6 +95,26 @@ impl<M: Manager> PooledConnection<M> {
         let entry = this.0.value_mut();
         entry.suspect();
         entry.info.last_error = now.max(Tick(1));
+    }
+
+    /// Names the work that the connection is borrowed for, such as a request's id, for
+    /// [`Pool::holders`](crate::Pool::holders) and reports of leaks. The label holds until the
+    /// connection is returned, or until the next call. It is cut after 256 bytes.
+    ///
+    /// ```
+    /// # use caliburn::{GetError, Manager, Pool, PooledConnection};
+    /// # fn report<M: Manager>(pool: &Pool<M>) -> Result<(), GetError<M::Error>> {
+    /// let mut conn = pool.get()?;
+    /// PooledConnection::set_label(&mut conn, "monthly report");
+    /// assert_eq!(pool.holders()[0].label.as_deref(), Some("monthly report"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn set_label(this: &mut Self, label: &str) {
+        let ledger = this.0.ledger();
+        let borrower = ledger.signature().and_then(|signature| signature.borrower.clone());
+        let (transitions, label) = (ledger.transitions(), Some(cut(label)));
+        ledger.sign(Signature { transitions, borrower, label });
     }
 
     /// Returns the values that the user keeps beside the connection.

@@ -5,4 +5,5 @@ pub(crate) mod failure;
 pub(crate) mod fast_path;
 pub(crate) mod guard;
 pub(crate) mod last_look;
+pub(crate) mod nested;
 pub(crate) mod step;

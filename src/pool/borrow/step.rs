@@ -5,12 +5,13 @@ use super::last_look::look;
 use crate::clock::Tick;
 use crate::error::TryGetError;
 use crate::health::Verdict;
-use crate::manager::Manager;
+use crate::manager::{Face, Manager};
 use crate::pool::ground::sampling::Seed;
 use crate::pool::service::flaw::doubt;
 use crate::pool::service::{enqueue, judge};
 use crate::pool::state::pooled::{Raw, Slot};
 use crate::pool::supply::tries;
+use crate::stats::{Borrower, Ledger, Signature};
 use std::panic::Location;
 
 /// A borrower holds no more slow connections than this while it looks for another.
@@ -84,14 +85,26 @@ fn must_prepare<M: Manager>(slot: &Slot<M>, now: Tick) -> bool {
     has_hooks && !slot.value().is_prepared(slot.ledger(), now)
 }
 
+/// Notes who borrows, for the loan that begins with that of the ledger's `transitions`.
+#[cold]
+#[inline(never)]
+fn sign(ledger: &Ledger, transitions: u64, face: Face) {
+    let borrower = Borrower::current(face == Face::Async);
+    ledger.sign(Signature { transitions, borrower, label: None });
+}
+
 /// The last step of every checkout.
 pub(crate) fn lend<M: Manager>(
     mut slot: Slot<M>,
     borrower: &'static Location<'static>,
+    face: Face,
 ) -> PooledConnection<M> {
     let (entry, ledger, raw) = slot.parts_and_pool();
     let state = raw.context();
     let transitions = ledger.transitions();
+    if state.identifies {
+        sign(ledger, transitions + 1, face);
+    }
     if state.sampling.is_due(transitions, Seed::of(ledger)) {
         entry.lent_at = state.clock.now();
     }
@@ -115,7 +128,7 @@ pub(crate) fn lend_now<M: Manager>(
     }
     for _ in 0..=raw.capacity() {
         match judge_or_claim(raw, taken.take()) {
-            Step::Lend(slot) => return Ok(lend(slot, borrower)),
+            Step::Lend(slot) => return Ok(lend(slot, borrower, Face::Blocking)),
             Step::Evicted(_) | Step::Dead | Step::Again => {}
             Step::Ping(slot) => {
                 enqueue::check(slot);

@@ -89,7 +89,8 @@ fn ask<M: Manager>(
     let is_fit =
         verdict == Verdict::Keep && !entry.ping_due && !raw.is_in_debt() && !is_accompanied;
     // What answers slowly takes the slow road, where others are preferred to it.
-    let is_fit = is_fit && !entry.is_slow && !state.invalid.is_to_be_replaced(ledger);
+    let is_fit =
+        is_fit && !state.identifies && !entry.is_slow && !state.invalid.is_to_be_replaced(ledger);
     // A validity begins with a Keep, not with silence: before a loan if the strategy is asked then,
     // else after one.
     let is_time = match occasion {

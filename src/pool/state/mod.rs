@@ -5,6 +5,7 @@ pub(crate) mod invalid;
 pub(crate) mod job;
 pub(crate) mod kept;
 pub(crate) mod leaks;
+pub(crate) mod nested;
 mod note;
 pub(crate) mod pass;
 pub(crate) mod pooled;
@@ -26,11 +27,12 @@ use crate::hooks::Hooks;
 use crate::manager::{BoxFuture, Driver, Manager};
 use crate::raw::requests::Requests;
 use crate::stats::Counters;
-use crate::sync::{Arc, AtomicUsize, Mutex, Relaxed};
+use crate::sync::{Arc, AtomicUsize, Mutex, MutexGuard, PoisonError, Relaxed};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use invalid::Invalid;
 use job::{Lane, Queue, Service};
 use leaks::Leaks;
+use nested::Nested;
 use pass::Pass;
 use std::future::Future;
 use std::time::Duration;
@@ -62,6 +64,10 @@ pub(crate) struct State<M: Manager> {
     pub(crate) journal: Arc<Journal>,
     /// Events are of interest to anybody.
     pub(crate) is_watched: bool,
+    /// Who borrows is noted with each loan.
+    pub(crate) identifies: bool,
+    /// Borrowers that hold a connection and wait for another.
+    pub(super) nested: Mutex<Nested>,
     /// Loans that observers were told last for too long.
     pub(crate) leaks: Mutex<Leaks>,
     pub(crate) supply: Supply,
@@ -108,6 +114,11 @@ impl<M: Manager> State<M> {
     /// Whether no thread works in the background and `maintain` does all the work.
     pub(crate) fn is_manual(&self) -> bool {
         !self.ring.is_heard()
+    }
+
+    /// Locks the list of borrowers that hold a connection and wait for another.
+    pub(crate) fn nested(&self) -> MutexGuard<'_, Nested> {
+        self.nested.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn queue(&self, lane: Lane) -> &Queue<M> {

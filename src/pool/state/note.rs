@@ -48,6 +48,7 @@ fn count(counters: &Counters, kind: &EventKind) {
             }
             counters.waits_in_vain.add();
         }
+        EventKind::NestedGet { .. } => counters.nested_gets.add(),
         EventKind::TimedOut { .. } => counters.timeouts.add(),
         EventKind::Refused => counters.refusals.add(),
         EventKind::Connected { took } => {

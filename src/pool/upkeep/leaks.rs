@@ -8,6 +8,7 @@ use crate::clock::Tick;
 use crate::manager::Manager;
 use crate::observe::EventKind;
 use crate::pool::state::pooled::Raw;
+use crate::sync::Arc;
 
 /// Looks if it is time to; the answer is when it will be. Only one thread at a time comes here.
 pub(crate) fn look<M: Manager>(raw: &Raw<M>, now: Tick) -> Tick {
@@ -40,7 +41,7 @@ pub(crate) fn look<M: Manager>(raw: &Raw<M>, now: Tick) -> Tick {
     let next = leaks.next;
     drop(leaks);
     for holder in found {
-        state.note(EventKind::HeldTooLong { holder });
+        state.note(EventKind::HeldTooLong { holder: Arc::new(holder) });
     }
     next
 }

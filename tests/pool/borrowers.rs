@@ -1,0 +1,150 @@
+//! Who holds what, and borrowers that wait for each other.
+
+use crate::common::*;
+use caliburn::observe::EventKind;
+use caliburn::stats::Borrower;
+use caliburn::{GetError, Pool, PooledConnection};
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::thread;
+
+#[test]
+fn a_label_holds_for_one_loan_and_is_cut() {
+    let (pool, _) = full_manual(&Fake::new(), 1, |builder| builder);
+    let mut conn = pool.get().unwrap();
+    assert_eq!(pool.holders()[0].label, None);
+    PooledConnection::set_label(&mut conn, "monthly report");
+    assert!(pool.holders()[0].to_string().ends_with("(\"monthly report\")"));
+    PooledConnection::set_label(&mut conn, &"é".repeat(1 << 19));
+    assert_eq!(pool.holders()[0].label.as_deref().map(str::len), Some(256));
+    PooledConnection::set_label(&mut conn, &format!("x{}", "é".repeat(1 << 19)));
+    assert_eq!(pool.holders()[0].label.as_deref().map(str::len), Some(255));
+    drop(conn);
+    let _conn = pool.get().unwrap();
+    assert_eq!(pool.holders()[0].label, None);
+}
+
+#[test]
+fn a_leak_is_told_with_its_label_and_its_thread() {
+    let builder = |builder: caliburn::Builder<Fake>| {
+        builder.identify_borrowers().record_events(64).leak_threshold(Some(PLENTY))
+    };
+    let (pool, clock) = full_manual(&Fake::new(), 1, builder);
+    let mut conn = pool.get().unwrap();
+    PooledConnection::set_label(&mut conn, "forgetful");
+    clock.advance(2 * PLENTY);
+    pool.maintain();
+    clock.advance(2 * PLENTY);
+    pool.maintain();
+    let told: Vec<_> = pool.recent_events().iter().map(ToString::to_string).collect();
+    let leak = told.iter().find(|line| line.contains("held for too long")).unwrap();
+    assert!(leak.contains("forgetful") && leak.contains("thread borrowers::a_leak"), "{leak}");
+}
+
+#[test]
+fn a_holder_is_known_by_its_thread_or_its_task() {
+    let builder = Pool::builder(Fake::new()).max_size(3).identify_borrowers();
+    let pool = builder.build().unwrap();
+    for _ in 0..3 {
+        let conn = pool.get().unwrap();
+        let me = thread::current();
+        let Some(Borrower::Thread(id, name)) = pool.holders()[0].borrower.clone() else { panic!() };
+        assert_eq!((id, name.as_deref()), (me.id(), me.name()));
+        assert!(pool.holders()[0].to_string().contains("thread borrowers::a_holder"));
+        drop(conn);
+    }
+    drop(pool.try_get().unwrap());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let pool = &pool;
+    runtime.block_on(async {
+        let of_no_task = pool.get_async().await.unwrap();
+        assert_eq!(pool.holders()[0].borrower, None);
+        drop(of_no_task);
+        let pool = pool.clone();
+        let task = async move {
+            let _conn = pool.get_async().await.unwrap();
+            let id = tokio::task::id().to_string();
+            assert_eq!(pool.holders()[0].borrower, Some(Borrower::Task(id.into())));
+        };
+        tokio::spawn(task).await.unwrap();
+    });
+}
+
+#[test]
+fn of_threads_that_wait_for_each_other_the_last_is_told_and_the_others_go_on() {
+    for size in [1, 4] {
+        let builder = Pool::builder(Fake::new()).max_size(size).record_events(64);
+        let pool = builder.identify_borrowers().build().unwrap();
+        let (all_hold, deadlocks) = (Barrier::new(size), AtomicUsize::new(0));
+        thread::scope(|scope| {
+            for _ in 0..size {
+                scope.spawn(|| {
+                    let first = pool.get().unwrap();
+                    all_hold.wait();
+                    match pool.get() {
+                        Ok(second) => drop(second),
+                        Err(error @ GetError::Deadlock { .. }) => {
+                            assert!(error.to_string().contains("tests/pool/borrowers.rs"));
+                            deadlocks.fetch_add(1, SeqCst);
+                        }
+                        Err(error) => panic!("{error}"),
+                    }
+                    drop(first);
+                });
+            }
+        });
+        // Those that go on may come to wait for each other once more.
+        assert!((1..=size).contains(&deadlocks.load(SeqCst)), "{deadlocks:?}");
+        assert_eq!(pool.stats().nested_gets, size as u64);
+        let is_nested = |kind: &EventKind| matches!(kind, EventKind::NestedGet { .. });
+        assert_eq!(
+            pool.recent_events().iter().filter(|event| is_nested(&event.kind)).count(),
+            size
+        );
+        assert!(pool.health().is_ok());
+    }
+}
+
+#[test]
+fn of_tasks_that_wait_for_each_other_the_last_is_told_and_the_others_go_on() {
+    let builder = Pool::builder_async(AsyncFake(Fake::new())).max_size(3);
+    let pool = builder.identify_borrowers().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    runtime.block_on(async {
+        let all_hold = std::sync::Arc::new(tokio::sync::Barrier::new(3));
+        let tasks: Vec<_> = (0..3)
+            .map(|_| {
+                let (pool, all_hold) = (pool.clone(), all_hold.clone());
+                tokio::spawn(async move {
+                    let first = pool.get_async().await.unwrap();
+                    all_hold.wait().await;
+                    let second = pool.get_async().await;
+                    drop(first);
+                    matches!(second, Err(GetError::Deadlock { .. }))
+                })
+            })
+            .collect();
+        let mut deadlocks = 0;
+        for task in tasks {
+            deadlocks += usize::from(task.await.unwrap());
+        }
+        assert!((1..=3).contains(&deadlocks), "{deadlocks}");
+    });
+}
+
+#[test]
+fn one_that_holds_a_connection_may_wait_for_those_that_do_not_wait() {
+    let builder = Pool::builder(Fake::new()).max_size(2).identify_borrowers();
+    let pool = builder.build().unwrap();
+    thread::scope(|scope| {
+        let other = pool.get().unwrap();
+        let nested = scope.spawn(|| {
+            let first = pool.get().unwrap();
+            drop(pool.get().unwrap());
+            drop(first);
+        });
+        eventually("it waits", || pool.stats().nested_gets == 1);
+        drop(other);
+        nested.join().unwrap();
+    });
+}
