@@ -3,12 +3,8 @@
 //! A few connections are open, which could serve all of them before a single connect is through.
 //! Whoever waits for a connect of his own waits far longer than for a connection returned.
 
-use crate::harness::contest::{Entrant, Kind, Record, Rounds, by_turns};
-use crate::harness::figures::{millis, ms};
-use crate::harness::sheet::{Better, Sheet, Show};
-use crate::pools::driver::Books;
-use crate::pools::sleepy::Sleepy;
-use crate::pools::{Limits, Which};
+use crate::harness::*;
+use crate::pools::{Books, Limits, Sleepy, Which};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};

@@ -1,12 +1,11 @@
 //! What a process does while it does nothing.
 
-use crate::harness::figures::{Spread, ms};
-use crate::harness::options::Length;
+use crate::harness::*;
 use cpu_time::ProcessTime;
 use std::fs;
 use std::path::PathBuf;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Threads that have had nothing to do for this long have gone.
 pub fn settle() {
@@ -44,12 +43,13 @@ pub struct Idleness {
     pub share: Spread,
 }
 
-/// The least of several looks counts: a busy machine makes everything dearer, and nothing cheaper.
-pub fn watch(length: Length) -> Idleness {
+/// While nobody but `work` is at it. The least of several looks counts: a busy machine makes
+/// everything dearer, and nothing cheaper.
+pub fn watch(length: Length, mut work: impl FnMut(Duration)) -> Idleness {
     let (looks, time) = length.pick((4, ms(2500)), (2, ms(300)));
     let look = |_| {
         let (begun, slept, cpu) = (Instant::now(), sleeps(), ProcessTime::now());
-        thread::sleep(time);
+        work(time);
         // The process's own clock: `/proc/self/stat` goes by steps of 10 ms, a third of a per cent
         // here.
         let (cpu, woken, time) = (cpu.elapsed(), sleeps() - slept, begun.elapsed());

@@ -4,12 +4,8 @@
 
 use caliburn_benches::burst::Burst;
 use caliburn_benches::compare::{crowded, handoff, shortage, sizes, sweep, uncontended};
-use caliburn_benches::harness::contest::Rounds;
-use caliburn_benches::harness::figures::{conditions, ms, timed, versions};
-use caliburn_benches::harness::options::{Length, Options, complain};
-use caliburn_benches::harness::sheet::Sheet;
+use caliburn_benches::harness::*;
 use caliburn_benches::pools::PACKAGES;
-use caliburn_benches::say;
 
 const HELP: &str = "\
 caliburn beside r2d2, deadpool, bb8, mobc, sqlx's pool and object pools, and beside the physical

@@ -6,16 +6,9 @@
 //! some time later. Does `get` come back within its limit each time, what does it say, and how soon
 //! is all well again?
 
-use caliburn_benches::common::proxy::{Mode, Proxy};
-use caliburn_benches::common::server::Server;
-use caliburn_benches::harness::figures::{ms, versions};
-use caliburn_benches::harness::options::Options;
-use caliburn_benches::harness::progress::Progress;
-use caliburn_benches::harness::table::Table;
-use caliburn_benches::pools::driver::Books;
-use caliburn_benches::pools::line::Line;
-use caliburn_benches::pools::{Check, Limits, Peer, Refusal, Which};
-use caliburn_benches::say;
+use caliburn_benches::common::{PathMode, Proxy, Server};
+use caliburn_benches::harness::*;
+use caliburn_benches::pools::{Books, Check, Limits, Line, Peer, Refusal, Which};
 use cpu_time::ProcessTime;
 use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -125,68 +118,44 @@ impl Moment {
     }
 }
 
-/// What one pool came to: the gets that were begun while the path was cut, and what followed.
-#[derive(Default)]
-struct Outcome {
-    gets: usize,
-    longest: Duration,
-    /// The longest has not come back at all.
-    is_stuck: bool,
-    /// Gets that took more than the limit and a twentieth.
-    late: usize,
-    refusals: Vec<Refusal>,
-    connects: usize,
-    cpu: Duration,
-    down: Duration,
-    /// From the healing to the end of the first query that went well.
-    recovery: Option<Duration>,
+/// What one pool came to, of the gets that were begun while the path was cut: its row, and the last
+/// error.
+fn outcome(
+    which: Which,
+    log: &Log,
+    plan: &Plan,
+    [cut, healed]: [&Moment; 2],
+) -> ([String; 7], Option<String>) {
+    // From the healing to the end of the first query that went well.
+    let recovery = log.success_since(healed.at).map(|at| at - healed.at);
+    let turns = log.turns();
+    let is_meant = |turn: &&Turn| (cut.at..healed.at).contains(&turn.begun);
+    let turns: Vec<&Turn> = turns.iter().filter(is_meant).collect();
+    let took = |turn: &Turn| turn.got.as_ref().map_or(turn.begun.elapsed(), |(took, _)| *took);
+    let longest = turns.iter().max_by_key(|turn| took(turn)).expect("a get each 200 ms");
+    let stuck = if longest.got.is_none() { "still stuck after " } else { "" };
+    let limit = plan.limits.get.mul_f64(1.05);
+    let late = turns.iter().filter(|turn| took(turn) > limit).count();
+    let refusal = |turn: &&Turn| turn.got.as_ref()?.1.as_ref().err().cloned();
+    let refusals: Vec<Refusal> = turns.iter().filter_map(refusal).collect();
+    let (causes, errors) = (refusals.iter().filter(|it| it.has_cause).count(), refusals.len());
+    let cpu = healed.cpu.duration_since(cut.cpu).as_secs_f64();
+    let share = 100.0 * cpu / (healed.at - cut.at).as_secs_f64();
+    let row = [
+        which.name().into(),
+        format!("{stuck}{:.2} s", took(longest).as_secs_f64()),
+        format!("{late} of {}", turns.len()),
+        if errors == 0 { "no error".into() } else { format!("{causes} of {errors}") },
+        recovery.map_or(format!("not within {AFTER:?}"), |time| format!("{} ms", time.as_millis())),
+        (healed.connects - cut.connects).to_string(),
+        format!("{:.0} ms ({share:.1} %)", cpu * 1e3),
+    ];
+    (row, refusals.into_iter().next_back().map(|refusal| refusal.text))
 }
 
-impl Outcome {
-    fn of(log: &Log, plan: &Plan, cut: &Moment, healed: &Moment) -> Self {
-        let mut outcome = Self {
-            connects: healed.connects - cut.connects,
-            cpu: healed.cpu.duration_since(cut.cpu),
-            down: healed.at - cut.at,
-            recovery: log.success_since(healed.at).map(|at| at - healed.at),
-            ..Self::default()
-        };
-        let turns = log.turns();
-        for turn in turns.iter().filter(|turn| (cut.at..healed.at).contains(&turn.begun)) {
-            let took = turn.got.as_ref().map_or_else(|| turn.begun.elapsed(), |(took, _)| *took);
-            outcome.gets += 1;
-            outcome.late += usize::from(took > plan.limits.get.mul_f64(1.05));
-            if took > outcome.longest {
-                (outcome.longest, outcome.is_stuck) = (took, turn.got.is_none());
-            }
-            if let Some((_, Err(refusal))) = &turn.got {
-                outcome.refusals.push(refusal.clone());
-            }
-        }
-        outcome
-    }
+type Ran = Result<([String; 7], Option<String>), Box<dyn Error>>;
 
-    fn row(&self, which: Which) -> [String; 7] {
-        let (Self { gets, late, connects, .. }, cpu) = (self, self.cpu.as_secs_f64());
-        let errors = self.refusals.len();
-        let causes = self.refusals.iter().filter(|refusal| refusal.has_cause).count();
-        let stuck = if self.is_stuck { "still stuck after " } else { "" };
-        [
-            which.to_string(),
-            format!("{stuck}{:.2} s", self.longest.as_secs_f64()),
-            format!("{late} of {gets}"),
-            if errors == 0 { "no error".into() } else { format!("{causes} of {errors}") },
-            match self.recovery {
-                Some(time) => format!("{} ms", time.as_millis()),
-                None => format!("not within {AFTER:?}"),
-            },
-            connects.to_string(),
-            format!("{:.0} ms ({:.1} %)", cpu * 1e3, 100.0 * cpu / self.down.as_secs_f64()),
-        ]
-    }
-}
-
-fn run(which: Which, plan: &Plan, runtime: &Runtime) -> Result<Outcome, Box<dyn Error>> {
+fn run(which: Which, plan: &Plan, runtime: &Runtime) -> Ran {
     let server = Server::start();
     let proxy = Arc::new(Proxy::to(server.address()));
     let books = Books::default();
@@ -217,7 +186,7 @@ fn run(which: Which, plan: &Plan, runtime: &Runtime) -> Result<Outcome, Box<dyn 
                 {
                     // What was sent meanwhile arrives when the path is healed, as TCP would see to
                     // it, only without TCP's delay.
-                    proxy.set(Mode::Hold);
+                    proxy.set(PathMode::Hold);
                     if is_lost {
                         proxy.forget();
                     }
@@ -238,11 +207,11 @@ fn run(which: Which, plan: &Plan, runtime: &Runtime) -> Result<Outcome, Box<dyn 
     }
     thread::sleep(plan.down);
     let healed = Moment::now(&books);
-    proxy.set(Mode::Pass);
+    proxy.set(PathMode::Pass);
     while log.success_since(healed.at).is_none() && healed.at.elapsed() < AFTER {
         thread::sleep(ms(10));
     }
-    let outcome = Outcome::of(&log, plan, &cut, &healed);
+    let outcome = outcome(which, &log, plan, [&cut, &healed]);
     is_over.store(true, SeqCst);
     proxy.cut();
     let _ = when_ended.recv_timeout(Duration::from_secs(5));
@@ -283,12 +252,12 @@ fn main() {
     for which in Which::ALL {
         progress.say(which.name());
         match run(which, &plan, &runtime) {
-            Ok(outcome) => {
-                table.row(outcome.row(which));
-                let last = outcome.refusals.last();
-                remarks += &last.map_or(String::new(), |it| format!("{which}: {:?}\n", it.text));
+            Ok((row, last)) => {
+                table.row(row);
+                remarks +=
+                    &last.map_or(String::new(), |text| format!("{}: {text:?}\n", which.name()));
             }
-            Err(error) => remarks += &format!("{which}: did not run: {error}\n"),
+            Err(error) => remarks += &format!("{}: did not run: {error}\n", which.name()),
         }
         progress.advance(1);
     }

@@ -1,9 +1,7 @@
 //! What the pool does when things go wrong, in figures.
 
-use caliburn_benches::faults::*;
-use caliburn_benches::harness::figures::ms;
-use caliburn_benches::harness::options::Options;
-use caliburn_benches::harness::progress::Progress;
+use caliburn_benches::faults::{Bench, SCENARIOS};
+use caliburn_benches::harness::*;
 
 const HELP: &str = "\
 What the pool does when things go wrong: each scenario injures the server, the network or the
@@ -15,33 +13,6 @@ that is all.
   --quick      less of it
   --help       this text
 ";
-
-/// By its name; takes about so many seconds.
-type Scenario = (&'static str, usize, fn(&mut Bench));
-
-const SCENARIOS: &[Scenario] = &[
-    ("mute connect, threads", 2, mute::connect_threads),
-    ("mute connect, tasks", 2, mute::connect_tasks),
-    ("mute ping, threads", 1, mute::ping_threads),
-    ("mute ping, tasks", 1, mute::ping_tasks),
-    ("outage black hole, threads", 15, outage::black_hole_threads),
-    ("outage black hole, tasks", 15, outage::black_hole_tasks),
-    ("outage refused, threads", 7, outage::refused_threads),
-    ("outage refused, tasks", 7, outage::refused_tasks),
-    ("overload, threads", 9, overload::threads),
-    ("overload, tasks", 9, overload::tasks),
-    ("one return during a hanging connect, threads", 1, handoff::threads),
-    ("one return during a hanging connect, tasks", 1, handoff::tasks),
-    ("half of 64 cut, threads", 2, cut::threads),
-    ("half of 64 cut, tasks", 2, cut::tasks),
-    ("wrong password, threads", 8, password::threads),
-    ("wrong password, tasks", 8, password::tasks),
-    ("limit of a get, threads", 16, limits::threads),
-    ("limit of a get, tasks", 9, limits::tasks),
-    ("limit of a call", 6, limits::calls),
-    ("close of a mute server, threads", 3, closing::threads),
-    ("close of a mute server, tasks", 3, closing::tasks),
-];
 
 fn main() {
     let mut options = Options::read(HELP);

@@ -6,15 +6,8 @@
 //! polled, waits for ever: the only task that could poll it stands behind it. A pool that takes the
 //! connection back must not do so where all tasks are polled late: hence the third program.
 
-use caliburn_benches::harness::figures::{Spread, ms};
-use caliburn_benches::harness::late::late;
-use caliburn_benches::harness::options::Options;
-use caliburn_benches::harness::progress::Progress;
-use caliburn_benches::harness::table::Table;
-use caliburn_benches::harness::turns::workers;
-use caliburn_benches::pools::object::Boxes;
-use caliburn_benches::pools::{Bb8, Deadpool, ForTasks, GetAsync, Mobc, Sqlx};
-use caliburn_benches::say;
+use caliburn_benches::harness::*;
+use caliburn_benches::pools::{Bb8, Boxes, Deadpool, ForTasks, GetAsync, Mobc, Sqlx};
 use futures_util::stream::{self, StreamExt};
 use std::pin::pin;
 use std::sync::Arc;

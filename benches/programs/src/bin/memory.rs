@@ -2,17 +2,11 @@
 //! program of its own, as counting allocations takes time that other figures are not to contain.
 
 use caliburn::Pool;
-use caliburn_benches::harness::contest::{Entrant, Kind, Rounds, by_turns};
-use caliburn_benches::harness::figures::{ms, versions};
-use caliburn_benches::harness::options::{Length, Options};
-use caliburn_benches::harness::progress::Progress;
-use caliburn_benches::harness::sheet::{Better, Sheet, Show};
-use caliburn_benches::harness::table::Report;
+use caliburn_benches::harness::*;
 use caliburn_benches::idleness::{Idleness, settle, threads, watch};
-use caliburn_benches::pools::object::{Boxes, Object};
-use caliburn_benches::pools::roster::{TaskArena, ThreadArena};
-use caliburn_benches::pools::{Adapter, ForTasks, ForThreads, PACKAGES};
-use caliburn_benches::say;
+use caliburn_benches::pools::{
+    Adapter, Boxes, ForTasks, ForThreads, Object, PACKAGES, TaskArena, ThreadArena, builder,
+};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;
 use std::thread;
@@ -81,13 +75,11 @@ struct Threads;
 impl<'a> ThreadArena<'a> for Threads {
     type Figure = Memory;
 
-    fn admit<P: ForThreads + 'a>(
+    fn slices<P: ForThreads + 'a>(
         &self,
-        kind: Kind,
-        name: &'static str,
         make: impl Fn(usize) -> P + 'a,
-    ) -> Entrant<'a, Memory> {
-        Entrant::new(kind, name, move || {
+    ) -> impl FnMut() -> Memory + 'a {
+        move || {
             let region = Region::new(COUNTING);
             let pool = make(SIZE);
             let trips = |trips| (0..trips).for_each(|_| pool.trip());
@@ -96,7 +88,7 @@ impl<'a> ThreadArena<'a> for Threads {
             // one.
             std::mem::forget(pool);
             memory
-        })
+        }
     }
 }
 
@@ -105,9 +97,9 @@ struct Tasks<'a>(&'a Runtime);
 impl<'a> TaskArena<'a> for Tasks<'a> {
     type Figure = Memory;
 
-    fn admit<P: ForTasks>(&self, kind: Kind, name: &'static str) -> Entrant<'a, Memory> {
+    fn slices<P: ForTasks>(&self) -> impl FnMut() -> Memory + 'a {
         let runtime = self.0;
-        Entrant::new(kind, name, move || {
+        move || {
             // Some of the last pool's tasks may not have ended.
             let rest = || runtime.block_on(async { tokio::time::sleep(REST).await });
             rest();
@@ -123,14 +115,13 @@ impl<'a> TaskArena<'a> for Tasks<'a> {
             let memory = memory(&region, trips, rest);
             std::mem::forget(pool);
             memory
-        })
+        }
     }
 }
 
 /// As most pools are: looked after by the housekeeper.
 fn kept(size: usize) -> Pool<Adapter<Boxes>> {
-    let builder = Pool::builder(Adapter(Boxes)).max_size(size).min_size(size);
-    builder.build().expect("a thread")
+    builder(size).build().expect("a thread")
 }
 
 /// How often threads are woken, and the CPU time used: the least of several looks, as a busy
@@ -157,7 +148,7 @@ fn idle_processes(report: &mut Report, length: Length) {
     let pool = kept(64);
     pool.ready(PLENTY).expect("objects always connect");
     settle();
-    idle(report, "an idle process with one pool", &watch(length), Some([50.0, 0.1]));
+    idle(report, "an idle process with one pool", &watch(length, thread::sleep), Some([50.0, 0.1]));
     drop(pool);
 
     let pools: Vec<_> = (0..1000).map(|_| kept(1)).collect();
@@ -168,7 +159,7 @@ fn idle_processes(report: &mut Report, length: Length) {
     let names = threads();
     let (count, show) = (names.len() as f64, |count: f64| count.to_string());
     report.at_most("1,000 pools of one: threads", count, 1.0, show, names.join(", "));
-    idle(report, "1,000 pools of one", &watch(length), None);
+    idle(report, "1,000 pools of one", &watch(length, thread::sleep), None);
 }
 
 fn main() {
@@ -182,7 +173,7 @@ fn main() {
     say!();
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
     // What a process allocates once for all its pools is not to be put down to whoever comes first.
-    let rounds = Rounds { most: 3, least: 3, within: Duration::ZERO };
+    let rounds = Rounds::exactly(3);
     let threads = by_turns("threads", rounds, Threads.everybody(), || ());
     let tasks = by_turns("tasks", rounds, Tasks(&runtime).everybody(), || ());
     for (title, records) in [("for threads", threads), ("for tasks", tasks)] {

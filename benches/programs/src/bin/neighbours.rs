@@ -1,8 +1,6 @@
 //! What pools cost each other, and how their upkeep grows.
 
-use caliburn_benches::harness::options::Options;
-use caliburn_benches::harness::progress::Progress;
-use caliburn_benches::harness::table::Report;
+use caliburn_benches::harness::*;
 use caliburn_benches::neighbours::{growth, limits, many};
 
 const HELP: &str = "\

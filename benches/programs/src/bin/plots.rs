@@ -1,8 +1,6 @@
 //! Draws the plots of the page on other pools from its tables, so that they say the same.
 
-use caliburn_benches::harness::figures::figure;
-use caliburn_benches::harness::options::{Options, complain};
-use caliburn_benches::say;
+use caliburn_benches::harness::*;
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};

@@ -1,13 +1,8 @@
 //! A burst and a close while the process is starved of CPU.
 
 use caliburn::Pool;
-use caliburn_benches::harness::contest::{Entrant, Kind, Rounds, by_turns};
-use caliburn_benches::harness::figures::{Spread, conditions, cores, millis, ms};
-use caliburn_benches::harness::options::Options;
-use caliburn_benches::harness::sheet::{Better, Measure, Sheet, Show};
-use caliburn_benches::pools::object::Boxes;
-use caliburn_benches::pools::{Adapter, pool};
-use caliburn_benches::say;
+use caliburn_benches::harness::*;
+use caliburn_benches::pools::{Adapter, Boxes, pool};
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Barrier, Condvar, Mutex};
@@ -184,7 +179,7 @@ fn close(pool: &impl Lends, waiters: usize, spinners: (&Spinners, bool)) -> f64 
 }
 
 fn close_caliburn(waiters: usize, spinners: (&Spinners, bool)) -> f64 {
-    let pool = pool(1, (), |builder| builder);
+    let pool = pool(1);
     let _held = pool.get().expect("an object");
     close(&pool, waiters, spinners)
 }
@@ -199,9 +194,7 @@ fn main() {
         for (is_starved, when) in [(false, "not starved"), (true, "starved")] {
             let spinners = (&spinners, is_starved);
             let bursts = vec![
-                Entrant::new(Kind::Ours, "caliburn", move || {
-                    burst(&pool(OBJECTS, (), |builder| builder), spinners)
-                }),
+                Entrant::new(Kind::Ours, "caliburn", move || burst(&pool(OBJECTS), spinners)),
                 Entrant::new(Kind::Peer, PLAIN, move || burst(&Plain::new(OBJECTS), spinners)),
             ];
             measure(format!("{CALLERS} callers at once, {when}"), length.pick(31, 3), bursts);
@@ -218,8 +211,7 @@ fn main() {
 
 /// Both by turns; the ratio asked for is 1.
 fn measure(title: String, rounds: usize, entrants: Vec<Entrant<'_, f64>>) {
-    let rounds = Rounds { most: rounds, least: rounds, within: Duration::ZERO };
-    let records = by_turns(&title, rounds, entrants, || ());
+    let records = by_turns(&title, Rounds::exactly(rounds), entrants, || ());
     let columns: [Measure<'_, f64, ()>; 1] =
         [("median (quartiles), ms", Better::Less, Show::Quartiles, &|o| o.figure)];
     say!("{title}:\n\n{}", Sheet::of("starved", &*title, &records, &columns));

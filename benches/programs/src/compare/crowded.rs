@@ -1,14 +1,7 @@
 //! W2 and W3: threads that borrow side by side, with more objects than threads.
 
-use crate::harness::contest::{Entrant, Kind, Outcome, Rounds, Who, by_turns};
-use crate::harness::figures::ms;
-use crate::harness::floor::Line;
-use crate::harness::near::Distance;
-use crate::harness::options::Length;
-use crate::harness::sheet::{Better, RATIO, Sheet, Show};
-use crate::harness::slices::{Crowd, crowd};
-use crate::pools::ForThreads;
-use crate::pools::roster::ThreadArena;
+use crate::harness::*;
+use crate::pools::{ForThreads, ThreadArena};
 use std::time::Duration;
 
 /// Fewer slices than this of the unusual kind say nothing.
@@ -33,15 +26,13 @@ struct Side {
 impl<'a> ThreadArena<'a> for Side {
     type Figure = Crowd;
 
-    fn admit<P: ForThreads + 'a>(
+    fn slices<P: ForThreads + 'a>(
         &self,
-        kind: Kind,
-        name: &'static str,
         make: impl Fn(usize) -> P + 'a,
-    ) -> Entrant<'a, Crowd> {
+    ) -> impl FnMut() -> Crowd + 'a {
         let Self { threads, objects, slice, attempts } = *self;
         let pool = make(objects);
-        Entrant::new(kind, name, move || crowd(threads, slice, attempts, |_| pool.trip()))
+        move || crowd(threads, slice, attempts, |_| pool.trip())
     }
 }
 

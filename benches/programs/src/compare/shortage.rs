@@ -1,13 +1,7 @@
 //! W4 and W5: more borrowers than objects.
 
-use crate::harness::contest::{Entrant, Kind, Outcome, Record, Rounds, by_turns};
-use crate::harness::figures::{ms, spin};
-use crate::harness::options::Length;
-use crate::harness::sheet::{Better, JAIN, Sheet, Show};
-use crate::harness::turns::{Turns, on_tasks, on_threads, workers};
-use crate::pools::object::{Object, Touch};
-use crate::pools::roster::{TaskArena, ThreadArena};
-use crate::pools::{ForTasks, ForThreads};
+use crate::harness::*;
+use crate::pools::{ForTasks, ForThreads, Object, TaskArena, ThreadArena, Touch};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -52,7 +46,7 @@ struct Tasks<'a> {
 impl<'a> TaskArena<'a> for Tasks<'a> {
     type Figure = Turns;
 
-    fn admit<P: ForTasks>(&self, kind: Kind, name: &'static str) -> Entrant<'a, Turns> {
+    fn slices<P: ForTasks>(&self) -> impl FnMut() -> Turns + 'a {
         let Self { runtime, tasks, objects, time } = *self;
         let pool = Arc::new(runtime.block_on(P::filled(objects)));
         let turn = move || {
@@ -66,7 +60,7 @@ impl<'a> TaskArena<'a> for Tasks<'a> {
                 waited
             }
         };
-        Entrant::new(kind, name, move || on_tasks(runtime.handle(), tasks, time, turn.clone()))
+        move || on_tasks(runtime.handle(), tasks, time, turn.clone())
     }
 }
 
@@ -118,58 +112,41 @@ pub fn many_tasks(length: Length) -> Sheet {
     )
 }
 
-/// What a thread does while it holds an object.
-#[derive(Clone, Copy)]
-enum Hold {
-    Work(Duration),
-    Sleep(Duration),
-}
-
-impl Hold {
-    fn hold(self) {
-        match self {
-            Self::Work(time) => spin(time),
-            Self::Sleep(time) => thread::sleep(time),
-        }
-    }
-}
-
 const THREADS: usize = 8;
 const OBJECTS: usize = 4;
 
 struct Threads {
-    hold: Hold,
+    /// What one does while it holds an object.
+    hold: fn(),
     time: Duration,
 }
 
 impl<'a> ThreadArena<'a> for Threads {
     type Figure = Turns;
 
-    fn admit<P: ForThreads + 'a>(
+    fn slices<P: ForThreads + 'a>(
         &self,
-        kind: Kind,
-        name: &'static str,
         make: impl Fn(usize) -> P + 'a,
-    ) -> Entrant<'a, Turns> {
+    ) -> impl FnMut() -> Turns + 'a {
         let Self { hold, time } = *self;
         let pool = make(OBJECTS);
         let turn = move || {
             let begun = Instant::now();
             pool.borrow(|object: &mut Object| {
                 let waited = begun.elapsed();
-                hold.hold();
+                hold();
                 object.touch();
                 waited
             })
         };
-        Entrant::new(kind, name, move || on_threads(THREADS, time, &turn))
+        move || on_threads(THREADS, time, &turn)
     }
 }
 
-fn threads(title: &str, progress: &str, hold: Hold, length: Length) -> Sheet {
+fn threads(title: &str, progress: &str, hold: fn(), length: Length) -> Sheet {
     let time = length.pick(ms(120), ms(60));
     let alone = || {
-        hold.hold();
+        hold();
         Duration::ZERO
     };
     let ideal = || on_threads(OBJECTS, time / 3, alone).per_second();
@@ -180,13 +157,13 @@ fn threads(title: &str, progress: &str, hold: Hold, length: Length) -> Sheet {
 
 /// They work while they hold an object, which on two cores is more than there is time for.
 pub fn working(length: Length) -> Sheet {
-    let hold = Hold::Work(Duration::from_micros(20));
+    let hold = || spin(Duration::from_micros(20));
     threads("8 threads on 4 objects, 20 µs of work", "W4, threads that work", hold, length)
 }
 
 /// They sleep while they hold an object, as one does who waits for a server.
 pub fn sleeping(length: Length) -> Sheet {
-    let hold = Hold::Sleep(Duration::from_micros(200));
+    let hold = || thread::sleep(Duration::from_micros(200));
     threads("8 threads on 4 objects, asleep for 200 µs", "W4, threads that sleep", hold, length)
 }
 
@@ -198,7 +175,7 @@ struct Churn<'a> {
 impl<'a> TaskArena<'a> for Churn<'a> {
     type Figure = f64;
 
-    fn admit<P: ForTasks>(&self, kind: Kind, name: &'static str) -> Entrant<'a, f64> {
+    fn slices<P: ForTasks>(&self) -> impl FnMut() -> f64 + 'a {
         let Self { runtime, time } = *self;
         let pool = Arc::new(runtime.block_on(P::filled(OBJECTS)));
         let turn = move || {
@@ -210,9 +187,7 @@ impl<'a> TaskArena<'a> for Churn<'a> {
                 Duration::ZERO
             }
         };
-        Entrant::new(kind, name, move || {
-            on_tasks(runtime.handle(), 64, time, turn.clone()).cpu_micros()
-        })
+        move || on_tasks(runtime.handle(), 64, time, turn.clone()).cpu_micros()
     }
 }
 

@@ -1,17 +1,13 @@
 //! W9: whether a checkout takes longer in a large pool. One thread, `try_get`: all connections are
 //! idle, or none is, when every word of the bitmap is looked at in vain.
 
-use crate::harness::contest::{Entrant, Kind, Outcome, Rounds, by_turns};
-use crate::harness::floor::Line;
-use crate::harness::options::Length;
-use crate::harness::sheet::{Better, RATIO, Sheet, Show};
-use crate::harness::slices::alone;
+use crate::harness::*;
 use crate::pools::pool;
 
 const TRIPS: u32 = 20_000;
 
 fn entrant<'a>(name: &'static str, size: usize, is_exhausted: bool) -> Entrant<'a, f64> {
-    let pool = pool(size, (), |builder| builder);
+    let pool = pool(size);
     let lent = if is_exhausted { size } else { 0 };
     let lent: Vec<_> = (0..lent).map(|_| pool.try_get().expect("idle")).collect();
     Entrant::new(Kind::Ours, name, move || {

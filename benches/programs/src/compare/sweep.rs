@@ -9,15 +9,8 @@
 //! server's answer. Mind the clock: where it goes by steps of 10 ns, as on many AMD processors, a
 //! p99 of 40 ns cannot rise by less than a quarter.
 
-use crate::harness::callers::Face;
-use crate::harness::contest::{Entrant, Kind, Outcome, Rounds, by_turns};
-use crate::harness::figures::{cores, ms, spin};
-use crate::harness::options::Length;
-use crate::harness::sheet::{Better, Sheet, Show};
-use crate::harness::turns::{Turns, on_threads};
-use crate::pools::Adapter;
-use crate::pools::driver::Books;
-use crate::pools::sleepy::Sleepy;
+use crate::harness::*;
+use crate::pools::{Adapter, Books, Sleepy};
 use caliburn::Pool;
 use caliburn::health::PeriodicSweep;
 use std::thread;

@@ -4,9 +4,7 @@
 
 use super::{Bench, overshoot};
 use crate::common::{Fake, PLENTY, eventually};
-use crate::harness::callers::Face;
-use crate::harness::figures::{Spread, ms};
-use crate::harness::table::Report;
+use crate::harness::*;
 use caliburn::health::PingOnBorrow;
 use caliburn::{AsyncManager, Builder, Deadline, Manager, Pool, PooledConnection};
 use std::convert::Infallible;
@@ -40,7 +38,7 @@ fn exhausted() -> (Pool<Fake>, PooledConnection<Fake>) {
     (pool, guard)
 }
 
-fn gets(bench: &mut Bench, face: Face) {
+pub(super) fn gets(bench: &mut Bench, face: Face) {
     let (pool, _guard) = exhausted();
     for (millis, times) in GETS {
         let (limit, times) = (ms(millis), bench.length.pick(times, times.min(5)));
@@ -68,14 +66,6 @@ fn gets(bench: &mut Bench, face: Face) {
         let name = format!("limit of get {limit:.0?}, {face}");
         row(&mut bench.report, name, limit, &took, conditions);
     }
-}
-
-pub fn threads(bench: &mut Bench) {
-    gets(bench, Face::Threads);
-}
-
-pub fn tasks(bench: &mut Bench) {
-    gets(bench, Face::Tasks);
 }
 
 /// Which call never comes back.
@@ -168,7 +158,7 @@ fn try_once(call: Call, builder: impl Fn(Stuck) -> Builder<Stuck>) -> Duration {
     ended.unwrap_or_default()
 }
 
-pub fn calls(bench: &mut Bench) {
+pub(super) fn calls(bench: &mut Bench) {
     // As in a process with other pools, the housekeeper is there already.
     let _other = exhausted();
     for call in [Call::Connect, Call::Ping, Call::Reset, Call::Close] {

@@ -4,12 +4,8 @@
 
 use super::Bench;
 use super::wired::Wired;
-use crate::common::PLENTY;
-use crate::common::proxy::{Mode, Proxy};
-use crate::common::server::Server;
-use crate::common::wire::{AsyncWire, Wire};
-use crate::harness::callers::Caller;
-use crate::harness::figures::ms;
+use crate::common::{PLENTY, PathMode, Proxy, Server, Wire};
+use crate::harness::*;
 use caliburn::Stats;
 use caliburn::health::PingAfterFailure;
 use cpu_time::ProcessTime;
@@ -34,7 +30,7 @@ enum Kind {
 impl Kind {
     fn begin(self, proxy: &Proxy) {
         match self {
-            Self::BlackHole => proxy.set(Mode::Drop),
+            Self::BlackHole => proxy.set(PathMode::Drop),
             Self::Refused => {
                 proxy.refuse();
                 proxy.cut();
@@ -44,7 +40,7 @@ impl Kind {
 
     fn end(self, proxy: &Proxy) {
         match self {
-            Self::BlackHole => proxy.set(Mode::Pass),
+            Self::BlackHole => proxy.set(PathMode::Pass),
             Self::Refused => proxy.reopen(),
         }
     }
@@ -76,7 +72,7 @@ fn outage<M: Wired>(bench: &mut Bench, kind: Kind, name: &str, limit: Option<Dur
     let server = Server::start();
     let proxy = Proxy::to(server.address());
     let wire = Wire::to(proxy.address());
-    let builder = M::builder(&wire, &bench.runtime);
+    let builder = M::builder(&wire, bench);
     let builder = match limit {
         None => builder,
         Some(limit) => builder
@@ -147,23 +143,11 @@ fn outage<M: Wired>(bench: &mut Bench, kind: Kind, name: &str, limit: Option<Dur
     report.row(format!("{name}: connects begun"), "<= 2/s", seen, steady);
 }
 
-fn black_hole<M: Wired>(bench: &mut Bench) {
+pub(super) fn black_hole<M: Wired>(bench: &mut Bench) {
     outage::<M>(bench, Kind::BlackHole, "black hole", None);
     outage::<M>(bench, Kind::BlackHole, "black hole, limits 1 s", Some(ms(1000)));
 }
 
-pub fn black_hole_threads(bench: &mut Bench) {
-    black_hole::<Wire>(bench);
-}
-
-pub fn black_hole_tasks(bench: &mut Bench) {
-    black_hole::<AsyncWire>(bench);
-}
-
-pub fn refused_threads(bench: &mut Bench) {
-    outage::<Wire>(bench, Kind::Refused, "port closed", None);
-}
-
-pub fn refused_tasks(bench: &mut Bench) {
-    outage::<AsyncWire>(bench, Kind::Refused, "port closed", None);
+pub(super) fn refused<M: Wired>(bench: &mut Bench) {
+    outage::<M>(bench, Kind::Refused, "port closed", None);
 }

@@ -1,13 +1,10 @@
 //! The password is wrong, from the start or from some moment on. Whoever asks must be told so, and
 //! soon; the server must not be stormed.
 
-use super::wired::{Talk, Wired};
+use super::wired::Wired;
 use super::{Bench, overshoot};
-use crate::common::PLENTY;
-use crate::common::server::Server;
-use crate::common::wire::{AsyncWire, Wire, WireError};
-use crate::harness::callers::{Caller, Got};
-use crate::harness::figures::{Spread, ms, timed};
+use crate::common::{PLENTY, Server, Wire, WireError};
+use crate::harness::*;
 use caliburn::health::PingAfterFailure;
 use caliburn::{BlockingManager, Deadline, GetError, ManagerError};
 use std::sync::atomic::Ordering::SeqCst;
@@ -41,11 +38,11 @@ fn denied_after(server: &Server) -> Duration {
     Duration::from_secs_f64(median / 1e3)
 }
 
-fn wrong<M: Wired>(bench: &mut Bench) {
+pub(super) fn wrong<M: Wired>(bench: &mut Bench) {
     for (when, open) in [("at the start", 0), ("later", 8)] {
         let server = Server::start();
         let wire = Wire::to(server.address());
-        let builder = M::builder(&wire, &bench.runtime).max_size(8).min_size(open);
+        let builder = M::builder(&wire, bench).max_size(8).min_size(open);
         let builder = builder.checkout_timeout(LIMIT).health(PingAfterFailure);
         let pool = builder.wait_ready(PLENTY).build().expect("the server works");
         server.hello_takes(CONNECT);
@@ -62,7 +59,7 @@ fn wrong<M: Wired>(bench: &mut Bench) {
                     let (took, is_told) = (begun.elapsed(), says_why::<M>(&result));
                     match result {
                         // Perhaps a dead one, of which the pool does not know yet.
-                        Ok(mut conn) => drop(conn.say("echo 1").await),
+                        Ok(mut conn) => drop(M::say(&mut conn, "echo 1").await),
                         Err(_) => failed.push((took, is_told)),
                     }
                     M::FACE.sleep(PAUSE).await;
@@ -97,12 +94,4 @@ fn wrong<M: Wired>(bench: &mut Bench) {
             format!("{CALLERS} callers try every {PAUSE:.0?}; {ONSET:.1?} to {LASTS:.1?} after"),
         );
     }
-}
-
-pub fn threads(bench: &mut Bench) {
-    wrong::<Wire>(bench);
-}
-
-pub fn tasks(bench: &mut Bench) {
-    wrong::<AsyncWire>(bench);
 }

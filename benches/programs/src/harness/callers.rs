@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::Barrier;
+use tokio::task::JoinHandle;
 
 /// Who borrows. Either way a caller is written as a future; that of a thread blocks it, and is
 /// never pending for long.
@@ -51,10 +52,11 @@ impl Face {
         caller: impl Future<Output = T> + Send + 'static,
     ) -> Caller<T> {
         let own = handle.clone();
-        match self {
-            Self::Threads => Caller::Thread(thread::spawn(move || own.block_on(caller))),
-            Self::Tasks => Caller::Task(handle.spawn(caller), own),
-        }
+        let join = match self {
+            Self::Threads => handle.spawn_blocking(move || own.block_on(caller)),
+            Self::Tasks => handle.spawn(caller),
+        };
+        Caller(join, handle.clone())
     }
 
     /// So many callers, each knowing its number, all at once.
@@ -90,17 +92,11 @@ impl Face {
 }
 
 /// A caller who has begun.
-pub enum Caller<T> {
-    Thread(thread::JoinHandle<T>),
-    Task(tokio::task::JoinHandle<T>, Handle),
-}
+pub struct Caller<T>(JoinHandle<T>, Handle);
 
 impl<T> Caller<T> {
     /// What it came to.
     pub fn join(self) -> T {
-        match self {
-            Self::Thread(thread) => thread.join().expect("no caller panics"),
-            Self::Task(task, handle) => handle.block_on(task).expect("no caller panics"),
-        }
+        self.1.block_on(self.0).expect("no caller panics")
     }
 }

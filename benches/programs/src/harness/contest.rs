@@ -15,6 +15,11 @@ pub struct Rounds {
 }
 
 impl Rounds {
+    /// So many, however long that takes.
+    pub fn exactly(count: usize) -> Self {
+        Self { most: count, least: count, within: Duration::MAX }
+    }
+
     /// So many, or as many as there is time for.
     pub fn new(length: Length, most: usize, seconds: u64) -> Self {
         match length {

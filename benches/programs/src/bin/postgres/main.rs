@@ -10,16 +10,10 @@ mod report;
 mod tasks;
 mod threads;
 
-use caliburn_benches::common::postgres::Postgres;
-use caliburn_benches::harness::callers::Face;
-use caliburn_benches::harness::figures::ms;
-use caliburn_benches::harness::options::{Length, Options};
-use caliburn_benches::harness::progress::Progress;
-use caliburn_benches::harness::turns::{Times, workers};
-use caliburn_benches::say;
+use caliburn_benches::common::Postgres;
+use caliburn_benches::harness::*;
 use cell::Cell;
-use pools::{CONTROL, Entrant, LIFO, Query};
-use std::rc::Rc;
+use pools::{CONTROL, Contender, LIFO, Query};
 use std::time::Duration;
 
 const HELP: &str = "\
@@ -71,24 +65,28 @@ impl Plan {
         Self { rounds, times, only, counts, besides, queries }
     }
 
-    /// All that is to be measured, those that are compared with each other in one group.
-    fn groups(&self, entrants: &[Rc<Entrant>]) -> Vec<Vec<Cell>> {
-        let mut groups = Vec::new();
-        for face in [Face::Tasks, Face::Threads] {
-            for &query in &self.queries {
-                for &count in &self.counts {
-                    let entrants = entrants.iter().filter(|entrant| entrant.face == face);
-                    let cells = entrants.map(|who| Cell::new(Rc::clone(who), count, query));
-                    let cells: Vec<_> = cells.filter(|cell| self.wants(cell)).collect();
-                    groups.extend((!cells.is_empty()).then_some(cells));
-                }
-            }
-        }
-        groups
-    }
-
-    fn wants(&self, cell: &Cell) -> bool {
-        self.only.as_ref().is_none_or(|only| cell.to_string().contains(only.as_str()))
+    /// Those that are compared with each other, by turns.
+    fn group<'a>(
+        &self,
+        all: &'a [Contender],
+        face: Face,
+        query: Query,
+        count: usize,
+    ) -> Vec<Cell<'a>> {
+        let title = format!("{count} {face}, {query}");
+        let is_wanted = |who: &&Contender| {
+            let name = format!("{title}, {} {}", who.name, who.setting);
+            who.face == face && self.only.as_ref().is_none_or(|only| name.contains(only.as_str()))
+        };
+        let all: Vec<_> = all.iter().filter(is_wanted).collect();
+        let entrant = |who: &&'a Contender| {
+            let (who, times) = (*who, self.times);
+            Entrant::new(Kind::Peer, who.name, move || (who.take_turns)(count, query, times))
+        };
+        let entrants = all.iter().map(entrant).collect();
+        let records = by_turns(&title, Rounds::exactly(self.rounds), entrants, || ());
+        let cells = all.iter().zip(records);
+        cells.map(|(&who, record)| Cell { who, count, query, record }).collect()
     }
 }
 
@@ -96,18 +94,14 @@ fn main() {
     let plan = Plan::read();
     let server = Postgres::start(&["max_connections=250"]);
     let runtime = workers(2);
-    let entrants = pools::everybody(&server.dsn(), &runtime, &plan.besides);
-    let mut groups = plan.groups(&entrants);
-    let progress = Progress::new(plan.rounds);
-    for round in 0..plan.rounds {
-        for cells in &mut groups {
-            // Whoever goes first in one round goes last in the next.
-            let places = cells.len();
-            (0..places).for_each(|place| cells[(round + place) % places].measure(plan.times));
+    let all = pools::everybody(&server.dsn(), &runtime, &plan.besides);
+    let mut groups = Vec::new();
+    for face in [Face::Tasks, Face::Threads] {
+        for &query in &plan.queries {
+            groups.extend(plan.counts.iter().map(|count| plan.group(&all, face, query, *count)));
         }
-        progress.advance(1);
     }
-    drop(progress);
+    groups.retain(|cells| !cells.is_empty());
     let version = server.ask("SHOW server_version");
     say!("{}", report::report(&plan, &version, &groups));
 }

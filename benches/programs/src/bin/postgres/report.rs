@@ -2,16 +2,14 @@
 
 use crate::Plan;
 use crate::cell::Cell;
-use crate::pools::{BARGING, CONTROL, Entrant, OURS, SIZE};
-use caliburn_benches::harness::callers::Face;
-use caliburn_benches::harness::figures::{conditions, versions};
-use caliburn_benches::harness::table::Table;
+use crate::pools::{BARGING, CONTROL, Contender, OURS, SIZE};
+use caliburn_benches::harness::*;
 use std::fmt::Write;
 
 /// Which cells a table shows.
 struct View {
     title: &'static str,
-    shows: fn(&Entrant) -> bool,
+    shows: fn(&Contender) -> bool,
 }
 
 const VIEWS: [View; 3] = [
@@ -21,12 +19,12 @@ const VIEWS: [View; 3] = [
 ];
 
 /// The same group of cells, as far as a table shows it.
-fn shown<'a>(view: &View, cells: &'a [Cell]) -> Vec<&'a Cell> {
-    cells.iter().filter(|cell| (view.shows)(&cell.who)).collect()
+fn shown<'a>(view: &View, cells: &'a [Cell<'_>]) -> Vec<&'a Cell<'a>> {
+    cells.iter().filter(|cell| (view.shows)(cell.who)).collect()
 }
 
 /// The quickest of those that are not caliburn.
-fn best_peer<'a>(cells: &[&'a Cell]) -> Option<&'a Cell> {
+fn best_peer<'a>(cells: &[&'a Cell<'a>]) -> Option<&'a Cell<'a>> {
     let peers = cells.iter().copied().filter(|cell| cell.who.is_peer());
     peers.max_by(|a, b| a.rate().total_cmp(&b.rate()))
 }
@@ -35,7 +33,7 @@ fn micros(micros: f64) -> String {
     if micros < 100.0 { format!("{micros:.1}") } else { format!("{micros:.0}") }
 }
 
-fn table(view: &View, groups: &[Vec<Cell>], face: Face) -> Table {
+fn table(view: &View, groups: &[Vec<Cell<'_>>], face: Face) -> Table {
     let mut table = Table::new(&[
         "query",
         &face.to_string(),
@@ -71,13 +69,13 @@ fn table(view: &View, groups: &[Vec<Cell>], face: Face) -> Table {
     table
 }
 
-fn settings(view: &View, cells: &[Cell]) -> String {
-    let setting = |cell: &&Cell| format!("{}: {}", cell.who.name, cell.who.setting);
+fn settings(view: &View, cells: &[Cell<'_>]) -> String {
+    let setting = |cell: &&Cell<'_>| format!("{}: {}", cell.who.name, cell.who.setting);
     shown(view, cells).iter().map(setting).collect::<Vec<_>>().join("; ")
 }
 
 /// With a word of warning: whose borrowers wait for ever has few long waits to count.
-fn called(cell: &Cell) -> String {
+fn called(cell: &Cell<'_>) -> String {
     let name = cell.who.name;
     if cell.least() < 0.1 { format!("{name} (starves some)") } else { name.to_owned() }
 }
@@ -105,7 +103,7 @@ impl Outcome {
 }
 
 /// Turns, p99 and p99.9 of one setting of caliburn, each beside the best of the peers.
-fn outcomes(own: &Cell, cells: &[&Cell]) -> Vec<Outcome> {
+fn outcomes(own: &Cell<'_>, cells: &[&Cell<'_>]) -> Vec<Outcome> {
     let find = |name| cells.iter().find(|cell| cell.who.name == name).copied();
     let (first, again) = (find(OURS), find(CONTROL));
     let pair = first.zip(again);
@@ -115,7 +113,7 @@ fn outcomes(own: &Cell, cells: &[&Cell]) -> Vec<Outcome> {
     let turns = || format!("{ratio:.2} of the turns of {}", called(best));
     let mut all = vec![Outcome::of(ratio, noise, turns)];
     for (share, name) in [(0.99, "p99"), (0.999, "p99.9")] {
-        let time = |cell: &Cell| cell.within([share])[0];
+        let time = |cell: &Cell<'_>| cell.within([share])[0];
         let peers = cells.iter().copied().filter(|cell| cell.who.is_peer());
         let Some(peer) = peers.min_by(|a, b| time(a).total_cmp(&time(b))) else { continue };
         let ratio = time(peer) / time(own);
@@ -127,7 +125,7 @@ fn outcomes(own: &Cell, cells: &[&Cell]) -> Vec<Outcome> {
 }
 
 /// How often one setting of caliburn is at least as good as the best of the peers, and where not.
-fn standing(name: &str, groups: &[Vec<Cell>]) -> String {
+fn standing(name: &str, groups: &[Vec<Cell<'_>>]) -> String {
     let (mut reached, mut level, mut asked, mut rest) = (0, 0, 0, String::new());
     for view in &VIEWS {
         for cells in groups {
@@ -155,7 +153,7 @@ fn standing(name: &str, groups: &[Vec<Cell>]) -> String {
     )
 }
 
-pub(crate) fn report(plan: &Plan, server: &str, groups: &[Vec<Cell>]) -> String {
+pub(crate) fn report(plan: &Plan, server: &str, groups: &[Vec<Cell<'_>>]) -> String {
     let mut text = versions(&[
         "caliburn",
         "deadpool-postgres",
