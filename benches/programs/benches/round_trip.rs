@@ -1,0 +1,76 @@
+//! What a checkout and return cost when nobody else is there: `cargo bench --bench round_trip`, 40
+//! s; `-- --quick` for less. Criterion's report, with plots, is
+//! `target/criterion/report/index.html`.
+//!
+//! One thread (or one task), 16 slots, all connections idle; the object is touched while it is
+//! held. Beside the faces of the pool stands the physical floor, two atomic read-modify-writes on a
+//! word of the thread's own. Nanoseconds differ between machines and days; for figures that can be
+//! compared see `compare`.
+
+use caliburn::HealthStrategy;
+use caliburn::health::{AgeEviction, PeriodicSweep, PingAfterFailure, PingOnBorrow};
+use caliburn_benches::harness::Line;
+use caliburn_benches::pools::{builder, full, pool};
+use criterion::{
+    BenchmarkGroup, Criterion, criterion_group, criterion_main, measurement::WallTime,
+};
+use std::pin::pin;
+use std::task::{Context, Waker};
+use std::time::{Duration, Instant};
+
+const SIZE: usize = 16;
+
+fn faces(c: &mut Criterion) {
+    let pool = pool(SIZE);
+    let mut group = c.benchmark_group("round trip");
+    let line = Line::default();
+    group.bench_function("floor", |b| b.iter(|| line.two_rmw(0)));
+    group.bench_function("try_get", |b| b.iter(|| pool.try_get().expect("idle").touch()));
+    group.bench_function("get", |b| b.iter(|| pool.get().expect("idle").touch()));
+    group.bench_function("get_timeout", |b| {
+        b.iter(|| pool.get_timeout(Duration::from_secs(1)).expect("idle").touch());
+    });
+    group.bench_function("get_async, polled once", |b| {
+        b.iter(|| pin!(pool.get_async()).poll(&mut Context::from_waker(Waker::noop())));
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    group.bench_function("get_async, a task of tokio", |b| {
+        b.iter_custom(|trips| {
+            runtime.block_on(async {
+                let begun = Instant::now();
+                for _ in 0..trips {
+                    pool.get_async().await.expect("idle").touch();
+                }
+                begun.elapsed()
+            })
+        });
+    });
+}
+
+fn strategies(c: &mut Criterion) {
+    let mut group = c.benchmark_group("round trip of get, by strategy");
+    judged(&mut group, "none", ());
+    judged(&mut group, "PeriodicSweep", PeriodicSweep::default());
+    judged(&mut group, "PingAfterFailure", PingAfterFailure);
+    judged(&mut group, "PingOnBorrow", PingOnBorrow::default());
+    judged(&mut group, "AgeEviction", AgeEviction::default());
+    let both = (PingOnBorrow::default(), AgeEviction::default());
+    judged(&mut group, "PingOnBorrow, AgeEviction", both);
+    let many = (PingAfterFailure, PeriodicSweep::default(), AgeEviction::default());
+    judged(&mut group, "PingAfterFailure, PeriodicSweep, AgeEviction", many);
+}
+
+fn judged(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, strategy: impl HealthStrategy) {
+    let pool = full(builder(SIZE).health(strategy));
+    group.bench_function(name, |b| b.iter(|| pool.get().expect("idle").touch()));
+}
+
+fn brief() -> Criterion {
+    Criterion::default()
+        .nresamples(10_000)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2))
+}
+
+criterion_group! { name = benches; config = brief(); targets = faces, strategies }
+criterion_main!(benches);
