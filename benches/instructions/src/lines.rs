@@ -3,7 +3,8 @@
 use crate::code::Code;
 use crate::paths::Path;
 use crate::profile::Profile;
-use crate::valgrind::{run, this_program};
+use crate::tools::this_program;
+use crate::valgrind::run;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
@@ -24,12 +25,12 @@ impl Lines {
         let (base, stack) = said.trim().split_once(' ').ok_or_else(bad)?;
         let base: u64 = base.parse().map_err(|_| bad())?;
         let stack: u64 = stack.parse().map_err(|_| bad())?;
-        let road: BTreeSet<u64> = profile.road().map(|(address, _)| address).collect();
+        let road = profile.road();
         let entry = code.entry(path.function).ok_or("the path's function is gone")?;
         Ok(a_trip(&trace, base, stack, |address| {
             if address == entry {
                 Place::Entry
-            } else if road.contains(&address) && !code.is_about_the_thread(address) {
+            } else if road.contains_key(&address) && !code.is_about_the_thread(address) {
                 Place::Road
             } else {
                 Place::Elsewhere

@@ -4,7 +4,7 @@
 use crate::code::{Code, Instruction};
 use crate::paths::Path;
 use crate::profile::Profile;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 
@@ -13,11 +13,11 @@ const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../LISTING.md");
 
 /// What every trip comes past, function by function, the path's own first.
 pub(crate) fn listing(path: &Path, profile: &Profile, code: &Code) -> Result<String, String> {
-    let road: BTreeSet<u64> = profile.road().map(|(address, _)| address).collect();
+    let road = profile.road();
     let sources = Sources::of(&road)?;
     let mut functions: BTreeMap<(bool, &str), Vec<(u64, &Instruction)>> = BTreeMap::new();
     let own = format!("::paths::{}", path.function);
-    for address in &road {
+    for address in road.keys() {
         let Some(instruction) = code.at(*address) else { continue };
         let function = instruction.function.as_str();
         let comes_later = !function.ends_with(&own);
@@ -41,11 +41,11 @@ pub(crate) fn listing(path: &Path, profile: &Profile, code: &Code) -> Result<Str
 
 /// Without addresses, which say nothing. A branch that no trip takes leads `away`, one that stays
 /// within its function `onward`.
-fn shown(instruction: &Instruction, road: &BTreeSet<u64>) -> String {
+fn shown(instruction: &Instruction, road: &BTreeMap<u64, u64>) -> String {
     let text = instruction.text.replace("lock ", "lock_");
     let (verb, object) = text.split_once(' ').unwrap_or((&text, ""));
     let object = match (instruction.target(), symbol(object)) {
-        (Some(target), _) if !road.contains(&target) => "away".into(),
+        (Some(target), _) if !road.contains_key(&target) => "away".into(),
         (Some(_), Some(name)) if name.starts_with(&instruction.function) => "onward".into(),
         (None, Some(name)) => match object.split_once("[rip") {
             Some((before, _)) => format!("{before}[{}]", variable(name)),
@@ -73,7 +73,7 @@ struct Sources {
 }
 
 impl Sources {
-    fn of(addresses: &BTreeSet<u64>) -> Result<Self, String> {
+    fn of(addresses: &BTreeMap<u64, u64>) -> Result<Self, String> {
         let places = Code::lines(addresses)?;
         let mut files = BTreeMap::new();
         for place in places.values() {

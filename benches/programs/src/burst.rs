@@ -112,20 +112,15 @@ impl Burst {
 
     fn sheet(&self, key: &'static str, title: &str, records: &[Record<Seen, ()>]) -> Sheet {
         let ideal = millis(self.ideal());
-        Sheet::of(
-            key,
-            title,
-            records,
-            &[
-                ("all served, ms", Better::Less, Show::Quartiles, &|o| millis(o.figure.served)),
-                ("x ideal", Better::Less, Show::Median, &|o| millis(o.figure.served) / ideal),
-                ("longest get, ms", Better::Less, Show::Median, &|o| millis(o.figure.longest_get)),
-                ("open before", Better::Neither, Show::Count, &|o| o.figure.open_before as f64),
-                ("open then", Better::Neither, Show::Count, &|o| o.figure.open_then as f64),
-                (BEGUN, Better::Less, Show::Count, &|o| o.figure.begun_then as f64),
-                ("open in the end", Better::Less, Show::Count, &|o| o.figure.open_at_rest as f64),
-            ],
-        )
+        Sheet::of(key, title, records).with(&[
+            ("all served, ms", Better::Less, Show::Quartiles, &|o| millis(o.figure.served)),
+            ("x ideal", Better::Less, Show::Median, &|o| millis(o.figure.served) / ideal),
+            ("longest get, ms", Better::Less, Show::Median, &|o| millis(o.figure.longest_get)),
+            ("open before", Better::Neither, Show::Count, &|o| o.figure.open_before as f64),
+            ("open then", Better::Neither, Show::Count, &|o| o.figure.open_then as f64),
+            (BEGUN, Better::Less, Show::Count, &|o| o.figure.begun_then as f64),
+            ("open in the end", Better::Less, Show::Count, &|o| o.figure.open_at_rest as f64),
+        ])
     }
 }
 

@@ -17,13 +17,9 @@ use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
-const HELP: &str = "\
+const ABOUT: &str = "\
 Futures that were handed a connection and are not polled: caliburn, bb8, deadpool, mobc and sqlx. A
-minute and a half.
-
-  --quick  less of it
-  --help   this text
-";
+minute and a half.";
 
 /// How long a borrower keeps what it has got.
 const WORK: Duration = Duration::from_millis(1);
@@ -153,7 +149,7 @@ impl Bench {
         let took = if is_done { millis(times.into_iter().collect()) } else { "given up".into() };
         let fair = runtime.block_on(loans_of_a_semaphore(*late_for));
         let loans = runtime.block_on(loans_of_a_pool::<P>(*late_for));
-        table.row([
+        table.add_row([
             name.to_owned(),
             format!("{count} of {runs} served, {after}"),
             format!("{done} of {ITEMS}"),
@@ -165,13 +161,13 @@ impl Bench {
 }
 
 fn main() {
-    let length = Options::length_only(HELP);
+    let length = Length::read(ABOUT);
     let mut bench = Bench {
         runtime: workers(2),
         runs: length.pick(5, 1),
         patience: length.pick(ms(2000), ms(1000)),
         late_for: length.pick(ms(4000), ms(1000)),
-        table: Table::new(&[
+        table: table([
             "pool",
             "the loser of a race, and a second get",
             "buffer_unordered, and a get in its loop",

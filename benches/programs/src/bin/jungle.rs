@@ -4,15 +4,11 @@ use caliburn_benches::burst::Burst;
 use caliburn_benches::harness::*;
 use caliburn_benches::pools::Which;
 
-const HELP: &str = "\
-A spike of demand on a quiet pool: caliburn, r2d2, bb8 and deadpool, in turn, eleven times.
-
-  --quick  once each
-  --help   this text
-";
+const ABOUT: &str = "\
+A spike of demand on a quiet pool: caliburn, r2d2, bb8 and deadpool, in turn, eleven times.";
 
 fn main() {
-    let rounds = Options::length_only(HELP).pick(11, 1);
+    let rounds = Length::read(ABOUT).pick(11, 1);
     let jungle = Burst { callers: 50, idle: 5, most: 50, connect: ms(150), query: ms(2) };
     let title = "50 callers on 5 open connections";
     let sheet = jungle.measure("jungle", title, Rounds::exactly(rounds));

@@ -16,15 +16,11 @@ use tokio::runtime::{Builder, Runtime};
 #[global_allocator]
 static COUNTING: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-const HELP: &str = "\
+const ABOUT: &str = "\
 Bytes and allocations, counted by the allocator for the whole process: of caliburn and of other
 pools, without the objects' own 64 bytes. An idle process is watched by way of /proc (Linux): how
 often its threads are woken, and the CPU time it uses, with one pool and with a thousand. Half a
-minute.
-
-  --quick  a shorter look
-  --help   this text
-";
+minute.";
 
 const SIZE: usize = 64;
 const PLENTY: Duration = Duration::from_secs(10);
@@ -163,7 +159,7 @@ fn idle_processes(report: &mut Report, length: Length) {
 }
 
 fn main() {
-    let length = Options::length_only(HELP);
+    let length = Length::read(ABOUT);
     let mut report = Report::default();
     let progress = Progress::new(3);
     progress.say("idle processes");
@@ -177,16 +173,11 @@ fn main() {
     let threads = by_turns("threads", rounds, Threads.everybody(), || ());
     let tasks = by_turns("tasks", rounds, Tasks(&runtime).everybody(), || ());
     for (title, records) in [("for threads", threads), ("for tasks", tasks)] {
-        let sheet = Sheet::of(
-            "W6",
-            title,
-            &records,
-            &[
-                ("bytes per object, beside it", Better::Less, Show::Count, &|o| o.figure.bytes),
-                ("allocations per loan", Better::Less, Show::Median, &|o| o.figure.allocations),
-                ("bytes per loan", Better::Less, Show::Median, &|o| o.figure.allocated),
-            ],
-        );
+        let sheet = Sheet::of("W6", title, &records).with(&[
+            ("bytes per object, beside it", Better::Less, Show::Count, &|o| o.figure.bytes),
+            ("allocations per loan", Better::Less, Show::Median, &|o| o.figure.allocations),
+            ("bytes per loan", Better::Less, Show::Median, &|o| o.figure.allocated),
+        ]);
         say!("W6 {title}, {SIZE} objects:\n\n{sheet}");
     }
     say!("{}", versions(&PACKAGES));

@@ -2,7 +2,7 @@
 
 use super::contest::{Kind, Outcome, Record, Who};
 use super::figures::{Spread, figure};
-use super::table::Table;
+use super::table::table;
 use std::fmt;
 
 /// The column that tells who starves some borrowers.
@@ -55,15 +55,13 @@ pub struct Sheet {
 /// A column's title, and of each outcome its figure.
 pub type Measure<'a, T, R> = (&'static str, Better, Show, &'a dyn Fn(&Outcome<T, R>) -> f64);
 
-impl Sheet {
-    /// A row for each record.
-    pub fn of<T, R>(
-        key: &'static str,
-        title: impl Into<String>,
-        records: &[Record<T, R>],
-        measures: &[Measure<'_, T, R>],
-    ) -> Self {
-        let mut sheet = Self::new(key, title);
+/// A table that is to have a row for each record.
+pub struct Recorded<'a, T, R>(Sheet, &'a [Record<T, R>]);
+
+impl<T, R> Recorded<'_, T, R> {
+    /// The table, with these columns.
+    pub fn with(self, measures: &[Measure<'_, T, R>]) -> Sheet {
+        let Self(mut sheet, records) = self;
         for (title, better, show, _) in measures {
             sheet = sheet.column(title, *better, *show);
         }
@@ -71,6 +69,16 @@ impl Sheet {
             sheet.row(record.who, measures.iter().map(|(.., figure)| record.of(figure)).collect());
         }
         sheet
+    }
+}
+
+impl Sheet {
+    pub fn of<'a, T, R>(
+        key: &'static str,
+        title: impl Into<String>,
+        records: &'a [Record<T, R>],
+    ) -> Recorded<'a, T, R> {
+        Recorded(Self::new(key, title), records)
     }
 
     /// A table without columns; all of them have to come before the first row.
@@ -148,14 +156,14 @@ impl fmt::Display for Sheet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut head = vec![""];
         head.extend(self.columns.iter().map(|column| column.title));
-        let mut table = Table::new(&head);
+        let mut table = table(head);
         for row in &self.rows {
             let mut cells = vec![row.who.name.to_owned()];
             for (n, column) in self.columns.iter().enumerate() {
                 let best = self.best(n, |kind| kind != Kind::Floor);
                 cells.push(cell(row, &row.figures[n], column, best));
             }
-            table.row(cells);
+            table.add_row(cells);
         }
         table.fmt(f)
     }

@@ -166,15 +166,17 @@ impl fmt::Display for Never {
     }
 }
 
-/// Methods that nobody can call, as there is no value to call them on.
+/// Methods that nobody can call, as there is no value to call them on; and whatever else.
 macro_rules! never {
     ($($name:path {
         $(type $kind:ident = $type:ty;)*
         $(fn $method:ident(&self) -> $out:ty;)*
+        $({ $($more:tt)* })?
     })*) => {$(
         impl $name for Never {
             $(type $kind = $type;)*
             $(fn $method(&self) -> $out { match *self {} })*
+            $($($more)*)?
         }
     )*};
 }
@@ -199,41 +201,25 @@ never! {
         fn type_info(&self) -> Cow<'_, Never>;
         fn is_null(&self) -> bool;
     }
-}
-
-impl Row for Never {
-    type Database = Nothing;
-
-    fn columns(&self) -> &[Never] {
-        match *self {}
+    Row {
+        type Database = Nothing;
+        fn columns(&self) -> &[Never];
+        {
+            fn try_get_raw<I: ColumnIndex<Self>>(&self, _: I) -> Result<Never, Error> {
+                match *self {}
+            }
+        }
     }
-
-    fn try_get_raw<I>(&self, _: I) -> Result<Never, Error>
-    where
-        I: ColumnIndex<Self>,
-    {
-        match *self {}
+    Statement {
+        type Database = Nothing;
+        fn sql(&self) -> &SqlStr;
+        fn parameters(&self) -> Option<Either<&[Never], usize>>;
+        fn columns(&self) -> &[Never];
+        {
+            fn into_sql(self) -> SqlStr {
+                match self {}
+            }
+            impl_statement_query!(Nothing);
+        }
     }
-}
-
-impl Statement for Never {
-    type Database = Nothing;
-
-    fn into_sql(self) -> SqlStr {
-        match self {}
-    }
-
-    fn sql(&self) -> &SqlStr {
-        match *self {}
-    }
-
-    fn parameters(&self) -> Option<Either<&[Never], usize>> {
-        match *self {}
-    }
-
-    fn columns(&self) -> &[Never] {
-        match *self {}
-    }
-
-    impl_statement_query!(Nothing);
 }

@@ -2,11 +2,11 @@
 //! that the pool sets to the calls of an async driver. Longer ones are a matter of arithmetic, and
 //! tested under a mock clock.
 
-use super::{Bench, overshoot};
-use crate::common::{Fake, PLENTY, eventually};
-use crate::harness::*;
+use crate::{Bench, overshoot};
 use caliburn::health::PingOnBorrow;
 use caliburn::{AsyncManager, Builder, Deadline, Manager, Pool, PooledConnection};
+use caliburn_benches::common::{Fake, PLENTY, eventually};
+use caliburn_benches::harness::*;
 use std::convert::Infallible;
 use std::future::pending;
 use std::sync::{Arc, Mutex};
@@ -38,7 +38,7 @@ fn exhausted() -> (Pool<Fake>, PooledConnection<Fake>) {
     (pool, guard)
 }
 
-pub(super) fn gets(bench: &mut Bench, face: Face) {
+pub(crate) fn gets(bench: &mut Bench, face: Face) {
     let (pool, _guard) = exhausted();
     for (millis, times) in GETS {
         let (limit, times) = (ms(millis), bench.length.pick(times, times.min(5)));
@@ -158,7 +158,7 @@ fn try_once(call: Call, builder: impl Fn(Stuck) -> Builder<Stuck>) -> Duration {
     ended.unwrap_or_default()
 }
 
-pub(super) fn calls(bench: &mut Bench) {
+pub(crate) fn calls(bench: &mut Bench) {
     // As in a process with other pools, the housekeeper is there already.
     let _other = exhausted();
     for call in [Call::Connect, Call::Ping, Call::Reset, Call::Close] {

@@ -11,16 +11,32 @@ mod overload;
 mod password;
 mod wired;
 
-use crate::common::{AsyncFake, AsyncWire, Fake, Wire};
-use crate::harness::*;
 use caliburn::{AsyncManager, Builder, Pool};
+use caliburn_benches::common::{AsyncFake, AsyncWire, Fake, Wire};
+use caliburn_benches::harness::*;
+use clap::Parser;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
-/// By its name; takes about so many seconds.
-pub type Scenario = (&'static str, usize, fn(&mut Bench));
+/// What the pool does when things go wrong: each scenario injures the server, the network or the
+/// driver, and measures. Two minutes and a half. A figure that is missed is marked and counted, and
+/// that is all.
+#[derive(Parser)]
+struct Options {
+    /// Only scenarios with this in their names, as outage
+    #[arg(long, default_value = "")]
+    only: String,
+    /// Outages and overload last for 30 s
+    #[arg(long)]
+    long: bool,
+    #[command(flatten)]
+    length: Length,
+}
 
-pub const SCENARIOS: &[Scenario] = &[
+/// By its name; takes about so many seconds.
+type Scenario = (&'static str, usize, fn(&mut Bench));
+
+const SCENARIOS: &[Scenario] = &[
     ("mute connect, threads", 2, mute::connect::<Wire>),
     ("mute connect, tasks", 2, mute::connect::<AsyncWire>),
     ("mute ping, threads", 1, mute::ping::<Fake>),
@@ -45,21 +61,17 @@ pub const SCENARIOS: &[Scenario] = &[
 ];
 
 /// What a scenario is given.
-pub struct Bench {
-    pub runtime: Runtime,
-    pub report: Report,
+struct Bench {
+    runtime: Runtime,
+    report: Report,
     /// How long outages and overload last.
-    pub lasts: Duration,
-    pub length: Length,
+    lasts: Duration,
+    length: Length,
 }
 
 impl Bench {
-    pub fn new(length: Length, lasts: Duration) -> Self {
-        Self { runtime: workers(2), report: Report::default(), lasts, length }
-    }
-
     /// A pool whose calls are tasks of the runtime.
-    pub fn builder<M: AsyncManager>(&self, manager: M) -> Builder<M> {
+    fn builder<M: AsyncManager>(&self, manager: M) -> Builder<M> {
         let handle = self.runtime.handle().clone();
         Pool::builder_async(manager).spawner(move |task| drop(handle.spawn(task)))
     }
@@ -68,4 +80,19 @@ impl Bench {
 /// By how many percent of `asked` it took longer.
 fn overshoot(millis: f64, asked: Duration) -> f64 {
     (millis / (asked.as_secs_f64() * 1e3) - 1.0) * 100.0
+}
+
+fn main() {
+    let Options { only, long, length } = Options::parse();
+    let lasts = if long { ms(30_000) } else { length.pick(ms(6000), ms(4000)) };
+    let chosen: Vec<_> = SCENARIOS.iter().filter(|(name, ..)| name.contains(&only)).collect();
+    let progress = Progress::new(chosen.iter().map(|(_, seconds, _)| seconds).sum());
+    let mut bench = Bench { runtime: workers(2), report: Report::default(), lasts, length };
+    for (name, seconds, scenario) in chosen {
+        progress.say(*name);
+        scenario(&mut bench);
+        progress.advance(*seconds);
+    }
+    drop(progress);
+    bench.report.print();
 }

@@ -1,9 +1,9 @@
 //! How well one pool keeps its limits while another has something to do.
 
-use crate::harness::*;
-use crate::pools::{Adapter, Boxes, builder, full, pool};
 use caliburn::health::{ConnectionInfo, HealthStrategy, Verdict};
 use caliburn::{Pool, PooledConnection, Settings};
+use caliburn_benches::harness::*;
+use caliburn_benches::pools::{Adapter, Boxes, builder, full, pool};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::task::{Context, Wake, Waker};
@@ -90,7 +90,7 @@ impl Wake for BlockingWaker {
     }
 }
 
-pub fn rows(report: &mut Report, length: Length) {
+pub(crate) fn rows(report: &mut Report, length: Length) {
     let watched = Watched { pool: pool(1), runtime: workers(2) };
     let (quiet, begun) = (length.pick(2, 1) * ms(500), Instant::now());
     watched.row(report, "nothing else happens", || begun.elapsed() < quiet);

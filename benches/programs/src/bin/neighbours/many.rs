@@ -1,8 +1,8 @@
 //! Many pools.
 
-use crate::harness::*;
-use crate::idleness::{settle, watch};
 use caliburn::{BlockingManager, Deadline, Manager, Pool};
+use caliburn_benches::harness::*;
+use caliburn_benches::idleness::{settle, watch};
 use std::convert::Infallible;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -49,7 +49,7 @@ fn use_often(pool: &Pool<Dirty>, time: Duration) {
     }
 }
 
-pub fn idle_pools(report: &mut Report, length: Length) {
+pub(crate) fn idle_pools(report: &mut Report, length: Length) {
     let count = length.pick(10_000, 100);
     let show = |share: f64| format!("{share:.2} % of a core");
     let share = |work: &mut dyn FnMut(Duration)| watch(length, work).share.at(0.0);

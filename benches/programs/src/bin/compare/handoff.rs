@@ -1,8 +1,8 @@
 //! W5 for threads: from the moment that the only object is given back to the moment that the thread
 //! which is parked for it has it.
 
-use crate::harness::*;
-use crate::pools::{ForThreads, ThreadArena};
+use caliburn_benches::harness::*;
+use caliburn_benches::pools::{ForThreads, ThreadArena};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
@@ -92,7 +92,7 @@ impl<'a> ThreadArena<'a> for HandOffs {
 }
 
 /// In multiples of what `park` and `unpark` take.
-pub fn parked(length: Length) -> Sheet {
+pub(crate) fn parked(length: Length) -> Sheet {
     let times = length.pick(200, 50);
     let here = AtomicBool::new(false);
     let floor = || {
@@ -114,13 +114,8 @@ pub fn parked(length: Length) -> Sheet {
     let mut entrants = vec![Entrant::new(Kind::Floor, "floor: park, unpark", floor)];
     entrants.extend(HandOffs { times }.parking());
     let records = by_turns("W5, threads", Rounds::new(length, 15, 6), entrants, floor);
-    Sheet::of(
-        "W5",
-        "hand-off to a thread that has waited for 40 µs",
-        &records,
-        &[
-            ("µs", Better::Neither, Show::Median, &|outcome| outcome.figure),
-            (RATIO, Better::Less, Show::Quartiles, &Outcome::ratio),
-        ],
-    )
+    Sheet::of("W5", "hand-off to a thread that has waited for 40 µs", &records).with(&[
+        ("µs", Better::Neither, Show::Median, &|outcome| outcome.figure),
+        (RATIO, Better::Less, Show::Quartiles, &Outcome::ratio),
+    ])
 }

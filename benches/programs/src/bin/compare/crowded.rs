@@ -1,7 +1,7 @@
 //! W2 and W3: threads that borrow side by side, with more objects than threads.
 
-use crate::harness::*;
-use crate::pools::{ForThreads, ThreadArena};
+use caliburn_benches::harness::*;
+use caliburn_benches::pools::{ForThreads, ThreadArena};
 use std::time::Duration;
 
 /// Fewer slices than this of the unusual kind say nothing.
@@ -97,14 +97,14 @@ fn measure(key: &'static str, title: &str, side: &Side, rounds: Rounds) -> Sheet
 }
 
 /// W2.
-pub fn two(length: Length) -> Sheet {
+pub(crate) fn two(length: Length) -> Sheet {
     let slice = length.pick(ms(2), ms(1));
     let side = Side { threads: 2, objects: 16, slice, attempts: 20 };
     measure("W2", "two threads, 16 objects", &side, Rounds::new(length, 41, 25))
 }
 
 /// W3.
-pub fn sixteen(length: Length) -> Sheet {
+pub(crate) fn sixteen(length: Length) -> Sheet {
     let slice = length.pick(ms(24), ms(12));
     let side = Side { threads: 16, objects: 64, slice, attempts: 4 };
     measure("W3", "16 threads, 64 objects", &side, Rounds::new(length, 21, 30))

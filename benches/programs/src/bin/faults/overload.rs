@@ -1,11 +1,11 @@
 //! Twenty times as many requests as the pool can serve: it should go on serving as many as it can,
 //! and throw no finished connect away.
 
-use super::Bench;
-use crate::common::eventually;
-use crate::harness::*;
-use crate::pools::{Adapter, Books, Driver, Sleepy};
+use crate::Bench;
 use caliburn::Pool;
+use caliburn_benches::common::eventually;
+use caliburn_benches::harness::*;
+use caliburn_benches::pools::{Adapter, Books, Driver, Sleepy};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread;
@@ -78,7 +78,7 @@ fn closed_loop(
         }
     });
     let rates = load.measure(window);
-    callers.into_iter().for_each(Caller::join);
+    bench.runtime.block_on(callers.join_all());
     rates
 }
 
@@ -103,7 +103,7 @@ fn open_loop(bench: &Bench, pool: &Pool<Slow>, per_second: f64, window: Duration
     })
 }
 
-pub(super) fn overload(bench: &mut Bench, face: Face) {
+pub(crate) fn overload(bench: &mut Bench, face: Face) {
     let (books, ping) = (Books::default(), Duration::ZERO);
     let slow = Sleepy { connect: CONNECT, ping, query: QUERY, face, books: books.clone() };
     let builder = match face {

@@ -1,7 +1,7 @@
 //! What a connection costs to open and to close, by the size of the pool.
 
-use crate::harness::*;
-use crate::pools::pool;
+use caliburn_benches::harness::*;
+use caliburn_benches::pools::pool;
 use cpu_time::ProcessTime;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ fn cost(size: usize) -> [f64; 2] {
     [opened, each(begun)]
 }
 
-pub fn rows(report: &mut Report, length: Length) {
+pub(crate) fn rows(report: &mut Report, length: Length) {
     let sizes = length.pick([4096, 65_536], [256, 1024]);
     let rounds = length.pick(3, 1);
     let mut least = [[f64::MAX; 2]; 2];

@@ -4,11 +4,11 @@
 //! It takes some milliseconds to cut so many links, and one that is pinged meanwhile may be cut
 //! after that. So callers keep still for that moment, with their connections in hand.
 
-use super::Bench;
-use super::wired::Wired;
-use crate::common::{PLENTY, Proxy, Server, Wire};
-use crate::harness::*;
+use crate::Bench;
+use crate::wired::Wired;
 use caliburn::health::PingAfterFailure;
+use caliburn_benches::common::{PLENTY, Proxy, Server, Wire};
+use caliburn_benches::harness::*;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -40,7 +40,7 @@ impl Seen {
     }
 }
 
-pub(super) fn half<M: Wired>(bench: &mut Bench) {
+pub(crate) fn half<M: Wired>(bench: &mut Bench) {
     let server = Server::start();
     let proxy = Proxy::to(server.address());
     let builder = M::builder(&Wire::to(proxy.address()), bench);
@@ -74,7 +74,7 @@ pub(super) fn half<M: Wired>(bench: &mut Bench) {
     let cut = proxy.cut_where(|link| link.count_ones().is_multiple_of(2));
     *when = Some(Instant::now());
     drop(when);
-    let all: Vec<Seen> = callers.into_iter().map(Caller::join).collect();
+    let all: Vec<Seen> = bench.runtime.block_on(callers.join_all());
     let most = all.iter().map(|seen| seen.failures).max().unwrap_or(0);
     let failures: usize = all.iter().map(|seen| seen.failures).sum();
     let refusals: usize = all.iter().map(|seen| seen.refusals).sum();

@@ -1,7 +1,7 @@
 //! W1: one thread or one task that borrows and gives back, with nobody else about.
 
-use crate::harness::*;
-use crate::pools::{ForTasks, ForThreads, TaskArena, ThreadArena, pool};
+use caliburn_benches::harness::*;
+use caliburn_benches::pools::{ForTasks, ForThreads, TaskArena, ThreadArena, pool};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
@@ -30,7 +30,7 @@ impl<'a> ThreadArena<'a> for LoneThread {
 }
 
 /// One thread.
-pub fn threads(length: Length) -> Sheet {
+pub(crate) fn threads(length: Length) -> Sheet {
     let slice = SLICE / length.pick(1, 2);
     let line = Line::default();
     let trips = trips_for(slice, || line.two_rmw(0));
@@ -41,15 +41,10 @@ pub fn threads(length: Length) -> Sheet {
     ];
     entrants.extend(LoneThread { slice }.everybody());
     let records = by_turns("W1, threads", Rounds::new(length, ROUNDS, 8), entrants, floor);
-    Sheet::of(
-        "W1",
-        "one thread, 16 objects",
-        &records,
-        &[
-            ("ns", Better::Neither, Show::Median, &|outcome| outcome.figure),
-            (RATIO, Better::Less, Show::Quartiles, &Outcome::ratio),
-        ],
-    )
+    Sheet::of("W1", "one thread, 16 objects", &records).with(&[
+        ("ns", Better::Neither, Show::Median, &|outcome| outcome.figure),
+        (RATIO, Better::Less, Show::Quartiles, &Outcome::ratio),
+    ])
 }
 
 struct LoneTask<'a> {
@@ -109,7 +104,7 @@ fn records(runtime: &Runtime, title: &str, length: Length) -> Vec<Record<f64, f6
 }
 
 /// One task, on runtimes of one and of two workers.
-pub fn tasks(length: Length) -> Sheet {
+pub(crate) fn tasks(length: Length) -> Sheet {
     let one = Builder::new_current_thread().enable_all().build().expect("a runtime");
     let two = workers(2);
     let one = records(&one, "W1, tasks, one worker", length);

@@ -1,7 +1,7 @@
 //! W4 and W5: more borrowers than objects.
 
-use crate::harness::*;
-use crate::pools::{ForTasks, ForThreads, Object, TaskArena, ThreadArena, Touch};
+use caliburn_benches::harness::*;
+use caliburn_benches::pools::{ForTasks, ForThreads, Object, TaskArena, ThreadArena, Touch};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,20 +20,15 @@ async fn work() {
 fn sheet(title: &str, records: &[Record<Turns, f64>]) -> Sheet {
     let ideal = |o: &Outcome<Turns, f64>| 200.0 * o.figure.per_second() / (o.before + o.after);
     let wait = |share| move |o: &Outcome<Turns, f64>| o.figure.waits.micros_at(share);
-    Sheet::of(
-        "W4",
-        title,
-        records,
-        &[
-            ("% of ideal", Better::More, Show::Quartiles, &ideal),
-            ("p50, µs", Better::Less, Show::Median, &wait(0.5)),
-            ("p99, µs", Better::Less, Show::Median, &wait(0.99)),
-            ("p99.9, µs", Better::Less, Show::Quartiles, &wait(0.999)),
-            ("longest, µs", Better::Less, Show::Median, &wait(1.0)),
-            (JAIN, Better::More, Show::Median, &|o| o.figure.jain()),
-            ("CPU per loan, µs", Better::Less, Show::Median, &|o| o.figure.cpu_micros()),
-        ],
-    )
+    Sheet::of("W4", title, records).with(&[
+        ("% of ideal", Better::More, Show::Quartiles, &ideal),
+        ("p50, µs", Better::Less, Show::Median, &wait(0.5)),
+        ("p99, µs", Better::Less, Show::Median, &wait(0.99)),
+        ("p99.9, µs", Better::Less, Show::Quartiles, &wait(0.999)),
+        ("longest, µs", Better::Less, Show::Median, &wait(1.0)),
+        (JAIN, Better::More, Show::Median, &|o| o.figure.jain()),
+        ("CPU per loan, µs", Better::Less, Show::Median, &|o| o.figure.cpu_micros()),
+    ])
 }
 
 struct Tasks<'a> {
@@ -76,7 +71,7 @@ impl Tasks<'_> {
 }
 
 /// W4 for tasks.
-pub fn tasks(length: Length) -> Sheet {
+pub(crate) fn tasks(length: Length) -> Sheet {
     let runtime = &workers(2);
     let arena = Tasks { runtime, tasks: 64, objects: 4, time: length.pick(ms(100), ms(50)) };
     let rounds = Rounds::new(length, 15, 18);
@@ -85,7 +80,7 @@ pub fn tasks(length: Length) -> Sheet {
 }
 
 /// W8: the same with many, and what lies beyond the 99.9th.
-pub fn many_tasks(length: Length) -> Sheet {
+pub(crate) fn many_tasks(length: Length) -> Sheet {
     let runtime = &workers(2);
     let time = length.pick(ms(2500), ms(250));
     let arena = Tasks { runtime, tasks: 1000, objects: 50, time };
@@ -97,19 +92,14 @@ pub fn many_tasks(length: Length) -> Sheet {
             o.figure.waits.micros_at(share) / o.figure.waits.micros_at(0.5)
         }
     };
-    Sheet::of(
-        "W8",
-        "1,000 tasks on 50 objects, 20 µs of work",
-        &records,
-        &[
-            ("p50, µs", Better::Less, Show::Median, &wait(0.5)),
-            ("p99.99, µs", Better::Less, Show::Median, &wait(0.9999)),
-            ("longest, µs", Better::Less, Show::Median, &wait(1.0)),
-            ("p99.99 by p50", Better::Less, Show::Quartiles, &by_median(0.9999)),
-            ("longest by p50", Better::Less, Show::Quartiles, &by_median(1.0)),
-            (JAIN, Better::More, Show::Median, &|o| o.figure.jain()),
-        ],
-    )
+    Sheet::of("W8", "1,000 tasks on 50 objects, 20 µs of work", &records).with(&[
+        ("p50, µs", Better::Less, Show::Median, &wait(0.5)),
+        ("p99.99, µs", Better::Less, Show::Median, &wait(0.9999)),
+        ("longest, µs", Better::Less, Show::Median, &wait(1.0)),
+        ("p99.99 by p50", Better::Less, Show::Quartiles, &by_median(0.9999)),
+        ("longest by p50", Better::Less, Show::Quartiles, &by_median(1.0)),
+        (JAIN, Better::More, Show::Median, &|o| o.figure.jain()),
+    ])
 }
 
 const THREADS: usize = 8;
@@ -156,13 +146,13 @@ fn threads(title: &str, progress: &str, hold: fn(), length: Length) -> Sheet {
 }
 
 /// They work while they hold an object, which on two cores is more than there is time for.
-pub fn working(length: Length) -> Sheet {
+pub(crate) fn working(length: Length) -> Sheet {
     let hold = || spin(Duration::from_micros(20));
     threads("8 threads on 4 objects, 20 µs of work", "W4, threads that work", hold, length)
 }
 
 /// They sleep while they hold an object, as one does who waits for a server.
-pub fn sleeping(length: Length) -> Sheet {
+pub(crate) fn sleeping(length: Length) -> Sheet {
     let hold = || thread::sleep(Duration::from_micros(200));
     threads("8 threads on 4 objects, asleep for 200 µs", "W4, threads that sleep", hold, length)
 }
@@ -204,7 +194,7 @@ fn churned(title: &str, runtime: &Runtime, length: Length) -> Vec<Record<f64, f6
 }
 
 /// W5 for tasks.
-pub fn hand_overs(length: Length) -> Sheet {
+pub(crate) fn hand_overs(length: Length) -> Sheet {
     let one = churned("W5, tasks, one worker", &workers(1), length);
     let two = churned("W5, tasks, two workers", &workers(2), length);
     let mut sheet = Sheet::new("W5", "64 tasks on 4 objects, held for a yield")

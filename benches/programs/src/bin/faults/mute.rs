@@ -1,11 +1,11 @@
 //! A server that hears and never answers: in connects, in pings, and while guards come home.
 
-use super::Bench;
-use super::wired::{Driven, Wired};
-use crate::common::{Behaviour, Conn, Fake, Mode, PLENTY, Server, Wire};
-use crate::harness::*;
+use crate::Bench;
+use crate::wired::{Driven, Wired};
 use caliburn::health::PingOnBorrow;
 use caliburn::{Builder, GetError, Manager, Pool, PooledConnection};
+use caliburn_benches::common::{Behaviour, Conn, Fake, Mode, PLENTY, Server, Wire};
+use caliburn_benches::harness::*;
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -48,7 +48,7 @@ fn wait<M: Driven>(
     });
     thread::sleep(LIMIT / 2);
     let drops: Spread = guards.into_iter().map(|guard| timed(|| drop(guard)).1).collect();
-    let ended: Vec<Ended> = callers.into_iter().map(Caller::join).collect();
+    let ended: Vec<Ended> = bench.runtime.block_on(callers.join_all());
     let took: Spread = ended.iter().map(|ended| ended.took).collect();
     let caused = ended.iter().filter(|ended| ended.is_explained).count();
     let name = format!("{name}, 64 {}", M::FACE);
@@ -83,7 +83,7 @@ fn settled<M: Manager>(builder: Builder<M>, open: usize) -> Pool<M> {
     pool.build().expect("the server works")
 }
 
-pub(super) fn connect<M: Wired>(bench: &mut Bench) {
+pub(crate) fn connect<M: Wired>(bench: &mut Bench) {
     for (count, name) in [(0, "mute in connect"), (GUARDS, "mute in connect, 8 guards out")] {
         let server = Server::start();
         let wire = Wire::to(server.address());
@@ -103,7 +103,7 @@ pub(super) fn connect<M: Wired>(bench: &mut Bench) {
 }
 
 /// Half of the connections are idle, half of them out and in need of a reset.
-pub(super) fn ping<M: Driven<Driver = Fake> + Manager<Connection = Conn>>(bench: &mut Bench) {
+pub(crate) fn ping<M: Driven<Driver = Fake> + Manager<Connection = Conn>>(bench: &mut Bench) {
     let fake = Fake::new();
     let builder = M::builder(&fake, bench).max_size(2 * GUARDS).health(PingOnBorrow::always());
     let pool = settled(builder.ping_timeout(PING_LIMIT), 2 * GUARDS);

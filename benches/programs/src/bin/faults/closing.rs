@@ -1,17 +1,17 @@
 //! A server that does not take leave, and a pool that must close all the same.
 
-use super::wired::Wired;
-use super::{Bench, overshoot};
-use crate::common::{Behaviour, PLENTY, Server, Wire};
-use crate::harness::*;
+use crate::wired::Wired;
+use crate::{Bench, overshoot};
 use caliburn::Pool;
+use caliburn_benches::common::{Behaviour, PLENTY, Server, Wire};
+use caliburn_benches::harness::*;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 const LIMIT: Duration = ms(200);
 const CONNECTIONS: usize = 8;
 
-pub(super) fn closed<M: Wired>(bench: &mut Bench) {
+pub(crate) fn closed<M: Wired>(bench: &mut Bench) {
     let runs = bench.length.pick(10, 2);
     let mut unfinished = 0;
     let one = |_| {

@@ -1,12 +1,12 @@
 //! The password is wrong, from the start or from some moment on. Whoever asks must be told so, and
 //! soon; the server must not be stormed.
 
-use super::wired::Wired;
-use super::{Bench, overshoot};
-use crate::common::{PLENTY, Server, Wire, WireError};
-use crate::harness::*;
+use crate::wired::Wired;
+use crate::{Bench, overshoot};
 use caliburn::health::PingAfterFailure;
 use caliburn::{BlockingManager, Deadline, GetError, ManagerError};
+use caliburn_benches::common::{PLENTY, Server, Wire, WireError};
+use caliburn_benches::harness::*;
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -38,7 +38,7 @@ fn denied_after(server: &Server) -> Duration {
     Duration::from_secs_f64(median / 1e3)
 }
 
-pub(super) fn wrong<M: Wired>(bench: &mut Bench) {
+pub(crate) fn wrong<M: Wired>(bench: &mut Bench) {
     for (when, open) in [("at the start", 0), ("later", 8)] {
         let server = Server::start();
         let wire = Wire::to(server.address());
@@ -72,7 +72,7 @@ pub(super) fn wrong<M: Wired>(bench: &mut Bench) {
         let (onset, before) = (Instant::now(), attempts());
         thread::sleep(LASTS.saturating_sub(begun.elapsed()));
         let rate = (attempts() - before) as f64 / onset.elapsed().as_secs_f64();
-        let failed: Vec<_> = callers.into_iter().flat_map(Caller::join).collect();
+        let failed: Vec<_> = bench.runtime.block_on(callers.join_all()).concat();
         let silent = failed.iter().filter(|(_, is_told)| !is_told).count();
         let took: Spread = failed.into_iter().map(|(took, _)| took).collect();
         let connect = denied_after(&server);

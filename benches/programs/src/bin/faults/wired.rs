@@ -1,9 +1,9 @@
 //! The tests' drivers, for threads and for tasks, as one who borrows uses them.
 
-use super::Bench;
-use crate::common::{AsyncFake, AsyncWire, Fake, Wire, WireConn, WireError};
-use crate::harness::*;
+use crate::Bench;
 use caliburn::{BlockingManager, Builder, Deadline, Manager, PingOn, Pool};
+use caliburn_benches::common::{AsyncFake, AsyncWire, Fake, Wire, WireConn, WireError};
+use caliburn_benches::harness::*;
 use std::future::Future;
 use std::net::TcpStream;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tokio::net::TcpStream as AsyncStream;
 use tokio::time::timeout;
 
 /// A manager made of what both kinds of a driver have in common.
-pub(super) trait Driven: Manager + Sized {
+pub(crate) trait Driven: Manager + Sized {
     type Driver;
     const FACE: Face;
     /// What keeps, or does not keep, its calls within their limits.
@@ -61,7 +61,7 @@ impl Driven for AsyncFake {
 }
 
 /// One of those that talk to the tests' server.
-pub(super) trait Wired: Driven<Driver = Wire> + Manager<Error = WireError> {
+pub(crate) trait Wired: Driven<Driver = Wire> + Manager<Error = WireError> {
     fn say(
         conn: &mut Self::Connection,
         request: &str,

@@ -1,10 +1,10 @@
 //! The only connect that could help is blocked for ever, and one connection comes back.
 
-use super::Bench;
-use super::wired::Driven;
-use crate::common::{Fake, Mode, PLENTY, eventually};
-use crate::harness::*;
+use crate::Bench;
+use crate::wired::Driven;
 use caliburn::Pool;
+use caliburn_benches::common::{Fake, Mode, PLENTY, eventually};
+use caliburn_benches::harness::*;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 const NEVER: Duration = Duration::from_secs(3600);
 
 /// One waits at a time, and tells when it was served: the same caller each time.
-pub(super) fn returns<M: Driven<Driver = Fake>>(bench: &mut Bench) {
+pub(crate) fn returns<M: Driven<Driver = Fake>>(bench: &mut Bench) {
     let (face, fake) = (M::FACE, Fake::new());
     let times = bench.length.pick(200, 20);
     // One connection open, room for another, and no connect comes back any more.
@@ -54,7 +54,7 @@ pub(super) fn returns<M: Driven<Driver = Fake>>(bench: &mut Bench) {
         begun
     };
     let given: Vec<_> = (0..times).map(give).collect();
-    let served = waiter.into_iter().flat_map(|waiter| waiter.join());
+    let served = bench.runtime.block_on(waiter.join_all()).concat().into_iter();
     let took: Spread =
         served.zip(given).map(|(served, given)| served.saturating_duration_since(given)).collect();
     fake.open_gate();
