@@ -14,7 +14,7 @@ const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../LISTING.md");
 /// What every trip comes past, function by function, the path's own first.
 pub(crate) fn listing(path: &Path, profile: &Profile, code: &Code) -> Result<String, String> {
     let road = profile.road();
-    let sources = Sources::of(&road)?;
+    let places = Code::lines(&road)?;
     let mut functions: BTreeMap<(bool, &str), Vec<(u64, &Instruction)>> = BTreeMap::new();
     let own = format!("::paths::{}", path.function);
     for address in road.keys() {
@@ -28,9 +28,9 @@ pub(crate) fn listing(path: &Path, profile: &Profile, code: &Code) -> Result<Str
         let _ = writeln!(text, "{name}:");
         let mut above = "";
         for (address, instruction) in instructions {
-            let place = sources.place(address).unwrap_or(above);
+            let place = self::place(&places, address).unwrap_or(above);
             if place != above {
-                let _ = writeln!(text, "  {place}  {}", sources.line(place));
+                let _ = writeln!(text, "  {place}  {}", line(place).unwrap_or_default());
                 above = place;
             }
             let _ = writeln!(text, "      {}", shown(instruction, &road));
@@ -66,37 +66,17 @@ fn variable(name: &str) -> &str {
     if name.contains("+0x") { "a constant" } else { name }
 }
 
-/// Where instructions come from.
-struct Sources {
-    places: BTreeMap<u64, String>,
-    files: BTreeMap<String, Vec<String>>,
+/// Where the instruction at `address` comes from. Line 0 and `?` stand for nowhere in particular.
+fn place(places: &BTreeMap<u64, String>, address: u64) -> Option<&str> {
+    let place = places.get(&address)?;
+    (!place.ends_with(":0") && !place.ends_with('?')).then_some(place)
 }
 
-impl Sources {
-    fn of(addresses: &BTreeMap<u64, u64>) -> Result<Self, String> {
-        let places = Code::lines(addresses)?;
-        let mut files = BTreeMap::new();
-        for place in places.values() {
-            let Some((file, _)) = place.split_once(':') else { continue };
-            let text = fs::read_to_string(format!("{ROOT}/{file}")).unwrap_or_default();
-            let lines = text.lines().map(|line| line.trim().to_owned()).collect();
-            files.insert(file.to_owned(), lines);
-        }
-        Ok(Self { places, files })
-    }
-
-    fn place(&self, address: u64) -> Option<&str> {
-        // Line 0 and `?` stand for nowhere in particular.
-        let place = self.places.get(&address)?;
-        (!place.ends_with(":0") && !place.ends_with('?')).then_some(place)
-    }
-
-    fn line(&self, place: &str) -> &str {
-        let line = place.split_once(':').and_then(|(file, line)| {
-            self.files.get(file)?.get(line.parse::<usize>().ok()?.checked_sub(1)?)
-        });
-        line.map_or("", String::as_str)
-    }
+/// The line of source at `place`, which is `file:line`.
+fn line(place: &str) -> Option<String> {
+    let (file, line) = place.split_once(':')?;
+    let text = fs::read_to_string(format!("{ROOT}/{file}")).ok()?;
+    Some(text.lines().nth(line.parse::<usize>().ok()?.checked_sub(1)?)?.trim().to_owned())
 }
 
 /// Puts the listing of `path` where the page has it, if the page is there and has it.

@@ -104,15 +104,10 @@ impl Burst {
             Entrant::new(kind, which.name(), move || burst.run(which, runtime))
         });
         let records = by_turns(key, rounds, entrants.into(), || ());
-        let sheet = self.sheet(key, title, &records);
         // Connects that go on for nobody must not keep the program.
         runtime.shutdown_background();
-        sheet
-    }
-
-    fn sheet(&self, key: &'static str, title: &str, records: &[Record<Seen, ()>]) -> Sheet {
         let ideal = millis(self.ideal());
-        Sheet::of(key, title, records).with(&[
+        Sheet::of(key, title, &records).with(&[
             ("all served, ms", Better::Less, Show::Quartiles, &|o| millis(o.figure.served)),
             ("x ideal", Better::Less, Show::Median, &|o| millis(o.figure.served) / ideal),
             ("longest get, ms", Better::Less, Show::Median, &|o| millis(o.figure.longest_get)),

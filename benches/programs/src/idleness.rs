@@ -35,17 +35,9 @@ fn sleeps() -> u64 {
     others().into_iter().filter_map(count).sum()
 }
 
-/// What was seen in each of several looks.
-pub struct Idleness {
-    /// In a second.
-    pub wake_ups: Spread,
-    /// CPU time, in percent of a core.
-    pub share: Spread,
-}
-
-/// While nobody but `work` is at it. The least of several looks counts: a busy machine makes
-/// everything dearer, and nothing cheaper.
-pub fn watch(length: Length, mut work: impl FnMut(Duration)) -> Idleness {
+/// Wake-ups per second, and CPU time in percent of a core, while nobody but `work` is at it, in each
+/// of several looks. The least counts: a busy machine makes everything dearer, and nothing cheaper.
+pub fn watch(length: Length, mut work: impl FnMut(Duration)) -> [Spread; 2] {
     let (looks, time) = length.pick((4, ms(2500)), (2, ms(300)));
     let look = |_| {
         let (begun, slept, cpu) = (Instant::now(), sleeps(), ProcessTime::now());
@@ -55,9 +47,6 @@ pub fn watch(length: Length, mut work: impl FnMut(Duration)) -> Idleness {
         let (cpu, woken, time) = (cpu.elapsed(), sleeps() - slept, begun.elapsed());
         (woken as f64 / time.as_secs_f64(), cpu.as_secs_f64() / time.as_secs_f64() * 100.0)
     };
-    let looks: Vec<_> = (0..looks).map(look).collect();
-    Idleness {
-        wake_ups: looks.iter().map(|look| look.0).collect(),
-        share: looks.iter().map(|look| look.1).collect(),
-    }
+    let (wake_ups, shares): (Vec<_>, Vec<_>) = (0..looks).map(look).unzip();
+    [wake_ups, shares].map(Spread::from_iter)
 }

@@ -13,7 +13,7 @@ use clap::Parser;
 use cpu_time::ProcessTime;
 use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
@@ -72,7 +72,7 @@ struct Log(Mutex<Vec<Turn>>);
 
 impl Log {
     fn turns(&self) -> MutexGuard<'_, Vec<Turn>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().expect("no panic")
     }
 
     async fn turn(&self, pool: &dyn Peer) {
@@ -211,24 +211,6 @@ fn run(which: Which, options: &Options, runtime: &Runtime) -> Ran {
     Ok(outcome)
 }
 
-fn print(options: &Options, table: &Table, remarks: &str) {
-    let Options { socket_timeout, lost, careful, .. } = options;
-    let (limits, down) = (options.limits(), options.down());
-    say!(
-        "{}
-
-Pools of {SIZE}; a get each {EVERY:?}, within {:?}; {:?}. The path was cut for {down:?}.
-The driver's own limit: {socket_timeout:?}; lost: {lost}; careful: {careful}.
-
-{table}
-The last error while down:
-{remarks}",
-        versions(&Which::PACKAGES),
-        limits.get,
-        limits.check.expect("they check"),
-    );
-}
-
 fn main() {
     let options = Options::parse();
     let runtime = Runtime::new().expect("a runtime");
@@ -256,7 +238,20 @@ fn main() {
         progress.advance(1);
     }
     drop(progress);
-    print(&options, &table, &remarks);
+    let Options { socket_timeout, lost, careful, .. } = options;
+    let (Limits { get, check, .. }, down) = (options.limits(), options.down());
+    say!(
+        "{}
+
+Pools of {SIZE}; a get each {EVERY:?}, within {get:?}; {check:?}. The path was cut for {down:?}.
+The driver's own limit: {socket_timeout:?}; lost: {lost}; careful: {careful}.
+
+{table}
+
+The last error while down:
+{remarks}",
+        versions(&Which::PACKAGES),
+    );
     // Borrowers that still hang must not keep the program.
     runtime.shutdown_background();
 }

@@ -4,8 +4,8 @@ use caliburn_benches::burst::Burst;
 use caliburn_benches::harness::*;
 use caliburn_benches::pools::Which;
 
-const ABOUT: &str = "\
-A spike of demand on a quiet pool: caliburn, r2d2, bb8 and deadpool, in turn, eleven times.";
+const ABOUT: &str =
+    "A spike of demand on a quiet pool: caliburn, r2d2, bb8 and deadpool, in turn, eleven times.";
 
 fn main() {
     let rounds = Length::read(ABOUT).pick(11, 1);

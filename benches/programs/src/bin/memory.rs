@@ -3,7 +3,7 @@
 
 use caliburn::Pool;
 use caliburn_benches::harness::*;
-use caliburn_benches::idleness::{Idleness, settle, threads, watch};
+use caliburn_benches::idleness::{settle, threads, watch};
 use caliburn_benches::pools::{
     Adapter, Boxes, ForTasks, ForThreads, Object, PACKAGES, TaskArena, ThreadArena, builder,
 };
@@ -122,19 +122,16 @@ fn kept(size: usize) -> Pool<Adapter<Boxes>> {
 
 /// How often threads are woken, and the CPU time used: the least of several looks, as a busy
 /// machine makes everything dearer, and nothing cheaper.
-fn idle(report: &mut Report, what: &str, seen: &Idleness, asked: Option<[f64; 2]>) {
-    let woken = |woken: f64| format!("{woken:.1}/s");
-    let share = |share: f64| format!("{share:.3} % of a core");
-    let [woken_least, share_least] = [seen.wake_ups.at(0.0), seen.share.at(0.0)];
-    let [woken_most, share_most] = [woken(seen.wake_ups.most()), share(seen.share.most())];
-    let (wake_ups, time) = (format!("{what}: wake-ups"), format!("{what}: CPU time"));
-    if let Some([woken_asked, share_asked]) = asked {
-        let most = |figure| format!("most: {figure}");
-        report.at_most(wake_ups, woken_least, woken_asked, woken, most(woken_most));
-        report.at_most(time, share_least, share_asked, share, most(share_most));
-    } else {
-        report.note(wake_ups, format!("{} (most: {woken_most})", woken(woken_least)));
-        report.note(time, format!("{} (most: {share_most})", share(share_least)));
+fn idle(report: &mut Report, what: &str, seen: &[Spread; 2], asked: Option<[f64; 2]>) {
+    let shows: [fn(f64) -> String; 2] =
+        [|woken| format!("{woken:.1}/s"), |share| format!("{share:.3} % of a core")];
+    for (n, name) in ["wake-ups", "CPU time"].into_iter().enumerate() {
+        let (name, show, least) = (format!("{what}: {name}"), shows[n], seen[n].at(0.0));
+        let most = format!("most: {}", show(seen[n].most()));
+        match asked {
+            Some(asked) => report.at_most(name, least, asked[n], show, most),
+            None => report.note(name, format!("{} ({most})", show(least))),
+        }
     }
 }
 
@@ -178,7 +175,7 @@ fn main() {
             ("allocations per loan", Better::Less, Show::Median, &|o| o.figure.allocations),
             ("bytes per loan", Better::Less, Show::Median, &|o| o.figure.allocated),
         ]);
-        say!("W6 {title}, {SIZE} objects:\n\n{sheet}");
+        say!("W6 {title}, {SIZE} objects:\n\n{sheet}\n");
     }
     say!("{}", versions(&PACKAGES));
 }

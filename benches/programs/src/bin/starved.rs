@@ -148,22 +148,13 @@ fn burst(pool: &impl Lends, is_starved: bool) -> f64 {
         start.wait();
         assert!(pool.lend(WORK), "it is open");
     };
-    let begin = || {
-        start.wait();
-    };
-    last_of(CALLERS, call, || true, is_starved, begin)
+    last_of(CALLERS, call, || true, is_starved, || drop(start.wait()))
 }
 
 /// From the close to the last of those who wait.
 fn close(pool: &impl Lends, waiters: usize, is_starved: bool) -> f64 {
     let wait = || assert!(!pool.lend(WORK), "nothing is idle");
     last_of(waiters, wait, || pool.waiting() == waiters, is_starved, || pool.close())
-}
-
-fn close_caliburn(waiters: usize, is_starved: bool) -> f64 {
-    let pool = pool(1);
-    let _held = pool.get().expect("an object");
-    close(&pool, waiters, is_starved)
 }
 
 fn main() {
@@ -176,7 +167,11 @@ fn main() {
         ];
         measure(format!("{CALLERS} callers at once, {when}"), length.pick(31, 3), bursts);
         let closes = vec![
-            Entrant::new(Kind::Ours, "caliburn", move || close_caliburn(waiters, is_starved)),
+            Entrant::new(Kind::Ours, "caliburn", move || {
+                let pool = pool(1);
+                let _held = pool.get().expect("an object");
+                close(&pool, waiters, is_starved)
+            }),
             Entrant::new(Kind::Peer, PLAIN, move || close(&Plain::new(0), waiters, is_starved)),
         ];
         measure(format!("close with {waiters} waiting, {when}"), length.pick(9, 2), closes);
@@ -187,12 +182,9 @@ fn main() {
 /// Both by turns; the ratio asked for is 1.
 fn measure(title: String, rounds: usize, entrants: Vec<Entrant<'_, f64>>) {
     let records = by_turns(&title, Rounds::exactly(rounds), entrants, || ());
-    let sheet = Sheet::of("starved", &*title, &records).with(&[(
-        "median (quartiles), ms",
-        Better::Less,
-        Show::Quartiles,
-        &|o| o.figure,
-    )]);
+    let name = "median (quartiles), ms";
+    let measure: Measure<'_, _, _> = (name, Better::Less, Show::Quartiles, &|o| o.figure);
+    let sheet = Sheet::of("starved", &*title, &records).with(&[measure]);
     say!("{title}:\n\n{sheet}\n");
     let medians = [0, 1]
         .map(|n| records[n].of(|outcome| outcome.figure).into_iter().collect::<Spread>().median());

@@ -98,15 +98,6 @@ impl Sheet {
         self.rows.push(Row { who, figures });
     }
 
-    /// The medians of a column.
-    fn medians(&self, title: &str) -> Vec<(Who, f64)> {
-        let Some(n) = self.columns.iter().position(|column| column.title == title) else {
-            return Vec::new();
-        };
-        let medians = self.rows.iter().filter_map(|row| Some((row.who, median(&row.figures[n])?)));
-        medians.collect()
-    }
-
     /// The best median of a column among those that compete.
     fn best(&self, column: usize, competes: impl Fn(Kind) -> bool) -> Option<(Who, f64)> {
         let better = self.columns[column].better;
@@ -121,8 +112,10 @@ impl Sheet {
 
     /// With a word of warning: whose borrowers wait for ever has few long waits to count.
     fn called(&self, who: Who) -> String {
-        let jain = self.medians(JAIN).into_iter().find(|(other, _)| *other == who);
-        let starves = jain.is_some_and(|(_, jain)| jain < 0.9);
+        let row = self.rows.iter().find(|row| row.who == who);
+        let column = self.columns.iter().position(|column| column.title == JAIN);
+        let jain = row.zip(column).and_then(|(row, n)| median(&row.figures[n]));
+        let starves = jain.is_some_and(|jain| jain < 0.9);
         if starves { format!("{} (starves some)", who.name) } else { who.name.to_owned() }
     }
 

@@ -36,8 +36,11 @@ impl<'a> ThreadArena<'a> for Side {
     }
 }
 
-fn ratio(outcome: &Outcome<Crowd, Crowd>) -> f64 {
-    outcome.figure.cpu / ((outcome.before.cpu + outcome.after.cpu) / 2.0)
+/// A slice, and what the floor took beside it.
+type Slice = Outcome<Crowd, f64>;
+
+fn ratio(slice: &Slice) -> f64 {
+    slice.figure.cpu / ((slice.before + slice.after) / 2.0)
 }
 
 fn measure(key: &'static str, title: &str, side: &Side, rounds: Rounds) -> Sheet {
@@ -55,38 +58,31 @@ fn measure(key: &'static str, title: &str, side: &Side, rounds: Rounds) -> Sheet
         }),
     ];
     entrants.extend(side.everybody());
-    let records = by_turns(key, rounds, entrants, floor);
-    let far = |outcome: &Outcome<Crowd, Crowd>| outcome.figure.distance == Distance::Far;
+    let records = by_turns(key, rounds, entrants, || floor().cpu);
+    let far = |slice: &Slice| slice.figure.distance == Distance::Far;
     let all = || records.iter().flat_map(|record| &record.outcomes);
     // A machine may have its cores far apart for all of the time, and then has one kind of figures,
     // too.
-    let usually_far = 2 * all().filter(|outcome| far(outcome)).count() > all().count();
-    let unusual = |outcome: &&Outcome<Crowd, Crowd>| far(outcome) != usually_far;
+    let usually_far = 2 * all().filter(|slice| far(slice)).count() > all().count();
+    let unusual = |slice: &&Slice| far(slice) != usually_far;
     let is_mixed = all().filter(unusual).count() >= ENOUGH;
     let (title, other) = match usually_far {
         true => (format!("{title}, cores far apart"), "while near, x floor"),
         false => (title.to_owned(), "while far apart, x floor"),
     };
-    let mut sheet = Sheet::new(key, title).column("CPU, ns", Better::Neither, Show::Median).column(
-        RATIO,
-        Better::Less,
-        Show::Quartiles,
-    );
+    let sheet = Sheet::new(key, title).column("CPU, ns", Better::Neither, Show::Median);
+    let mut sheet = sheet.column(RATIO, Better::Less, Show::Quartiles);
     if is_mixed {
         sheet = sheet.column(other, Better::Less, Show::Quartiles);
     }
     sheet = sheet.column("rounds that count", Better::Neither, Show::Count);
     for record in &records {
-        let counts = |outcome: &&Outcome<Crowd, Crowd>| {
-            outcome.figure.has_met() || shares_nothing(record.who)
-        };
+        let counts = |slice: &&Slice| slice.figure.has_met() || shares_nothing(record.who);
         let counted = record.outcomes.iter().filter(counts);
         let (other, usual): (Vec<_>, Vec<_>) = counted.partition(unusual);
-        let ratios = |outcomes: &[&Outcome<_, _>]| outcomes.iter().map(|o| ratio(o)).collect();
-        let mut figures = vec![
-            usual.iter().map(|outcome: &&Outcome<Crowd, _>| outcome.figure.cpu).collect(),
-            ratios(&usual),
-        ];
+        let ratios = |slices: &[&Slice]| slices.iter().map(|slice| ratio(slice)).collect();
+        let cpu = usual.iter().map(|slice: &&Slice| slice.figure.cpu).collect();
+        let mut figures = vec![cpu, ratios(&usual)];
         if is_mixed {
             figures.push(if other.len() < ENOUGH { Vec::new() } else { ratios(&other) });
         }

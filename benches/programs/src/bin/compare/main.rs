@@ -60,7 +60,7 @@ fn report(sheets: &[Sheet]) {
     say!("{}; {}\n", versions(&PACKAGES), conditions());
     let (mut asked, mut found) = (0, Vec::new());
     for sheet in sheets {
-        say!("{} {}:\n\n{sheet}", sheet.key, sheet.title);
+        say!("{} {}:\n\n{sheet}\n", sheet.key, sheet.title);
         let (more, shortfalls) = sheet.shortfalls();
         asked += more;
         found.extend(shortfalls);

@@ -133,7 +133,7 @@ impl<'a> ThreadArena<'a> for Threads {
     }
 }
 
-fn threads(title: &str, progress: &str, hold: fn(), length: Length) -> Sheet {
+fn threads(title: &str, hold: fn(), length: Length) -> Sheet {
     let time = length.pick(ms(120), ms(60));
     let alone = || {
         hold();
@@ -141,20 +141,20 @@ fn threads(title: &str, progress: &str, hold: fn(), length: Length) -> Sheet {
     };
     let ideal = || on_threads(OBJECTS, time / 3, alone).per_second();
     let entrants = Threads { hold, time }.patient();
-    let records = by_turns(progress, Rounds::new(length, 15, 18), entrants, ideal);
+    let records = by_turns(title, Rounds::new(length, 15, 18), entrants, ideal);
     sheet(title, &records)
 }
 
 /// They work while they hold an object, which on two cores is more than there is time for.
 pub(crate) fn working(length: Length) -> Sheet {
     let hold = || spin(Duration::from_micros(20));
-    threads("8 threads on 4 objects, 20 µs of work", "W4, threads that work", hold, length)
+    threads("8 threads on 4 objects, 20 µs of work", hold, length)
 }
 
 /// They sleep while they hold an object, as one does who waits for a server.
 pub(crate) fn sleeping(length: Length) -> Sheet {
     let hold = || thread::sleep(Duration::from_micros(200));
-    threads("8 threads on 4 objects, asleep for 200 µs", "W4, threads that sleep", hold, length)
+    threads("8 threads on 4 objects, asleep for 200 µs", hold, length)
 }
 
 struct Churn<'a> {

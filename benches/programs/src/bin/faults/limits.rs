@@ -43,22 +43,19 @@ pub(crate) fn gets(bench: &mut Bench, face: Face) {
     for (millis, times) in GETS {
         let (limit, times) = (ms(millis), bench.length.pick(times, times.min(5)));
         pool.change(|settings| settings.checkout_timeout = limit).expect("any limit will do");
-        let took: Spread = face
-            .all(bench.runtime.handle(), 1, |_| {
-                let pool = pool.clone();
-                async move {
-                    let mut took = Vec::new();
-                    for _ in 0..times {
-                        let begun = Instant::now();
-                        assert!(face.get(&pool).await.is_err(), "there is none");
-                        took.push(begun.elapsed());
-                    }
-                    took
+        let took = face.all(bench.runtime.handle(), 1, |_| {
+            let pool = pool.clone();
+            async move {
+                let mut took = Vec::new();
+                for _ in 0..times {
+                    let begun = Instant::now();
+                    assert!(face.get(&pool).await.is_err(), "there is none");
+                    took.push(begun.elapsed());
                 }
-            })
-            .into_iter()
-            .flatten()
-            .collect();
+                took
+            }
+        });
+        let took: Spread = took.concat().into_iter().collect();
         let conditions = match face {
             Face::Threads => "",
             Face::Tasks => "tokio, two workers; woken by the housekeeper",

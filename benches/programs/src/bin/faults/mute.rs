@@ -16,21 +16,6 @@ const PING_LIMIT: Duration = ms(200);
 const CALLERS: usize = 64;
 const GUARDS: usize = 8;
 
-/// How one `get` ended.
-struct Ended {
-    took: Duration,
-    /// It timed out, and says in what phase, and why.
-    is_explained: bool,
-}
-
-impl Ended {
-    fn new<M: Manager>(begun: Instant, result: &Got<M>) -> Self {
-        let took = begun.elapsed();
-        let is_explained = matches!(result, Err(GetError::TimedOut { cause: Some(_), .. }));
-        Self { took, is_explained }
-    }
-}
-
 /// Has all callers wait for their whole limit, while the guards come home.
 fn wait<M: Driven>(
     bench: &mut Bench,
@@ -43,14 +28,17 @@ fn wait<M: Driven>(
         let pool = pool.clone();
         async move {
             let begun = Instant::now();
-            Ended::new::<M>(begun, &M::FACE.get(&pool).await)
+            let result = M::FACE.get(&pool).await;
+            // It timed out, and says in what phase, and why.
+            let is_explained = matches!(result, Err(GetError::TimedOut { cause: Some(_), .. }));
+            (begun.elapsed(), is_explained)
         }
     });
     thread::sleep(LIMIT / 2);
     let drops: Spread = guards.into_iter().map(|guard| timed(|| drop(guard)).1).collect();
-    let ended: Vec<Ended> = bench.runtime.block_on(callers.join_all());
-    let took: Spread = ended.iter().map(|ended| ended.took).collect();
-    let caused = ended.iter().filter(|ended| ended.is_explained).count();
+    let ended = bench.runtime.block_on(callers.join_all());
+    let took: Spread = ended.iter().map(|ended| ended.0).collect();
+    let caused = ended.iter().filter(|ended| ended.1).count();
     let name = format!("{name}, 64 {}", M::FACE);
     let (shortest, longest) = (took.at(0.0), took.most());
     let report = &mut bench.report;

@@ -52,7 +52,7 @@ fn use_often(pool: &Pool<Dirty>, time: Duration) {
 pub(crate) fn idle_pools(report: &mut Report, length: Length) {
     let count = length.pick(10_000, 100);
     let show = |share: f64| format!("{share:.2} % of a core");
-    let share = |work: &mut dyn FnMut(Duration)| watch(length, work).share.at(0.0);
+    let share = |work: &mut dyn FnMut(Duration)| watch(length, work)[1].at(0.0);
     let busy = open(4);
     let alone = share(&mut |time| use_often(&busy, time));
     report.note("a busy pool alone", show(alone));

@@ -5,21 +5,18 @@ use crate::pools::{BARGING, CONTROL, Contender, OURS, SIZE};
 use caliburn_benches::harness::*;
 use std::fmt::Write;
 
-/// Which cells a table shows.
-struct View {
-    title: &'static str,
-    shows: fn(&Contender) -> bool,
-}
+/// A table's title, and whom it shows.
+type View = (&'static str, fn(&Contender) -> bool);
 
 const VIEWS: [View; 3] = [
-    View { title: "as delivered", shows: |who| who.is_default },
-    View { title: "nobody checks", shows: |who| !who.checks },
-    View { title: "everybody checks", shows: |who| who.checks },
+    ("as delivered", |who| who.is_default),
+    ("nobody checks", |who| !who.checks),
+    ("everybody checks", |who| who.checks),
 ];
 
 /// The same group of cells, as far as a table shows it.
 fn shown<'a>(view: &View, cells: &'a [Cell<'_>]) -> Vec<&'a Cell<'a>> {
-    cells.iter().filter(|cell| (view.shows)(cell.who)).collect()
+    cells.iter().filter(|cell| view.1(cell.who)).collect()
 }
 
 /// The quickest of those that are not caliburn.
@@ -127,7 +124,7 @@ fn standing(name: &str, groups: &[Vec<Cell<'_>>]) -> String {
             reached += all.len() - behind.len();
             level += behind.len() - far.len();
             if !far.is_empty() {
-                let (count, face, query, title) = (own.count, own.who.face, own.query, view.title);
+                let (count, face, query, title) = (own.count, own.who.face, own.query, view.0);
                 let _ = writeln!(rest, "- {count} {face}, {query}, {title}: {}", far.join(", "));
             }
         }
@@ -166,7 +163,7 @@ pub(crate) fn report(
         for face in [Face::Tasks, Face::Threads] {
             let mut groups_of_face = groups.iter().filter(|cells| cells[0].who.face == face);
             if let Some(cells) = groups_of_face.next() {
-                let (title, settings) = (view.title, settings(view, cells));
+                let (title, settings) = (view.0, settings(view, cells));
                 let _ = write!(text, "\n{face}, {title} ({settings}):\n\n");
                 let _ = writeln!(text, "{}", rows(view, groups, face));
             }
