@@ -35,8 +35,9 @@ fn sleeps() -> u64 {
     others().into_iter().filter_map(count).sum()
 }
 
-/// Wake-ups per second, and CPU time in percent of a core, while nobody but `work` is at it, in each
-/// of several looks. The least counts: a busy machine makes everything dearer, and nothing cheaper.
+/// Wake-ups per second, and CPU time in percent of a core, while nobody but `work` is at it: the
+/// figures of several looks. The least counts: a busy machine makes everything dearer, and nothing
+/// cheaper.
 pub fn watch(length: Length, mut work: impl FnMut(Duration)) -> [Spread; 2] {
     let (looks, time) = length.pick((4, ms(2500)), (2, ms(300)));
     let look = |_| {

@@ -164,7 +164,7 @@ fn run(which: Which, options: &Options, runtime: &Runtime) -> Ran {
     let (tell_cut, when_cut) = mpsc::channel();
     let (tell_end, when_ended) = mpsc::channel::<()>();
     let cut_at = Instant::now() + BEFORE;
-    which.face().begin(runtime.handle(), 1, |_| {
+    let _borrower = which.face().begin(runtime.handle(), 1, |_| {
         let (log, is_over, pool) = (Arc::clone(&log), Arc::clone(&is_over), Arc::clone(&pool));
         let (proxy, books, is_lost) = (Arc::clone(&proxy), books.clone(), options.lost);
         // Dropped when the borrower is done.

@@ -148,7 +148,7 @@ fn burst(pool: &impl Lends, is_starved: bool) -> f64 {
         start.wait();
         assert!(pool.lend(WORK), "it is open");
     };
-    last_of(CALLERS, call, || true, is_starved, || drop(start.wait()))
+    last_of(CALLERS, call, || true, is_starved, || _ = start.wait())
 }
 
 /// From the close to the last of those who wait.
