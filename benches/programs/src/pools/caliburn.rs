@@ -59,7 +59,7 @@ const START: Duration = Duration::from_secs(60);
 fn refusal(error: GetError<io::Error>) -> Refusal {
     let has_cause =
         matches!(error, GetError::TimedOut { cause: Some(_), .. } | GetError::Connect { .. });
-    Refusal { text: error.to_string(), has_cause }
+    Refusal { text: format!("{error:#}"), has_cause }
 }
 
 pub(super) struct Threads<D: Driver>(Pool<Adapter<D>>);
