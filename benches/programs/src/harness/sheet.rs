@@ -73,6 +73,7 @@ impl<T, R> Recorded<'_, T, R> {
 }
 
 impl Sheet {
+    /// A row for each record; its columns are to come.
     pub fn of<'a, T, R>(
         key: &'static str,
         title: impl Into<String>,
