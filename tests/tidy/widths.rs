@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 const MOST: usize = 100;
 
 /// All text in these folders, and these files, besides the pages.
-const PLACES: [&str; 10] = [
+const PLACES: [&str; 11] = [
     ".ci",
+    "benches",
     "examples",
     "fuzz/Cargo.toml",
     "fuzz/fuzz_targets",
@@ -23,7 +24,7 @@ const PLACES: [&str; 10] = [
 ];
 
 /// Written by programs, in whole or in part.
-const GENERATED: [&str; 3] = ["Cargo.lock", "LISTING.md", "public-api.txt"];
+const GENERATED: [&str; 5] = ["Cargo.lock", "LISTING.md", "budget.txt", "plots", "public-api.txt"];
 
 /// Pages whose tables may be wider: figures, states or orderings whose columns are read beside each
 /// other. Markdown has no way to break a row.

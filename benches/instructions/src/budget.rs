@@ -1,6 +1,7 @@
 //! The file with what each path may cost.
 
 use crate::figures::Figures;
+use crate::tools::ask;
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::{env, fs};
@@ -10,7 +11,8 @@ const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/budget.txt");
 pub(crate) struct Budget {
     /// What it was counted with.
     pub(crate) compiler: String,
-    pub(crate) paths: BTreeMap<String, Figures>,
+    /// The lines, by the names of the paths.
+    pub(crate) paths: BTreeMap<String, String>,
 }
 
 impl Budget {
@@ -23,7 +25,7 @@ impl Budget {
                     compiler = name.into();
                 }
             } else if let Some((name, figures)) = line.split_once(' ') {
-                paths.insert(name.into(), figures.parse()?);
+                paths.insert(name.into(), figures.into());
             }
         }
         Ok(Self { compiler, paths })
@@ -47,10 +49,7 @@ pub(crate) const HEADER: &str = "# path            instructions  branches  calls
 
 /// The compiler, and what it compiles for.
 pub(crate) fn compiler() -> String {
-    let version = Command::new("rustc").arg("-V").output();
-    let version = version.map_or_else(
-        |_| "an unknown rustc".into(),
-        |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
-    );
-    format!("{version}, {}", env::consts::ARCH)
+    let version = ask(Command::new("rustc").arg("-V"));
+    let version = version.unwrap_or_else(|_| "an unknown rustc".into());
+    format!("{}, {}", version.trim(), env::consts::ARCH)
 }

@@ -1,7 +1,7 @@
 //! This program as machine code: instructions, and the lines of source that they come from.
 
-use crate::valgrind::this_program;
-use std::collections::{BTreeMap, BTreeSet};
+use crate::tools::{ask, this_program};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
@@ -46,8 +46,9 @@ impl Code {
     pub(crate) fn of_this_program() -> Result<Self, String> {
         let mut instructions = BTreeMap::new();
         let mut function = String::new();
-        let flags = ["-d", "-C", "-M", "intel", "--no-show-raw-insn"];
-        for line in ask("objdump", &flags, &[])?.lines() {
+        let mut objdump = Command::new("objdump");
+        objdump.args(["-d", "-C", "-M", "intel", "--no-show-raw-insn"]).arg(this_program()?);
+        for line in ask(&mut objdump)?.lines() {
             if let Some((address, text)) = line.split_once(":\t") {
                 let Ok(address) = u64::from_str_radix(address.trim(), 16) else { continue };
                 let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -77,12 +78,14 @@ impl Code {
 
     /// For each address the line of this repository that it comes from, as `file:line`: where code
     /// of others has been inlined, the line that asked for it.
-    pub(crate) fn lines(addresses: &BTreeSet<u64>) -> Result<BTreeMap<u64, String>, String> {
+    pub(crate) fn lines(addresses: &BTreeMap<u64, u64>) -> Result<BTreeMap<u64, String>, String> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let root = root.canonicalize().map_err(|error| format!("{}: {error}", root.display()))?;
-        let asked: Vec<_> = addresses.iter().map(|address| format!("{address:#x}")).collect();
+        let mut addr2line = Command::new("addr2line");
+        addr2line.args(["-a", "-i", "-e"]).arg(this_program()?);
+        addr2line.args(addresses.keys().map(|address| format!("{address:#x}")));
         let (mut found, mut now) = (BTreeMap::new(), 0);
-        for line in ask("addr2line", &["-a", "-i", "-e"], &asked)?.lines() {
+        for line in ask(&mut addr2line)?.lines() {
             if let Some(address) = line.strip_prefix("0x") {
                 now = u64::from_str_radix(address, 16).map_err(|error| error.to_string())?;
             } else if let Ok(place) = Path::new(line).strip_prefix(&root) {
@@ -93,16 +96,4 @@ impl Code {
         }
         Ok(found)
     }
-}
-
-/// Asks one of the binutils about this program.
-fn ask(tool: &str, flags: &[&str], addresses: &[String]) -> Result<String, String> {
-    let mut command = Command::new(tool);
-    let output = command.args(flags).arg(this_program()?).args(addresses).output();
-    let output = output
-        .map_err(|error| format!("{tool} cannot be run ({error}): are the binutils installed?"))?;
-    if !output.status.success() {
-        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -6,26 +6,24 @@ use crate::paths::{Pace, Path};
 use crate::profile::Profile;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::str::FromStr;
 
 /// So far, to either side, may a count be from the budget.
 const TOLERANCE: f64 = 0.02;
 
-#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Figures {
-    pub(crate) instructions: f64,
-    pub(crate) branches: u64,
-    pub(crate) calls: u64,
+    instructions: f64,
+    branches: u64,
+    calls: u64,
     /// Cache lines, if that can be told.
-    pub(crate) written: Option<usize>,
+    written: Option<usize>,
     /// The locked instructions, as `btr+2*cmpxchg`, or `-`.
-    pub(crate) locked: String,
+    locked: String,
 }
 
 impl Figures {
     pub(crate) fn of(path: &Path, profile: &Profile, code: &Code) -> Result<Self, String> {
         let (mut branches, mut calls, mut locked) = (0, 0, BTreeMap::new());
-        for (address, times) in profile.road() {
+        for (&address, &times) in &profile.road() {
             let Some(instruction) = code.at(address) else { continue };
             branches += times * u64::from(instruction.is_branch());
             calls += times * u64::from(instruction.is_call());
@@ -42,11 +40,13 @@ impl Figures {
         Ok(Self { instructions: profile.per_trip(), branches, calls, written, locked })
     }
 
-    /// Whether they are as the budget says. What can be told exactly must be exact.
-    pub(crate) fn keep_to(&self, budget: &Self) -> bool {
-        let off = (self.instructions - budget.instructions).abs();
-        off <= TOLERANCE * budget.instructions
-            && Self { instructions: budget.instructions, ..self.clone() } == *budget
+    /// Whether they are as this line of the budget says. What can be told exactly must be exact.
+    pub(crate) fn keep_to(&self, budget: &str) -> bool {
+        let (own, mut budget) = (self.to_string(), budget.split_whitespace());
+        let instructions = budget.next().and_then(|number| number.parse::<f64>().ok());
+        let off = |budget: f64| (self.instructions - budget).abs() / budget;
+        instructions.is_some_and(|budget| off(budget) <= TOLERANCE)
+            && budget.eq(own.split_whitespace().skip(1))
     }
 }
 
@@ -59,22 +59,5 @@ impl fmt::Display for Figures {
         let Self { instructions, branches, calls, written, locked } = self;
         let written = written.map_or("-".into(), |lines| lines.to_string());
         write!(f, "{instructions:>12.1} {branches:>9} {calls:>6} {written:>8}  {locked}")
-    }
-}
-
-impl FromStr for Figures {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let bad = || format!("not a line of the budget: {text}");
-        let words: Vec<_> = text.split_whitespace().collect();
-        let [instructions, branches, calls, written, locked] = words[..] else { return Err(bad()) };
-        Ok(Self {
-            instructions: instructions.parse().map_err(|_| bad())?,
-            branches: branches.parse().map_err(|_| bad())?,
-            calls: calls.parse().map_err(|_| bad())?,
-            written: (written != "-").then(|| written.parse()).transpose().map_err(|_| bad())?,
-            locked: locked.into(),
-        })
     }
 }

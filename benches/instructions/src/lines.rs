@@ -3,7 +3,8 @@
 use crate::code::Code;
 use crate::paths::Path;
 use crate::profile::Profile;
-use crate::valgrind::{run, this_program};
+use crate::tools::this_program;
+use crate::valgrind::run;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
@@ -24,17 +25,11 @@ impl Lines {
         let (base, stack) = said.trim().split_once(' ').ok_or_else(bad)?;
         let base: u64 = base.parse().map_err(|_| bad())?;
         let stack: u64 = stack.parse().map_err(|_| bad())?;
-        let road: BTreeSet<u64> = profile.road().map(|(address, _)| address).collect();
+        let road = profile.road();
         let entry = code.entry(path.function).ok_or("the path's function is gone")?;
-        Ok(a_trip(&trace, base, stack, |address| {
-            if address == entry {
-                Place::Entry
-            } else if road.contains(&address) && !code.is_about_the_thread(address) {
-                Place::Road
-            } else {
-                Place::Elsewhere
-            }
-        }))
+        let is_road =
+            |address: u64| road.contains_key(&address) && !code.is_about_the_thread(address);
+        Ok(a_trip(&trace, [base, stack, entry], is_road))
     }
 }
 
@@ -44,17 +39,9 @@ impl fmt::Display for Lines {
     }
 }
 
-/// Where an instruction lies.
-enum Place {
-    /// A trip begins.
-    Entry,
-    Road,
-    Elsewhere,
-}
-
 /// In lackey's format: `I  address,size` for an instruction, then ` L`, ` S` and ` M` for what it
 /// loads, stores and modifies. A trip is what lies between two entries, so the last one but one.
-fn a_trip(trace: &str, base: u64, stack: u64, place: impl Fn(u64) -> Place) -> Lines {
+fn a_trip(trace: &str, [base, stack, entry]: [u64; 3], is_road: impl Fn(u64) -> bool) -> Lines {
     const STACK: u64 = 1 << 20;
     let (mut trip, mut before, mut is_counted) = (Touched::default(), Touched::default(), false);
     for line in trace.lines() {
@@ -62,11 +49,11 @@ fn a_trip(trace: &str, base: u64, stack: u64, place: impl Fn(u64) -> Place) -> L
             line.get(3..).and_then(|rest| rest.split_once(',')).map(|(address, _)| address);
         let Some(Ok(address)) = address.map(|text| u64::from_str_radix(text, 16)) else { continue };
         if line.starts_with('I') {
-            let place = place(address.wrapping_sub(base));
-            if matches!(place, Place::Entry) {
+            let address = address.wrapping_sub(base);
+            if address == entry {
                 before = std::mem::take(&mut trip);
             }
-            is_counted = !matches!(place, Place::Elsewhere);
+            is_counted = address == entry || is_road(address);
         } else if is_counted && address.abs_diff(stack) > STACK {
             let lines = if line.starts_with(" L") { &mut trip.read } else { &mut trip.written };
             lines.insert(address / 64);

@@ -4,7 +4,7 @@
 use crate::code::{Code, Instruction};
 use crate::paths::Path;
 use crate::profile::Profile;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 
@@ -13,11 +13,11 @@ const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../LISTING.md");
 
 /// What every trip comes past, function by function, the path's own first.
 pub(crate) fn listing(path: &Path, profile: &Profile, code: &Code) -> Result<String, String> {
-    let road: BTreeSet<u64> = profile.road().map(|(address, _)| address).collect();
-    let sources = Sources::of(&road)?;
+    let road = profile.road();
+    let places = Code::lines(&road)?;
     let mut functions: BTreeMap<(bool, &str), Vec<(u64, &Instruction)>> = BTreeMap::new();
     let own = format!("::paths::{}", path.function);
-    for address in &road {
+    for address in road.keys() {
         let Some(instruction) = code.at(*address) else { continue };
         let function = instruction.function.as_str();
         let comes_later = !function.ends_with(&own);
@@ -28,9 +28,9 @@ pub(crate) fn listing(path: &Path, profile: &Profile, code: &Code) -> Result<Str
         let _ = writeln!(text, "{name}:");
         let mut above = "";
         for (address, instruction) in instructions {
-            let place = sources.place(address).unwrap_or(above);
+            let place = self::place(&places, address).unwrap_or(above);
             if place != above {
-                let _ = writeln!(text, "  {place}  {}", sources.line(place));
+                let _ = writeln!(text, "  {place}  {}", line(place).unwrap_or_default());
                 above = place;
             }
             let _ = writeln!(text, "      {}", shown(instruction, &road));
@@ -41,11 +41,11 @@ pub(crate) fn listing(path: &Path, profile: &Profile, code: &Code) -> Result<Str
 
 /// Without addresses, which say nothing. A branch that no trip takes leads `away`, one that stays
 /// within its function `onward`.
-fn shown(instruction: &Instruction, road: &BTreeSet<u64>) -> String {
+fn shown(instruction: &Instruction, road: &BTreeMap<u64, u64>) -> String {
     let text = instruction.text.replace("lock ", "lock_");
     let (verb, object) = text.split_once(' ').unwrap_or((&text, ""));
     let object = match (instruction.target(), symbol(object)) {
-        (Some(target), _) if !road.contains(&target) => "away".into(),
+        (Some(target), _) if !road.contains_key(&target) => "away".into(),
         (Some(_), Some(name)) if name.starts_with(&instruction.function) => "onward".into(),
         (None, Some(name)) => match object.split_once("[rip") {
             Some((before, _)) => format!("{before}[{}]", variable(name)),
@@ -66,37 +66,17 @@ fn variable(name: &str) -> &str {
     if name.contains("+0x") { "a constant" } else { name }
 }
 
-/// Where instructions come from.
-struct Sources {
-    places: BTreeMap<u64, String>,
-    files: BTreeMap<String, Vec<String>>,
+/// Where the instruction at `address` comes from. Line 0 and `?` stand for nowhere in particular.
+fn place(places: &BTreeMap<u64, String>, address: u64) -> Option<&str> {
+    let place = places.get(&address)?;
+    (!place.ends_with(":0") && !place.ends_with('?')).then_some(place)
 }
 
-impl Sources {
-    fn of(addresses: &BTreeSet<u64>) -> Result<Self, String> {
-        let places = Code::lines(addresses)?;
-        let mut files = BTreeMap::new();
-        for place in places.values() {
-            let Some((file, _)) = place.split_once(':') else { continue };
-            let text = fs::read_to_string(format!("{ROOT}/{file}")).unwrap_or_default();
-            let lines = text.lines().map(|line| line.trim().to_owned()).collect();
-            files.insert(file.to_owned(), lines);
-        }
-        Ok(Self { places, files })
-    }
-
-    fn place(&self, address: u64) -> Option<&str> {
-        // Line 0 and `?` stand for nowhere in particular.
-        let place = self.places.get(&address)?;
-        (!place.ends_with(":0") && !place.ends_with('?')).then_some(place)
-    }
-
-    fn line(&self, place: &str) -> &str {
-        let line = place.split_once(':').and_then(|(file, line)| {
-            self.files.get(file)?.get(line.parse::<usize>().ok()?.checked_sub(1)?)
-        });
-        line.map_or("", String::as_str)
-    }
+/// The line of source at `place`, which is `file:line`.
+fn line(place: &str) -> Option<String> {
+    let (file, line) = place.split_once(':')?;
+    let text = fs::read_to_string(format!("{ROOT}/{file}")).ok()?;
+    Some(text.lines().nth(line.parse::<usize>().ok()?.checked_sub(1)?)?.trim().to_owned())
 }
 
 /// Puts the listing of `path` where the page has it, if the page is there and has it.

@@ -10,6 +10,7 @@ mod lines;
 mod listing;
 mod paths;
 mod profile;
+mod tools;
 mod valgrind;
 
 use budget::{Budget, HEADER, compiler};
@@ -64,8 +65,7 @@ fn count() -> Result<(), String> {
         println!("{:<18} {figures}", path.name);
         let allowed = budget.paths.get(path.name);
         if !allowed.is_some_and(|allowed| figures.keep_to(allowed)) {
-            let allowed = allowed.map_or("-".into(), Figures::to_string);
-            println!("{:<18} {allowed}", "  in the budget");
+            println!("{:<18} {}", "  in the budget", allowed.map_or("-", String::as_str));
             is_kept = false;
         }
     }

@@ -31,13 +31,21 @@ pub(crate) enum Pace {
     Slow,
 }
 
+impl Path {
+    const fn new(name: &'static str, function: &'static str, travel: fn(u32)) -> Self {
+        Self { name, function, pace: Pace::Swift, travel }
+    }
+}
+
 pub(crate) const ALL: [Path; 6] = [
-    Path { name: "try_get", function: "try_get", pace: Pace::Swift, travel: try_to_get },
-    Path { name: "get", function: "get", pace: Pace::Swift, travel: get_at_once },
-    Path { name: "get_judged", function: "get", pace: Pace::Swift, travel: get_judged },
-    Path { name: "get_async", function: "get_async", pace: Pace::Swift, travel: get_in_a_task },
-    Path { name: "try_get_exhausted", function: "try_get", pace: Pace::Swift, travel: fail_to_get },
-    Path { name: "hand_over", function: "hand_over", pace: Pace::Slow, travel: wait_in_a_task },
+    Path::new("try_get", "try_get", |trips| travel(trips, try_get, &pool(16, ()))),
+    Path::new("get", "get", |trips| travel(trips, get, &pool(16, ()))),
+    Path::new("get_judged", "get", |trips| {
+        travel(trips, get, &pool(16, (PingOnBorrow::default(), AgeEviction::default())));
+    }),
+    Path::new("get_async", "get_async", |trips| travel(trips, get_async, &pool(16, ()))),
+    Path::new("try_get_exhausted", "try_get", fail_to_get),
+    Path { pace: Pace::Slow, ..Path::new("hand_over", "hand_over", wait_in_a_task) },
 ];
 
 /// A driver that does nothing: only the pool is counted.
@@ -100,22 +108,6 @@ fn travel(trips: u32, go: impl Fn(&Pool<Numbers>), pool: &Pool<Numbers>) {
         go(black_box(pool));
     }
     assert_eq!(pool.stats().checkouts, u64::from(trips));
-}
-
-fn try_to_get(trips: u32) {
-    travel(trips, try_get, &pool(16, ()));
-}
-
-fn get_at_once(trips: u32) {
-    travel(trips, get, &pool(16, ()));
-}
-
-fn get_judged(trips: u32) {
-    travel(trips, get, &pool(16, (PingOnBorrow::default(), AgeEviction::default())));
-}
-
-fn get_in_a_task(trips: u32) {
-    travel(trips, get_async, &pool(16, ()));
 }
 
 fn fail_to_get(trips: u32) {

@@ -1,7 +1,8 @@
 //! How often each instruction is executed: callgrind knows.
 
 use crate::paths::Path;
-use crate::valgrind::{TRIPS, run, this_program};
+use crate::tools::this_program;
+use crate::valgrind::{TRIPS, run};
 use std::collections::BTreeMap;
 
 /// How often the instructions of this program were executed, by their address. Those of libraries
@@ -37,11 +38,10 @@ impl Profile {
     }
 
     /// The addresses that most trips come past, and how often one does.
-    pub(crate) fn road(&self) -> impl Iterator<Item = (u64, u64)> {
+    pub(crate) fn road(&self) -> BTreeMap<u64, u64> {
         let trips = u64::from(TRIPS);
-        let road =
-            self.0.iter().map(move |(address, times)| (*address, (times + trips / 2) / trips));
-        road.filter(|(_, times)| *times > 0)
+        let road = self.0.iter().map(|(address, times)| (*address, (times + trips / 2) / trips));
+        road.filter(|(_, times)| *times > 0).collect()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Runs this program's trips under one of valgrind's tools.
 
 use crate::paths::Path;
-use std::path::PathBuf;
+use crate::tools::{ask, this_program};
 use std::process::{self, Command};
 use std::{env, fs};
 
@@ -12,23 +12,15 @@ pub(crate) const TRIPS: u32 = 1_000;
 /// that a pool has one stripe wherever this runs.
 pub(crate) fn run(path: &Path, option: &str, options: &[&str]) -> Result<(String, String), String> {
     let file = env::temp_dir().join(format!("caliburn.{}.{}", path.name, process::id()));
-    let output = Command::new("taskset")
-        .args(["-c", &some_core(), "valgrind"])
-        .args(options)
-        .arg(format!("{option}={}", file.display()))
-        .arg(this_program()?)
-        .args(["travel", path.name])
-        .output()
-        .map_err(|error| format!("taskset cannot be run: {error}"))?;
+    let mut valgrind = Command::new("taskset");
+    valgrind.args(["-c", &some_core(), "valgrind"]).args(options);
+    valgrind.arg(format!("{option}={}", file.display()));
+    let said = ask(valgrind.arg(this_program()?).args(["travel", path.name]));
     let written = fs::read_to_string(&file);
     // Of no interest: it lies among temporary files.
     let _ = fs::remove_file(&file);
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("{said}\nIs valgrind installed?"));
-    }
-    let written = written.map_err(|error| format!("{}: {error}", file.display()))?;
-    Ok((written, String::from_utf8_lossy(&output.stdout).into_owned()))
+    let said = said?;
+    Ok((written.map_err(|error| format!("{}: {error}", file.display()))?, said))
 }
 
 /// The first that this process may use.
@@ -37,8 +29,4 @@ fn some_core() -> String {
     let cores = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
     let first = cores.and_then(|cores| cores.trim().split(['-', ',']).next());
     first.unwrap_or("0").into()
-}
-
-pub(crate) fn this_program() -> Result<PathBuf, String> {
-    env::current_exe().map_err(|error| format!("where am I? {error}"))
 }

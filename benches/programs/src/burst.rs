@@ -3,12 +3,8 @@
 //! A few connections are open, which could serve all of them before a single connect is through.
 //! Whoever waits for a connect of his own waits far longer than for a connection returned.
 
-use crate::harness::contest::{Entrant, Kind, Record, Rounds, by_turns};
-use crate::harness::figures::{millis, ms};
-use crate::harness::sheet::{Better, Sheet, Show};
-use crate::pools::driver::Books;
-use crate::pools::sleepy::Sleepy;
-use crate::pools::{Limits, Which};
+use crate::harness::*;
+use crate::pools::{Books, Limits, Sleepy, Which};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -108,28 +104,18 @@ impl Burst {
             Entrant::new(kind, which.name(), move || burst.run(which, runtime))
         });
         let records = by_turns(key, rounds, entrants.into(), || ());
-        let sheet = self.sheet(key, title, &records);
         // Connects that go on for nobody must not keep the program.
         runtime.shutdown_background();
-        sheet
-    }
-
-    fn sheet(&self, key: &'static str, title: &str, records: &[Record<Seen, ()>]) -> Sheet {
         let ideal = millis(self.ideal());
-        Sheet::of(
-            key,
-            title,
-            records,
-            &[
-                ("all served, ms", Better::Less, Show::Quartiles, &|o| millis(o.figure.served)),
-                ("x ideal", Better::Less, Show::Median, &|o| millis(o.figure.served) / ideal),
-                ("longest get, ms", Better::Less, Show::Median, &|o| millis(o.figure.longest_get)),
-                ("open before", Better::Neither, Show::Count, &|o| o.figure.open_before as f64),
-                ("open then", Better::Neither, Show::Count, &|o| o.figure.open_then as f64),
-                (BEGUN, Better::Less, Show::Count, &|o| o.figure.begun_then as f64),
-                ("open in the end", Better::Less, Show::Count, &|o| o.figure.open_at_rest as f64),
-            ],
-        )
+        Sheet::of(key, title, &records).with(&[
+            ("all served, ms", Better::Less, Show::Quartiles, &|o| millis(o.figure.served)),
+            ("x ideal", Better::Less, Show::Median, &|o| millis(o.figure.served) / ideal),
+            ("longest get, ms", Better::Less, Show::Median, &|o| millis(o.figure.longest_get)),
+            ("open before", Better::Neither, Show::Count, &|o| o.figure.open_before as f64),
+            ("open then", Better::Neither, Show::Count, &|o| o.figure.open_then as f64),
+            (BEGUN, Better::Less, Show::Count, &|o| o.figure.begun_then as f64),
+            ("open in the end", Better::Less, Show::Count, &|o| o.figure.open_at_rest as f64),
+        ])
     }
 }
 

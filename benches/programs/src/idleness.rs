@@ -1,12 +1,11 @@
 //! What a process does while it does nothing.
 
-use crate::harness::figures::{Spread, ms};
-use crate::harness::options::Length;
+use crate::harness::*;
 use cpu_time::ProcessTime;
 use std::fs;
 use std::path::PathBuf;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Threads that have had nothing to do for this long have gone.
 pub fn settle() {
@@ -36,28 +35,19 @@ fn sleeps() -> u64 {
     others().into_iter().filter_map(count).sum()
 }
 
-/// What was seen in each of several looks.
-pub struct Idleness {
-    /// In a second.
-    pub wake_ups: Spread,
-    /// CPU time, in percent of a core.
-    pub share: Spread,
-}
-
-/// The least of several looks counts: a busy machine makes everything dearer, and nothing cheaper.
-pub fn watch(length: Length) -> Idleness {
+/// Wake-ups per second, and CPU time in percent of a core, while nobody but `work` is at it: the
+/// figures of several looks. The least counts: a busy machine makes everything dearer, and nothing
+/// cheaper.
+pub fn watch(length: Length, mut work: impl FnMut(Duration)) -> [Spread; 2] {
     let (looks, time) = length.pick((4, ms(2500)), (2, ms(300)));
     let look = |_| {
         let (begun, slept, cpu) = (Instant::now(), sleeps(), ProcessTime::now());
-        thread::sleep(time);
+        work(time);
         // The process's own clock: `/proc/self/stat` goes by steps of 10 ms, a third of a per cent
         // here.
         let (cpu, woken, time) = (cpu.elapsed(), sleeps() - slept, begun.elapsed());
         (woken as f64 / time.as_secs_f64(), cpu.as_secs_f64() / time.as_secs_f64() * 100.0)
     };
-    let looks: Vec<_> = (0..looks).map(look).collect();
-    Idleness {
-        wake_ups: looks.iter().map(|look| look.0).collect(),
-        share: looks.iter().map(|look| look.1).collect(),
-    }
+    let (wake_ups, shares): (Vec<_>, Vec<_>) = (0..looks).map(look).unzip();
+    [wake_ups, shares].map(Spread::from_iter)
 }

@@ -3,9 +3,6 @@
 
 pub mod burst;
 pub mod common;
-pub mod compare;
-pub mod faults;
 pub mod harness;
 pub mod idleness;
-pub mod neighbours;
 pub mod pools;

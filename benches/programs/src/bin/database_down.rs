@@ -6,34 +6,17 @@
 //! some time later. Does `get` come back within its limit each time, what does it say, and how soon
 //! is all well again?
 
-use caliburn_benches::common::proxy::{Mode, Proxy};
-use caliburn_benches::common::server::Server;
-use caliburn_benches::harness::figures::{ms, versions};
-use caliburn_benches::harness::options::Options;
-use caliburn_benches::harness::progress::Progress;
-use caliburn_benches::harness::table::Table;
-use caliburn_benches::pools::driver::Books;
-use caliburn_benches::pools::line::Line;
-use caliburn_benches::pools::{Check, Limits, Peer, Refusal, Which};
-use caliburn_benches::say;
+use caliburn_benches::common::{PathMode, Proxy, Server};
+use caliburn_benches::harness::*;
+use caliburn_benches::pools::{Books, Check, Limits, Line, Peer, Refusal, Which};
+use clap::Parser;
 use cpu_time::ProcessTime;
 use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
-
-const HELP: &str = "\
-The network path to the database is cut for 5.3 s without a word, and healed: caliburn, r2d2, bb8
-and deadpool, one after another.
-
-  --socket-timeout TIME  a limit of the driver's own on each answer, as 250ms (none)
-  --lost                 connections from before the cut stay mute for ever, as after a failover
-  --careful              a request given up half-way makes the driver call its connection broken
-  --quick                a cut of 0.7 s, and a limit of 0.3 s
-  --help                 this text
-";
 
 /// Connections in each pool.
 const SIZE: usize = 5;
@@ -43,31 +26,34 @@ const EVERY: Duration = ms(200);
 const BEFORE: Duration = ms(1000);
 const AFTER: Duration = ms(5000);
 
-struct Plan {
-    limits: Limits,
-    /// How long the path is cut: no get that takes its whole limit ends just then.
-    down: Duration,
+/// The network path to the database is cut for 5.3 s without a word, and healed: caliburn, r2d2,
+/// bb8 and deadpool, one after another.
+#[derive(Parser)]
+struct Options {
+    /// A limit of the driver's own on each answer, as 250ms
+    #[arg(long, value_parser = humantime::parse_duration)]
     socket_timeout: Option<Duration>,
-    is_lost: bool,
-    is_careful: bool,
+    /// Connections from before the cut stay mute for ever, as after a failover
+    #[arg(long)]
+    lost: bool,
+    /// A request given up half-way makes the driver call its connection broken
+    #[arg(long)]
+    careful: bool,
+    #[command(flatten)]
+    length: Length,
 }
 
-impl Plan {
-    fn read() -> Self {
-        let mut options = Options::read(HELP);
-        let length = options.length();
-        let limit = length.pick(ms(1000), ms(300));
+impl Options {
+    fn limits(&self) -> Limits {
+        let get = self.length.pick(ms(1000), ms(300));
         // As many dead connections as there can be, and one connect, add up to the limit.
-        let check = Check { ping: limit / 2 / SIZE as u32, connect: limit / 2 };
-        let plan = Self {
-            limits: Limits { max: SIZE, idle: SIZE, get: limit, check: Some(check) },
-            down: length.pick(ms(5300), ms(700)),
-            socket_timeout: options.value("--socket-timeout").map(humantime::Duration::into),
-            is_lost: options.has("--lost"),
-            is_careful: options.has("--careful"),
-        };
-        options.finish();
-        plan
+        let check = Check { ping: get / 2 / SIZE as u32, connect: get / 2 };
+        Limits { max: SIZE, idle: SIZE, get, check: Some(check) }
+    }
+
+    /// How long the path is cut: no get that takes its whole limit ends just then.
+    fn down(&self) -> Duration {
+        self.length.pick(ms(5300), ms(700))
     }
 }
 
@@ -86,7 +72,7 @@ struct Log(Mutex<Vec<Turn>>);
 
 impl Log {
     fn turns(&self) -> MutexGuard<'_, Vec<Turn>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().expect("no panic")
     }
 
     async fn turn(&self, pool: &dyn Peer) {
@@ -125,86 +111,62 @@ impl Moment {
     }
 }
 
-/// What one pool came to: the gets that were begun while the path was cut, and what followed.
-#[derive(Default)]
-struct Outcome {
-    gets: usize,
-    longest: Duration,
-    /// The longest has not come back at all.
-    is_stuck: bool,
-    /// Gets that took more than the limit and a twentieth.
-    late: usize,
-    refusals: Vec<Refusal>,
-    connects: usize,
-    cpu: Duration,
-    down: Duration,
-    /// From the healing to the end of the first query that went well.
-    recovery: Option<Duration>,
+/// What one pool came to, of the gets that were begun while the path was cut: its row, and the last
+/// error.
+fn outcome(
+    which: Which,
+    log: &Log,
+    options: &Options,
+    [cut, healed]: [&Moment; 2],
+) -> ([String; 7], Option<String>) {
+    // From the healing to the end of the first query that went well.
+    let recovery = log.success_since(healed.at).map(|at| at - healed.at);
+    let turns = log.turns();
+    let is_meant = |turn: &&Turn| (cut.at..healed.at).contains(&turn.begun);
+    let turns: Vec<&Turn> = turns.iter().filter(is_meant).collect();
+    let took = |turn: &Turn| turn.got.as_ref().map_or(turn.begun.elapsed(), |(took, _)| *took);
+    let longest = turns.iter().max_by_key(|turn| took(turn)).expect("a get each 200 ms");
+    let stuck = if longest.got.is_none() { "still stuck after " } else { "" };
+    let limit = options.limits().get.mul_f64(1.05);
+    let late = turns.iter().filter(|turn| took(turn) > limit).count();
+    let refusal = |turn: &&Turn| turn.got.as_ref()?.1.as_ref().err().cloned();
+    let refusals: Vec<Refusal> = turns.iter().filter_map(refusal).collect();
+    let (causes, errors) = (refusals.iter().filter(|it| it.has_cause).count(), refusals.len());
+    let cpu = healed.cpu.duration_since(cut.cpu).as_secs_f64();
+    let share = 100.0 * cpu / (healed.at - cut.at).as_secs_f64();
+    let row = [
+        which.name().into(),
+        format!("{stuck}{:.2} s", took(longest).as_secs_f64()),
+        format!("{late} of {}", turns.len()),
+        if errors == 0 { "no error".into() } else { format!("{causes} of {errors}") },
+        recovery.map_or(format!("not within {AFTER:?}"), |time| format!("{} ms", time.as_millis())),
+        (healed.connects - cut.connects).to_string(),
+        format!("{:.0} ms ({share:.1} %)", cpu * 1e3),
+    ];
+    (row, refusals.into_iter().next_back().map(|refusal| refusal.text))
 }
 
-impl Outcome {
-    fn of(log: &Log, plan: &Plan, cut: &Moment, healed: &Moment) -> Self {
-        let mut outcome = Self {
-            connects: healed.connects - cut.connects,
-            cpu: healed.cpu.duration_since(cut.cpu),
-            down: healed.at - cut.at,
-            recovery: log.success_since(healed.at).map(|at| at - healed.at),
-            ..Self::default()
-        };
-        let turns = log.turns();
-        for turn in turns.iter().filter(|turn| (cut.at..healed.at).contains(&turn.begun)) {
-            let took = turn.got.as_ref().map_or_else(|| turn.begun.elapsed(), |(took, _)| *took);
-            outcome.gets += 1;
-            outcome.late += usize::from(took > plan.limits.get.mul_f64(1.05));
-            if took > outcome.longest {
-                (outcome.longest, outcome.is_stuck) = (took, turn.got.is_none());
-            }
-            if let Some((_, Err(refusal))) = &turn.got {
-                outcome.refusals.push(refusal.clone());
-            }
-        }
-        outcome
-    }
+type Ran = Result<([String; 7], Option<String>), Box<dyn Error>>;
 
-    fn row(&self, which: Which) -> [String; 7] {
-        let (Self { gets, late, connects, .. }, cpu) = (self, self.cpu.as_secs_f64());
-        let errors = self.refusals.len();
-        let causes = self.refusals.iter().filter(|refusal| refusal.has_cause).count();
-        let stuck = if self.is_stuck { "still stuck after " } else { "" };
-        [
-            which.to_string(),
-            format!("{stuck}{:.2} s", self.longest.as_secs_f64()),
-            format!("{late} of {gets}"),
-            if errors == 0 { "no error".into() } else { format!("{causes} of {errors}") },
-            match self.recovery {
-                Some(time) => format!("{} ms", time.as_millis()),
-                None => format!("not within {AFTER:?}"),
-            },
-            connects.to_string(),
-            format!("{:.0} ms ({:.1} %)", cpu * 1e3, 100.0 * cpu / self.down.as_secs_f64()),
-        ]
-    }
-}
-
-fn run(which: Which, plan: &Plan, runtime: &Runtime) -> Result<Outcome, Box<dyn Error>> {
+fn run(which: Which, options: &Options, runtime: &Runtime) -> Ran {
     let server = Server::start();
     let proxy = Arc::new(Proxy::to(server.address()));
     let books = Books::default();
     let driver = Line {
         address: proxy.address(),
-        limit: plan.socket_timeout,
-        is_careful: plan.is_careful,
+        limit: options.socket_timeout,
+        is_careful: options.careful,
         books: books.clone(),
         runtime: runtime.handle().clone(),
     };
-    let pool = runtime.block_on(which.build(plan.limits, driver))?;
+    let pool = runtime.block_on(which.build(options.limits(), driver))?;
     let (log, is_over) = (Arc::new(Log::default()), Arc::new(AtomicBool::new(false)));
     let (tell_cut, when_cut) = mpsc::channel();
     let (tell_end, when_ended) = mpsc::channel::<()>();
     let cut_at = Instant::now() + BEFORE;
-    which.face().begin(runtime.handle(), 1, |_| {
+    let _borrower = which.face().begin(runtime.handle(), 1, |_| {
         let (log, is_over, pool) = (Arc::clone(&log), Arc::clone(&is_over), Arc::clone(&pool));
-        let (proxy, books, is_lost) = (Arc::clone(&proxy), books.clone(), plan.is_lost);
+        let (proxy, books, is_lost) = (Arc::clone(&proxy), books.clone(), options.lost);
         // Dropped when the borrower is done.
         let (mut tell_cut, tell_end) = (Some(tell_cut.clone()), tell_end.clone());
         async move {
@@ -217,7 +179,7 @@ fn run(which: Which, plan: &Plan, runtime: &Runtime) -> Result<Outcome, Box<dyn 
                 {
                     // What was sent meanwhile arrives when the path is healed, as TCP would see to
                     // it, only without TCP's delay.
-                    proxy.set(Mode::Hold);
+                    proxy.set(PathMode::Hold);
                     if is_lost {
                         proxy.forget();
                     }
@@ -230,47 +192,30 @@ fn run(which: Which, plan: &Plan, runtime: &Runtime) -> Result<Outcome, Box<dyn 
     });
     drop(tell_end);
     // Looked at from outside, as the borrower may hang.
-    let patience = BEFORE + plan.limits.get * 10;
+    let patience = BEFORE + options.limits().get * 10;
     let hung = |_| "it hung before the path was cut";
     let cut = when_cut.recv_timeout(patience).map_err(hung)?;
     if log.success_since(cut.at - BEFORE).is_none() {
         return Err("no query went well before the path was cut".into());
     }
-    thread::sleep(plan.down);
+    thread::sleep(options.down());
     let healed = Moment::now(&books);
-    proxy.set(Mode::Pass);
+    proxy.set(PathMode::Pass);
     while log.success_since(healed.at).is_none() && healed.at.elapsed() < AFTER {
         thread::sleep(ms(10));
     }
-    let outcome = Outcome::of(&log, plan, &cut, &healed);
+    let outcome = outcome(which, &log, options, [&cut, &healed]);
     is_over.store(true, SeqCst);
     proxy.cut();
     let _ = when_ended.recv_timeout(Duration::from_secs(5));
     Ok(outcome)
 }
 
-fn print(plan: &Plan, table: &Table, remarks: &str) {
-    let Plan { limits, down, socket_timeout, is_lost, is_careful } = plan;
-    say!(
-        "{}
-
-Pools of {SIZE}; a get each {EVERY:?}, within {:?}; {:?}. The path was cut for {down:?}.
-The driver's own limit: {socket_timeout:?}; lost: {is_lost}; careful: {is_careful}.
-
-{table}
-The last error while down:
-{remarks}",
-        versions(&Which::PACKAGES),
-        limits.get,
-        limits.check.expect("they check"),
-    );
-}
-
 fn main() {
-    let plan = Plan::read();
+    let options = Options::parse();
     let runtime = Runtime::new().expect("a runtime");
     let progress = Progress::new(Which::ALL.len());
-    let mut table = Table::new(&[
+    let mut table = table([
         "pool",
         "longest get while down",
         "gets late by > 5 %",
@@ -282,18 +227,31 @@ fn main() {
     let mut remarks = String::new();
     for which in Which::ALL {
         progress.say(which.name());
-        match run(which, &plan, &runtime) {
-            Ok(outcome) => {
-                table.row(outcome.row(which));
-                let last = outcome.refusals.last();
-                remarks += &last.map_or(String::new(), |it| format!("{which}: {:?}\n", it.text));
+        match run(which, &options, &runtime) {
+            Ok((row, last)) => {
+                table.add_row(row);
+                remarks +=
+                    &last.map_or(String::new(), |text| format!("{}: {text:?}\n", which.name()));
             }
-            Err(error) => remarks += &format!("{which}: did not run: {error}\n"),
+            Err(error) => remarks += &format!("{}: did not run: {error}\n", which.name()),
         }
         progress.advance(1);
     }
     drop(progress);
-    print(&plan, &table, &remarks);
+    let Options { socket_timeout, lost, careful, .. } = options;
+    let (Limits { get, check, .. }, down) = (options.limits(), options.down());
+    say!(
+        "{}
+
+Pools of {SIZE}; a get each {EVERY:?}, within {get:?}; {check:?}. The path was cut for {down:?}.
+The driver's own limit: {socket_timeout:?}; lost: {lost}; careful: {careful}.
+
+{table}
+
+The last error while down:
+{remarks}",
+        versions(&Which::PACKAGES),
+    );
     // Borrowers that still hang must not keep the program.
     runtime.shutdown_background();
 }

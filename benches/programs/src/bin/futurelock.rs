@@ -6,15 +6,8 @@
 //! polled, waits for ever: the only task that could poll it stands behind it. A pool that takes the
 //! connection back must not do so where all tasks are polled late: hence the third program.
 
-use caliburn_benches::harness::figures::{Spread, ms};
-use caliburn_benches::harness::late::late;
-use caliburn_benches::harness::options::Options;
-use caliburn_benches::harness::progress::Progress;
-use caliburn_benches::harness::table::Table;
-use caliburn_benches::harness::turns::workers;
-use caliburn_benches::pools::object::Boxes;
-use caliburn_benches::pools::{Bb8, Deadpool, ForTasks, GetAsync, Mobc, Sqlx};
-use caliburn_benches::say;
+use caliburn_benches::harness::*;
+use caliburn_benches::pools::{Bb8, Boxes, Deadpool, ForTasks, GetAsync, Mobc, Sqlx};
 use futures_util::stream::{self, StreamExt};
 use std::pin::pin;
 use std::sync::Arc;
@@ -22,15 +15,12 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-const HELP: &str = "\
+const ABOUT: &str = "\
 Futures that were handed a connection and are not polled: caliburn, bb8, deadpool, mobc and sqlx. A
-minute and a half.
-
-  --quick  less of it
-  --help   this text
-";
+minute and a half.";
 
 /// How long a borrower keeps what it has got.
 const WORK: Duration = Duration::from_millis(1);
@@ -85,115 +75,107 @@ async fn buffered<P: ForTasks>(patience: Duration) -> (usize, Duration) {
     (done, begun.elapsed())
 }
 
-/// How many loans there are in that time if all tasks are polled late.
-async fn polled_late<F>(time: Duration, borrow: impl Fn() -> F + Clone + Send + 'static) -> usize
+/// How many loans of `lender` there are in that time if all tasks are polled late.
+async fn polled_late<T, F>(
+    time: Duration,
+    lender: T,
+    borrow: impl Fn(Arc<T>) -> F + Copy + Send + 'static,
+) -> usize
 where
-    F: Future<Output = ()> + Send + 'static,
+    T: Send + Sync + 'static,
+    F: Future<Output = ()> + Send,
 {
-    let loans = Arc::new(AtomicUsize::new(0));
-    let tasks: Vec<_> = (0..TASKS)
-        .map(|_| {
-            let (loans, borrow) = (Arc::clone(&loans), borrow.clone());
-            tokio::spawn(late(AFTER, async move {
-                loop {
-                    borrow().await;
-                    loans.fetch_add(1, Relaxed);
-                }
-            }))
-        })
-        .collect();
+    let (lender, loans) = (Arc::new(lender), Arc::new(AtomicUsize::new(0)));
+    let mut tasks = JoinSet::new();
+    for _ in 0..TASKS {
+        let (lender, loans) = (Arc::clone(&lender), Arc::clone(&loans));
+        tasks.spawn(late(AFTER, async move {
+            loop {
+                borrow(Arc::clone(&lender)).await;
+                loans.fetch_add(1, Relaxed);
+            }
+        }));
+    }
     sleep(time).await;
-    tasks.iter().for_each(|task| task.abort());
     loans.load(Relaxed)
 }
 
 async fn loans_of_a_semaphore(time: Duration) -> usize {
-    let semaphore = Arc::new(Semaphore::new(CONNECTIONS));
-    polled_late(time, move || {
-        let semaphore = Arc::clone(&semaphore);
-        async move {
-            let _permit = semaphore.acquire().await.expect("it is never closed");
-            sleep(WORK).await;
-        }
+    polled_late(time, Semaphore::new(CONNECTIONS), async |semaphore: Arc<Semaphore>| {
+        let _permit = semaphore.acquire().await.expect("it is never closed");
+        sleep(WORK).await;
     })
     .await
 }
 
 async fn loans_of_a_pool<P: ForTasks>(time: Duration) -> usize {
-    let pool = Arc::new(P::filled(CONNECTIONS).await);
-    polled_late(time, move || {
-        let pool = Arc::clone(&pool);
-        async move {
-            let _loan = pool.get().await;
-            sleep(WORK).await;
-        }
+    polled_late(time, P::filled(CONNECTIONS).await, async |pool: Arc<P>| {
+        let _loan = pool.get().await;
+        sleep(WORK).await;
     })
     .await
 }
 
-/// What all rows have in common.
-struct Bench {
-    runtime: Runtime,
+/// How often, how long at most until it is given up, and for how long all are polled late.
+#[derive(Clone, Copy)]
+struct Plan {
     runs: usize,
-    /// How long a program may take until it is given up.
     patience: Duration,
-    /// For how long all are polled late.
     late_for: Duration,
-    table: Table,
-    progress: Progress,
 }
 
-impl Bench {
-    fn row<P: ForTasks>(&mut self, name: &'static str) {
-        let Self { runtime, runs, patience, late_for, table, progress } = self;
-        let (runs, patience) = (*runs, *patience);
-        progress.say(name);
-        let millis = |spread: Spread| format!("{:.1} ms", spread.median());
-        let races = (0..runs).map(|_| runtime.block_on(loser_of_a_race::<P>(patience)));
-        let served: Spread = races.flatten().collect();
-        let count = served.count();
-        let after = if count > 0 { format!("after {}", millis(served)) } else { "never".into() };
-        let (done, times): (Vec<_>, Vec<_>) =
-            (0..runs).map(|_| runtime.block_on(buffered::<P>(patience))).unzip();
-        let done = done.into_iter().map(|done| done as f64).collect::<Spread>().median();
-        let is_done = done == ITEMS as f64;
-        let took = if is_done { millis(times.into_iter().collect()) } else { "given up".into() };
-        let fair = runtime.block_on(loans_of_a_semaphore(*late_for));
-        let loans = runtime.block_on(loans_of_a_pool::<P>(*late_for));
-        table.row([
-            name.to_owned(),
-            format!("{count} of {runs} served, {after}"),
-            format!("{done} of {ITEMS}"),
-            took,
-            format!("{:.0} %", 100.0 * loans as f64 / fair as f64),
-        ]);
-        progress.advance(1);
-    }
+fn row<P: ForTasks>(runtime: &Runtime, plan: Plan) -> [String; 4] {
+    let Plan { runs, patience, late_for } = plan;
+    let millis = |spread: Spread| format!("{:.1} ms", spread.median());
+    let races = (0..runs).map(|_| runtime.block_on(loser_of_a_race::<P>(patience)));
+    let served: Spread = races.flatten().collect();
+    let count = served.count();
+    let after = if count > 0 { format!("after {}", millis(served)) } else { "never".into() };
+    let (done, times): (Vec<_>, Vec<_>) =
+        (0..runs).map(|_| runtime.block_on(buffered::<P>(patience))).unzip();
+    let done = done.into_iter().map(|done| done as f64).collect::<Spread>().median();
+    let is_done = done == ITEMS as f64;
+    let took = if is_done { millis(times.into_iter().collect()) } else { "given up".into() };
+    let fair = runtime.block_on(loans_of_a_semaphore(late_for));
+    let loans = runtime.block_on(loans_of_a_pool::<P>(late_for));
+    [
+        format!("{count} of {runs} served, {after}"),
+        format!("{done} of {ITEMS}"),
+        took,
+        format!("{:.0} %", 100.0 * loans as f64 / fair as f64),
+    ]
 }
+
+/// Makes the row of a pool.
+type Row = fn(&Runtime, Plan) -> [String; 4];
+
+const POOLS: [(&str, Row); 6] = [
+    ("caliburn", row::<GetAsync<false>>),
+    ("caliburn, BoundedBarging(1 min)", row::<GetAsync<true>>),
+    ("bb8", row::<Bb8<Boxes>>),
+    ("deadpool", row::<Deadpool<Boxes>>),
+    ("mobc", row::<Mobc>),
+    ("sqlx", row::<Sqlx>),
+];
 
 fn main() {
-    let length = Options::length_only(HELP);
-    let mut bench = Bench {
-        runtime: workers(2),
-        runs: length.pick(5, 1),
-        patience: length.pick(ms(2000), ms(1000)),
-        late_for: length.pick(ms(4000), ms(1000)),
-        table: Table::new(&[
-            "pool",
-            "the loser of a race, and a second get",
-            "buffer_unordered, and a get in its loop",
-            "all done after",
-            "all polled late: loans, of a semaphore's",
-        ]),
-        progress: Progress::new(6),
-    };
-    bench.row::<GetAsync<false>>("caliburn");
-    bench.row::<GetAsync<true>>("caliburn, BoundedBarging(1 min)");
-    bench.row::<Bb8<Boxes>>("bb8");
-    bench.row::<Deadpool<Boxes>>("deadpool");
-    bench.row::<Mobc>("mobc");
-    bench.row::<Sqlx>("sqlx");
-    let Bench { runs, patience, table, progress, .. } = bench;
+    let quick = Plan { runs: 1, patience: ms(1000), late_for: ms(1000) };
+    let full = Plan { runs: 5, patience: ms(2000), late_for: ms(4000) };
+    let plan = Length::read(ABOUT).pick(full, quick);
+    let mut table = table([
+        "pool",
+        "the loser of a race, and a second get",
+        "buffer_unordered, and a get in its loop",
+        "all done after",
+        "all polled late: loans, of a semaphore's",
+    ]);
+    let (runtime, progress) = (workers(2), Progress::new(POOLS.len()));
+    for (name, row) in POOLS {
+        progress.say(name);
+        table.add_row([name.to_owned()].into_iter().chain(row(&runtime, plan)));
+        progress.advance(1);
+    }
     drop(progress);
+    let Plan { runs, patience, .. } = plan;
     say!("{runs} runs each, given up after {patience:?}; medians\n\n{table}");
 }

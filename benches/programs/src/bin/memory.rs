@@ -2,17 +2,11 @@
 //! program of its own, as counting allocations takes time that other figures are not to contain.
 
 use caliburn::Pool;
-use caliburn_benches::harness::contest::{Entrant, Kind, Rounds, by_turns};
-use caliburn_benches::harness::figures::{ms, versions};
-use caliburn_benches::harness::options::{Length, Options};
-use caliburn_benches::harness::progress::Progress;
-use caliburn_benches::harness::sheet::{Better, Sheet, Show};
-use caliburn_benches::harness::table::Report;
-use caliburn_benches::idleness::{Idleness, settle, threads, watch};
-use caliburn_benches::pools::object::{Boxes, Object};
-use caliburn_benches::pools::roster::{TaskArena, ThreadArena};
-use caliburn_benches::pools::{Adapter, ForTasks, ForThreads, PACKAGES};
-use caliburn_benches::say;
+use caliburn_benches::harness::*;
+use caliburn_benches::idleness::{settle, threads, watch};
+use caliburn_benches::pools::{
+    Adapter, Boxes, ForTasks, ForThreads, Object, PACKAGES, TaskArena, ThreadArena, builder,
+};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;
 use std::thread;
@@ -22,15 +16,11 @@ use tokio::runtime::{Builder, Runtime};
 #[global_allocator]
 static COUNTING: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-const HELP: &str = "\
+const ABOUT: &str = "\
 Bytes and allocations, counted by the allocator for the whole process: of caliburn and of other
 pools, without the objects' own 64 bytes. An idle process is watched by way of /proc (Linux): how
 often its threads are woken, and the CPU time it uses, with one pool and with a thousand. Half a
-minute.
-
-  --quick  a shorter look
-  --help   this text
-";
+minute.";
 
 const SIZE: usize = 64;
 const PLENTY: Duration = Duration::from_secs(10);
@@ -81,13 +71,11 @@ struct Threads;
 impl<'a> ThreadArena<'a> for Threads {
     type Figure = Memory;
 
-    fn admit<P: ForThreads + 'a>(
+    fn slices<P: ForThreads + 'a>(
         &self,
-        kind: Kind,
-        name: &'static str,
         make: impl Fn(usize) -> P + 'a,
-    ) -> Entrant<'a, Memory> {
-        Entrant::new(kind, name, move || {
+    ) -> impl FnMut() -> Memory + 'a {
+        move || {
             let region = Region::new(COUNTING);
             let pool = make(SIZE);
             let trips = |trips| (0..trips).for_each(|_| pool.trip());
@@ -96,7 +84,7 @@ impl<'a> ThreadArena<'a> for Threads {
             // one.
             std::mem::forget(pool);
             memory
-        })
+        }
     }
 }
 
@@ -105,9 +93,9 @@ struct Tasks<'a>(&'a Runtime);
 impl<'a> TaskArena<'a> for Tasks<'a> {
     type Figure = Memory;
 
-    fn admit<P: ForTasks>(&self, kind: Kind, name: &'static str) -> Entrant<'a, Memory> {
+    fn slices<P: ForTasks>(&self) -> impl FnMut() -> Memory + 'a {
         let runtime = self.0;
-        Entrant::new(kind, name, move || {
+        move || {
             // Some of the last pool's tasks may not have ended.
             let rest = || runtime.block_on(async { tokio::time::sleep(REST).await });
             rest();
@@ -123,31 +111,27 @@ impl<'a> TaskArena<'a> for Tasks<'a> {
             let memory = memory(&region, trips, rest);
             std::mem::forget(pool);
             memory
-        })
+        }
     }
 }
 
 /// As most pools are: looked after by the housekeeper.
 fn kept(size: usize) -> Pool<Adapter<Boxes>> {
-    let builder = Pool::builder(Adapter(Boxes)).max_size(size).min_size(size);
-    builder.build().expect("a thread")
+    builder(size).build().expect("a thread")
 }
 
 /// How often threads are woken, and the CPU time used: the least of several looks, as a busy
 /// machine makes everything dearer, and nothing cheaper.
-fn idle(report: &mut Report, what: &str, seen: &Idleness, asked: Option<[f64; 2]>) {
-    let woken = |woken: f64| format!("{woken:.1}/s");
-    let share = |share: f64| format!("{share:.3} % of a core");
-    let [woken_least, share_least] = [seen.wake_ups.at(0.0), seen.share.at(0.0)];
-    let [woken_most, share_most] = [woken(seen.wake_ups.most()), share(seen.share.most())];
-    let (wake_ups, time) = (format!("{what}: wake-ups"), format!("{what}: CPU time"));
-    if let Some([woken_asked, share_asked]) = asked {
-        let most = |figure| format!("most: {figure}");
-        report.at_most(wake_ups, woken_least, woken_asked, woken, most(woken_most));
-        report.at_most(time, share_least, share_asked, share, most(share_most));
-    } else {
-        report.note(wake_ups, format!("{} (most: {woken_most})", woken(woken_least)));
-        report.note(time, format!("{} (most: {share_most})", share(share_least)));
+fn idle(report: &mut Report, what: &str, seen: &[Spread; 2], asked: Option<[f64; 2]>) {
+    let shows: [fn(f64) -> String; 2] =
+        [|woken| format!("{woken:.1}/s"), |share| format!("{share:.3} % of a core")];
+    for (n, name) in ["wake-ups", "CPU time"].into_iter().enumerate() {
+        let (name, show, least) = (format!("{what}: {name}"), shows[n], seen[n].at(0.0));
+        let most = format!("most: {}", show(seen[n].most()));
+        match asked {
+            Some(asked) => report.at_most(name, least, asked[n], show, most),
+            None => report.note(name, format!("{} ({most})", show(least))),
+        }
     }
 }
 
@@ -157,7 +141,7 @@ fn idle_processes(report: &mut Report, length: Length) {
     let pool = kept(64);
     pool.ready(PLENTY).expect("objects always connect");
     settle();
-    idle(report, "an idle process with one pool", &watch(length), Some([50.0, 0.1]));
+    idle(report, "an idle process with one pool", &watch(length, thread::sleep), Some([50.0, 0.1]));
     drop(pool);
 
     let pools: Vec<_> = (0..1000).map(|_| kept(1)).collect();
@@ -168,11 +152,11 @@ fn idle_processes(report: &mut Report, length: Length) {
     let names = threads();
     let (count, show) = (names.len() as f64, |count: f64| count.to_string());
     report.at_most("1,000 pools of one: threads", count, 1.0, show, names.join(", "));
-    idle(report, "1,000 pools of one", &watch(length), None);
+    idle(report, "1,000 pools of one", &watch(length, thread::sleep), None);
 }
 
 fn main() {
-    let length = Options::length_only(HELP);
+    let length = Length::read(ABOUT);
     let mut report = Report::default();
     let progress = Progress::new(3);
     progress.say("idle processes");
@@ -182,21 +166,16 @@ fn main() {
     say!();
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
     // What a process allocates once for all its pools is not to be put down to whoever comes first.
-    let rounds = Rounds { most: 3, least: 3, within: Duration::ZERO };
+    let rounds = Rounds::exactly(3);
     let threads = by_turns("threads", rounds, Threads.everybody(), || ());
     let tasks = by_turns("tasks", rounds, Tasks(&runtime).everybody(), || ());
     for (title, records) in [("for threads", threads), ("for tasks", tasks)] {
-        let sheet = Sheet::of(
-            "W6",
-            title,
-            &records,
-            &[
-                ("bytes per object, beside it", Better::Less, Show::Count, &|o| o.figure.bytes),
-                ("allocations per loan", Better::Less, Show::Median, &|o| o.figure.allocations),
-                ("bytes per loan", Better::Less, Show::Median, &|o| o.figure.allocated),
-            ],
-        );
-        say!("W6 {title}, {SIZE} objects:\n\n{sheet}");
+        let sheet = Sheet::of("W6", title, &records).with(&[
+            ("bytes per object, beside it", Better::Less, Show::Count, &|o| o.figure.bytes),
+            ("allocations per loan", Better::Less, Show::Median, &|o| o.figure.allocations),
+            ("bytes per loan", Better::Less, Show::Median, &|o| o.figure.allocated),
+        ]);
+        say!("W6 {title}, {SIZE} objects:\n\n{sheet}\n");
     }
     say!("{}", versions(&PACKAGES));
 }

@@ -1,19 +1,15 @@
 //! Draws the plots of the page on other pools from its tables, so that they say the same.
 
-use caliburn_benches::harness::figures::figure;
-use caliburn_benches::harness::options::{Options, complain};
-use caliburn_benches::say;
+use caliburn_benches::harness::*;
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use std::error::Error;
 use std::fs;
 
-const HELP: &str = "\
-Draws round_trips.svg, crowds.svg and tails.svg from the tables of benches/programs/README.md.
-
-  --help  this text
-";
+/// Draws round_trips.svg, crowds.svg and tails.svg from the tables of benches/programs/README.md.
+#[derive(clap::Parser)]
+struct Options {}
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/plots");
@@ -195,11 +191,11 @@ fn sorted<'a>((title, mut rows): Panel<'a, 1>) -> Panel<'a, 1> {
 }
 
 fn main() -> Drawn {
-    Options::read(HELP).finish();
+    <Options as clap::Parser>::parse();
     let page = fs::read_to_string(PAGE)?;
     let tables = |key| Table::all(&page, key);
     let lone = tables("W1");
-    let [threads, tasks] = &lone[..] else { complain(&"W1 has two tables") };
+    let [threads, tasks] = &lone[..] else { return Err("W1 has two tables".into()) };
     let ratio = ["x floor"];
     let round_trips = [
         sorted(("one thread", threads.figures(ratio))),

@@ -1,33 +1,26 @@
 //! A burst and a close while the process is starved of CPU.
 
 use caliburn::Pool;
-use caliburn_benches::harness::contest::{Entrant, Kind, Rounds, by_turns};
-use caliburn_benches::harness::figures::{Spread, conditions, cores, millis, ms};
-use caliburn_benches::harness::options::Options;
-use caliburn_benches::harness::sheet::{Better, Measure, Sheet, Show};
-use caliburn_benches::pools::object::Boxes;
-use caliburn_benches::pools::{Adapter, pool};
-use caliburn_benches::say;
+use caliburn_benches::harness::*;
+use caliburn_benches::pools::{Adapter, Boxes, pool};
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Barrier, Condvar, Mutex};
-use std::thread::{self, Scope, ScopedJoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
-const HELP: &str = "\
+const ABOUT: &str = "\
 A burst and a close while the process is starved of CPU. A minute.
 
 Two threads for each core spin all the time. Meanwhile fifty callers come at once to five objects
 and work for 2 ms each; and 10,000 threads wait for one object when the pool is closed. Measured is
 the time until the last caller is done, and until the last thread has been told. In turn with the
-least that lends and closes: a list behind a Mutex, and a Condvar.
-
-  --quick  less of it
-  --help   this text
-";
+least that lends and closes: a list behind a Mutex, and a Condvar.";
 
 const CALLERS: usize = 50;
 const OBJECTS: usize = 5;
+/// Threads that spin, for each core.
+const SPINNERS: usize = 2;
 const WORK: Duration = ms(2);
 /// Enough for a caller, and few enough for ten thousand of them.
 const STACK: usize = 128 << 10;
@@ -99,40 +92,23 @@ impl Lends for Plain {
     }
 }
 
-fn spawn<'s>(
-    scope: &'s Scope<'s, '_>,
-    work: impl FnOnce() + Send + 's,
-) -> ScopedJoinHandle<'s, ()> {
-    let thread = thread::Builder::new().stack_size(STACK);
-    thread.spawn_scoped(scope, work).expect("a thread")
-}
-
-/// Threads that spin while they are told to.
-struct Spinners {
-    are_on: AtomicBool,
-    are_over: AtomicBool,
-}
-
-impl Spinners {
-    fn spin(&self) {
-        while !self.are_over.load(SeqCst) {
-            if self.are_on.load(SeqCst) {
-                spin_loop();
-            } else {
-                thread::sleep(ms(1));
-            }
+/// What `work` does, beside threads that spin all the time, if the process is to be starved.
+fn beside_spinners<T>(is_starved: bool, work: impl FnOnce() -> T) -> T {
+    let (count, is_over) =
+        (if is_starved { SPINNERS * cores() } else { 0 }, AtomicBool::new(false));
+    let spin = || {
+        while !is_over.load(SeqCst) {
+            spin_loop();
         }
-    }
-
-    /// Has them spin, if `is_starved`, while `work` is done.
-    fn beside<T>(&self, is_starved: bool, work: impl FnOnce() -> T) -> T {
-        self.are_on.store(is_starved, SeqCst);
-        // Until all have seen it.
+    };
+    thread::scope(|scope| {
+        (0..count).for_each(|_| drop(scope.spawn(spin)));
+        // Until all of them are at it.
         thread::sleep(ms(20));
         let done = work();
-        self.are_on.store(false, SeqCst);
+        is_over.store(true, SeqCst);
         done
-    }
+    })
 }
 
 /// Milliseconds from `begin` to the moment when the last of so many callers is done: told apart
@@ -141,7 +117,7 @@ fn last_of(
     callers: usize,
     call: impl Fn() + Sync,
     are_ready: impl Fn() -> bool,
-    (spinners, is_starved): (&Spinners, bool),
+    is_starved: bool,
     begin: impl FnOnce(),
 ) -> f64 {
     let (base, last) = (Instant::now(), AtomicU64::new(0));
@@ -150,11 +126,12 @@ fn last_of(
         last.fetch_max(base.elapsed().as_nanos() as u64, SeqCst);
     };
     thread::scope(|scope| {
-        let callers: Vec<_> = (0..callers).map(|_| spawn(scope, call)).collect();
+        let spawn = |_| thread::Builder::new().stack_size(STACK).spawn_scoped(scope, call);
+        let callers: Vec<_> = (0..callers).map(spawn).collect::<Result<_, _>>().expect("threads");
         while !are_ready() {
             thread::sleep(ms(1));
         }
-        let begun = spinners.beside(is_starved, || {
+        let begun = beside_spinners(is_starved, || {
             let begun = Instant::now();
             begin();
             callers.into_iter().for_each(|caller| caller.join().expect("no panic"));
@@ -165,64 +142,50 @@ fn last_of(
 }
 
 /// From the arrival of fifty callers to the return of the last.
-fn burst(pool: &impl Lends, spinners: (&Spinners, bool)) -> f64 {
+fn burst(pool: &impl Lends, is_starved: bool) -> f64 {
     let start = Barrier::new(CALLERS + 1);
     let call = || {
         start.wait();
         assert!(pool.lend(WORK), "it is open");
     };
-    let begin = || {
-        start.wait();
-    };
-    last_of(CALLERS, call, || true, spinners, begin)
+    last_of(CALLERS, call, || true, is_starved, || _ = start.wait())
 }
 
 /// From the close to the last of those who wait.
-fn close(pool: &impl Lends, waiters: usize, spinners: (&Spinners, bool)) -> f64 {
+fn close(pool: &impl Lends, waiters: usize, is_starved: bool) -> f64 {
     let wait = || assert!(!pool.lend(WORK), "nothing is idle");
-    last_of(waiters, wait, || pool.waiting() == waiters, spinners, || pool.close())
-}
-
-fn close_caliburn(waiters: usize, spinners: (&Spinners, bool)) -> f64 {
-    let pool = pool(1, (), |builder| builder);
-    let _held = pool.get().expect("an object");
-    close(&pool, waiters, spinners)
+    last_of(waiters, wait, || pool.waiting() == waiters, is_starved, || pool.close())
 }
 
 fn main() {
-    let length = Options::length_only(HELP);
+    let length = Length::read(ABOUT);
     let waiters = length.pick(10_000, 100);
-    let count = 2 * cores();
-    let spinners = Spinners { are_on: AtomicBool::new(false), are_over: AtomicBool::new(false) };
-    thread::scope(|scope| {
-        (0..count).for_each(|_| drop(spawn(scope, || spinners.spin())));
-        for (is_starved, when) in [(false, "not starved"), (true, "starved")] {
-            let spinners = (&spinners, is_starved);
-            let bursts = vec![
-                Entrant::new(Kind::Ours, "caliburn", move || {
-                    burst(&pool(OBJECTS, (), |builder| builder), spinners)
-                }),
-                Entrant::new(Kind::Peer, PLAIN, move || burst(&Plain::new(OBJECTS), spinners)),
-            ];
-            measure(format!("{CALLERS} callers at once, {when}"), length.pick(31, 3), bursts);
-            let closes = vec![
-                Entrant::new(Kind::Ours, "caliburn", move || close_caliburn(waiters, spinners)),
-                Entrant::new(Kind::Peer, PLAIN, move || close(&Plain::new(0), waiters, spinners)),
-            ];
-            measure(format!("close with {waiters} waiting, {when}"), length.pick(9, 2), closes);
-        }
-        spinners.are_over.store(true, SeqCst);
-    });
-    say!("{count} spinning threads; {}", conditions());
+    for (is_starved, when) in [(false, "not starved"), (true, "starved")] {
+        let bursts = vec![
+            Entrant::new(Kind::Ours, "caliburn", move || burst(&pool(OBJECTS), is_starved)),
+            Entrant::new(Kind::Peer, PLAIN, move || burst(&Plain::new(OBJECTS), is_starved)),
+        ];
+        measure(format!("{CALLERS} callers at once, {when}"), length.pick(31, 3), bursts);
+        let closes = vec![
+            Entrant::new(Kind::Ours, "caliburn", move || {
+                let pool = pool(1);
+                let _held = pool.get().expect("an object");
+                close(&pool, waiters, is_starved)
+            }),
+            Entrant::new(Kind::Peer, PLAIN, move || close(&Plain::new(0), waiters, is_starved)),
+        ];
+        measure(format!("close with {waiters} waiting, {when}"), length.pick(9, 2), closes);
+    }
+    say!("{SPINNERS} spinning threads for each core; {}", conditions());
 }
 
 /// Both by turns; the ratio asked for is 1.
 fn measure(title: String, rounds: usize, entrants: Vec<Entrant<'_, f64>>) {
-    let rounds = Rounds { most: rounds, least: rounds, within: Duration::ZERO };
-    let records = by_turns(&title, rounds, entrants, || ());
-    let columns: [Measure<'_, f64, ()>; 1] =
-        [("median (quartiles), ms", Better::Less, Show::Quartiles, &|o| o.figure)];
-    say!("{title}:\n\n{}", Sheet::of("starved", &*title, &records, &columns));
+    let records = by_turns(&title, Rounds::exactly(rounds), entrants, || ());
+    let name = "median (quartiles), ms";
+    let measure: Measure<'_, _, _> = (name, Better::Less, Show::Quartiles, &|o| o.figure);
+    let sheet = Sheet::of("starved", &*title, &records).with(&[measure]);
+    say!("{title}:\n\n{sheet}\n");
     let medians = [0, 1]
         .map(|n| records[n].of(|outcome| outcome.figure).into_iter().collect::<Spread>().median());
     say!("{:.2} x\n", medians[0] / medians[1]);

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::Barrier;
+use tokio::task::JoinSet;
 
 /// Who borrows. Either way a caller is written as a future; that of a thread blocks it, and is
 /// never pending for long.
@@ -44,39 +45,30 @@ impl Face {
         }
     }
 
-    /// Has a caller on a thread of its own, or as a task.
-    fn spawn<T: Send + 'static>(
-        self,
-        handle: &Handle,
-        caller: impl Future<Output = T> + Send + 'static,
-    ) -> Caller<T> {
-        let own = handle.clone();
-        match self {
-            Self::Threads => Caller::Thread(thread::spawn(move || own.block_on(caller))),
-            Self::Tasks => Caller::Task(handle.spawn(caller), own),
-        }
-    }
-
-    /// So many callers, each knowing its number, all at once.
+    /// So many callers, each knowing its number, all at once: as tasks, or on threads of their own.
     pub fn begin<T, F>(
         self,
         handle: &Handle,
         count: usize,
         caller: impl Fn(usize) -> F,
-    ) -> Vec<Caller<T>>
+    ) -> JoinSet<T>
     where
         T: Send + 'static,
         F: Future<Output = T> + Send + 'static,
     {
-        let start = Arc::new(Barrier::new(count));
-        let begin = |number| {
-            let (start, caller) = (Arc::clone(&start), caller(number));
-            self.spawn(handle, async move {
+        let (start, mut all) = (Arc::new(Barrier::new(count)), JoinSet::new());
+        for number in 0..count {
+            let (start, own, caller) = (Arc::clone(&start), handle.clone(), caller(number));
+            let caller = async move {
                 start.wait().await;
                 caller.await
-            })
-        };
-        (0..count).map(begin).collect()
+            };
+            match self {
+                Self::Threads => all.spawn_blocking_on(move || own.block_on(caller), handle),
+                Self::Tasks => all.spawn_on(caller, handle),
+            };
+        }
+        all
     }
 
     /// The same, until all have come to their end.
@@ -85,22 +77,6 @@ impl Face {
         T: Send + 'static,
         F: Future<Output = T> + Send + 'static,
     {
-        self.begin(handle, count, caller).into_iter().map(Caller::join).collect()
-    }
-}
-
-/// A caller who has begun.
-pub enum Caller<T> {
-    Thread(thread::JoinHandle<T>),
-    Task(tokio::task::JoinHandle<T>, Handle),
-}
-
-impl<T> Caller<T> {
-    /// What it came to.
-    pub fn join(self) -> T {
-        match self {
-            Self::Thread(thread) => thread.join().expect("no caller panics"),
-            Self::Task(task, handle) => handle.block_on(task).expect("no caller panics"),
-        }
+        handle.block_on(self.begin(handle, count, caller).join_all())
     }
 }

@@ -15,12 +15,15 @@ pub struct Rounds {
 }
 
 impl Rounds {
+    /// So many, however long that takes.
+    pub fn exactly(count: usize) -> Self {
+        Self { most: count, least: count, within: Duration::MAX }
+    }
+
     /// So many, or as many as there is time for.
     pub fn new(length: Length, most: usize, seconds: u64) -> Self {
-        match length {
-            Length::Full => Self { most, least: 9.min(most), within: Duration::from_secs(seconds) },
-            Length::Quick => Self { most: 3, least: 2, within: Duration::from_secs(1) },
-        }
+        let full = Self { most, least: 9.min(most), within: Duration::from_secs(seconds) };
+        length.pick(full, Self { most: 3, least: 2, within: Duration::from_secs(1) })
     }
 }
 

@@ -12,12 +12,12 @@ static CORES: LazyLock<Vec<CoreId>> = LazyLock::new(|| {
 });
 
 /// How many there are.
-pub fn count() -> usize {
+pub(super) fn count() -> usize {
     CORES.len()
 }
 
 /// Keeps this thread, and those that it starts, on one of the two by turns. To be called on threads
 /// that are made for a slice and end with it.
-pub fn keep_to(number: usize) {
+pub fn keep_to_core(number: usize) {
     core_affinity::set_for_current(CORES[number % CORES.len()]);
 }

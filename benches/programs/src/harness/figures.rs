@@ -41,12 +41,6 @@ impl Spread {
         self.0.len()
     }
 
-    /// The median, and between brackets the quartiles.
-    pub fn show(&self, figure: impl Fn(f64) -> String) -> String {
-        let [low, middle, high] = [0.25, 0.5, 0.75].map(|share| figure(self.at(share)));
-        format!("{middle} ({low} to {high})")
-    }
-
     /// The median, and between brackets the least and the most, if they differ.
     pub fn show_all(&self, figure: impl Fn(f64) -> String) -> String {
         let [least, middle, most] = [0.0, 0.5, 1.0].map(|share| figure(self.at(share)));

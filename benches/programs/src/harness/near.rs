@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_millis(2);
 
 /// Two threads, numbered 0 and 1, pass a line to and fro. Both have to call this at about the same
 /// time, on a line that nobody has used for this before.
-pub fn probe(line: &Line, number: usize) -> Distance {
+pub(super) fn probe(line: &Line, number: usize) -> Distance {
     let came = Instant::now();
     let mut met = came;
     let word = &line.0;

@@ -2,7 +2,7 @@
 
 use super::contest::{Kind, Outcome, Record, Who};
 use super::figures::{Spread, figure};
-use super::table::Table;
+use super::table::table;
 use std::fmt;
 
 /// The column that tells who starves some borrowers.
@@ -55,15 +55,13 @@ pub struct Sheet {
 /// A column's title, and of each outcome its figure.
 pub type Measure<'a, T, R> = (&'static str, Better, Show, &'a dyn Fn(&Outcome<T, R>) -> f64);
 
-impl Sheet {
-    /// A row for each record.
-    pub fn of<T, R>(
-        key: &'static str,
-        title: impl Into<String>,
-        records: &[Record<T, R>],
-        measures: &[Measure<'_, T, R>],
-    ) -> Self {
-        let mut sheet = Self::new(key, title);
+/// A table that is to have a row for each record.
+pub struct Recorded<'a, T, R>(Sheet, &'a [Record<T, R>]);
+
+impl<T, R> Recorded<'_, T, R> {
+    /// The table, with these columns.
+    pub fn with(self, measures: &[Measure<'_, T, R>]) -> Sheet {
+        let Self(mut sheet, records) = self;
         for (title, better, show, _) in measures {
             sheet = sheet.column(title, *better, *show);
         }
@@ -71,6 +69,17 @@ impl Sheet {
             sheet.row(record.who, measures.iter().map(|(.., figure)| record.of(figure)).collect());
         }
         sheet
+    }
+}
+
+impl Sheet {
+    /// A row for each record; its columns are to come.
+    pub fn of<'a, T, R>(
+        key: &'static str,
+        title: impl Into<String>,
+        records: &'a [Record<T, R>],
+    ) -> Recorded<'a, T, R> {
+        Recorded(Self::new(key, title), records)
     }
 
     /// A table without columns; all of them have to come before the first row.
@@ -90,15 +99,6 @@ impl Sheet {
         self.rows.push(Row { who, figures });
     }
 
-    /// The medians of a column.
-    fn medians(&self, title: &str) -> Vec<(Who, f64)> {
-        let Some(n) = self.columns.iter().position(|column| column.title == title) else {
-            return Vec::new();
-        };
-        let medians = self.rows.iter().filter_map(|row| Some((row.who, median(&row.figures[n])?)));
-        medians.collect()
-    }
-
     /// The best median of a column among those that compete.
     fn best(&self, column: usize, competes: impl Fn(Kind) -> bool) -> Option<(Who, f64)> {
         let better = self.columns[column].better;
@@ -113,8 +113,10 @@ impl Sheet {
 
     /// With a word of warning: whose borrowers wait for ever has few long waits to count.
     fn called(&self, who: Who) -> String {
-        let jain = self.medians(JAIN).into_iter().find(|(other, _)| *other == who);
-        let starves = jain.is_some_and(|(_, jain)| jain < 0.9);
+        let row = self.rows.iter().find(|row| row.who == who);
+        let column = self.columns.iter().position(|column| column.title == JAIN);
+        let jain = row.zip(column).and_then(|(row, n)| median(&row.figures[n]));
+        let starves = jain.is_some_and(|jain| jain < 0.9);
         if starves { format!("{} (starves some)", who.name) } else { who.name.to_owned() }
     }
 
@@ -148,14 +150,14 @@ impl fmt::Display for Sheet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut head = vec![""];
         head.extend(self.columns.iter().map(|column| column.title));
-        let mut table = Table::new(&head);
+        let mut table = table(head);
         for row in &self.rows {
             let mut cells = vec![row.who.name.to_owned()];
             for (n, column) in self.columns.iter().enumerate() {
                 let best = self.best(n, |kind| kind != Kind::Floor);
                 cells.push(cell(row, &row.figures[n], column, best));
             }
-            table.row(cells);
+            table.add_row(cells);
         }
         table.fmt(f)
     }

@@ -85,7 +85,7 @@ fn crowd_once(threads: usize, slice: Duration, trip: &(impl Fn(usize) + Sync)) -
     const BATCH: u32 = 128;
     let (barrier, line, end) = (Barrier::new(threads), Line::default(), OnceLock::new());
     let run = |number: usize| {
-        cores::keep_to(number);
+        cores::keep_to_core(number);
         trip(number);
         barrier.wait();
         // The probe also makes up for the barrier, which wakes its threads one after another.

@@ -1,37 +1,12 @@
-//! A table in Markdown with its columns aligned, so that it can be read here and pasted there.
+//! Tables in Markdown with their columns aligned, so that they can be read here and pasted there.
 
 use super::figures::conditions;
-use std::fmt;
+use comfy_table::{Table, presets::ASCII_MARKDOWN};
 
-pub struct Table(Vec<Vec<String>>);
-
-impl Table {
-    pub fn new(head: &[&str]) -> Self {
-        Self(vec![head.iter().map(|&title| title.to_owned()).collect()])
-    }
-
-    pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.0.push(cells.into_iter().collect());
-    }
-}
-
-impl fmt::Display for Table {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let width =
-            |column: usize| self.0.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-        let widths: Vec<usize> = (0..self.0[0].len()).map(width).collect();
-        for (n, row) in self.0.iter().enumerate() {
-            for (cell, width) in row.iter().zip(&widths) {
-                write!(f, "| {cell:<width$} ")?;
-            }
-            writeln!(f, "|")?;
-            if n == 0 {
-                widths.iter().try_for_each(|width| write!(f, "|{:-<1$}", "", width + 2))?;
-                writeln!(f, "|")?;
-            }
-        }
-        Ok(())
-    }
+pub fn table<'a>(head: impl IntoIterator<Item = &'a str>) -> Table {
+    let mut table = Table::new();
+    table.load_preset(ASCII_MARKDOWN).set_header(head);
+    table
 }
 
 /// What was measured beside what was asked for. A figure that is missed is marked and counted, and
@@ -44,7 +19,7 @@ pub struct Report {
 
 impl Default for Report {
     fn default() -> Self {
-        let table = Table::new(&["what", "asked", "measured", "conditions"]);
+        let table = table(["what", "asked", "measured", "conditions"]);
         Self { table, asked: 0, missed: 0 }
     }
 }
@@ -52,7 +27,7 @@ impl Default for Report {
 impl Report {
     /// A figure of which nothing is asked.
     pub fn note(&mut self, what: impl Into<String>, measured: impl Into<String>) {
-        self.table.row([what.into(), String::new(), measured.into(), String::new()]);
+        self.table.add_row([what.into(), String::new(), measured.into(), String::new()]);
     }
 
     /// `is_reached`: what was `asked` has been `measured`.
@@ -67,7 +42,7 @@ impl Report {
         self.asked += 1;
         self.missed += usize::from(!is_reached);
         let asked = if is_reached { asked } else { format!("{asked}: missed") };
-        self.table.row([what.into(), asked, measured, conditions.into()]);
+        self.table.add_row([what.into(), asked, measured, conditions.into()]);
     }
 
     /// A figure of which no more than `most` is asked.
@@ -85,7 +60,7 @@ impl Report {
 
     pub fn print(&self) {
         let Self { table, asked, missed } = self;
-        crate::say!("{table}\n{} of {asked} reached; {}", asked - missed, conditions());
+        crate::say!("{table}\n\n{} of {asked} reached; {}", asked - missed, conditions());
     }
 }
 

@@ -3,8 +3,9 @@
 
 use super::driver::Driver;
 use super::object::Boxes;
-use super::{BoxFuture, ForTasks, Got, Limits, Peer, Refusal, turn};
+use super::{ForTasks, Got, Limits, Peer, Refusal, turn};
 use bb8::{ManageConnection, Pool, PooledConnection};
+use futures_util::future::BoxFuture;
 use std::io;
 
 pub struct Adapter<D>(D);

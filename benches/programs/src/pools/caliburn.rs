@@ -2,10 +2,11 @@
 
 use super::driver::Driver;
 use super::object::{Boxes, Object};
-use super::{BoxFuture, ForTasks, ForThreads, Got, Limits, Peer, Refusal, turn};
-use caliburn::health::{HealthStrategy, PingOnBorrow};
-use caliburn::{AsyncManager, BlockingManager, Builder, Deadline, Fairness, Manager};
+use super::{ForTasks, ForThreads, Got, Limits, Peer, Refusal, turn};
+use caliburn::health::PingOnBorrow;
+use caliburn::{AsyncManager, BlockingManager, Builder, Deadline, Fairness, GetError, Manager};
 use caliburn::{PingOn, Pool, PooledConnection};
+use futures_util::future::BoxFuture;
 use std::error::Error;
 use std::io;
 use std::time::Duration;
@@ -51,7 +52,15 @@ fn configured<M: Manager>(builder: Builder<M>, limits: Limits) -> Builder<M> {
     builder.connect_timeout(check.connect).ping_timeout(check.ping)
 }
 
-const START: Duration = Duration::from_secs(10);
+/// Enough for 65,536 objects.
+const START: Duration = Duration::from_secs(60);
+
+/// A call that has not ended is a cause, though no error that could be a source.
+fn refusal(error: GetError<io::Error>) -> Refusal {
+    let has_cause =
+        matches!(error, GetError::TimedOut { cause: Some(_), .. } | GetError::Connect { .. });
+    Refusal { text: format!("{error:#}"), has_cause }
+}
 
 pub(super) struct Threads<D: Driver>(Pool<Adapter<D>>);
 
@@ -65,7 +74,7 @@ impl<D: Driver> Threads<D> {
 
 impl<D: Driver> Peer for Threads<D> {
     fn turn<'a>(&'a self, got: Got<'a>) -> BoxFuture<'a, io::Result<()>> {
-        let loan = self.0.get().map_err(Refusal::of);
+        let loan = self.0.get().map_err(refusal);
         Box::pin(turn(&self.0.manager().0, loan, got))
     }
 }
@@ -86,22 +95,25 @@ impl<D: Driver> Tasks<D> {
 impl<D: Driver> Peer for Tasks<D> {
     fn turn<'a>(&'a self, got: Got<'a>) -> BoxFuture<'a, io::Result<()>> {
         Box::pin(async move {
-            let loan = self.0.get_async().await.map_err(Refusal::of);
+            let loan = self.0.get_async().await.map_err(refusal);
             turn(&self.0.manager().0, loan, got).await
         })
     }
 }
 
-type Builds = Builder<Adapter<Boxes>>;
+/// Of a pool of objects.
+pub fn builder(size: usize) -> Builder<Adapter<Boxes>> {
+    Pool::builder(Adapter(Boxes)).max_size(size).min_size(size)
+}
 
-/// A pool of objects, all of them there.
-pub fn pool(
-    size: usize,
-    strategy: impl HealthStrategy,
-    settings: impl FnOnce(Builds) -> Builds,
-) -> Pool<Adapter<Boxes>> {
-    let builder = Pool::builder(Adapter(Boxes)).max_size(size).min_size(size).health(strategy);
-    settings(builder).wait_ready(START).build().expect("objects always connect")
+/// The pool, with all objects there.
+pub fn full(builder: Builder<Adapter<Boxes>>) -> Pool<Adapter<Boxes>> {
+    builder.wait_ready(START).build().expect("objects always connect")
+}
+
+/// The same with all settings as they are by default.
+pub fn pool(size: usize) -> Pool<Adapter<Boxes>> {
+    full(builder(size))
 }
 
 /// Borrows by `get`.
@@ -134,7 +146,7 @@ impl<const BARGES: bool> ForTasks for GetAsync<BARGES> {
     async fn new(size: usize) -> Self {
         let barging = Fairness::BoundedBarging(Duration::from_secs(60));
         let fairness = if BARGES { barging } else { Fairness::Fifo };
-        Self(pool(size, (), |builder| builder.fairness(fairness)))
+        Self(full(builder(size).fairness(fairness)))
     }
 
     async fn get(&self) -> PooledConnection<Adapter<Boxes>> {

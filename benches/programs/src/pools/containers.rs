@@ -8,14 +8,25 @@ use std::iter::repeat_with;
 use std::sync::{Condvar, Mutex};
 use std::thread;
 
-/// A container that cannot wait: whoever finds it empty yields and looks again.
+fn objects(size: usize) -> Vec<Box<Object>> {
+    repeat_with(Object::boxed).take(size).collect()
+}
+
+/// A container that cannot wait.
 pub(super) trait Container: Sync {
+    fn with(objects: Vec<Box<Object>>) -> Self;
     fn take(&self) -> Option<Box<Object>>;
     fn put(&self, object: Box<Object>);
 }
 
-/// A pool made of it.
-pub(super) struct Yielding<C>(pub C);
+/// A pool made of it: whoever finds it empty yields and looks again.
+pub(super) struct Yielding<C>(C);
+
+impl<C: Container> Yielding<C> {
+    pub(super) fn new(size: usize) -> Self {
+        Self(C::with(objects(size)))
+    }
+}
 
 impl<C: Container> ForThreads for Yielding<C> {
     fn borrow<R>(&self, held: impl FnOnce(&mut Object) -> R) -> R {
@@ -31,69 +42,59 @@ impl<C: Container> ForThreads for Yielding<C> {
     }
 }
 
-/// crossbeam's `ArrayQueue`.
-pub(super) struct Queue(ArrayQueue<Box<Object>>);
-
-impl Queue {
-    pub(super) fn new(size: usize) -> Self {
-        let queue = ArrayQueue::new(size);
-        repeat_with(Object::boxed).take(size).for_each(|object| drop(queue.push(object)));
-        Self(queue)
-    }
-}
+pub(super) type Queue = ArrayQueue<Box<Object>>;
 
 impl Container for Queue {
+    fn with(objects: Vec<Box<Object>>) -> Self {
+        let queue = Self::new(objects.len());
+        objects.into_iter().for_each(|object| queue.put(object));
+        queue
+    }
+
     fn take(&self) -> Option<Box<Object>> {
-        self.0.pop()
+        self.pop()
     }
 
     fn put(&self, object: Box<Object>) {
-        let _ = self.0.push(object);
+        let _ = self.push(object);
     }
 }
 
-/// `Mutex<Vec>`.
-pub(super) struct Stack(Mutex<Vec<Box<Object>>>);
-
-impl Stack {
-    pub(super) fn new(size: usize) -> Self {
-        Self(Mutex::new(repeat_with(Object::boxed).take(size).collect()))
-    }
-}
+pub(super) type Stack = Mutex<Vec<Box<Object>>>;
 
 impl Container for Stack {
+    fn with(objects: Vec<Box<Object>>) -> Self {
+        Self::new(objects)
+    }
+
     fn take(&self) -> Option<Box<Object>> {
-        self.0.lock().expect("no panic").pop()
+        self.lock().expect("no panic").pop()
     }
 
     fn put(&self, object: Box<Object>) {
-        self.0.lock().expect("no panic").push(object);
+        self.lock().expect("no panic").push(object);
     }
 }
 
 /// `Mutex<Vec>` with a `Condvar` to wait on.
-pub struct Bell {
-    stack: Mutex<Vec<Box<Object>>>,
-    bell: Condvar,
-}
+pub(super) struct Bell(Stack, Condvar);
 
 impl Bell {
-    pub fn new(size: usize) -> Self {
-        let stack = repeat_with(Object::boxed).take(size).collect();
-        Self { stack: Mutex::new(stack), bell: Condvar::new() }
+    pub(super) fn new(size: usize) -> Self {
+        Self(Stack::with(objects(size)), Condvar::new())
     }
 }
 
 impl ForThreads for Bell {
     fn borrow<R>(&self, held: impl FnOnce(&mut Object) -> R) -> R {
-        let stack = self.stack.lock().expect("no panic");
-        let empty = |stack: &mut Vec<_>| stack.is_empty();
-        let mut stack = self.bell.wait_while(stack, empty).expect("no panic");
-        let mut object = stack.pop().expect("it is not empty");
-        drop(stack);
+        let Self(stack, bell) = self;
+        let lock = stack.lock().expect("no panic");
+        let mut lock = bell.wait_while(lock, |stack| stack.is_empty()).expect("no panic");
+        let mut object = lock.pop().expect("it is not empty");
+        drop(lock);
         let result = held(&mut object);
-        self.stack.lock().expect("no panic").push(object);
-        self.bell.notify_one();
+        stack.put(object);
+        bell.notify_one();
         result
     }
 }

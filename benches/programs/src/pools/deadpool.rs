@@ -3,9 +3,10 @@
 
 use super::driver::Driver;
 use super::object::Boxes;
-use super::{BoxFuture, ForTasks, Got, Limits, Peer, Refusal, turn};
+use super::{ForTasks, Got, Limits, Peer, Refusal, turn};
 use deadpool::Runtime;
 use deadpool::managed::{Manager, Metrics, Object, Pool, RecycleError, RecycleResult, Timeouts};
+use futures_util::future::BoxFuture;
 use std::error::Error;
 use std::io;
 

@@ -1,9 +1,9 @@
-//! A driver for the tests' [`Server`](crate::common::server::Server), as drivers are: it sends a
+//! A driver for the tests' [`Server`](crate::common::Server), as drivers are: it sends a
 //! numbered request and waits for the answer, unless it was given a limit of its own for as long as
 //! the answer takes. Answers to requests that were given up are passed over.
 
 use super::driver::{Books, Driver, Open};
-use crate::common::server::PASSWORD;
+use crate::common::PASSWORD;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -5,32 +5,33 @@ mod borrowed;
 mod caliburn;
 mod containers;
 mod deadpool;
-pub mod driver;
-pub mod line;
+mod driver;
+mod line;
 mod mobc;
 mod nothing;
-pub mod object;
+mod object;
 mod r2d2;
-pub mod roster;
-pub mod sleepy;
+mod roster;
+mod sleepy;
 mod sqlx;
 
 pub use self::bb8::Bb8;
-pub use self::caliburn::{Adapter, GetAsync, pool};
-pub use self::containers::Bell;
+pub use self::caliburn::{Adapter, GetAsync, builder, full, pool};
 pub use self::deadpool::Deadpool;
 pub use self::mobc::Mobc;
 pub use self::sqlx::Sqlx;
+pub use driver::{Books, Driver};
+pub use line::Line;
+pub use object::{Boxes, Object, Touch};
+pub use roster::{TaskArena, ThreadArena};
+pub use sleepy::Sleepy;
 
-use crate::harness::callers::Face;
-use driver::Driver;
-use object::{Object, Touch};
+use crate::harness::*;
+use futures_util::future::BoxFuture;
 use std::error::Error;
-use std::fmt;
 use std::future::Future;
 use std::io;
 use std::ops::DerefMut;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -94,8 +95,6 @@ pub trait ForTasks: Sized + Send + Sync + 'static {
         }
     }
 }
-
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A pool with a driver, whichever they are.
 pub trait Peer: Send + Sync {
@@ -210,11 +209,5 @@ impl Which {
             Self::Bb8 => Arc::new(Bb8::open(limits, driver).await?),
             Self::Deadpool => Arc::new(Deadpool::open(limits, driver).await?),
         })
-    }
-}
-
-impl fmt::Display for Which {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }

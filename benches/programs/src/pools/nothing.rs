@@ -3,16 +3,12 @@
 
 use super::object::{Object, Touch};
 use log::LevelFilter;
-use sqlx_core::arguments::{Arguments, IntoArguments};
+use sqlx_core::arguments::Arguments;
 use sqlx_core::column::{Column, ColumnIndex};
 use sqlx_core::connection::{ConnectOptions, Connection};
 use sqlx_core::database::Database;
 use sqlx_core::encode::Encode;
 use sqlx_core::error::BoxDynError;
-use sqlx_core::from_row::FromRow;
-use sqlx_core::query::Query;
-use sqlx_core::query_as::QueryAs;
-use sqlx_core::query_scalar::QueryScalar;
 use sqlx_core::row::Row;
 use sqlx_core::sql_str::SqlStr;
 use sqlx_core::statement::Statement;
@@ -20,25 +16,26 @@ use sqlx_core::transaction::{Transaction, TransactionManager};
 use sqlx_core::type_info::TypeInfo;
 use sqlx_core::types::Type;
 use sqlx_core::value::{Value, ValueRef};
-use sqlx_core::{Either, Error, Url};
+use sqlx_core::{Either, Error, Url, impl_into_arguments_for_arguments, impl_statement_query};
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-#[derive(Debug)]
+/// The database, and whatever of it there is to have: its address, arguments and results.
+#[derive(Clone, Debug, Default)]
 pub struct Nothing;
 
 impl Database for Nothing {
     type Connection = Lent;
-    type TransactionManager = Nothing;
+    type TransactionManager = Self;
     type Row = Never;
-    type QueryResult = Results;
+    type QueryResult = Self;
     type Column = Never;
     type TypeInfo = Never;
     type Value = Never;
     type ValueRef<'r> = Never;
-    type Arguments = NoArguments;
+    type Arguments = Self;
     type ArgumentBuffer = ();
     type Statement = Never;
     const NAME: &'static str = "nothing";
@@ -56,7 +53,7 @@ impl Touch for Lent {
 
 impl Connection for Lent {
     type Database = Nothing;
-    type Options = Address;
+    type Options = Nothing;
 
     async fn close(self) -> Result<(), Error> {
         Ok(())
@@ -87,11 +84,7 @@ impl Connection for Lent {
     }
 }
 
-/// There is only one.
-#[derive(Clone, Debug)]
-pub struct Address;
-
-impl FromStr for Address {
+impl FromStr for Nothing {
     type Err = Error;
 
     fn from_str(_: &str) -> Result<Self, Error> {
@@ -99,7 +92,7 @@ impl FromStr for Address {
     }
 }
 
-impl ConnectOptions for Address {
+impl ConnectOptions for Nothing {
     type Connection = Lent;
 
     fn from_url(_: &Url) -> Result<Self, Error> {
@@ -141,17 +134,13 @@ impl TransactionManager for Nothing {
     }
 }
 
-#[derive(Default)]
-pub struct Results;
-
-impl Extend<Results> for Results {
-    fn extend<I: IntoIterator<Item = Results>>(&mut self, _: I) {}
+impl Extend<Nothing> for Nothing {
+    fn extend<I: IntoIterator<Item = Nothing>>(&mut self, _: I) {}
 }
 
-#[derive(Default)]
-pub struct NoArguments;
+impl_into_arguments_for_arguments!(Nothing);
 
-impl Arguments for NoArguments {
+impl Arguments for Nothing {
     type Database = Nothing;
 
     fn reserve(&mut self, _: usize, _: usize) {}
@@ -177,15 +166,17 @@ impl fmt::Display for Never {
     }
 }
 
-/// Methods that nobody can call, as there is no value to call them on.
+/// Methods that nobody can call, as there is no value to call them on; and whatever else.
 macro_rules! never {
     ($($name:path {
         $(type $kind:ident = $type:ty;)*
         $(fn $method:ident(&self) -> $out:ty;)*
+        $({ $($more:tt)* })?
     })*) => {$(
         impl $name for Never {
             $(type $kind = $type;)*
             $(fn $method(&self) -> $out { match *self {} })*
+            $($($more)*)?
         }
     )*};
 }
@@ -210,86 +201,25 @@ never! {
         fn type_info(&self) -> Cow<'_, Never>;
         fn is_null(&self) -> bool;
     }
-}
-
-impl Row for Never {
-    type Database = Nothing;
-
-    fn columns(&self) -> &[Never] {
-        match *self {}
+    Row {
+        type Database = Nothing;
+        fn columns(&self) -> &[Never];
+        {
+            fn try_get_raw<I: ColumnIndex<Self>>(&self, _: I) -> Result<Never, Error> {
+                match *self {}
+            }
+        }
     }
-
-    fn try_get_raw<I>(&self, _: I) -> Result<Never, Error>
-    where
-        I: ColumnIndex<Self>,
-    {
-        match *self {}
-    }
-}
-
-impl Statement for Never {
-    type Database = Nothing;
-
-    fn into_sql(self) -> SqlStr {
-        match self {}
-    }
-
-    fn sql(&self) -> &SqlStr {
-        match *self {}
-    }
-
-    fn parameters(&self) -> Option<Either<&[Never], usize>> {
-        match *self {}
-    }
-
-    fn columns(&self) -> &[Never] {
-        match *self {}
-    }
-
-    fn query(&self) -> Query<'_, Nothing, NoArguments> {
-        match *self {}
-    }
-
-    fn query_with<A>(&self, _: A) -> Query<'_, Nothing, A>
-    where
-        A: IntoArguments<Nothing>,
-    {
-        match *self {}
-    }
-
-    fn query_as<O>(&self) -> QueryAs<'_, Nothing, O, NoArguments>
-    where
-        O: for<'r> FromRow<'r, Never>,
-    {
-        match *self {}
-    }
-
-    fn query_as_with<'s, O, A>(&'s self, _: A) -> QueryAs<'s, Nothing, O, A>
-    where
-        O: for<'r> FromRow<'r, Never>,
-        A: IntoArguments<Nothing>,
-    {
-        match *self {}
-    }
-
-    fn query_scalar<O>(&self) -> QueryScalar<'_, Nothing, O, NoArguments>
-    where
-        (O,): for<'r> FromRow<'r, Never>,
-    {
-        match *self {}
-    }
-
-    fn query_scalar_with<'s, O, A>(&'s self, _: A) -> QueryScalar<'s, Nothing, O, A>
-    where
-        (O,): for<'r> FromRow<'r, Never>,
-        A: IntoArguments<Nothing>,
-    {
-        match *self {}
-    }
-}
-
-impl IntoArguments<Nothing> for NoArguments {
-    fn into_arguments(self) -> NoArguments {
-        self
+    Statement {
+        type Database = Nothing;
+        fn sql(&self) -> &SqlStr;
+        fn parameters(&self) -> Option<Either<&[Never], usize>>;
+        fn columns(&self) -> &[Never];
+        {
+            fn into_sql(self) -> SqlStr {
+                match self {}
+            }
+            impl_statement_query!(Nothing);
+        }
     }
 }

@@ -3,7 +3,8 @@
 
 use super::driver::Driver;
 use super::object::{Boxes, Object};
-use super::{BoxFuture, ForThreads, Got, Limits, Peer, Refusal, turn};
+use super::{ForThreads, Got, Limits, Peer, Refusal, turn};
+use futures_util::future::BoxFuture;
 use r2d2::{ManageConnection, NopErrorHandler, Pool};
 use std::io;
 

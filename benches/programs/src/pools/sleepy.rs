@@ -1,7 +1,7 @@
 //! A driver that only takes its time: one delay to connect, others for each ping and each query.
 
 use super::driver::{Books, Driver, Open};
-use crate::harness::callers::Face;
+use crate::harness::*;
 use std::io;
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! sqlx's pool, without the test on acquire. On return it always pings.
 
 use super::ForTasks;
-use super::nothing::{Address, Nothing};
+use super::nothing::Nothing;
 use sqlx_core::pool::{Pool, PoolConnection, PoolOptions};
 
 pub struct Sqlx(Pool<Nothing>);
@@ -11,7 +11,7 @@ impl ForTasks for Sqlx {
 
     async fn new(size: usize) -> Self {
         let options = PoolOptions::new().max_connections(size as u32).min_connections(size as u32);
-        let pool = options.test_before_acquire(false).connect_with(Address).await;
+        let pool = options.test_before_acquire(false).connect_with(Nothing).await;
         Self(pool.expect("objects always connect"))
     }
 

@@ -10,104 +10,92 @@ mod report;
 mod tasks;
 mod threads;
 
-use caliburn_benches::common::postgres::Postgres;
-use caliburn_benches::harness::callers::Face;
-use caliburn_benches::harness::figures::ms;
-use caliburn_benches::harness::options::{Length, Options};
-use caliburn_benches::harness::progress::Progress;
-use caliburn_benches::harness::turns::{Times, workers};
-use caliburn_benches::say;
+use caliburn_benches::common::Postgres;
+use caliburn_benches::harness::*;
 use cell::Cell;
-use pools::{CONTROL, Entrant, LIFO, Query};
-use std::rc::Rc;
+use clap::Parser;
+use pools::{CONTROL, Contender, LIFO, Query};
 use std::time::Duration;
 
-const HELP: &str = "\
-Borrow, SELECT 1, give back: caliburn, deadpool-postgres and bb8-postgres from tasks, caliburn and
-r2d2_postgres from threads, in short slices of time by turns. Needs PostgreSQL (initdb, postgres,
-psql).
-
-  --seconds N      how long each pool is measured, for each query and number of borrowers (6)
-  --only TEXT      only what has this in its name: a pool, 'tasks', 'threads', 'query_one' ...
-  --borrowers N    only so many borrowers at once (2, 16 and 64)
-  --control        caliburn a second time, as it is: what it differs from itself by is chance
-  --lifo           deadpool a second time, lending what came back last, as caliburn does
-  --cached         instead: statements that the pool keeps (caliburn and deadpool)
-  --quick          a few seconds for all, to see that it runs
-  --help           this text
-";
-
-const BORROWERS: [usize; 3] = [2, 16, 64];
-
-struct Plan {
-    rounds: usize,
-    times: Times,
-    only: Option<String>,
-    counts: Vec<usize>,
-    besides: Vec<&'static str>,
-    queries: Vec<Query>,
+/// Borrow, SELECT 1, give back: caliburn, deadpool-postgres and bb8-postgres from tasks, caliburn
+/// and r2d2_postgres from threads, in short slices of time by turns. Needs PostgreSQL (initdb,
+/// postgres, psql).
+#[derive(Parser)]
+struct Options {
+    /// How long each pool is measured, for each query and number of borrowers
+    #[arg(long, default_value = "6")]
+    seconds: u64,
+    /// Only what has this in its name: a pool, 'tasks', 'threads', 'query_one' ...
+    #[arg(long, default_value = "")]
+    only: String,
+    /// How many borrowers at once
+    #[arg(long, value_delimiter = ',', default_value = "2,16,64")]
+    borrowers: Vec<usize>,
+    /// caliburn a second time, as it is: what it differs from itself by is chance
+    #[arg(long)]
+    control: bool,
+    /// deadpool a second time, lending what came back last, as caliburn does
+    #[arg(long)]
+    lifo: bool,
+    /// Instead: statements that the pool keeps (caliburn and deadpool)
+    #[arg(long)]
+    cached: bool,
+    #[command(flatten)]
+    length: Length,
 }
 
-impl Plan {
-    fn read() -> Self {
-        let mut options = Options::read(HELP);
-        let (rounds, times) = match options.length() {
-            Length::Quick => (2, Times { warm_up: ms(5), measured: ms(20) }),
-            Length::Full => {
-                let times = Times { warm_up: ms(100), measured: ms(400) };
-                let all = Duration::from_secs(options.value("--seconds").unwrap_or(6));
-                (all.div_duration_f64(times.measured).ceil() as usize, times)
-            }
+impl Options {
+    /// For how many rounds, and for how long in each.
+    fn times(&self) -> (usize, Times) {
+        let measured = ms(400);
+        let rounds = Duration::from_secs(self.seconds).div_duration_f64(measured).ceil() as usize;
+        let full = (rounds, Times { warm_up: ms(100), measured });
+        self.length.pick(full, (2, Times { warm_up: ms(5), measured: ms(20) }))
+    }
+
+    /// Those that are compared with each other, by turns.
+    fn group<'a>(
+        &self,
+        all: &'a [Contender],
+        face: Face,
+        query: Query,
+        count: usize,
+    ) -> Vec<Cell<'a>> {
+        let title = format!("{count} {face}, {query}");
+        let is_wanted = |who: &&Contender| {
+            let name = format!("{title}, {} {}", who.name, who.setting);
+            who.face == face && name.contains(&self.only)
         };
-        let counts = options.value("--borrowers").map_or(BORROWERS.into(), |count| vec![count]);
-        let only = options.value("--only");
-        let mut besides = Vec::new();
-        besides.extend(options.has("--control").then_some(CONTROL));
-        besides.extend(options.has("--lifo").then_some(LIFO));
-        let is_cached = options.has("--cached");
-        let queries =
-            if is_cached { vec![Query::Cached] } else { vec![Query::Prepared, Query::Simple] };
-        options.finish();
-        Self { rounds, times, only, counts, besides, queries }
-    }
-
-    /// All that is to be measured, those that are compared with each other in one group.
-    fn groups(&self, entrants: &[Rc<Entrant>]) -> Vec<Vec<Cell>> {
-        let mut groups = Vec::new();
-        for face in [Face::Tasks, Face::Threads] {
-            for &query in &self.queries {
-                for &count in &self.counts {
-                    let entrants = entrants.iter().filter(|entrant| entrant.face == face);
-                    let cells = entrants.map(|who| Cell::new(Rc::clone(who), count, query));
-                    let cells: Vec<_> = cells.filter(|cell| self.wants(cell)).collect();
-                    groups.extend((!cells.is_empty()).then_some(cells));
-                }
-            }
-        }
-        groups
-    }
-
-    fn wants(&self, cell: &Cell) -> bool {
-        self.only.as_ref().is_none_or(|only| cell.to_string().contains(only.as_str()))
+        let (rounds, times) = self.times();
+        let all: Vec<_> = all.iter().filter(is_wanted).collect();
+        let entrant = |who: &&'a Contender| {
+            let who = *who;
+            Entrant::new(Kind::Peer, who.name, move || (who.take_turns)(count, query, times))
+        };
+        let entrants = all.iter().map(entrant).collect();
+        let records = by_turns(&title, Rounds::exactly(rounds), entrants, || ());
+        let cells = all.iter().zip(records);
+        cells.map(|(&who, record)| Cell { who, count, query, record }).collect()
     }
 }
 
 fn main() {
-    let plan = Plan::read();
+    let options = Options::parse();
     let server = Postgres::start(&["max_connections=250"]);
     let runtime = workers(2);
-    let entrants = pools::everybody(&server.dsn(), &runtime, &plan.besides);
-    let mut groups = plan.groups(&entrants);
-    let progress = Progress::new(plan.rounds);
-    for round in 0..plan.rounds {
-        for cells in &mut groups {
-            // Whoever goes first in one round goes last in the next.
-            let places = cells.len();
-            (0..places).for_each(|place| cells[(round + place) % places].measure(plan.times));
+    let besides = [(options.control, CONTROL), (options.lifo, LIFO)];
+    let besides: Vec<_> = besides.iter().filter(|it| it.0).map(|it| it.1).collect();
+    let all = pools::everybody(&server.dsn(), &runtime, &besides);
+    let queries =
+        if options.cached { vec![Query::Cached] } else { vec![Query::Prepared, Query::Simple] };
+    let mut groups = Vec::new();
+    for face in [Face::Tasks, Face::Threads] {
+        for &query in &queries {
+            let group = |count: &usize| options.group(&all, face, query, *count);
+            groups.extend(options.borrowers.iter().map(group));
         }
-        progress.advance(1);
     }
-    drop(progress);
+    groups.retain(|cells| !cells.is_empty());
     let version = server.ask("SHOW server_version");
-    say!("{}", report::report(&plan, &version, &groups));
+    say!("{}", report::report(options.times(), &version, &groups));
 }

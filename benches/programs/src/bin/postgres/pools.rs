@@ -4,11 +4,10 @@
 use crate::{tasks, threads};
 use caliburn::health::{HealthStrategy, PingOnBorrow};
 use caliburn::{Builder, Fairness, Manager, Pool};
-use caliburn_benches::harness::callers::Face;
-use caliburn_benches::harness::turns::{Times, Turns};
+use caliburn_benches::harness::*;
 use deadpool::managed::QueueMode;
+use postgres::{Row, SimpleQueryMessage};
 use std::fmt;
-use std::rc::Rc;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
@@ -30,6 +29,20 @@ pub(crate) enum Query {
 
 impl Query {
     pub(crate) const SQL: &str = "SELECT 1";
+
+    /// The answer to it.
+    pub(crate) fn check_row(row: &Row) {
+        assert_eq!(row.get::<_, i32>(0), 1);
+    }
+
+    /// The answer to it as a simple query.
+    pub(crate) fn check(answer: &[SimpleQueryMessage]) {
+        let row = answer.iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0),
+            _ => None,
+        });
+        assert_eq!(row, Some("1"));
+    }
 }
 
 impl fmt::Display for Query {
@@ -42,14 +55,11 @@ impl fmt::Display for Query {
     }
 }
 
-/// A pool with its connections open.
-pub(crate) trait Contender {
-    /// So many borrowers take turns, for the times given.
-    fn take_turns(&self, borrowers: usize, query: Query, times: Times) -> Turns;
-}
+/// On a pool with its connections open: so many borrowers take turns, for the times given.
+pub(crate) type TakeTurns = Box<dyn Fn(usize, Query, Times) -> Turns>;
 
 /// One who takes part: a pool in one of its settings.
-pub(crate) struct Entrant {
+pub(crate) struct Contender {
     pub(crate) name: &'static str,
     pub(crate) face: Face,
     /// Whether a connection is checked before it is lent, with a round trip, each time.
@@ -58,10 +68,10 @@ pub(crate) struct Entrant {
     pub(crate) setting: &'static str,
     /// As its makers deliver it.
     pub(crate) is_default: bool,
-    pub(crate) pool: Box<dyn Contender>,
+    pub(crate) take_turns: TakeTurns,
 }
 
-impl Entrant {
+impl Contender {
     pub(crate) fn is_peer(&self) -> bool {
         !self.name.starts_with("caliburn")
     }
@@ -76,14 +86,14 @@ pub(crate) const CONTROL: &str = "caliburn, again";
 pub(crate) const LIFO: &str = "deadpool, last first";
 
 /// Everybody, with those who were asked for `besides`.
-pub(crate) fn everybody(dsn: &str, runtime: &Runtime, besides: &[&str]) -> Vec<Rc<Entrant>> {
+pub(crate) fn everybody(dsn: &str, runtime: &Runtime, besides: &[&str]) -> Vec<Contender> {
     let mut all = Vec::new();
     for checks in [false, true] {
-        let mut add = |name, face, settings: [&'static str; 2], pool| {
+        let mut add = |name, face, settings: [&'static str; 2], take_turns| {
             // bb8 and r2d2 check.
             let is_default = checks == matches!(name, "bb8" | "r2d2");
             let setting = settings[usize::from(checks)];
-            all.push(Rc::new(Entrant { name, face, checks, setting, is_default, pool }));
+            all.push(Contender { name, face, checks, setting, is_default, take_turns });
         };
         let is_wanted = |name: &str| ![CONTROL, LIFO].contains(&name) || besides.contains(&name);
         let strategies = ["no strategy", "PingOnBorrow::always()"];

@@ -1,32 +1,26 @@
 //! The tables.
 
-use crate::Plan;
 use crate::cell::Cell;
-use crate::pools::{BARGING, CONTROL, Entrant, OURS, SIZE};
-use caliburn_benches::harness::callers::Face;
-use caliburn_benches::harness::figures::{conditions, versions};
-use caliburn_benches::harness::table::Table;
+use crate::pools::{BARGING, CONTROL, Contender, OURS, SIZE};
+use caliburn_benches::harness::*;
 use std::fmt::Write;
 
-/// Which cells a table shows.
-struct View {
-    title: &'static str,
-    shows: fn(&Entrant) -> bool,
-}
+/// A table's title, and whom it shows.
+type View = (&'static str, fn(&Contender) -> bool);
 
 const VIEWS: [View; 3] = [
-    View { title: "as delivered", shows: |who| who.is_default },
-    View { title: "nobody checks", shows: |who| !who.checks },
-    View { title: "everybody checks", shows: |who| who.checks },
+    ("as delivered", |who| who.is_default),
+    ("nobody checks", |who| !who.checks),
+    ("everybody checks", |who| who.checks),
 ];
 
 /// The same group of cells, as far as a table shows it.
-fn shown<'a>(view: &View, cells: &'a [Cell]) -> Vec<&'a Cell> {
-    cells.iter().filter(|cell| (view.shows)(&cell.who)).collect()
+fn shown<'a>(view: &View, cells: &'a [Cell<'_>]) -> Vec<&'a Cell<'a>> {
+    cells.iter().filter(|cell| view.1(cell.who)).collect()
 }
 
 /// The quickest of those that are not caliburn.
-fn best_peer<'a>(cells: &[&'a Cell]) -> Option<&'a Cell> {
+fn best_peer<'a>(cells: &[&'a Cell<'a>]) -> Option<&'a Cell<'a>> {
     let peers = cells.iter().copied().filter(|cell| cell.who.is_peer());
     peers.max_by(|a, b| a.rate().total_cmp(&b.rate()))
 }
@@ -35,10 +29,11 @@ fn micros(micros: f64) -> String {
     if micros < 100.0 { format!("{micros:.1}") } else { format!("{micros:.0}") }
 }
 
-fn table(view: &View, groups: &[Vec<Cell>], face: Face) -> Table {
-    let mut table = Table::new(&[
+fn rows(view: &View, groups: &[Vec<Cell<'_>>], face: Face) -> Table {
+    let face_name = face.to_string();
+    let mut table = table([
         "query",
-        &face.to_string(),
+        &face_name,
         "pool",
         "turns/s",
         "of the best peer",
@@ -54,7 +49,7 @@ fn table(view: &View, groups: &[Vec<Cell>], face: Face) -> Table {
         for cell in &cells {
             let ratio = best.map(|best| cell.ratios(best).show_all(|r| format!("{r:.2}")));
             let [p50, p99, p999] = cell.within([0.5, 0.99, 0.999]).map(micros);
-            table.row([
+            table.add_row([
                 cell.query.to_string(),
                 cell.count.to_string(),
                 cell.who.name.to_owned(),
@@ -71,81 +66,66 @@ fn table(view: &View, groups: &[Vec<Cell>], face: Face) -> Table {
     table
 }
 
-fn settings(view: &View, cells: &[Cell]) -> String {
-    let setting = |cell: &&Cell| format!("{}: {}", cell.who.name, cell.who.setting);
+fn settings(view: &View, cells: &[Cell<'_>]) -> String {
+    let setting = |cell: &&Cell<'_>| format!("{}: {}", cell.who.name, cell.who.setting);
     shown(view, cells).iter().map(setting).collect::<Vec<_>>().join("; ")
 }
 
 /// With a word of warning: whose borrowers wait for ever has few long waits to count.
-fn called(cell: &Cell) -> String {
+fn called(cell: &Cell<'_>) -> String {
     let name = cell.who.name;
     if cell.least() < 0.1 { format!("{name} (starves some)") } else { name.to_owned() }
 }
 
-/// How a figure compares.
-enum Outcome {
-    AtLeastAsGood,
-    /// Behind by no more than caliburn differs from itself in this figure.
-    Level,
-    Behind(String),
+/// How one setting of caliburn compares with the best of the peers in one figure.
+struct Comparison {
+    /// Below 1 is behind.
+    ratio: f64,
+    /// The same figure of caliburn, by that of caliburn again.
+    noise: f64,
+    complaint: String,
 }
 
-impl Outcome {
-    /// `ratio`: below 1 is behind. `noise`: the same figure of caliburn, by that of caliburn again.
-    fn of(ratio: f64, noise: Option<f64>, complaint: impl FnOnce() -> String) -> Self {
-        let allowed = noise.map_or(0.0, |noise| (noise - 1.0).abs());
-        if ratio >= 1.0 {
-            Self::AtLeastAsGood
-        } else if ratio >= 1.0 - allowed {
-            Self::Level
-        } else {
-            Self::Behind(complaint())
-        }
-    }
-}
-
-/// Turns, p99 and p99.9 of one setting of caliburn, each beside the best of the peers.
-fn outcomes(own: &Cell, cells: &[&Cell]) -> Vec<Outcome> {
+/// Turns, p99 and p99.9 of one setting of caliburn.
+fn compare(own: &Cell<'_>, cells: &[&Cell<'_>]) -> Vec<Comparison> {
     let find = |name| cells.iter().find(|cell| cell.who.name == name).copied();
-    let (first, again) = (find(OURS), find(CONTROL));
-    let pair = first.zip(again);
+    let noise = |of: &dyn Fn(&Cell<'_>, &Cell<'_>) -> f64| {
+        find(OURS).zip(find(CONTROL)).map_or(1.0, |(first, again)| of(first, again))
+    };
     let Some(best) = best_peer(cells) else { return Vec::new() };
-    let ratio = own.ratios(best).median();
-    let noise = pair.map(|(first, again)| first.ratios(again).median());
-    let turns = || format!("{ratio:.2} of the turns of {}", called(best));
-    let mut all = vec![Outcome::of(ratio, noise, turns)];
+    let turns = |cell: &Cell<'_>, other: &Cell<'_>| cell.ratios(other).median();
+    let ratio = turns(own, best);
+    let complaint = format!("{ratio:.2} of the turns of {}", called(best));
+    let mut all = vec![Comparison { ratio, noise: noise(&turns), complaint }];
     for (share, name) in [(0.99, "p99"), (0.999, "p99.9")] {
-        let time = |cell: &Cell| cell.within([share])[0];
+        let time = |cell: &Cell<'_>| cell.within([share])[0];
+        let speed = |cell: &Cell<'_>, other: &Cell<'_>| time(other) / time(cell);
         let peers = cells.iter().copied().filter(|cell| cell.who.is_peer());
         let Some(peer) = peers.min_by(|a, b| time(a).total_cmp(&time(b))) else { continue };
-        let ratio = time(peer) / time(own);
-        let noise = pair.map(|(first, again)| time(first) / time(again));
-        let longer = || format!("{:.2} times the {name} of {}", 1.0 / ratio, called(peer));
-        all.push(Outcome::of(ratio, noise, longer));
+        let ratio = speed(own, peer);
+        let complaint = format!("{:.2} times the {name} of {}", 1.0 / ratio, called(peer));
+        all.push(Comparison { ratio, noise: noise(&speed), complaint });
     }
     all
 }
 
 /// How often one setting of caliburn is at least as good as the best of the peers, and where not.
-fn standing(name: &str, groups: &[Vec<Cell>]) -> String {
+fn standing(name: &str, groups: &[Vec<Cell<'_>>]) -> String {
     let (mut reached, mut level, mut asked, mut rest) = (0, 0, 0, String::new());
     for view in &VIEWS {
         for cells in groups {
             let cells = shown(view, cells);
             let Some(own) = cells.iter().find(|cell| cell.who.name == name) else { continue };
-            let mut complaints = Vec::new();
-            for outcome in outcomes(own, &cells) {
-                asked += 1;
-                match outcome {
-                    Outcome::AtLeastAsGood => reached += 1,
-                    Outcome::Level => level += 1,
-                    Outcome::Behind(complaint) => complaints.push(complaint),
-                }
-            }
-            if !complaints.is_empty() {
-                let (count, face, query) = (own.count, own.who.face, own.query);
-                let (title, complaints) = (view.title, complaints.join(", "));
-                let _ = writeln!(rest, "- {count} {face}, {query}, {title}: {complaints}");
+            let all = compare(own, &cells);
+            let behind: Vec<_> = all.iter().filter(|it| it.ratio < 1.0).collect();
+            let is_far = |it: &&&Comparison| it.ratio < 1.0 - (it.noise - 1.0).abs();
+            let far: Vec<_> = behind.iter().filter(is_far).map(|it| &*it.complaint).collect();
+            asked += all.len();
+            reached += all.len() - behind.len();
+            level += behind.len() - far.len();
+            if !far.is_empty() {
+                let (count, face, query, title) = (own.count, own.who.face, own.query, view.0);
+                let _ = writeln!(rest, "- {count} {face}, {query}, {title}: {}", far.join(", "));
             }
         }
     }
@@ -155,7 +135,11 @@ fn standing(name: &str, groups: &[Vec<Cell>]) -> String {
     )
 }
 
-pub(crate) fn report(plan: &Plan, server: &str, groups: &[Vec<Cell>]) -> String {
+pub(crate) fn report(
+    (rounds, times): (usize, Times),
+    server: &str,
+    groups: &[Vec<Cell<'_>>],
+) -> String {
     let mut text = versions(&[
         "caliburn",
         "deadpool-postgres",
@@ -167,7 +151,6 @@ pub(crate) fn report(plan: &Plan, server: &str, groups: &[Vec<Cell>]) -> String 
         "postgres",
         "tokio",
     ]);
-    let Plan { rounds, times, .. } = plan;
     let conditions = conditions();
     let _ = write!(
         text,
@@ -180,9 +163,9 @@ pub(crate) fn report(plan: &Plan, server: &str, groups: &[Vec<Cell>]) -> String 
         for face in [Face::Tasks, Face::Threads] {
             let mut groups_of_face = groups.iter().filter(|cells| cells[0].who.face == face);
             if let Some(cells) = groups_of_face.next() {
-                let (title, settings) = (view.title, settings(view, cells));
+                let (title, settings) = (view.0, settings(view, cells));
                 let _ = write!(text, "\n{face}, {title} ({settings}):\n\n");
-                let _ = write!(text, "{}", table(view, groups, face));
+                let _ = writeln!(text, "{}", rows(view, groups, face));
             }
         }
     }

@@ -2,30 +2,34 @@
 //! round trip costs alone and among others, how long those wait who have to, what a burst of
 //! callers sees.
 
+mod crowded;
+mod handoff;
+mod shortage;
+mod sizes;
+mod sweep;
+mod uncontended;
+
 use caliburn_benches::burst::Burst;
-use caliburn_benches::compare::{crowded, handoff, shortage, sizes, sweep, uncontended};
-use caliburn_benches::harness::contest::Rounds;
-use caliburn_benches::harness::figures::{conditions, ms, timed, versions};
-use caliburn_benches::harness::options::{Length, Options, complain};
-use caliburn_benches::harness::sheet::Sheet;
+use caliburn_benches::harness::*;
 use caliburn_benches::pools::PACKAGES;
-use caliburn_benches::say;
+use clap::Parser;
 
-const HELP: &str = "\
-caliburn beside r2d2, deadpool, bb8, mobc, sqlx's pool and object pools, and beside the physical
-floor. Three minutes and a half; best on a machine that does nothing else. The README of this
-package has the method.
+/// caliburn beside r2d2, deadpool, bb8, mobc, sqlx's pool and object pools, and beside the physical
+/// floor. Three minutes and a half; best on a machine that does nothing else. The README of this
+/// package has the method.
+#[derive(Parser)]
+struct Options {
+    /// Only these tables, as W1 or W1,W4: one thread or task alone (W1), two threads (W2), 16
+    /// threads (W3), waits in a shortage (W4), hand-off to those who wait (W5), a burst of callers
+    /// (W7), waits of 1,000 tasks (W8), pools of 8 to 4,096 slots (W9), borrowers while a sweep
+    /// pings (W10). Memory, W6, is a program of its own
+    #[arg(long, ignore_case = true, value_delimiter = ',', value_parser = KEYS)]
+    only: Vec<String>,
+    #[command(flatten)]
+    length: Length,
+}
 
-  --only W1        only these tables, as W1 or W1,W4:
-                     W1  one thread or task alone            W7   a burst of callers
-                     W2  two threads                         W8   waits of 1,000 tasks
-                     W3  16 threads                          W9   pools of 8 to 4,096 slots
-                     W4  waits in a shortage                 W10  borrowers while a sweep pings
-                     W5  hand-off to those who wait
-                   (memory, W6, is a program of its own: --bin memory)
-  --quick          some 20 seconds for all, to see that it runs
-  --help           this text
-";
+const KEYS: [&str; 9] = ["W1", "W2", "W3", "W4", "W5", "W7", "W8", "W9", "W10"];
 
 /// A table, and how it is made.
 type Part = (&'static str, fn(Length) -> Sheet);
@@ -56,7 +60,7 @@ fn report(sheets: &[Sheet]) {
     say!("{}; {}\n", versions(&PACKAGES), conditions());
     let (mut asked, mut found) = (0, Vec::new());
     for sheet in sheets {
-        say!("{} {}:\n\n{sheet}", sheet.key, sheet.title);
+        say!("{} {}:\n\n{sheet}\n", sheet.key, sheet.title);
         let (more, shortfalls) = sheet.shortfalls();
         asked += more;
         found.extend(shortfalls);
@@ -70,16 +74,9 @@ fn report(sheets: &[Sheet]) {
 }
 
 fn main() {
-    let mut options = Options::read(HELP);
-    let length = options.length();
-    let only = options.value("--only").map(|only: String| only.to_uppercase());
-    options.finish();
-    let wants =
-        |key: &str| only.as_ref().is_none_or(|only| only.split(',').any(|word| word == key));
+    let Options { only, length } = Options::parse();
+    let wants = |key: &str| only.is_empty() || only.iter().any(|it| it.eq_ignore_ascii_case(key));
     let parts: Vec<_> = PARTS.into_iter().filter(|(key, _)| wants(key)).collect();
-    if parts.is_empty() {
-        complain(&"--only names no table");
-    }
     let (sheets, took) = timed(|| parts.iter().map(|(_, part)| part(length)).collect::<Vec<_>>());
     report(&sheets);
     say!("\n{took:.0?} in all");

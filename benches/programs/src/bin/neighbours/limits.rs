@@ -1,13 +1,9 @@
 //! How well one pool keeps its limits while another has something to do.
 
-use crate::harness::figures::{Spread, millis, ms};
-use crate::harness::options::Length;
-use crate::harness::table::Report;
-use crate::harness::turns::workers;
-use crate::pools::object::Boxes;
-use crate::pools::{Adapter, pool};
 use caliburn::health::{ConnectionInfo, HealthStrategy, Verdict};
 use caliburn::{Pool, PooledConnection, Settings};
+use caliburn_benches::harness::*;
+use caliburn_benches::pools::{Adapter, Boxes, builder, full, pool};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::task::{Context, Wake, Waker};
@@ -94,24 +90,18 @@ impl Wake for BlockingWaker {
     }
 }
 
-fn large(size: usize) -> Pool<Adapter<Boxes>> {
-    let builder = Pool::builder(Adapter(Boxes)).max_size(size).initial_size(size);
-    builder.wait_ready(PLENTY).build().expect("objects always connect")
-}
-
-pub fn rows(report: &mut Report, length: Length) {
-    let watched = Watched { pool: pool(1, (), |builder| builder), runtime: workers(2) };
+pub(crate) fn rows(report: &mut Report, length: Length) {
+    let watched = Watched { pool: pool(1), runtime: workers(2) };
     let (quiet, begun) = (length.pick(2, 1) * ms(500), Instant::now());
     watched.row(report, "nothing else happens", || begun.elapsed() < quiet);
 
     let blocker = Arc::<Blocker>::default();
-    let builder = Pool::builder(Adapter(Boxes)).max_size(2).min_size(2).wait_ready(PLENTY);
-    let builder = builder.health(Strategy(Arc::clone(&blocker)));
-    let other = builder.sweep_interval(Some(LIMIT)).build().expect("objects always connect");
+    let strategy = Strategy(Arc::clone(&blocker));
+    let other = full(builder(2).health(strategy).sweep_interval(Some(LIMIT)));
     watched.row(report, "a strategy blocks for a second in the sweep", blocker.blocks());
     drop(other);
 
-    let (blocker, other) = (Arc::<Blocker>::default(), pool(1, (), |builder| builder));
+    let (blocker, other) = (Arc::<Blocker>::default(), pool(1));
     let held = other.get().expect("an object");
     let waker = Waker::from(Arc::new(BlockingWaker(Arc::clone(&blocker))));
     let mut get = Box::pin(other.get_timeout_async(LIMIT));
@@ -146,7 +136,7 @@ pub fn rows(report: &mut Report, length: Length) {
         let what = format!("{what}, {size} open");
         let (mut late, mut changing, mut closing) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..length.pick(5, 1) {
-            let other = large(size);
+            let other = pool(size);
             other.change(|settings| settings.min_size = 1).expect("a minimum of one");
             let begun = Instant::now();
             other.change(shrink).expect("settings that agree");

@@ -1,13 +1,8 @@
 //! W5 for threads: from the moment that the only object is given back to the moment that the thread
 //! which is parked for it has it.
 
-use crate::harness::contest::{Entrant, Kind, Outcome, Rounds, by_turns};
-use crate::harness::cores;
-use crate::harness::figures::{Spread, spin};
-use crate::harness::options::Length;
-use crate::harness::sheet::{Better, RATIO, Sheet, Show};
-use crate::pools::ForThreads;
-use crate::pools::roster::ThreadArena;
+use caliburn_benches::harness::*;
+use caliburn_benches::pools::{ForThreads, ThreadArena};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
@@ -42,7 +37,7 @@ fn hand_offs(
     let stage = Stage::default();
     let (given, taken): (Vec<Instant>, Vec<Instant>) = thread::scope(|scope| {
         let taker = scope.spawn(|| {
-            cores::keep_to(1);
+            keep_to_core(1);
             let turn = |n| {
                 stage.wait_for(2 * n + 1);
                 let taken = take();
@@ -54,7 +49,7 @@ fn hand_offs(
         let thread = taker.thread().clone();
         let giver = scope.spawn(|| {
             let thread = thread;
-            cores::keep_to(0);
+            keep_to_core(0);
             let turn = |n| {
                 let invite = || {
                     stage.reach(2 * n + 1);
@@ -79,60 +74,48 @@ struct HandOffs {
 impl<'a> ThreadArena<'a> for HandOffs {
     type Figure = f64;
 
-    fn admit<P: ForThreads + 'a>(
+    fn slices<P: ForThreads + 'a>(
         &self,
-        kind: Kind,
-        name: &'static str,
         make: impl Fn(usize) -> P + 'a,
-    ) -> Entrant<'a, f64> {
+    ) -> impl FnMut() -> f64 + 'a {
         let (times, pool) = (self.times, make(1));
-        Entrant::new(kind, name, move || {
-            hand_offs(
-                times,
-                |invite, _| {
-                    pool.borrow(|_| {
-                        invite();
-                        Instant::now()
-                    })
-                },
-                || pool.borrow(|_| Instant::now()),
-            )
-        })
+        move || {
+            let give = |invite: &dyn Fn(), _: &Thread| {
+                pool.borrow(|_| {
+                    invite();
+                    Instant::now()
+                })
+            };
+            hand_offs(times, give, || pool.borrow(|_| Instant::now()))
+        }
     }
 }
 
 /// In multiples of what `park` and `unpark` take.
-pub fn parked(length: Length) -> Sheet {
+pub(crate) fn parked(length: Length) -> Sheet {
     let times = length.pick(200, 50);
     let here = AtomicBool::new(false);
     let floor = || {
-        hand_offs(
-            times,
-            |invite, taker| {
-                invite();
-                let given = Instant::now();
-                here.store(true, Ordering::Release);
-                taker.unpark();
-                given
-            },
-            || {
-                while !here.swap(false, Ordering::Acquire) {
-                    thread::park();
-                }
-                Instant::now()
-            },
-        )
+        let give = |invite: &dyn Fn(), taker: &Thread| {
+            invite();
+            let given = Instant::now();
+            here.store(true, Ordering::Release);
+            taker.unpark();
+            given
+        };
+        let take = || {
+            while !here.swap(false, Ordering::Acquire) {
+                thread::park();
+            }
+            Instant::now()
+        };
+        hand_offs(times, give, take)
     };
     let mut entrants = vec![Entrant::new(Kind::Floor, "floor: park, unpark", floor)];
     entrants.extend(HandOffs { times }.parking());
     let records = by_turns("W5, threads", Rounds::new(length, 15, 6), entrants, floor);
-    Sheet::of(
-        "W5",
-        "hand-off to a thread that has waited for 40 µs",
-        &records,
-        &[
-            ("µs", Better::Neither, Show::Median, &|outcome| outcome.figure),
-            (RATIO, Better::Less, Show::Quartiles, &Outcome::ratio),
-        ],
-    )
+    Sheet::of("W5", "hand-off to a thread that has waited for 40 µs", &records).with(&[
+        ("µs", Better::Neither, Show::Median, &|outcome| outcome.figure),
+        (RATIO, Better::Less, Show::Quartiles, &Outcome::ratio),
+    ])
 }

@@ -2,16 +2,12 @@
 //!
 //! Callers, proxy and server share the process with the pool, and so its CPU time.
 
-use super::Bench;
-use super::wired::Wired;
-use crate::common::PLENTY;
-use crate::common::proxy::{Mode, Proxy};
-use crate::common::server::Server;
-use crate::common::wire::{AsyncWire, Wire};
-use crate::harness::callers::Caller;
-use crate::harness::figures::ms;
+use crate::Bench;
+use crate::wired::Wired;
 use caliburn::Stats;
 use caliburn::health::PingAfterFailure;
+use caliburn_benches::common::{PLENTY, PathMode, Proxy, Server, Wire};
+use caliburn_benches::harness::*;
 use cpu_time::ProcessTime;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
@@ -25,30 +21,17 @@ const CALM: Duration = ms(300);
 /// From its begin to the steady state.
 const ONSET: Duration = ms(2500);
 
-#[derive(Clone, Copy)]
-enum Kind {
-    BlackHole,
-    Refused,
-}
+/// How it begins and how it ends.
+type Kind = [fn(&Proxy); 2];
 
-impl Kind {
-    fn begin(self, proxy: &Proxy) {
-        match self {
-            Self::BlackHole => proxy.set(Mode::Drop),
-            Self::Refused => {
-                proxy.refuse();
-                proxy.cut();
-            }
-        }
-    }
-
-    fn end(self, proxy: &Proxy) {
-        match self {
-            Self::BlackHole => proxy.set(Mode::Pass),
-            Self::Refused => proxy.reopen(),
-        }
-    }
-}
+const BLACK_HOLE: Kind = [|proxy| proxy.set(PathMode::Drop), |proxy| proxy.set(PathMode::Pass)];
+const REFUSED: Kind = [
+    |proxy| {
+        proxy.refuse();
+        proxy.cut();
+    },
+    Proxy::reopen,
+];
 
 /// What callers and the course of events tell each other.
 #[derive(Default)]
@@ -72,11 +55,11 @@ impl Watch {
 
 /// Breaks, waits, measures, heals. The callers are at it all the time. `limit`: that of all calls,
 /// if not a connect may take 10 s, a ping and a close 5 s, as by default.
-fn outage<M: Wired>(bench: &mut Bench, kind: Kind, name: &str, limit: Option<Duration>) {
+fn outage<M: Wired>(bench: &mut Bench, [begin, end]: Kind, name: &str, limit: Option<Duration>) {
     let server = Server::start();
     let proxy = Proxy::to(server.address());
     let wire = Wire::to(proxy.address());
-    let builder = M::builder(&wire, &bench.runtime);
+    let builder = M::builder(&wire, bench);
     let builder = match limit {
         None => builder,
         Some(limit) => builder
@@ -101,7 +84,7 @@ fn outage<M: Wired>(bench: &mut Bench, kind: Kind, name: &str, limit: Option<Dur
         }
     });
     thread::sleep(CALM);
-    kind.begin(&proxy);
+    begin(&proxy);
     thread::sleep(ONSET);
     let attempts = || wire.0.attempts.load(SeqCst);
     let (cpu, begun, before) = (ProcessTime::now(), Instant::now(), attempts());
@@ -110,13 +93,13 @@ fn outage<M: Wired>(bench: &mut Bench, kind: Kind, name: &str, limit: Option<Dur
     let (cpu, connects) = (cpu.elapsed().as_secs_f64() / wall, (attempts() - before) as f64 / wall);
     let Stats { opening, maintenance, quarantined, vacant, .. } = pool.stats();
     let healed = *watch.healed.get_or_init(Instant::now);
-    kind.end(&proxy);
+    end(&proxy);
     while watch.served.get().is_none() && healed.elapsed() < ms(12_000) {
         thread::sleep(ms(1));
     }
     let back = watch.served.get().map(|served| *served - healed);
     watch.is_over.store(true, SeqCst);
-    callers.into_iter().for_each(Caller::join);
+    bench.runtime.block_on(callers.join_all());
 
     let name = format!("{name}, 8 {}", M::FACE);
     let words = limit.map_or("limits by default".into(), |limit| format!("limits {limit:?}"));
@@ -147,23 +130,11 @@ fn outage<M: Wired>(bench: &mut Bench, kind: Kind, name: &str, limit: Option<Dur
     report.row(format!("{name}: connects begun"), "<= 2/s", seen, steady);
 }
 
-fn black_hole<M: Wired>(bench: &mut Bench) {
-    outage::<M>(bench, Kind::BlackHole, "black hole", None);
-    outage::<M>(bench, Kind::BlackHole, "black hole, limits 1 s", Some(ms(1000)));
+pub(crate) fn black_hole<M: Wired>(bench: &mut Bench) {
+    outage::<M>(bench, BLACK_HOLE, "black hole", None);
+    outage::<M>(bench, BLACK_HOLE, "black hole, limits 1 s", Some(ms(1000)));
 }
 
-pub fn black_hole_threads(bench: &mut Bench) {
-    black_hole::<Wire>(bench);
-}
-
-pub fn black_hole_tasks(bench: &mut Bench) {
-    black_hole::<AsyncWire>(bench);
-}
-
-pub fn refused_threads(bench: &mut Bench) {
-    outage::<Wire>(bench, Kind::Refused, "port closed", None);
-}
-
-pub fn refused_tasks(bench: &mut Bench) {
-    outage::<AsyncWire>(bench, Kind::Refused, "port closed", None);
+pub(crate) fn refused<M: Wired>(bench: &mut Bench) {
+    outage::<M>(bench, REFUSED, "port closed", None);
 }

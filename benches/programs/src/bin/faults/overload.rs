@@ -1,14 +1,11 @@
 //! Twenty times as many requests as the pool can serve: it should go on serving as many as it can,
 //! and throw no finished connect away.
 
-use super::Bench;
-use crate::common::eventually;
-use crate::harness::callers::{Caller, Face};
-use crate::harness::figures::ms;
-use crate::pools::Adapter;
-use crate::pools::driver::{Books, Driver};
-use crate::pools::sleepy::Sleepy;
-use caliburn::{Builder, Pool};
+use crate::Bench;
+use caliburn::Pool;
+use caliburn_benches::common::eventually;
+use caliburn_benches::harness::*;
+use caliburn_benches::pools::{Adapter, Books, Driver, Sleepy};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread;
@@ -81,7 +78,7 @@ fn closed_loop(
         }
     });
     let rates = load.measure(window);
-    callers.into_iter().for_each(Caller::join);
+    bench.runtime.block_on(callers.join_all());
     rates
 }
 
@@ -106,7 +103,13 @@ fn open_loop(bench: &Bench, pool: &Pool<Slow>, per_second: f64, window: Duration
     })
 }
 
-fn overload(bench: &mut Bench, face: Face, books: &Books, builder: Builder<Slow>) {
+pub(crate) fn overload(bench: &mut Bench, face: Face) {
+    let (books, ping) = (Books::default(), Duration::ZERO);
+    let slow = Sleepy { connect: CONNECT, ping, query: QUERY, face, books: books.clone() };
+    let builder = match face {
+        Face::Threads => Pool::builder(Adapter(slow)),
+        Face::Tasks => bench.builder(Adapter(slow)),
+    };
     let pool = builder.max_size(SLOTS).checkout_timeout(LIMIT).build().expect("sound settings");
     let window = bench.lasts;
     let [capacity, _] = closed_loop(bench, face, &pool, SLOTS, CAPACITY);
@@ -143,23 +146,4 @@ fn overload(bench: &mut Bench, face: Face, books: &Books, builder: Builder<Slow>
         (thrown_away.to_string(), thrown_away == 0),
         format!("{opened} opened, {alive} alive, {evicted} evicted; one use in {BREAKS} breaks"),
     );
-}
-
-fn slow(face: Face) -> (Books, Slow) {
-    let books = Books::default();
-    (
-        books.clone(),
-        Adapter(Sleepy { connect: CONNECT, ping: Duration::ZERO, query: QUERY, face, books }),
-    )
-}
-
-pub fn threads(bench: &mut Bench) {
-    let (books, slow) = slow(Face::Threads);
-    overload(bench, Face::Threads, &books, Pool::builder(slow));
-}
-
-pub fn tasks(bench: &mut Bench) {
-    let (books, slow) = slow(Face::Tasks);
-    let builder = bench.builder(slow);
-    overload(bench, Face::Tasks, &books, builder);
 }

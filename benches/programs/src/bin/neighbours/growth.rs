@@ -1,10 +1,7 @@
 //! What a connection costs to open and to close, by the size of the pool.
 
-use crate::harness::options::Length;
-use crate::harness::table::Report;
-use crate::pools::Adapter;
-use crate::pools::object::Boxes;
-use caliburn::Pool;
+use caliburn_benches::harness::*;
+use caliburn_benches::pools::pool;
 use cpu_time::ProcessTime;
 use std::time::Duration;
 
@@ -14,8 +11,7 @@ const PLENTY: Duration = Duration::from_secs(60);
 fn cost(size: usize) -> [f64; 2] {
     let each = |begun: ProcessTime| begun.elapsed().as_secs_f64() * 1e6 / size as f64;
     let begun = ProcessTime::now();
-    let builder = Pool::builder(Adapter(Boxes)).max_size(size).min_size(size);
-    let pool = builder.wait_ready(PLENTY).build().expect("objects always connect");
+    let pool = pool(size);
     let opened = each(begun);
     let begun = ProcessTime::now();
     let report = pool.close_within(PLENTY);
@@ -23,7 +19,7 @@ fn cost(size: usize) -> [f64; 2] {
     [opened, each(begun)]
 }
 
-pub fn rows(report: &mut Report, length: Length) {
+pub(crate) fn rows(report: &mut Report, length: Length) {
     let sizes = length.pick([4096, 65_536], [256, 1024]);
     let rounds = length.pick(3, 1);
     let mut least = [[f64::MAX; 2]; 2];

@@ -4,15 +4,11 @@
 //! It takes some milliseconds to cut so many links, and one that is pinged meanwhile may be cut
 //! after that. So callers keep still for that moment, with their connections in hand.
 
-use super::Bench;
-use super::wired::{Talk, Wired};
-use crate::common::PLENTY;
-use crate::common::proxy::Proxy;
-use crate::common::server::Server;
-use crate::common::wire::{AsyncWire, Wire};
-use crate::harness::callers::Caller;
-use crate::harness::figures::{Spread, ms};
+use crate::Bench;
+use crate::wired::Wired;
 use caliburn::health::PingAfterFailure;
+use caliburn_benches::common::{PLENTY, Proxy, Server, Wire};
+use caliburn_benches::harness::*;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -44,10 +40,10 @@ impl Seen {
     }
 }
 
-fn half<M: Wired>(bench: &mut Bench) {
+pub(crate) fn half<M: Wired>(bench: &mut Bench) {
     let server = Server::start();
     let proxy = Proxy::to(server.address());
-    let builder = M::builder(&Wire::to(proxy.address()), &bench.runtime);
+    let builder = M::builder(&Wire::to(proxy.address()), bench);
     let builder = builder.max_size(SLOTS).min_size(SLOTS).checkout_timeout(ms(2000));
     let pool = builder.health(PingAfterFailure).wait_ready(PLENTY).build();
     let pool = pool.expect("the server works");
@@ -66,7 +62,7 @@ fn half<M: Wired>(bench: &mut Bench) {
                 };
                 let took = begun.elapsed();
                 let cut = gate.read().await;
-                seen.note(*cut, begun, took, conn.say(QUERY).await.is_ok());
+                seen.note(*cut, begun, took, M::say(&mut conn, QUERY).await.is_ok());
                 last = *cut;
             }
             seen
@@ -78,7 +74,7 @@ fn half<M: Wired>(bench: &mut Bench) {
     let cut = proxy.cut_where(|link| link.count_ones().is_multiple_of(2));
     *when = Some(Instant::now());
     drop(when);
-    let all: Vec<Seen> = callers.into_iter().map(Caller::join).collect();
+    let all: Vec<Seen> = bench.runtime.block_on(callers.join_all());
     let most = all.iter().map(|seen| seen.failures).max().unwrap_or(0);
     let failures: usize = all.iter().map(|seen| seen.failures).sum();
     let refusals: usize = all.iter().map(|seen| seen.refusals).sum();
@@ -102,12 +98,4 @@ fn half<M: Wired>(bench: &mut Bench) {
             gets.most()
         ),
     );
-}
-
-pub fn threads(bench: &mut Bench) {
-    half::<Wire>(bench);
-}
-
-pub fn tasks(bench: &mut Bench) {
-    half::<AsyncWire>(bench);
 }

@@ -1,13 +1,7 @@
 //! W1: one thread or one task that borrows and gives back, with nobody else about.
 
-use crate::harness::contest::{Entrant, Kind, Outcome, Record, Rounds, by_turns};
-use crate::harness::floor::Line;
-use crate::harness::options::Length;
-use crate::harness::sheet::{Better, RATIO, Sheet, Show};
-use crate::harness::slices::{alone, trips_for};
-use crate::harness::turns::workers;
-use crate::pools::roster::{TaskArena, ThreadArena};
-use crate::pools::{ForTasks, ForThreads, pool};
+use caliburn_benches::harness::*;
+use caliburn_benches::pools::{ForTasks, ForThreads, TaskArena, ThreadArena, pool};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
@@ -25,20 +19,18 @@ struct LoneThread {
 impl<'a> ThreadArena<'a> for LoneThread {
     type Figure = f64;
 
-    fn admit<P: ForThreads + 'a>(
+    fn slices<P: ForThreads + 'a>(
         &self,
-        kind: Kind,
-        name: &'static str,
         make: impl Fn(usize) -> P + 'a,
-    ) -> Entrant<'a, f64> {
+    ) -> impl FnMut() -> f64 + 'a {
         let pool = make(SIZE);
         let trips = trips_for(self.slice, || pool.trip());
-        Entrant::new(kind, name, move || alone(trips, || pool.trip()))
+        move || alone(trips, || pool.trip())
     }
 }
 
 /// One thread.
-pub fn threads(length: Length) -> Sheet {
+pub(crate) fn threads(length: Length) -> Sheet {
     let slice = SLICE / length.pick(1, 2);
     let line = Line::default();
     let trips = trips_for(slice, || line.two_rmw(0));
@@ -49,15 +41,10 @@ pub fn threads(length: Length) -> Sheet {
     ];
     entrants.extend(LoneThread { slice }.everybody());
     let records = by_turns("W1, threads", Rounds::new(length, ROUNDS, 8), entrants, floor);
-    Sheet::of(
-        "W1",
-        "one thread, 16 objects",
-        &records,
-        &[
-            ("ns", Better::Neither, Show::Median, &|outcome| outcome.figure),
-            (RATIO, Better::Less, Show::Quartiles, &Outcome::ratio),
-        ],
-    )
+    Sheet::of("W1", "one thread, 16 objects", &records).with(&[
+        ("ns", Better::Neither, Show::Median, &|outcome| outcome.figure),
+        (RATIO, Better::Less, Show::Quartiles, &Outcome::ratio),
+    ])
 }
 
 struct LoneTask<'a> {
@@ -77,7 +64,7 @@ async fn trips<P: ForTasks>(pool: Arc<P>, trips: u32) -> f64 {
 impl<'a> TaskArena<'a> for LoneTask<'a> {
     type Figure = f64;
 
-    fn admit<P: ForTasks>(&self, kind: Kind, name: &'static str) -> Entrant<'a, f64> {
+    fn slices<P: ForTasks>(&self) -> impl FnMut() -> f64 + 'a {
         let runtime = self.runtime;
         let pool = Arc::new(runtime.block_on(P::filled(SIZE)));
         let run = move |count: u32| {
@@ -86,13 +73,13 @@ impl<'a> TaskArena<'a> for LoneTask<'a> {
         };
         run(1000);
         let count = (self.slice.as_nanos() as f64 / run(1000)).max(100.0) as u32;
-        Entrant::new(kind, name, move || (0..3).map(|_| run(count)).fold(f64::MAX, f64::min))
+        move || (0..3).map(|_| run(count)).fold(f64::MAX, f64::min)
     }
 }
 
 /// caliburn's own future, awaited in a loop: the others are awaited within what all have in common.
 fn bare(runtime: &Runtime, slice: Duration) -> Entrant<'_, f64> {
-    let pool = pool(SIZE, (), |builder| builder);
+    let pool = pool(SIZE);
     let trips = trips_for(slice, || drop(pool.get()));
     let run = async move |trips: u32| {
         let begun = Instant::now();
@@ -117,7 +104,7 @@ fn records(runtime: &Runtime, title: &str, length: Length) -> Vec<Record<f64, f6
 }
 
 /// One task, on runtimes of one and of two workers.
-pub fn tasks(length: Length) -> Sheet {
+pub(crate) fn tasks(length: Length) -> Sheet {
     let one = Builder::new_current_thread().enable_all().build().expect("a runtime");
     let two = workers(2);
     let one = records(&one, "W1, tasks, one worker", length);

@@ -1,11 +1,12 @@
 //! What pools cost each other, and how their upkeep grows.
 
-use caliburn_benches::harness::options::Options;
-use caliburn_benches::harness::progress::Progress;
-use caliburn_benches::harness::table::Report;
-use caliburn_benches::neighbours::{growth, limits, many};
+mod growth;
+mod limits;
+mod many;
 
-const HELP: &str = "\
+use caliburn_benches::harness::*;
+
+const ABOUT: &str = "\
 What pools cost each other. A minute and a half.
 
 Limits: a task waits for the one connection of a pool, which another borrower keeps; its limit is
@@ -15,14 +16,10 @@ lowered, or because they have been idle for too long.
 Size: what a connection costs to open and to close, in pools of 4,096 and of 65,536: CPU time, the
 best of three.
 Many pools: the CPU time of a process with 10,000 idle pools of four, and of one with a busy pool
-among them, whose borrower comes each millisecond and leaves work behind.
-
-  --quick  less of all that
-  --help   this text
-";
+among them, whose borrower comes each millisecond and leaves work behind.";
 
 fn main() {
-    let length = Options::length_only(HELP);
+    let length = Length::read(ABOUT);
     let mut report = Report::default();
     let progress = Progress::new(90);
     progress.say("limits");

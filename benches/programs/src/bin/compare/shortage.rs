@@ -1,13 +1,7 @@
 //! W4 and W5: more borrowers than objects.
 
-use crate::harness::contest::{Entrant, Kind, Outcome, Record, Rounds, by_turns};
-use crate::harness::figures::{ms, spin};
-use crate::harness::options::Length;
-use crate::harness::sheet::{Better, JAIN, Sheet, Show};
-use crate::harness::turns::{Turns, on_tasks, on_threads, workers};
-use crate::pools::object::{Object, Touch};
-use crate::pools::roster::{TaskArena, ThreadArena};
-use crate::pools::{ForTasks, ForThreads};
+use caliburn_benches::harness::*;
+use caliburn_benches::pools::{ForTasks, ForThreads, Object, TaskArena, ThreadArena, Touch};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -26,20 +20,15 @@ async fn work() {
 fn sheet(title: &str, records: &[Record<Turns, f64>]) -> Sheet {
     let ideal = |o: &Outcome<Turns, f64>| 200.0 * o.figure.per_second() / (o.before + o.after);
     let wait = |share| move |o: &Outcome<Turns, f64>| o.figure.waits.micros_at(share);
-    Sheet::of(
-        "W4",
-        title,
-        records,
-        &[
-            ("% of ideal", Better::More, Show::Quartiles, &ideal),
-            ("p50, µs", Better::Less, Show::Median, &wait(0.5)),
-            ("p99, µs", Better::Less, Show::Median, &wait(0.99)),
-            ("p99.9, µs", Better::Less, Show::Quartiles, &wait(0.999)),
-            ("longest, µs", Better::Less, Show::Median, &wait(1.0)),
-            (JAIN, Better::More, Show::Median, &|o| o.figure.jain()),
-            ("CPU per loan, µs", Better::Less, Show::Median, &|o| o.figure.cpu_micros()),
-        ],
-    )
+    Sheet::of("W4", title, records).with(&[
+        ("% of ideal", Better::More, Show::Quartiles, &ideal),
+        ("p50, µs", Better::Less, Show::Median, &wait(0.5)),
+        ("p99, µs", Better::Less, Show::Median, &wait(0.99)),
+        ("p99.9, µs", Better::Less, Show::Quartiles, &wait(0.999)),
+        ("longest, µs", Better::Less, Show::Median, &wait(1.0)),
+        (JAIN, Better::More, Show::Median, &|o| o.figure.jain()),
+        ("CPU per loan, µs", Better::Less, Show::Median, &|o| o.figure.cpu_micros()),
+    ])
 }
 
 struct Tasks<'a> {
@@ -52,7 +41,7 @@ struct Tasks<'a> {
 impl<'a> TaskArena<'a> for Tasks<'a> {
     type Figure = Turns;
 
-    fn admit<P: ForTasks>(&self, kind: Kind, name: &'static str) -> Entrant<'a, Turns> {
+    fn slices<P: ForTasks>(&self) -> impl FnMut() -> Turns + 'a {
         let Self { runtime, tasks, objects, time } = *self;
         let pool = Arc::new(runtime.block_on(P::filled(objects)));
         let turn = move || {
@@ -66,7 +55,7 @@ impl<'a> TaskArena<'a> for Tasks<'a> {
                 waited
             }
         };
-        Entrant::new(kind, name, move || on_tasks(runtime.handle(), tasks, time, turn.clone()))
+        move || on_tasks(runtime.handle(), tasks, time, turn.clone())
     }
 }
 
@@ -82,7 +71,7 @@ impl Tasks<'_> {
 }
 
 /// W4 for tasks.
-pub fn tasks(length: Length) -> Sheet {
+pub(crate) fn tasks(length: Length) -> Sheet {
     let runtime = &workers(2);
     let arena = Tasks { runtime, tasks: 64, objects: 4, time: length.pick(ms(100), ms(50)) };
     let rounds = Rounds::new(length, 15, 18);
@@ -91,7 +80,7 @@ pub fn tasks(length: Length) -> Sheet {
 }
 
 /// W8: the same with many, and what lies beyond the 99.9th.
-pub fn many_tasks(length: Length) -> Sheet {
+pub(crate) fn many_tasks(length: Length) -> Sheet {
     let runtime = &workers(2);
     let time = length.pick(ms(2500), ms(250));
     let arena = Tasks { runtime, tasks: 1000, objects: 50, time };
@@ -103,91 +92,69 @@ pub fn many_tasks(length: Length) -> Sheet {
             o.figure.waits.micros_at(share) / o.figure.waits.micros_at(0.5)
         }
     };
-    Sheet::of(
-        "W8",
-        "1,000 tasks on 50 objects, 20 µs of work",
-        &records,
-        &[
-            ("p50, µs", Better::Less, Show::Median, &wait(0.5)),
-            ("p99.99, µs", Better::Less, Show::Median, &wait(0.9999)),
-            ("longest, µs", Better::Less, Show::Median, &wait(1.0)),
-            ("p99.99 by p50", Better::Less, Show::Quartiles, &by_median(0.9999)),
-            ("longest by p50", Better::Less, Show::Quartiles, &by_median(1.0)),
-            (JAIN, Better::More, Show::Median, &|o| o.figure.jain()),
-        ],
-    )
-}
-
-/// What a thread does while it holds an object.
-#[derive(Clone, Copy)]
-enum Hold {
-    Work(Duration),
-    Sleep(Duration),
-}
-
-impl Hold {
-    fn hold(self) {
-        match self {
-            Self::Work(time) => spin(time),
-            Self::Sleep(time) => thread::sleep(time),
-        }
-    }
+    Sheet::of("W8", "1,000 tasks on 50 objects, 20 µs of work", &records).with(&[
+        ("p50, µs", Better::Less, Show::Median, &wait(0.5)),
+        ("p99.99, µs", Better::Less, Show::Median, &wait(0.9999)),
+        ("longest, µs", Better::Less, Show::Median, &wait(1.0)),
+        ("p99.99 by p50", Better::Less, Show::Quartiles, &by_median(0.9999)),
+        ("longest by p50", Better::Less, Show::Quartiles, &by_median(1.0)),
+        (JAIN, Better::More, Show::Median, &|o| o.figure.jain()),
+    ])
 }
 
 const THREADS: usize = 8;
 const OBJECTS: usize = 4;
 
 struct Threads {
-    hold: Hold,
+    /// What one does while it holds an object.
+    hold: fn(),
     time: Duration,
 }
 
 impl<'a> ThreadArena<'a> for Threads {
     type Figure = Turns;
 
-    fn admit<P: ForThreads + 'a>(
+    fn slices<P: ForThreads + 'a>(
         &self,
-        kind: Kind,
-        name: &'static str,
         make: impl Fn(usize) -> P + 'a,
-    ) -> Entrant<'a, Turns> {
+    ) -> impl FnMut() -> Turns + 'a {
         let Self { hold, time } = *self;
         let pool = make(OBJECTS);
         let turn = move || {
             let begun = Instant::now();
             pool.borrow(|object: &mut Object| {
                 let waited = begun.elapsed();
-                hold.hold();
+                hold();
                 object.touch();
                 waited
             })
         };
-        Entrant::new(kind, name, move || on_threads(THREADS, time, &turn))
+        move || on_threads(THREADS, time, &turn)
     }
 }
 
-fn threads(title: &str, progress: &str, hold: Hold, length: Length) -> Sheet {
+fn threads(title: &str, hold: fn(), length: Length) -> Sheet {
     let time = length.pick(ms(120), ms(60));
     let alone = || {
-        hold.hold();
+        hold();
         Duration::ZERO
     };
     let ideal = || on_threads(OBJECTS, time / 3, alone).per_second();
     let entrants = Threads { hold, time }.patient();
-    let records = by_turns(progress, Rounds::new(length, 15, 18), entrants, ideal);
+    let records = by_turns(title, Rounds::new(length, 15, 18), entrants, ideal);
     sheet(title, &records)
 }
 
 /// They work while they hold an object, which on two cores is more than there is time for.
-pub fn working(length: Length) -> Sheet {
-    let hold = Hold::Work(Duration::from_micros(20));
-    threads("8 threads on 4 objects, 20 µs of work", "W4, threads that work", hold, length)
+pub(crate) fn working(length: Length) -> Sheet {
+    let hold = || spin(Duration::from_micros(20));
+    threads("8 threads on 4 objects, 20 µs of work", hold, length)
 }
 
 /// They sleep while they hold an object, as one does who waits for a server.
-pub fn sleeping(length: Length) -> Sheet {
-    let hold = Hold::Sleep(Duration::from_micros(200));
-    threads("8 threads on 4 objects, asleep for 200 µs", "W4, threads that sleep", hold, length)
+pub(crate) fn sleeping(length: Length) -> Sheet {
+    let hold = || thread::sleep(Duration::from_micros(200));
+    threads("8 threads on 4 objects, asleep for 200 µs", hold, length)
 }
 
 struct Churn<'a> {
@@ -198,7 +165,7 @@ struct Churn<'a> {
 impl<'a> TaskArena<'a> for Churn<'a> {
     type Figure = f64;
 
-    fn admit<P: ForTasks>(&self, kind: Kind, name: &'static str) -> Entrant<'a, f64> {
+    fn slices<P: ForTasks>(&self) -> impl FnMut() -> f64 + 'a {
         let Self { runtime, time } = *self;
         let pool = Arc::new(runtime.block_on(P::filled(OBJECTS)));
         let turn = move || {
@@ -210,9 +177,7 @@ impl<'a> TaskArena<'a> for Churn<'a> {
                 Duration::ZERO
             }
         };
-        Entrant::new(kind, name, move || {
-            on_tasks(runtime.handle(), 64, time, turn.clone()).cpu_micros()
-        })
+        move || on_tasks(runtime.handle(), 64, time, turn.clone()).cpu_micros()
     }
 }
 
@@ -229,7 +194,7 @@ fn churned(title: &str, runtime: &Runtime, length: Length) -> Vec<Record<f64, f6
 }
 
 /// W5 for tasks.
-pub fn hand_overs(length: Length) -> Sheet {
+pub(crate) fn hand_overs(length: Length) -> Sheet {
     let one = churned("W5, tasks, one worker", &workers(1), length);
     let two = churned("W5, tasks, two workers", &workers(2), length);
     let mut sheet = Sheet::new("W5", "64 tasks on 4 objects, held for a yield")

@@ -1,14 +1,7 @@
 //! W2 and W3: threads that borrow side by side, with more objects than threads.
 
-use crate::harness::contest::{Entrant, Kind, Outcome, Rounds, Who, by_turns};
-use crate::harness::figures::ms;
-use crate::harness::floor::Line;
-use crate::harness::near::Distance;
-use crate::harness::options::Length;
-use crate::harness::sheet::{Better, RATIO, Sheet, Show};
-use crate::harness::slices::{Crowd, crowd};
-use crate::pools::ForThreads;
-use crate::pools::roster::ThreadArena;
+use caliburn_benches::harness::*;
+use caliburn_benches::pools::{ForThreads, ThreadArena};
 use std::time::Duration;
 
 /// Fewer slices than this of the unusual kind say nothing.
@@ -33,20 +26,21 @@ struct Side {
 impl<'a> ThreadArena<'a> for Side {
     type Figure = Crowd;
 
-    fn admit<P: ForThreads + 'a>(
+    fn slices<P: ForThreads + 'a>(
         &self,
-        kind: Kind,
-        name: &'static str,
         make: impl Fn(usize) -> P + 'a,
-    ) -> Entrant<'a, Crowd> {
+    ) -> impl FnMut() -> Crowd + 'a {
         let Self { threads, objects, slice, attempts } = *self;
         let pool = make(objects);
-        Entrant::new(kind, name, move || crowd(threads, slice, attempts, |_| pool.trip()))
+        move || crowd(threads, slice, attempts, |_| pool.trip())
     }
 }
 
-fn ratio(outcome: &Outcome<Crowd, Crowd>) -> f64 {
-    outcome.figure.cpu / ((outcome.before.cpu + outcome.after.cpu) / 2.0)
+/// A slice, and what the floor took beside it.
+type Slice = Outcome<Crowd, f64>;
+
+fn ratio(slice: &Slice) -> f64 {
+    slice.figure.cpu / ((slice.before + slice.after) / 2.0)
 }
 
 fn measure(key: &'static str, title: &str, side: &Side, rounds: Rounds) -> Sheet {
@@ -64,38 +58,31 @@ fn measure(key: &'static str, title: &str, side: &Side, rounds: Rounds) -> Sheet
         }),
     ];
     entrants.extend(side.everybody());
-    let records = by_turns(key, rounds, entrants, floor);
-    let far = |outcome: &Outcome<Crowd, Crowd>| outcome.figure.distance == Distance::Far;
+    let records = by_turns(key, rounds, entrants, || floor().cpu);
+    let far = |slice: &Slice| slice.figure.distance == Distance::Far;
     let all = || records.iter().flat_map(|record| &record.outcomes);
     // A machine may have its cores far apart for all of the time, and then has one kind of figures,
     // too.
-    let usually_far = 2 * all().filter(|outcome| far(outcome)).count() > all().count();
-    let unusual = |outcome: &&Outcome<Crowd, Crowd>| far(outcome) != usually_far;
+    let usually_far = 2 * all().filter(|slice| far(slice)).count() > all().count();
+    let unusual = |slice: &&Slice| far(slice) != usually_far;
     let is_mixed = all().filter(unusual).count() >= ENOUGH;
     let (title, other) = match usually_far {
         true => (format!("{title}, cores far apart"), "while near, x floor"),
         false => (title.to_owned(), "while far apart, x floor"),
     };
-    let mut sheet = Sheet::new(key, title).column("CPU, ns", Better::Neither, Show::Median).column(
-        RATIO,
-        Better::Less,
-        Show::Quartiles,
-    );
+    let sheet = Sheet::new(key, title).column("CPU, ns", Better::Neither, Show::Median);
+    let mut sheet = sheet.column(RATIO, Better::Less, Show::Quartiles);
     if is_mixed {
         sheet = sheet.column(other, Better::Less, Show::Quartiles);
     }
     sheet = sheet.column("rounds that count", Better::Neither, Show::Count);
     for record in &records {
-        let counts = |outcome: &&Outcome<Crowd, Crowd>| {
-            outcome.figure.has_met() || shares_nothing(record.who)
-        };
+        let counts = |slice: &&Slice| slice.figure.has_met() || shares_nothing(record.who);
         let counted = record.outcomes.iter().filter(counts);
         let (other, usual): (Vec<_>, Vec<_>) = counted.partition(unusual);
-        let ratios = |outcomes: &[&Outcome<_, _>]| outcomes.iter().map(|o| ratio(o)).collect();
-        let mut figures = vec![
-            usual.iter().map(|outcome: &&Outcome<Crowd, _>| outcome.figure.cpu).collect(),
-            ratios(&usual),
-        ];
+        let ratios = |slices: &[&Slice]| slices.iter().map(|slice| ratio(slice)).collect();
+        let cpu = usual.iter().map(|slice: &&Slice| slice.figure.cpu).collect();
+        let mut figures = vec![cpu, ratios(&usual)];
         if is_mixed {
             figures.push(if other.len() < ENOUGH { Vec::new() } else { ratios(&other) });
         }
@@ -106,14 +93,14 @@ fn measure(key: &'static str, title: &str, side: &Side, rounds: Rounds) -> Sheet
 }
 
 /// W2.
-pub fn two(length: Length) -> Sheet {
+pub(crate) fn two(length: Length) -> Sheet {
     let slice = length.pick(ms(2), ms(1));
     let side = Side { threads: 2, objects: 16, slice, attempts: 20 };
     measure("W2", "two threads, 16 objects", &side, Rounds::new(length, 41, 25))
 }
 
 /// W3.
-pub fn sixteen(length: Length) -> Sheet {
+pub(crate) fn sixteen(length: Length) -> Sheet {
     let slice = length.pick(ms(24), ms(12));
     let side = Side { threads: 16, objects: 64, slice, attempts: 4 };
     measure("W3", "16 threads, 64 objects", &side, Rounds::new(length, 21, 30))

@@ -1,15 +1,12 @@
 //! The password is wrong, from the start or from some moment on. Whoever asks must be told so, and
 //! soon; the server must not be stormed.
 
-use super::wired::{Talk, Wired};
-use super::{Bench, overshoot};
-use crate::common::PLENTY;
-use crate::common::server::Server;
-use crate::common::wire::{AsyncWire, Wire, WireError};
-use crate::harness::callers::{Caller, Got};
-use crate::harness::figures::{Spread, ms, timed};
+use crate::wired::Wired;
+use crate::{Bench, overshoot};
 use caliburn::health::PingAfterFailure;
 use caliburn::{BlockingManager, Deadline, GetError, ManagerError};
+use caliburn_benches::common::{PLENTY, Server, Wire, WireError};
+use caliburn_benches::harness::*;
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -41,11 +38,11 @@ fn denied_after(server: &Server) -> Duration {
     Duration::from_secs_f64(median / 1e3)
 }
 
-fn wrong<M: Wired>(bench: &mut Bench) {
+pub(crate) fn wrong<M: Wired>(bench: &mut Bench) {
     for (when, open) in [("at the start", 0), ("later", 8)] {
         let server = Server::start();
         let wire = Wire::to(server.address());
-        let builder = M::builder(&wire, &bench.runtime).max_size(8).min_size(open);
+        let builder = M::builder(&wire, bench).max_size(8).min_size(open);
         let builder = builder.checkout_timeout(LIMIT).health(PingAfterFailure);
         let pool = builder.wait_ready(PLENTY).build().expect("the server works");
         server.hello_takes(CONNECT);
@@ -62,7 +59,7 @@ fn wrong<M: Wired>(bench: &mut Bench) {
                     let (took, is_told) = (begun.elapsed(), says_why::<M>(&result));
                     match result {
                         // Perhaps a dead one, of which the pool does not know yet.
-                        Ok(mut conn) => drop(conn.say("echo 1").await),
+                        Ok(mut conn) => drop(M::say(&mut conn, "echo 1").await),
                         Err(_) => failed.push((took, is_told)),
                     }
                     M::FACE.sleep(PAUSE).await;
@@ -75,7 +72,7 @@ fn wrong<M: Wired>(bench: &mut Bench) {
         let (onset, before) = (Instant::now(), attempts());
         thread::sleep(LASTS.saturating_sub(begun.elapsed()));
         let rate = (attempts() - before) as f64 / onset.elapsed().as_secs_f64();
-        let failed: Vec<_> = callers.into_iter().flat_map(Caller::join).collect();
+        let failed: Vec<_> = bench.runtime.block_on(callers.join_all()).concat();
         let silent = failed.iter().filter(|(_, is_told)| !is_told).count();
         let took: Spread = failed.into_iter().map(|(took, _)| took).collect();
         let connect = denied_after(&server);
@@ -97,12 +94,4 @@ fn wrong<M: Wired>(bench: &mut Bench) {
             format!("{CALLERS} callers try every {PAUSE:.0?}; {ONSET:.1?} to {LASTS:.1?} after"),
         );
     }
-}
-
-pub fn threads(bench: &mut Bench) {
-    wrong::<Wire>(bench);
-}
-
-pub fn tasks(bench: &mut Bench) {
-    wrong::<AsyncWire>(bench);
 }

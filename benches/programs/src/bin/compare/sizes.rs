@@ -1,17 +1,13 @@
 //! W9: whether a checkout takes longer in a large pool. One thread, `try_get`: all connections are
 //! idle, or none is, when every word of the bitmap is looked at in vain.
 
-use crate::harness::contest::{Entrant, Kind, Outcome, Rounds, by_turns};
-use crate::harness::floor::Line;
-use crate::harness::options::Length;
-use crate::harness::sheet::{Better, RATIO, Sheet, Show};
-use crate::harness::slices::alone;
-use crate::pools::pool;
+use caliburn_benches::harness::*;
+use caliburn_benches::pools::pool;
 
 const TRIPS: u32 = 20_000;
 
 fn entrant<'a>(name: &'static str, size: usize, is_exhausted: bool) -> Entrant<'a, f64> {
-    let pool = pool(size, (), |builder| builder);
+    let pool = pool(size);
     let lent = if is_exhausted { size } else { 0 };
     let lent: Vec<_> = (0..lent).map(|_| pool.try_get().expect("idle")).collect();
     Entrant::new(Kind::Ours, name, move || {
@@ -20,7 +16,7 @@ fn entrant<'a>(name: &'static str, size: usize, is_exhausted: bool) -> Entrant<'
     })
 }
 
-pub fn flat(length: Length) -> Sheet {
+pub(crate) fn flat(length: Length) -> Sheet {
     let line = Line::default();
     let entrants = vec![
         entrant("8 slots, all idle", 8, false),
@@ -31,13 +27,8 @@ pub fn flat(length: Length) -> Sheet {
     ];
     let floor = || alone(TRIPS, || line.two_rmw(0));
     let records = by_turns("W9", Rounds::new(length, 101, 8), entrants, floor);
-    Sheet::of(
-        "W9",
-        "try_get by the number of slots, one thread",
-        &records,
-        &[
-            ("ns", Better::Neither, Show::Quartiles, &|outcome| outcome.figure),
-            (RATIO, Better::Neither, Show::Quartiles, &Outcome::ratio),
-        ],
-    )
+    Sheet::of("W9", "try_get by the number of slots, one thread", &records).with(&[
+        ("ns", Better::Neither, Show::Quartiles, &|outcome| outcome.figure),
+        (RATIO, Better::Neither, Show::Quartiles, &Outcome::ratio),
+    ])
 }

@@ -9,17 +9,10 @@
 //! server's answer. Mind the clock: where it goes by steps of 10 ns, as on many AMD processors, a
 //! p99 of 40 ns cannot rise by less than a quarter.
 
-use crate::harness::callers::Face;
-use crate::harness::contest::{Entrant, Kind, Outcome, Rounds, by_turns};
-use crate::harness::figures::{cores, ms, spin};
-use crate::harness::options::Length;
-use crate::harness::sheet::{Better, Sheet, Show};
-use crate::harness::turns::{Turns, on_threads};
-use crate::pools::Adapter;
-use crate::pools::driver::Books;
-use crate::pools::sleepy::Sleepy;
 use caliburn::Pool;
 use caliburn::health::PeriodicSweep;
+use caliburn_benches::harness::*;
+use caliburn_benches::pools::{Adapter, Books, Sleepy};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -49,7 +42,7 @@ fn borrow(pool: &Pool<Adapter<Sleepy>>, threads: usize, hold: fn(), time: Durati
     (turns, (pool.stats().pings - before) as f64 / begun.elapsed().as_secs_f64())
 }
 
-pub fn noticed(length: Length) -> Sheet {
+pub(crate) fn noticed(length: Length) -> Sheet {
     let (connect, query, ping) = (Duration::ZERO, Duration::ZERO, Duration::from_micros(200));
     let (face, books) = (Face::Threads, Books::default());
     let driver = Sleepy { connect, ping, query, face, books };
@@ -84,19 +77,14 @@ pub fn noticed(length: Length) -> Sheet {
     type Halves = Outcome<[Half; 2], ()>;
     let at = |half: usize, share| move |o: &Halves| o.figure[half].0.waits.nanos_at(share);
     let raised = |o: &Halves| (at(1, 0.99)(o) / at(0, 0.99)(o) - 1.0) * 100.0;
-    Sheet::of(
-        "W10",
-        "the call of get while 64 idle connections are pinged",
-        &records,
-        &[
-            ("p50 without, ns", Better::Neither, Show::Median, &at(0, 0.5)),
-            ("p50, ns", Better::Neither, Show::Median, &at(1, 0.5)),
-            ("p99 without, ns", Better::Neither, Show::Median, &at(0, 0.99)),
-            ("p99, ns", Better::Neither, Show::Median, &at(1, 0.99)),
-            ("p99 raised by, %", Better::Neither, Show::Quartiles, &raised),
-            ("p99.9 without, ns", Better::Neither, Show::Median, &at(0, 0.999)),
-            ("p99.9, ns", Better::Neither, Show::Median, &at(1, 0.999)),
-            ("pings/s", Better::Neither, Show::Count, &|outcome| outcome.figure[1].1),
-        ],
-    )
+    Sheet::of("W10", "the call of get while 64 idle connections are pinged", &records).with(&[
+        ("p50 without, ns", Better::Neither, Show::Median, &at(0, 0.5)),
+        ("p50, ns", Better::Neither, Show::Median, &at(1, 0.5)),
+        ("p99 without, ns", Better::Neither, Show::Median, &at(0, 0.99)),
+        ("p99, ns", Better::Neither, Show::Median, &at(1, 0.99)),
+        ("p99 raised by, %", Better::Neither, Show::Quartiles, &raised),
+        ("p99.9 without, ns", Better::Neither, Show::Median, &at(0, 0.999)),
+        ("p99.9, ns", Better::Neither, Show::Median, &at(1, 0.999)),
+        ("pings/s", Better::Neither, Show::Count, &|outcome| outcome.figure[1].1),
+    ])
 }

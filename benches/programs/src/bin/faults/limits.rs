@@ -2,13 +2,11 @@
 //! that the pool sets to the calls of an async driver. Longer ones are a matter of arithmetic, and
 //! tested under a mock clock.
 
-use super::{Bench, overshoot};
-use crate::common::{Fake, PLENTY, eventually};
-use crate::harness::callers::Face;
-use crate::harness::figures::{Spread, ms};
-use crate::harness::table::Report;
+use crate::{Bench, overshoot};
 use caliburn::health::PingOnBorrow;
 use caliburn::{AsyncManager, Builder, Deadline, Manager, Pool, PooledConnection};
+use caliburn_benches::common::{Fake, PLENTY, eventually};
+use caliburn_benches::harness::*;
 use std::convert::Infallible;
 use std::future::pending;
 use std::sync::{Arc, Mutex};
@@ -40,27 +38,24 @@ fn exhausted() -> (Pool<Fake>, PooledConnection<Fake>) {
     (pool, guard)
 }
 
-fn gets(bench: &mut Bench, face: Face) {
+pub(crate) fn gets(bench: &mut Bench, face: Face) {
     let (pool, _guard) = exhausted();
     for (millis, times) in GETS {
         let (limit, times) = (ms(millis), bench.length.pick(times, times.min(5)));
         pool.change(|settings| settings.checkout_timeout = limit).expect("any limit will do");
-        let took: Spread = face
-            .all(bench.runtime.handle(), 1, |_| {
-                let pool = pool.clone();
-                async move {
-                    let mut took = Vec::new();
-                    for _ in 0..times {
-                        let begun = Instant::now();
-                        assert!(face.get(&pool).await.is_err(), "there is none");
-                        took.push(begun.elapsed());
-                    }
-                    took
+        let took = face.all(bench.runtime.handle(), 1, |_| {
+            let pool = pool.clone();
+            async move {
+                let mut took = Vec::new();
+                for _ in 0..times {
+                    let begun = Instant::now();
+                    assert!(face.get(&pool).await.is_err(), "there is none");
+                    took.push(begun.elapsed());
                 }
-            })
-            .into_iter()
-            .flatten()
-            .collect();
+                took
+            }
+        });
+        let took: Spread = took.concat().into_iter().collect();
         let conditions = match face {
             Face::Threads => "",
             Face::Tasks => "tokio, two workers; woken by the housekeeper",
@@ -68,14 +63,6 @@ fn gets(bench: &mut Bench, face: Face) {
         let name = format!("limit of get {limit:.0?}, {face}");
         row(&mut bench.report, name, limit, &took, conditions);
     }
-}
-
-pub fn threads(bench: &mut Bench) {
-    gets(bench, Face::Threads);
-}
-
-pub fn tasks(bench: &mut Bench) {
-    gets(bench, Face::Tasks);
 }
 
 /// Which call never comes back.
@@ -168,7 +155,7 @@ fn try_once(call: Call, builder: impl Fn(Stuck) -> Builder<Stuck>) -> Duration {
     ended.unwrap_or_default()
 }
 
-pub fn calls(bench: &mut Bench) {
+pub(crate) fn calls(bench: &mut Bench) {
     // As in a process with other pools, the housekeeper is there already.
     let _other = exhausted();
     for call in [Call::Connect, Call::Ping, Call::Reset, Call::Close] {

@@ -1,10 +1,10 @@
 //! The only connect that could help is blocked for ever, and one connection comes back.
 
-use super::Bench;
-use crate::common::{AsyncFake, Fake, Mode, PLENTY, eventually};
-use crate::harness::callers::Face;
-use crate::harness::figures::{Spread, ms};
-use caliburn::{Builder, Manager, Pool};
+use crate::Bench;
+use crate::wired::Driven;
+use caliburn::Pool;
+use caliburn_benches::common::{Fake, Mode, PLENTY, eventually};
+use caliburn_benches::harness::*;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,16 +14,11 @@ use tokio::sync::Notify;
 const NEVER: Duration = Duration::from_secs(3600);
 
 /// One waits at a time, and tells when it was served: the same caller each time.
-fn returns<M: Manager>(
-    bench: &mut Bench,
-    face: Face,
-    fake: &Fake,
-    builder: Builder<M>,
-    conditions: &str,
-) {
+pub(crate) fn returns<M: Driven<Driver = Fake>>(bench: &mut Bench) {
+    let (face, fake) = (M::FACE, Fake::new());
     let times = bench.length.pick(200, 20);
     // One connection open, room for another, and no connect comes back any more.
-    let builder = builder.max_size(2).initial_size(1).connect_timeout(NEVER);
+    let builder = M::builder(&fake, bench).max_size(2).initial_size(1).connect_timeout(NEVER);
     let pool = builder.checkout_timeout(PLENTY).wait_ready(PLENTY).build();
     let pool = pool.expect("the fake connects");
     fake.on_connect(Mode::Hang);
@@ -59,28 +54,16 @@ fn returns<M: Manager>(
         begun
     };
     let given: Vec<_> = (0..times).map(give).collect();
-    let served = waiter.into_iter().flat_map(|waiter| waiter.join());
+    let served = bench.runtime.block_on(waiter.join_all()).concat().into_iter();
     let took: Spread =
         served.zip(given).map(|(served, given)| served.saturating_duration_since(given)).collect();
     fake.open_gate();
     let p95 = format!("of {times}; p95 {:.2} ms", took.at(0.95));
+    let conditions = "from before the drop of the guard to after get";
     for (what, took, conditions) in
         [("median", took.median(), conditions), ("longest", took.most(), &*p95)]
     {
         let name = format!("one return while a connect hangs, {face}: {what}");
         bench.report.row(name, "< 1 ms", (format!("{took:.3} ms"), took < 1.0), conditions);
     }
-}
-
-pub fn threads(bench: &mut Bench) {
-    let fake = Fake::new();
-    let builder = Pool::builder(fake.clone());
-    returns(bench, Face::Threads, &fake, builder, "from before the drop of the guard to after get");
-}
-
-pub fn tasks(bench: &mut Bench) {
-    let fake = Fake::new();
-    let builder = bench.builder(AsyncFake(fake.clone()));
-    let conditions = "the guard is dropped on a thread outside tokio, which sleeps";
-    returns(bench, Face::Tasks, &fake, builder, conditions);
 }
