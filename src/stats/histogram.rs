@@ -142,6 +142,27 @@ impl Histogram {
         }
         self.max()
     }
+
+    /// As [`Stats::since`](super::Stats::since): returns the durations recorded since `earlier`.
+    /// The [longest](Self::max) of them may be up to an eighth too long.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let before = earlier.buckets.iter().copied().chain(std::iter::repeat(0));
+        let counts = self.buckets.iter().zip(before);
+        let buckets: Vec<u64> = counts.map(|(now, before)| now.saturating_sub(before)).collect();
+        let sum = self.sum.saturating_sub(earlier.sum);
+        let max = if self.max > earlier.max { self.max } else { Self::highest(&buckets, self.max) };
+        Self { buckets, sum, max }
+    }
+
+    /// The longest duration that the buckets allow for, if none was longer than `longest`.
+    fn highest(buckets: &[u64], longest: u64) -> u64 {
+        match buckets.iter().rposition(|count| *count > 0) {
+            None => 0,
+            Some(bucket) if bucket < BUCKETS - 1 => upper(bucket).min(longest),
+            Some(_) => longest,
+        }
+    }
 }
 
 #[cfg(feature = "serde")]

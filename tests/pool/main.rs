@@ -23,6 +23,7 @@ mod faults_unwind;
 mod faults_upkeep;
 mod health;
 mod hooks;
+mod intervals;
 mod invalidate;
 mod known_dead;
 mod lifetimes;
