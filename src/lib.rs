@@ -50,5 +50,8 @@ pub use health::{ConnectionInfo, EvictionCause, HealthStrategy, Verdict};
 pub use hooks::{HookError, Metadata};
 pub use manager::{AsyncManager, BlockingManager, BoxFuture, ErrorClass, Face, Manager};
 pub use pool::export::{self, Prometheus};
-pub use pool::{Builder, CloseReport, Pool, PooledConnection};
+pub use pool::{
+    Builder, CloseReport, Object, ObjectError, ObjectPool, ObjectPoolBuilder, ObjectStats, Pool,
+    PooledConnection,
+};
 pub use stats::Stats;

@@ -2,7 +2,7 @@
 //! is what all rooms share; `service` judges connections, puts them back or out of service;
 //! `supply` decides how many connections there are; `work` calls the manager; `borrow` is the way
 //! out; `upkeep` keeps order; `hooks` is what the mechanism calls back; `export` hands figures to
-//! monitoring systems.
+//! monitoring systems; `object` is a pool of plain objects on the mechanism alone.
 
 mod add;
 mod borrow;
@@ -16,6 +16,7 @@ mod handle;
 mod hooks;
 mod insight;
 mod invalidate;
+mod object;
 mod pause;
 mod service;
 mod snapshot;
@@ -30,3 +31,4 @@ pub use borrow::guard::PooledConnection;
 pub use builder::Builder;
 pub use close::CloseReport;
 pub use handle::Pool;
+pub use object::{Object, ObjectError, ObjectPool, ObjectPoolBuilder, ObjectStats};

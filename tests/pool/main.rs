@@ -31,6 +31,7 @@ mod limits;
 mod load;
 mod model;
 mod nimue;
+mod objects;
 mod observe;
 mod outages;
 mod panics;

@@ -5,7 +5,7 @@ use super::object::{Boxes, Object};
 use super::{BoxFuture, ForTasks, ForThreads, Got, Limits, Peer, Refusal, turn};
 use caliburn::health::{HealthStrategy, PingOnBorrow};
 use caliburn::{AsyncManager, BlockingManager, Builder, Deadline, Fairness, Manager};
-use caliburn::{PingOn, Pool, PooledConnection};
+use caliburn::{ObjectPool, PingOn, Pool, PooledConnection};
 use std::error::Error;
 use std::io;
 use std::time::Duration;
@@ -121,6 +121,24 @@ pub(super) struct TryGet(pub(super) Pool<Adapter<Boxes>>);
 impl ForThreads for TryGet {
     fn borrow<R>(&self, held: impl FnOnce(&mut Object) -> R) -> R {
         held(&mut self.0.try_get().expect("an idle object"))
+    }
+}
+
+/// Borrows by `get` from a pool without a manager.
+#[derive(Debug)]
+pub(super) struct Plain(ObjectPool<Box<Object>>);
+
+impl Plain {
+    pub(super) fn new(size: usize) -> Self {
+        let pool = ObjectPool::new(size, Object::boxed);
+        pool.prepare(size).expect("boxes are always to be had");
+        Self(pool)
+    }
+}
+
+impl ForThreads for Plain {
+    fn borrow<R>(&self, held: impl FnOnce(&mut Object) -> R) -> R {
+        held(&mut self.0.get().expect("an object"))
     }
 }
 

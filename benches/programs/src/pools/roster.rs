@@ -1,7 +1,7 @@
 //! Who takes part.
 
 use super::borrowed::{Lines, Opool, Reusables, Slab, Spins, Thrifty};
-use super::caliburn::{Get, TryGet, pool};
+use super::caliburn::{Get, Plain, TryGet, pool};
 use super::containers::{Bell, Queue, Stack, Yielding};
 use super::object::Boxes;
 use super::r2d2::R2d2;
@@ -34,6 +34,7 @@ pub trait ThreadArena<'a> {
             self.admit(Kind::Variant, "caliburn, try_get", |size| {
                 TryGet(pool(size, (), |builder| builder))
             }),
+            self.admit(Kind::Variant, "caliburn, ObjectPool", Plain::new),
             self.admit(Kind::Variant, "caliburn, PingOnBorrow + AgeEviction", judged),
             self.admit(Kind::Peer, "r2d2", R2d2::<Boxes>::new),
             self.admit(Kind::Peer, "regex-automata Pool", Thrifty::new),
