@@ -6,7 +6,7 @@
 //! | [tuning]: settings, sizes, fairness | [Redis](redis), [SQLite](sqlite) | [benchmarks] |
 //! | [runtimes, threads, forks](runtimes) | [configuration files](configuration) | [contributing] |
 //! | [failures of the server](failures) | [migrating from another pool](migrating) | [changelog] |
-//! | [watching a pool](operating) | | |
+//! | [watching a pool](operating) | [pools of plain objects](objects) | |
 //!
 //! # Words
 //!
@@ -37,6 +37,10 @@ pub mod failures {}
 /// Health, figures, events: what a pool reports about itself.
 #[doc = include_str!("guide/operating.md")]
 pub mod operating {}
+
+/// Pools of objects that need no server.
+#[doc = include_str!("guide/objects.md")]
+pub mod objects {}
 
 /// What a loan costs, compared with other pools, and how it is measured.
 #[cfg_attr(not(doctest), doc = include_str!("../benches/README.md"))]

@@ -49,5 +49,9 @@ pub use error::{
 pub use health::{ConnectionInfo, EvictionCause, HealthStrategy, Verdict};
 pub use hooks::{HookError, Metadata};
 pub use manager::{AsyncManager, BlockingManager, BoxFuture, ErrorClass, Face, Manager};
-pub use pool::{Builder, CloseReport, Pool, PooledConnection, Prometheus};
+pub use pool::export::{self, Prometheus};
+pub use pool::{
+    Builder, CloseReport, Object, ObjectError, ObjectPool, ObjectPoolBuilder, ObjectStats, Pool,
+    PooledConnection,
+};
 pub use stats::Stats;

@@ -195,6 +195,54 @@ pub struct Stats {
 }
 
 impl Stats {
+    /// Returns what has happened since `earlier`, a snapshot of the same pool: counters and
+    /// histograms are those of the interval, gauges those of `self`.
+    ///
+    /// This takes the place of a reset that would lose what other threads count meanwhile. Each
+    /// event falls into one interval: the intervals between consecutive snapshots add up to the
+    /// whole. Each reader of a pool has its own intervals.
+    ///
+    /// A figure that is smaller than in `earlier`, which is then not an earlier one, counts as
+    /// zero.
+    ///
+    /// ```
+    /// # use caliburn::{Manager, Pool};
+    /// # use std::thread;
+    /// # use std::time::Duration;
+    /// fn report_each_minute<M: Manager>(pool: &Pool<M>) {
+    ///     let mut last = pool.stats();
+    ///     loop {
+    ///         thread::sleep(Duration::from_secs(60));
+    ///         let now = pool.stats();
+    ///         let minute = now.since(&last);
+    ///         let p99 = minute.wait_time.quantile(0.99);
+    ///         println!("{} loans, {} timeouts; p99 {p99:?}", minute.checkouts, minute.timeouts);
+    ///         last = now;
+    ///     }
+    /// }
+    /// ```
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        /// Each counter less what it was. The gauges are named, too: so no field is forgotten.
+        macro_rules! difference {
+            (gauges: $($gauge:ident)+; counters: $($counter:ident)+; parts: $($part:ident)+) => {
+                Self {
+                    $($gauge: self.$gauge,)+
+                    $($counter: self.$counter.saturating_sub(earlier.$counter),)+
+                    $($part: self.$part.since(&earlier.$part),)+
+                }
+            };
+        }
+        difference! {
+            gauges: capacity max_size size idle lent opening maintenance quarantined vacant
+                retired waiting waiter_nodes is_paused;
+            counters: checkouts returns waits waits_in_vain cancellations timeouts refusals
+                connects connect_failures connects_skipped outages pings ping_failures
+                pings_cancelled resets closes added detached launch_failures leaks sweeps;
+            parts: evictions wait_time use_time connect_time ping_time reset_time
+        }
+    }
+
     pub(crate) fn counts(&self) -> Counts {
         let Self { max_size, idle, lent, opening, maintenance, quarantined, .. } = *self;
         let Self { waiting, is_paused, .. } = *self;
@@ -231,6 +279,12 @@ impl Evictions {
     /// Returns how many connections were evicted in all.
     pub fn total(&self) -> u64 {
         self.0.iter().sum()
+    }
+
+    /// As [`Stats::since`]: returns the evictions since `earlier`.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self(std::array::from_fn(|cause| self.0[cause].saturating_sub(earlier.0[cause])))
     }
 
     /// Returns each cause with its count.

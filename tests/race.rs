@@ -7,6 +7,7 @@
 #![allow(missing_docs)]
 
 use caliburn::{BlockingManager, Deadline, GetError, Manager, Pool, PooledConnection};
+use caliburn::{Object, ObjectPool};
 use std::convert::Infallible;
 use std::future::Future;
 use std::hint::black_box;
@@ -160,6 +161,45 @@ fn storm(manual_maintenance: bool, close_early: bool) {
     assert_eq!(alive.load(Relaxed), 0, "a connection was left: {pool:?}");
 }
 
+/// The same with plain objects, which the threads make and drop themselves.
+fn storm_of_objects() {
+    let alive = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&alive);
+    let reset = |number: &mut Number| {
+        number.value += 1;
+        !number.is_broken
+    };
+    let pool = ObjectPool::builder(2).reset(reset).build(move || {
+        counter.fetch_add(1, Relaxed);
+        Number { value: 0, is_broken: false, alive: Arc::clone(&counter) }
+    });
+    let hammer = |thread: usize, round: usize| match (thread + round) % 8 {
+        0..=2 => pool.get().unwrap().value += 1,
+        3 => drop(pool.get_timeout(Duration::from_micros(20))),
+        4 => {
+            let mut wait = pin!(pool.get_async());
+            if let Poll::Ready(number) = wait.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+            {
+                number.unwrap().value += 1;
+            }
+        }
+        5 => pool.get().unwrap().is_broken = round.is_multiple_of(3),
+        6 => Object::discard(pool.get().unwrap()),
+        _ => {
+            let mut number = pool.get().unwrap();
+            thread::spawn(move || number.value += 1).join().unwrap();
+        }
+    };
+    thread::scope(|scope| {
+        for thread in 0..THREADS {
+            scope.spawn(move || (0..ROUNDS).for_each(|round| hammer(thread, round)));
+        }
+    });
+    assert_eq!(pool.stats().size, alive.load(Relaxed));
+    drop(pool);
+    assert_eq!(alive.load(Relaxed), 0, "an object was left");
+}
+
 /// With the argument `manual`, only storms without the pool's threads: ThreadSanitizer does not
 /// understand the condition variable of `std` that those sleep on.
 fn main() {
@@ -171,5 +211,6 @@ fn main() {
             }
         }
     }
+    storm_of_objects();
     println!("no storm lost anything");
 }

@@ -1,7 +1,8 @@
 //! Policy: the handle, and the rooms behind it. From the ground up: `ground` knows no pool; `state`
 //! is what all rooms share; `service` judges connections, puts them back or out of service;
 //! `supply` decides how many connections there are; `work` calls the manager; `borrow` is the way
-//! out; `upkeep` keeps order; `hooks` is what the mechanism calls back.
+//! out; `upkeep` keeps order; `hooks` is what the mechanism calls back; `export` hands figures to
+//! monitoring systems; `object` is a pool of plain objects on the mechanism alone.
 
 mod add;
 mod borrow;
@@ -9,13 +10,14 @@ mod builder;
 mod builder_hooks;
 mod builder_observers;
 mod close;
+pub mod export;
 mod ground;
 mod handle;
 mod hooks;
 mod insight;
 mod invalidate;
+mod object;
 mod pause;
-mod prometheus;
 mod service;
 mod snapshot;
 mod state;
@@ -29,4 +31,4 @@ pub use borrow::guard::PooledConnection;
 pub use builder::Builder;
 pub use close::CloseReport;
 pub use handle::Pool;
-pub use prometheus::Prometheus;
+pub use object::{Object, ObjectError, ObjectPool, ObjectPoolBuilder, ObjectStats};

@@ -142,6 +142,55 @@ impl Histogram {
         }
         self.max()
     }
+
+    /// As [`Stats::since`](super::Stats::since): returns the durations recorded since `earlier`.
+    /// The [longest](Self::max) of them may be up to an eighth too long.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let before = earlier.buckets.iter().copied().chain(std::iter::repeat(0));
+        let counts = self.buckets.iter().zip(before);
+        let buckets: Vec<u64> = counts.map(|(now, before)| now.saturating_sub(before)).collect();
+        let sum = self.sum.saturating_sub(earlier.sum);
+        let max = if self.max > earlier.max { self.max } else { Self::highest(&buckets, self.max) };
+        Self { buckets, sum, max }
+    }
+
+    /// Durations in the place of those that were recorded: as many in each bucket, and with the
+    /// same sum. Each comes with its count.
+    #[cfg(any(feature = "metrics", feature = "opentelemetry"))]
+    pub(crate) fn stand_ins(&self) -> impl Iterator<Item = (Duration, u64)> {
+        let ends = |bucket: usize| {
+            let lower = bucket.checked_sub(1).map_or(0, |below| upper(below) + 1);
+            // The last bucket is open above, and no duration is longer than the longest.
+            let is_last = bucket == BUCKETS - 1;
+            let upper = if is_last { self.max } else { upper(bucket).min(self.max) };
+            (lower, upper.max(lower) - lower)
+        };
+        let filled = || self.buckets.iter().enumerate().filter(|(_, count)| **count > 0);
+        let (mut lowest, mut room) = (0.0, 0.0);
+        for (bucket, count) in filled() {
+            let (lower, width) = ends(bucket);
+            lowest += lower as f64 * *count as f64;
+            room += width as f64 * *count as f64;
+        }
+        // All at the same share of their bucket's width: so they come to the sum.
+        let share = ((self.sum as f64 - lowest) / room).clamp(0.0, 1.0);
+        let share = if share.is_nan() { 0.0 } else { share };
+        filled().map(move |(bucket, count)| {
+            let (lower, width) = ends(bucket);
+            let above = ((width as f64 * share) as u64).min(width);
+            (Duration::from_nanos(lower + above), *count)
+        })
+    }
+
+    /// The longest duration that the buckets allow for, if none was longer than `longest`.
+    fn highest(buckets: &[u64], longest: u64) -> u64 {
+        match buckets.iter().rposition(|count| *count > 0) {
+            None => 0,
+            Some(bucket) if bucket < BUCKETS - 1 => upper(bucket).min(longest),
+            Some(_) => longest,
+        }
+    }
 }
 
 #[cfg(feature = "serde")]
@@ -211,6 +260,30 @@ mod tests {
         }
         assert_eq!(later.quantile(1.0), Duration::from_secs(3600));
         assert_eq!(histogram.count_up_to(Duration::ZERO), 0);
+    }
+
+    #[cfg(any(feature = "metrics", feature = "opentelemetry"))]
+    #[test]
+    fn stand_ins_fall_into_the_same_buckets_and_come_to_the_same_sum() {
+        let values = |scale: u64| (1..=999_u64).map(move |n| Duration::from_nanos(n * n * scale));
+        for scale in [1, 7, 1_000, 2_000_000] {
+            let (recorder, again) = (Recorder::default(), Recorder::default());
+            values(scale).for_each(|value| recorder.record(value));
+            let recorded = recorder.snapshot();
+            for (value, count) in recorded.stand_ins() {
+                (0..count).for_each(|_| again.record(value));
+            }
+            let again = again.snapshot();
+            assert_eq!(again.buckets, recorded.buckets);
+            let off = again.sum().as_secs_f64() / recorded.sum().as_secs_f64() - 1.0;
+            let rounding = 1e-9 / recorded.mean().as_secs_f64();
+            assert!(off.abs() <= rounding + 1e-9, "{off} of {scale}");
+        }
+        let recorder = Recorder::default();
+        assert_eq!(recorder.snapshot().stand_ins().count(), 0);
+        recorder.record(Duration::ZERO);
+        recorder.record(Duration::MAX);
+        assert_eq!(recorder.snapshot().stand_ins().map(|(_, count)| count).sum::<u64>(), 2);
     }
 
     #[test]

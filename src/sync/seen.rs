@@ -123,4 +123,26 @@ impl<T> OnceLock<T> {
         self.1.store(true, Ordering::Release); // O15
         Ok(())
     }
+
+    pub(crate) fn get_or_init(&self, make: impl FnOnce() -> T) -> &T {
+        let mut is_first = false;
+        let value = self.0.get_or_init(|| {
+            is_first = true;
+            make()
+        });
+        if is_first {
+            self.1.store(true, Ordering::Release); // O15
+        }
+        // O15: the thread that was first may not have said so yet.
+        while !self.1.load(Ordering::Acquire) {
+            thread::yield_now();
+        }
+        value
+    }
+}
+
+impl<T> Default for OnceLock<T> {
+    fn default() -> Self {
+        Self::new()
+    }
 }

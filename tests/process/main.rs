@@ -11,6 +11,7 @@ mod fork_servers;
 mod hostile_memory;
 mod idle_cpu;
 mod memory;
+mod objects;
 mod redis_look;
 mod redis_memory;
 mod threads;

@@ -3,7 +3,7 @@
 
 use crate::common::*;
 use caliburn::health::{AgeEviction, PingOnBorrow};
-use caliburn::{HealthStrategy, Pool};
+use caliburn::{HealthStrategy, ObjectPool, Pool};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::Duration;
@@ -147,4 +147,22 @@ fn memory() {
     a_hundred_thousand_waiting_tasks_cost_little(&one);
     departed_waiters_leave_no_memory(&one);
     a_pool_and_its_slots_are_small();
+}
+
+#[test]
+fn objects_are_lent_and_returned_without_an_allocation() {
+    let _alone = crate::alone();
+    let plain = ObjectPool::new(2, String::new);
+    let resetting = ObjectPool::builder(2).reset(|_: &mut String| true).build(String::new);
+    for pool in [plain, resetting] {
+        drop(pool.get().unwrap());
+        let (calls, _) = measure(|| {
+            for _ in 0..1000 {
+                drop(pool.get().unwrap());
+                drop(pool.try_get().unwrap());
+                drop(poll_once(&mut std::pin::pin!(pool.get_async())));
+            }
+        });
+        assert_eq!(calls, 0, "a checkout allocates");
+    }
 }

@@ -10,6 +10,8 @@ use crate::manager::Manager;
 use crate::pool::ground::caught::Foreign;
 use crate::pool::ground::threads;
 use crate::sync::Arc;
+#[cfg(any(feature = "metrics", feature = "opentelemetry"))]
+use crate::sync::Weak;
 use std::ops::Deref;
 
 /// See the [module](self).
@@ -24,6 +26,12 @@ impl<M: Manager> Kept<M> {
     /// The pool of an empty slot.
     pub(crate) fn of_vacant(vacant: &Vacant<M>) -> Self {
         Self(Some(vacant.keep_alive()))
+    }
+
+    /// A pool that others keep alive, or do not any more.
+    #[cfg(any(feature = "metrics", feature = "opentelemetry"))]
+    pub(crate) fn of_weak(raw: &Weak<Raw<M>>) -> Option<Self> {
+        raw.upgrade().map(|raw| Self(Some(raw)))
     }
 }
 

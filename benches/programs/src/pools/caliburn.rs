@@ -5,10 +5,11 @@ use super::object::{Boxes, Object};
 use super::{ForTasks, ForThreads, Got, Limits, Peer, Refusal, turn};
 use caliburn::health::PingOnBorrow;
 use caliburn::{AsyncManager, BlockingManager, Builder, Deadline, Fairness, GetError, Manager};
-use caliburn::{PingOn, Pool, PooledConnection};
+use caliburn::{ObjectPool, PingOn, Pool, PooledConnection};
 use futures_util::future::BoxFuture;
 use std::error::Error;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
 
@@ -62,24 +63,26 @@ fn refusal(error: GetError<io::Error>) -> Refusal {
     Refusal { text: format!("{error:#}"), has_cause }
 }
 
-pub(super) struct Threads<D: Driver>(Pool<Adapter<D>>);
+pub(super) struct Threads<D: Driver>(Pool<Adapter<D>>, Arc<Adapter<D>>);
 
 impl<D: Driver> Threads<D> {
     pub(super) fn open(limits: Limits, driver: D) -> Result<Self, Box<dyn Error>> {
         // A driver that heeds no deadline is not to be called on borrowers' threads.
         let builder = configured(Pool::builder(Adapter(driver)), limits).ping_on(PingOn::Worker);
-        Ok(Self(builder.wait_ready(START).build()?))
+        let pool = builder.wait_ready(START).build()?;
+        let manager = pool.manager();
+        Ok(Self(pool, manager))
     }
 }
 
 impl<D: Driver> Peer for Threads<D> {
     fn turn<'a>(&'a self, got: Got<'a>) -> BoxFuture<'a, io::Result<()>> {
         let loan = self.0.get().map_err(refusal);
-        Box::pin(turn(&self.0.manager().0, loan, got))
+        Box::pin(turn(&self.1.0, loan, got))
     }
 }
 
-pub(super) struct Tasks<D: Driver>(Pool<Adapter<D>>);
+pub(super) struct Tasks<D: Driver>(Pool<Adapter<D>>, Arc<Adapter<D>>);
 
 impl<D: Driver> Tasks<D> {
     pub(super) async fn open(limits: Limits, driver: D) -> Result<Self, Box<dyn Error>> {
@@ -88,7 +91,8 @@ impl<D: Driver> Tasks<D> {
             .spawner(move |task| drop(runtime.spawn(task)))
             .build()?;
         pool.ready_async(START).await?;
-        Ok(Self(pool))
+        let manager = pool.manager();
+        Ok(Self(pool, manager))
     }
 }
 
@@ -96,7 +100,7 @@ impl<D: Driver> Peer for Tasks<D> {
     fn turn<'a>(&'a self, got: Got<'a>) -> BoxFuture<'a, io::Result<()>> {
         Box::pin(async move {
             let loan = self.0.get_async().await.map_err(refusal);
-            turn(&self.0.manager().0, loan, got).await
+            turn(&self.1.0, loan, got).await
         })
     }
 }
@@ -133,6 +137,24 @@ pub(super) struct TryGet(pub(super) Pool<Adapter<Boxes>>);
 impl ForThreads for TryGet {
     fn borrow<R>(&self, held: impl FnOnce(&mut Object) -> R) -> R {
         held(&mut self.0.try_get().expect("an idle object"))
+    }
+}
+
+/// Borrows by `get` from a pool without a manager.
+#[derive(Debug)]
+pub(super) struct Plain(ObjectPool<Box<Object>>);
+
+impl Plain {
+    pub(super) fn new(size: usize) -> Self {
+        let pool = ObjectPool::new(size, Object::boxed);
+        pool.prepare(size).expect("boxes are always to be had");
+        Self(pool)
+    }
+}
+
+impl ForThreads for Plain {
+    fn borrow<R>(&self, held: impl FnOnce(&mut Object) -> R) -> R {
+        held(&mut self.0.get().expect("an object"))
     }
 }
 

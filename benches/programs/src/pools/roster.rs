@@ -1,7 +1,7 @@
 //! Who takes part.
 
 use super::borrowed::{Lines, Opool, Reusables, Slab, Spins, Thrifty};
-use super::caliburn::{Get, TryGet, builder, full, pool};
+use super::caliburn::{Get, Plain, TryGet, builder, full, pool};
 use super::containers::{Bell, Queue, Stack, Yielding};
 use super::object::Boxes;
 use super::r2d2::R2d2;
@@ -38,6 +38,7 @@ pub trait ThreadArena<'a> {
         vec![
             self.admit(Kind::Ours, "caliburn", |size| Get(pool(size))),
             self.admit(Kind::Variant, "caliburn, try_get", |size| TryGet(pool(size))),
+            self.admit(Kind::Variant, "caliburn, ObjectPool", Plain::new),
             self.admit(Kind::Variant, "caliburn, PingOnBorrow + AgeEviction", judged),
             self.admit(Kind::Peer, "r2d2", R2d2::<Boxes>::new),
             self.admit(Kind::Peer, "regex-automata Pool", Thrifty::new),

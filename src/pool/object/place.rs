@@ -1,0 +1,160 @@
+//! A place for one object, on the pool's slots, and the room in which there is none yet.
+//!
+//! A place that is lent or idle has an object in it. Room for an object is a vacant slot; only when
+//! borrowers wait does it go to the oldest of them, as a place without an object, and the borrower
+//! makes one.
+
+use crate::fork::Inherited;
+use crate::no_unwind::no_unwind;
+use crate::raw::slots::{Occupied, Vacant};
+use crate::raw::{PoolHooks, RawPool};
+use crate::stats::Counter;
+use crate::sync::{Relaxed, thread};
+use std::marker::PhantomData;
+
+/// Names the pool of such objects to the mechanism.
+pub(crate) struct Objects<T>(PhantomData<T>);
+
+pub(crate) type Raw<T> = RawPool<Objects<T>>;
+/// Owns a place.
+pub(crate) type Place<T> = Occupied<Objects<T>>;
+
+/// Makes an object fit for the next borrower; false: it is not to be kept.
+pub(crate) type Reset<T> = Box<dyn Fn(&mut T) -> bool + Send + Sync>;
+
+/// What the places share.
+pub(crate) struct Shared<T> {
+    pub(crate) reset: Option<Reset<T>>,
+    /// Objects made or added.
+    pub(crate) made: Counter,
+    /// Objects taken out or dropped.
+    pub(crate) gone: Counter,
+    pub(crate) waits: Counter,
+}
+
+/// Loans and returns of a place: an odd number while it is lent. Only the owner of the place
+/// writes.
+#[derive(Default)]
+pub(crate) struct Loans(Relaxed<u64>);
+
+impl Loans {
+    /// Notes that the place is lent, or comes back.
+    #[inline(always)]
+    pub(crate) fn turn(&self) {
+        self.0.set(self.0.get() + 1);
+    }
+
+    pub(crate) fn is_lent(&self) -> bool {
+        self.0.get() % 2 == 1
+    }
+
+    pub(crate) fn checkouts(&self) -> u64 {
+        self.0.get().div_ceil(2)
+    }
+
+    pub(crate) fn returns(&self) -> u64 {
+        self.0.get() / 2
+    }
+}
+
+impl<T: Send + 'static> PoolHooks for Objects<T> {
+    type Value = Option<T>;
+    type Ledger = Loans;
+    type Context = Shared<T>;
+
+    /// Plain objects are dropped by the thread that finds them: there is no other.
+    fn on_orphan(place: Place<T>) {
+        let raw = place.keep_alive();
+        let (room, object) = place.vacate();
+        let_go(&raw, object);
+        raw.tear_down(room);
+    }
+
+    #[inline(always)]
+    fn on_return(mut place: Place<T>) {
+        if !thread::panicking() {
+            let (object, loans, raw) = place.parts_and_pool();
+            if is_fit(object, raw) {
+                loans.turn();
+                // In a forked child this fails.
+                match place.offer() {
+                    None => return,
+                    Some(kept) => place = kept,
+                }
+            }
+        }
+        come_back_slowly(place);
+    }
+
+    /// No waiter has a deadline here.
+    fn now(_: &Shared<T>) -> u64 {
+        0
+    }
+
+    fn on_deadline(_: &Shared<T>, _: u64) {}
+
+    fn on_torn_down(_: &Shared<T>) {}
+}
+
+impl<T: Send + 'static> Inherited for Raw<T> {
+    fn leave_to_parent(&self) {
+        self.leave_to_parent();
+    }
+}
+
+/// Resets an object that has come back. False: it is not to be kept.
+#[inline(always)]
+fn is_fit<T: Send + 'static>(object: &mut Option<T>, raw: &Raw<T>) -> bool {
+    match (&raw.context().reset, object) {
+        (Some(reset), Some(object)) => {
+            !raw.is_inherited() && no_unwind(|| reset(object)).unwrap_or(false)
+        }
+        _ => true,
+    }
+}
+
+/// The way back of an object that is dropped, or for which a borrower waits.
+#[cold]
+#[inline(never)]
+fn come_back_slowly<T: Send + 'static>(place: Place<T>) {
+    if place.pool().is_inherited() {
+        return std::mem::forget(place);
+    }
+    if !place.ledger().is_lent() {
+        return drop(place);
+    }
+    // It is not fit, or its borrower panics.
+    place.ledger().turn();
+    drop_object(place);
+}
+
+/// Drops the object in the place, after its loan. Its room goes to a borrower that waits.
+pub(crate) fn drop_object<T: Send + 'static>(place: Place<T>) {
+    let raw = place.keep_alive();
+    let (room, object) = place.vacate();
+    make_room(&raw, room);
+    let_go(&raw, object);
+}
+
+/// Counts off an object and drops it. Its destructor is foreign code.
+fn let_go<T: Send + 'static>(raw: &Raw<T>, object: Option<T>) {
+    if object.is_some() {
+        raw.context().gone.add();
+    }
+    no_unwind(|| drop(object));
+}
+
+/// Gives back a slot without an object.
+pub(crate) fn make_room<T: Send + 'static>(raw: &Raw<T>, room: Vacant<Objects<T>>) {
+    drop(room);
+    pass_room_on(raw);
+}
+
+/// Gives room for objects to the borrowers that wait, oldest first. Called by each borrower that
+/// has joined the line, and by each thread that has made room: one of them sees the other.
+pub(crate) fn pass_room_on<T: Send + 'static>(raw: &Raw<T>) {
+    while raw.waiting() > 0 && !raw.is_inherited() {
+        let Some(room) = raw.claim_vacant() else { return };
+        drop(room.fill(None));
+    }
+}

@@ -1,0 +1,128 @@
+//! What a recorder of the crate metrics gets.
+
+use caliburn::export::Metrics;
+use caliburn_exporters::{ODD_NAMES, borrow_for, counters, pool, time_out};
+use metrics::Unit;
+use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+use opentelemetry_semantic_conventions::{attribute, metric};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+const MILLI: Duration = Duration::from_millis(1);
+
+/// By name, then pool, then what else it is told apart by.
+type Values = BTreeMap<(String, String, String), (Option<Unit>, DebugValue)>;
+
+/// What is published, and what is recorded of it since the last time.
+fn published(recorder: &DebuggingRecorder, metrics: &Metrics) -> Values {
+    metrics::with_local_recorder(recorder, || metrics.publish());
+    let mut values = Values::new();
+    for (key, unit, description, value) in recorder.snapshotter().snapshot().into_vec() {
+        assert!(description.is_some_and(|description| !description.is_empty()));
+        let (_, key) = key.into_parts();
+        let (mut pool, mut others) = (None, String::new());
+        for label in key.labels() {
+            match label.key() {
+                attribute::DB_CLIENT_CONNECTION_POOL_NAME => pool = Some(label.value().into()),
+                attribute::DB_CLIENT_CONNECTION_STATE | "cause" => others += label.value(),
+                key => panic!("{key}"),
+            }
+        }
+        values.insert((key.name().into(), pool.unwrap(), others), (unit, value));
+    }
+    values
+}
+
+fn value<'a>(values: &'a Values, name: &str, pool: &str, other: &str) -> &'a DebugValue {
+    &values[&(name.into(), pool.into(), other.into())].1
+}
+
+fn gauge(value: f64) -> DebugValue {
+    DebugValue::Gauge(value.into())
+}
+
+#[test]
+fn gauges_are_set_counters_rise_and_each_duration_is_recorded_once() {
+    let (recorder, metrics) = (DebuggingRecorder::new(), Metrics::new());
+    let (pool, clock) = pool();
+    metrics.add("songs", &pool).unwrap();
+    let mut before = None;
+    for _ in 0..3 {
+        for millis in [2, 30, 700] {
+            borrow_for(&pool, &clock, millis * MILLI);
+        }
+        time_out(&pool);
+        let _held = pool.get().unwrap();
+        let values = published(&recorder, &metrics);
+        let of = |name, other| value(&values, name, "songs", other);
+        assert_eq!(*of(metric::DB_CLIENT_CONNECTION_COUNT, "idle"), gauge(1.0));
+        assert_eq!(*of(metric::DB_CLIENT_CONNECTION_COUNT, "used"), gauge(1.0));
+        assert_eq!(*of(metric::DB_CLIENT_CONNECTION_MAX, ""), gauge(2.0));
+        assert_eq!(*of(metric::DB_CLIENT_CONNECTION_IDLE_MAX, ""), gauge(2.0));
+        assert_eq!(*of(metric::DB_CLIENT_CONNECTION_IDLE_MIN, ""), gauge(1.0));
+        assert_eq!(*of(metric::DB_CLIENT_CONNECTION_PENDING_REQUESTS, ""), gauge(0.0));
+        let now = pool.stats();
+        // Its snapshots take counters to zero.
+        let interval = before.as_ref().map_or(now.clone(), |before| now.since(before));
+        let timeouts = of(metric::DB_CLIENT_CONNECTION_TIMEOUTS, "");
+        assert_eq!(*timeouts, DebugValue::Counter(interval.timeouts));
+        for (name, count) in counters(&interval) {
+            assert_eq!(*of(name, ""), DebugValue::Counter(count), "{name}");
+        }
+        let DebugValue::Histogram(times) = of(metric::DB_CLIENT_CONNECTION_USE_TIME, "") else {
+            panic!("no histogram")
+        };
+        let sum: f64 = times.iter().map(|seconds| seconds.into_inner()).sum();
+        assert_eq!(times.len() as u64, interval.use_time.count());
+        assert!((sum - interval.use_time.sum().as_secs_f64()).abs() < 1e-6, "{sum}");
+        before = Some(now);
+        let unit = |name: &str| values[&(name.into(), "songs".into(), String::new())].0;
+        assert_eq!(unit(metric::DB_CLIENT_CONNECTION_CREATE_TIME), Some(Unit::Seconds));
+        assert_eq!(unit(metric::DB_CLIENT_CONNECTION_MAX), Some(Unit::Count));
+    }
+}
+
+#[test]
+fn pools_lie_side_by_side_under_any_names() {
+    let (recorder, metrics) = (DebuggingRecorder::new(), Metrics::new());
+    let pools = ODD_NAMES.map(|name| (name, pool()));
+    for (loans, (name, (pool, clock))) in pools.iter().enumerate() {
+        metrics.add(*name, pool).unwrap();
+        (0..loans).for_each(|_| borrow_for(pool, clock, MILLI));
+        assert_eq!(metrics.add(*name, pool).unwrap_err().name(), *name);
+    }
+    let values = published(&recorder, &metrics);
+    for (loans, name) in ODD_NAMES.iter().enumerate() {
+        let checkouts = value(&values, "caliburn.checkouts", name, "");
+        assert_eq!(*checkouts, DebugValue::Counter(loans as u64));
+    }
+}
+
+#[test]
+fn a_dropped_pool_is_not_kept_alive_and_its_gauges_go_to_zero() {
+    let (recorder, metrics) = (DebuggingRecorder::new(), Metrics::new());
+    let (songs, clock) = pool();
+    metrics.add("songs", &songs).unwrap();
+    borrow_for(&songs, &clock, MILLI);
+    let values = published(&recorder, &metrics);
+    assert_eq!(*value(&values, metric::DB_CLIENT_CONNECTION_MAX, "songs", ""), gauge(2.0));
+    drop(songs);
+    let values = published(&recorder, &metrics);
+    assert_eq!(*value(&values, metric::DB_CLIENT_CONNECTION_MAX, "songs", ""), gauge(0.0));
+    assert_eq!(*value(&values, metric::DB_CLIENT_CONNECTION_COUNT, "songs", "idle"), gauge(0.0));
+    // A successor of the same name goes on.
+    let (songs, clock) = pool();
+    metrics.add("songs", &songs).unwrap();
+    borrow_for(&songs, &clock, MILLI);
+    let values = published(&recorder, &metrics);
+    assert_eq!(*value(&values, metric::DB_CLIENT_CONNECTION_MAX, "songs", ""), gauge(2.0));
+    assert_eq!(*value(&values, "caliburn.checkouts", "songs", ""), DebugValue::Counter(1));
+}
+
+#[test]
+fn without_a_recorder_nothing_happens() {
+    let metrics = Metrics::new();
+    let (pool, _) = pool();
+    metrics.add("songs", &pool).unwrap();
+    metrics.publish();
+}
