@@ -17,6 +17,7 @@ mod invalidate;
 mod pause;
 mod prometheus;
 mod service;
+mod slots;
 mod snapshot;
 mod state;
 mod supply;

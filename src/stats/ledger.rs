@@ -20,6 +20,8 @@ pub(crate) struct Ledger {
     /// One more than the pool's era in which the connect of its connection was begun; zero if there
     /// is none.
     era: Relaxed<u64>,
+    /// When its connection was opened; zero if there is none.
+    opened: Relaxed<u64>,
 }
 
 impl Ledger {
@@ -46,12 +48,19 @@ impl Ledger {
 
     /// Notes that a new connection lies in the slot.
     pub(crate) fn begin(&self, now: Tick) {
+        self.opened.set(now.0.max(1));
         self.note(now);
     }
 
     /// Notes that the connection is gone, or could not be opened.
     pub(crate) fn end(&self) {
         self.era.set(0);
+        self.opened.set(0);
+    }
+
+    /// When its connection was opened, if there is one.
+    pub(crate) fn opened(&self) -> Option<Tick> {
+        Some(Tick(self.opened.get())).filter(|opened| *opened != Tick::default())
     }
 
     /// Whether there is a connection, or one is being opened, whose connect was begun before `era`.
