@@ -22,7 +22,7 @@ const STATES: [(&str, &str, Color); 8] = [
 pub(crate) fn draw(frame: &mut Frame, snapshot: &Snapshot, is_paused: bool, has_switch: bool) {
     let rows = [
         Constraint::Length(3),
-        Constraint::Length(5),
+        Constraint::Length(6),
         Constraint::Length(snapshot.waits.len() as u16 + 3),
         Constraint::Min(3),
         Constraint::Length(1),
@@ -64,18 +64,23 @@ fn draw_slots(frame: &mut Frame, area: Rect, snapshot: &Snapshot) {
         figures.connect_failures
     );
     let slots = snapshot.slots.iter().flat_map(|cell| [slot(cell), Span::raw(" ")]);
-    let counts = STATES.map(|(state, letter, color)| {
-        let count = snapshot.slots.iter().filter(|cell| cell.state == state).count();
-        Span::styled(format!("{letter} {} {count}  ", state.replace('_', " ")), color)
+    let counts = STATES.iter().flat_map(|(state, letter, color)| {
+        let count = snapshot.slots.iter().filter(|cell| cell.state == *state).count();
+        [square(letter, *color), format!(" {} {count}  ", state.replace('_', " ")).into()]
     });
     let lines = vec![slots.collect(), Line::raw(""), Line::from_iter(counts)];
-    draw_lines(frame, area, &title, lines);
+    let block = Block::bordered().title(format!(" {title} "));
+    frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: true }).block(block), area);
 }
 
 fn slot(cell: &Cell) -> Span<'static> {
     let known = STATES.iter().find(|(state, ..)| *state == cell.state);
     let (_, letter, color) = known.unwrap_or(&("", "?", Color::DarkGray));
-    Span::styled(format!(" {letter} "), Style::new().bg(*color).fg(Color::Black).bold())
+    square(letter, *color)
+}
+
+fn square(letter: &str, color: Color) -> Span<'static> {
+    Span::styled(format!(" {letter} "), Style::new().bg(color).fg(Color::Black).bold())
 }
 
 fn draw_waits(frame: &mut Frame, area: Rect, snapshot: &Snapshot) {
