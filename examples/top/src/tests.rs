@@ -1,8 +1,8 @@
 //! What the terminal shows of a pool that is killed and healed.
 
 use super::*;
-use caliburn_testing::eventually;
 use caliburn_testing::servers::postgres::Postgres;
+use caliburn_testing::{Watch, eventually};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
@@ -25,7 +25,7 @@ fn text(buffer: &Buffer) -> String {
 
 /// How long after `begun` the line of the health has this colour.
 #[track_caller]
-fn time_until<M: Manager>(color: Color, begun: Instant, pool: &Pool<M>, log: &Log) -> Duration {
+fn time_until<M: Manager>(color: Color, begun: Watch, pool: &Pool<M>, log: &Log) -> Duration {
     eventually("its colour changes", || drawn(&Snapshot::of(pool, log))[(0, 1)].bg == color);
     begun.elapsed()
 }
@@ -43,17 +43,17 @@ fn a_pool_that_a_key_kills_is_red_within_a_second_and_green_within_one_after_ano
     let (runtime, log, switch) = (Runtime::new().unwrap(), Log::default(), Switch::default());
     let pool = build(switch.builder(), &log).unwrap();
     load::start(&pool, &runtime);
-    time_until(GREEN, Instant::now(), &pool, &log);
+    time_until(GREEN, Watch::start(), &pool, &log);
     assert_shown(&pool, &log, &["✓ ok", "of at most 16 connections open", "k kill or heal"]);
     eventually("there are holders", || {
         text(&drawn(&Snapshot::of(&pool, &log))).contains("top/src/load.rs:")
     });
-    let begun = Instant::now();
+    let begun = Watch::start();
     switch.toggle(&pool);
     let red = time_until(RED, begun, &pool, &log);
     assert_shown(&pool, &log, &["✖ down", "killed by a key"]);
     switch.toggle(&pool);
-    let green = time_until(GREEN, Instant::now(), &pool, &log);
+    let green = time_until(GREEN, Watch::start(), &pool, &log);
     println!("red after {red:.0?}, green after {green:.0?}");
     assert!(red <= SOON && green <= SOON, "{red:?}, {green:?}");
 }
@@ -67,14 +67,14 @@ fn a_killed_postgresql_is_red_within_a_second_and_green_within_one_after_its_ret
     let manager = AsyncPostgresManager::from_url(&postgres.dsn()).unwrap();
     let pool = build(Pool::builder_async(manager), &log).unwrap();
     load::start(&pool, &runtime);
-    time_until(GREEN, Instant::now(), &pool, &log);
+    time_until(GREEN, Watch::start(), &pool, &log);
     for _ in 0..3 {
-        let begun = Instant::now();
+        let begun = Watch::start();
         postgres.kill();
         let red = time_until(RED, begun, &pool, &log);
         assert_shown(&pool, &log, &["✖ down"]);
         postgres.restart();
-        let green = time_until(GREEN, Instant::now(), &pool, &log);
+        let green = time_until(GREEN, Watch::start(), &pool, &log);
         println!("red after {red:.0?}, green after {green:.0?}");
         assert!(red <= SOON && green <= SOON, "{red:?}, {green:?}");
     }
