@@ -62,7 +62,7 @@ pub(crate) struct Snapshot {
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Health {
-    /// `ok`, `degraded`, `down` or `closed`.
+    /// `ok`, `degraded`, `down`, `paused` or `closed`.
     pub level: &'static str,
     /// The same with the reasons.
     pub text: String,
@@ -131,6 +131,7 @@ impl Health {
             PoolHealth::Ok => "ok",
             PoolHealth::Degraded(_) => "degraded",
             PoolHealth::Down { .. } => "down",
+            PoolHealth::Paused => "paused",
             _ => "closed",
         };
         let mut text = health.to_string();

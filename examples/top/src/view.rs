@@ -45,6 +45,7 @@ fn draw_health(frame: &mut Frame, area: Rect, snapshot: &Snapshot, is_paused: bo
         "ok" => ("✓", Color::Rgb(0, 105, 77)),
         "degraded" => ("▲", Color::Rgb(138, 90, 0)),
         "down" => ("✖", Color::Rgb(179, 38, 30)),
+        "paused" => ("‖", Color::DarkGray),
         _ => ("■", Color::DarkGray),
     };
     let paused = if is_paused { "  (paused: this is old)" } else { "" };
