@@ -8,6 +8,7 @@ mod borrower;
 mod histogram;
 mod ledger;
 mod pool_health;
+mod slot_info;
 
 pub use borrower::Borrower;
 pub(crate) use borrower::{Signature, cut};
@@ -16,6 +17,7 @@ pub(crate) use histogram::Recorder;
 pub use ledger::{Call, Holder, Overrun};
 pub(crate) use ledger::{Ledger, Noted, Priority, Running};
 pub use pool_health::{Defect, PoolHealth};
+pub use slot_info::{SlotInfo, SlotState};
 
 use crate::error::Counts;
 use crate::health::EvictionCause;

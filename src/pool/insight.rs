@@ -1,6 +1,7 @@
 //! What a pool tells an operator.
 
 use super::handle::Pool;
+use super::slots;
 use super::snapshot;
 use super::state::pooled::Raw;
 use super::supply::overruns;
@@ -10,7 +11,7 @@ use crate::clock::Tick;
 use crate::error::ManagerError;
 use crate::manager::Manager;
 use crate::observe::Event;
-use crate::stats::{Defect, Holder, Ledger, Overrun, PoolHealth, Stats};
+use crate::stats::{Defect, Holder, Ledger, Overrun, PoolHealth, SlotInfo, Stats};
 use crate::sync::Arc;
 use std::time::Duration;
 
@@ -42,6 +43,34 @@ impl<M: Manager> Pool<M> {
     pub fn holders(&self) -> Vec<Holder> {
         let now = self.state().clock.tick();
         self.raw.ledgers().filter_map(|ledger: &Ledger| ledger.holder(now)).collect()
+    }
+
+    /// Returns a look at each slot, in order: what a picture of the pool is drawn from.
+    ///
+    /// It claims no slot, so it delays no borrower, and costs a look at each slot. At rest it
+    /// agrees with [`stats`](Self::stats); while connections move, each slot is seen at a moment of
+    /// its own, and one that is changing its state may be seen as [`InTransit`] or, if it has no
+    /// connection, as [`Opening`].
+    ///
+    /// ```
+    /// # use caliburn::{Manager, Pool};
+    /// use caliburn::stats::SlotState;
+    ///
+    /// fn picture<M: Manager>(pool: &Pool<M>) -> String {
+    ///     for (number, slot) in pool.slots().iter().enumerate() {
+    ///         if let SlotState::Lent(holder) = slot.state {
+    ///             println!("slot {number}: {holder}");
+    ///         }
+    ///     }
+    ///     // Such as "lliiv": two are lent, two idle, one is vacant.
+    ///     pool.slots().iter().map(|slot| &slot.state.as_str()[..1]).collect()
+    /// }
+    /// ```
+    ///
+    /// [`InTransit`]: crate::stats::SlotState::InTransit
+    /// [`Opening`]: crate::stats::SlotState::Opening
+    pub fn slots(&self) -> Vec<SlotInfo> {
+        slots::slots(&self.raw)
     }
 
     /// Returns the calls into the manager that have outlived their limit, then the tasks that the

@@ -19,6 +19,7 @@ mod invalidate;
 mod object;
 mod pause;
 mod service;
+mod slots;
 mod snapshot;
 mod state;
 mod supply;

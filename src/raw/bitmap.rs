@@ -289,6 +289,13 @@ impl Bitmap {
         self.words().map(|word| word.count_ones() as usize).sum()
     }
 
+    /// Whether the bit of the slot `index` is set: exact at rest.
+    pub(crate) fn is_set(&self, index: u32) -> bool {
+        let place = self.place(index);
+        // O3: a gauge.
+        self.word(place.stripe as usize).load(Ordering::Relaxed) & place.mask() != 0
+    }
+
     /// No bit was found set: exact at rest.
     pub(crate) fn is_empty(&self) -> bool {
         self.words().all(|word| word == 0)

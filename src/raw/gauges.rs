@@ -13,7 +13,26 @@ pub(crate) struct Gauges {
     pub(crate) granted: usize,
 }
 
+/// Which bit of a slot is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Resting {
+    Idle,
+    Vacant,
+    Retired,
+}
+
 impl<H: PoolHooks> RawPool<H> {
+    /// Which bit of the slot `index` is set; `None` if a token owns the slot or it is granted.
+    /// Exact at rest.
+    pub(crate) fn resting(&self, index: u32) -> Option<Resting> {
+        let bitmaps = [
+            (&self.idle, Resting::Idle),
+            (&self.vacant, Resting::Vacant),
+            (&self.retired, Resting::Retired),
+        ];
+        bitmaps.into_iter().find(|(bitmap, _)| bitmap.is_set(index)).map(|(_, resting)| resting)
+    }
+
     /// Where slots are that no token owns, and how many wait for one: exact at rest.
     pub(crate) fn gauges(&self) -> Gauges {
         Gauges {

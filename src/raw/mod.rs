@@ -17,6 +17,7 @@ use crate::sync::{
     Arc, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering, Relaxed, Witness, forks,
 };
 use bitmap::Bitmap;
+pub(crate) use gauges::Resting;
 use room::WaitingRoom;
 use slots::{Home, Lodging, Occupied, Slot, Vacant};
 

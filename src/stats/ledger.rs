@@ -24,6 +24,8 @@ pub(crate) struct Ledger {
     /// One more than the pool's era in which the connect of its connection was begun; zero if there
     /// is none.
     era: Relaxed<u64>,
+    /// When its connection was opened; zero if there is none.
+    opened: Relaxed<u64>,
 }
 
 impl Ledger {
@@ -50,6 +52,7 @@ impl Ledger {
 
     /// Notes that a new connection lies in the slot.
     pub(crate) fn begin(&self, now: Tick) {
+        self.opened.set(now.0.max(1));
         self.note(now);
     }
 
@@ -57,6 +60,12 @@ impl Ledger {
     pub(crate) fn end(&self) {
         self.era.set(0);
         self.signature.store(None);
+        self.opened.set(0);
+    }
+
+    /// When its connection was opened, if there is one.
+    pub(crate) fn opened(&self) -> Option<Tick> {
+        Some(Tick(self.opened.get())).filter(|opened| *opened != Tick::default())
     }
 
     /// Whether there is a connection, or one is being opened, whose connect was begun before `era`.

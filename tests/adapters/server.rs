@@ -1,6 +1,9 @@
 //! The web server of the examples, as a process of its own, under load.
 #![cfg(all(unix, feature = "rusqlite", feature = "tokio-postgres", feature = "serde"))]
 
+mod browser;
+mod live;
+
 use crate::common::{PLENTY, eventually};
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -23,10 +26,11 @@ fn program() -> PathBuf {
     let _alone = BUILD.lock().unwrap_or_else(PoisonError::into_inner);
     let test = std::env::current_exe().unwrap();
     let program = test.parent().and_then(Path::parent).unwrap().join("examples/server");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/server.rs");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/server");
     let written = |path: &Path| path.metadata().and_then(|metadata| metadata.modified());
-    let is_new = || written(&program).is_ok_and(|built| built >= written(&source).unwrap());
-    if !is_new() {
+    let files = source.read_dir().unwrap().map(|file| file.unwrap().path());
+    let changed = files.map(|file| written(&file).unwrap()).max().unwrap();
+    if written(&program).is_ok_and(|built| built < changed) || !program.exists() {
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["build", "--all-features", "--example", "server"]);
         cargo.args((!cfg!(debug_assertions)).then_some("--release"));

@@ -31,8 +31,10 @@ pub mod relay;
 pub mod resp;
 pub mod server;
 pub mod servers;
+mod watch;
 pub mod wire;
 
 pub use fake::*;
 pub use faults::*;
 pub use quiet::*;
+pub use watch::Watch;

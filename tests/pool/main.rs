@@ -41,6 +41,7 @@ mod properties;
 mod quarantine;
 mod reentry;
 mod settings;
+mod slots;
 mod switch;
 mod waiting_room;
 mod wire;

@@ -5,7 +5,7 @@ use crate::common::*;
 use caliburn::health::{EvictionCause, PeriodicSweep, PingOnBorrow};
 use caliburn::{
     BlockingManager, Builder, Clock, Deadline, GetError, Manager, ManagerError, MockClock, PingOn,
-    Pool, PooledConnection, error::Phase, stats::Call,
+    Pool, PooledConnection, error::Phase, stats::Call, stats::SlotInfo, stats::SlotState,
 };
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Condvar, Mutex};
@@ -151,6 +151,8 @@ fn assert_quarantined(pool: &Pool<Stubborn>, call: Call, count: usize) {
         let others = stats.opening + stats.maintenance;
         (stats.quarantined, others, slots) == (count, 0, stats.capacity)
     });
+    let is_it = |slot: &SlotInfo| slot.state == SlotState::Quarantined(call);
+    assert_eq!(pool.slots().into_iter().filter(is_it).count(), count);
     let overruns = pool.overruns();
     assert_eq!(overruns.len(), count);
     assert!(overruns.iter().all(|overrun| overrun.call == Some(call)), "{overruns:?}");

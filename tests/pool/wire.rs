@@ -4,7 +4,7 @@
 use crate::common::proxy::{Mode, Proxy};
 use crate::common::server::{Behaviour, PASSWORD, Server};
 use crate::common::wire::{AsyncWire, Conn, Wire, WireError};
-use crate::common::{PLENTY, eventually, poll_once};
+use crate::common::{PLENTY, Watch, eventually, poll_once};
 use caliburn::health::{PeriodicSweep, PingAfterFailure, PingOnBorrow};
 use caliburn::{
     Builder, Clock, EvictionCause, GetError, HealthStrategy, Manager, Pool, PooledConnection,
@@ -16,7 +16,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, LazyLock};
 use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -27,42 +27,6 @@ const ROOM: Duration = Duration::from_millis(500);
 
 const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
-}
-
-/// A clock that stands still while the machine has no time for us: a thread that does nothing but
-/// sleep notes by how much it oversleeps.
-struct Watch {
-    begun: Instant,
-    lost: Duration,
-}
-
-impl Watch {
-    fn start() -> Self {
-        Self { begun: Instant::now(), lost: Self::lost() }
-    }
-
-    fn elapsed(&self) -> Duration {
-        let elapsed = self.begun.elapsed();
-        elapsed.saturating_sub(Self::lost() - self.lost)
-    }
-
-    /// Since the process began.
-    fn lost() -> Duration {
-        const NAP: Duration = ms(5);
-        static SLEEPER: LazyLock<Mutex<(Instant, Duration)>> = LazyLock::new(|| {
-            thread::spawn(|| {
-                loop {
-                    thread::sleep(NAP);
-                    let mut sleeper = SLEEPER.lock().unwrap();
-                    let overslept = sleeper.0.elapsed().saturating_sub(2 * NAP);
-                    *sleeper = (Instant::now(), sleeper.1 + overslept);
-                }
-            });
-            Mutex::new((Instant::now(), Duration::ZERO))
-        });
-        let sleeper = SLEEPER.lock().unwrap();
-        sleeper.1 + sleeper.0.elapsed().saturating_sub(2 * NAP)
-    }
 }
 
 fn runtime() -> &'static Runtime {
@@ -310,7 +274,7 @@ fn row_28_a_close_that_hangs_gives_its_slot_back_at_its_limit<F: Face>() {
     let begun = Watch::start();
     held.into_iter().for_each(PooledConnection::discard);
     let mut all = F::get_all(&pool);
-    assert!(begun.begun.elapsed() > LIMIT / 2, "no close has hung");
+    assert!(begun.elapsed_for_all() > LIMIT / 2, "no close has hung");
     assert!(begun.elapsed() < LIMIT + ROOM, "{:?}", begun.elapsed());
     assert!(all.iter_mut().all(|conn| F::echo(conn).is_ok()));
 }

@@ -105,10 +105,9 @@ pub(crate) fn lend<M: Manager>(
     if state.identifies {
         sign(ledger, transitions + 1, face);
     }
-    if state.sampling.is_due(transitions, Seed::of(ledger)) {
-        entry.lent_at = state.clock.now();
-    }
-    ledger.lend(transitions, borrower, state.clock.tick());
+    entry.is_measured = state.sampling.is_due(transitions, Seed::of(ledger));
+    let now = if entry.is_measured { state.clock.now() } else { state.clock.tick() };
+    ledger.lend(transitions, borrower, now);
     PooledConnection::new(slot.into())
 }
 

@@ -102,9 +102,9 @@ fn come_back_slowly<M: Manager>(mut slot: Slot<M>, mut finding: Finding) {
 pub(crate) fn end_loan<M: Manager>(slot: &mut Slot<M>) {
     let (entry, ledger, raw) = slot.parts_and_pool();
     let state = raw.context();
+    let since = ledger.last_changed();
     ledger.take_back(ledger.transitions() + 1, state.clock.tick());
-    let since = std::mem::take(&mut entry.lent_at);
-    if since != Tick::default() {
+    if std::mem::take(&mut entry.is_measured) {
         state.counters.use_time.record(state.clock.now().since(since));
     }
 }

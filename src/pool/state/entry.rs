@@ -62,8 +62,8 @@ pub(crate) struct Entry<M: Manager> {
     prepared: Option<Box<(Tick, u64)>>,
     /// The user's, beside the connection.
     pub(crate) data: ConnectionData,
-    /// When it was lent, if this loan is measured; else zero.
-    pub(crate) lent_at: Tick,
+    /// This loan is measured: the ledger has the very moment when it began.
+    pub(crate) is_measured: bool,
     /// Its last ping took unusually long: it is lent after all others.
     pub(crate) is_slow: bool,
     /// Up to date only once [refreshed](Self::refresh).
@@ -137,7 +137,7 @@ impl<M: Manager> Entry<M> {
             reset_due: false,
             prepared: None,
             data: fresh.data,
-            lent_at: Tick::default(),
+            is_measured: false,
             is_slow: false,
             info: ConnectionInfo::newborn(now, generation, luck),
             checkouts_before: ledger.checkouts(),

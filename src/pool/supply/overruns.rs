@@ -30,16 +30,19 @@ pub(crate) struct Overdue {
     pub(crate) lost_connects: usize,
 }
 
-/// All calls under way: one look at each slot. A goodbye that is being said while a caller waits
-/// for the last of them is late when that caller's time is up.
+/// All calls under way: one look at each slot.
 fn running<M: Manager>(raw: &Raw<M>) -> impl Iterator<Item = Running> {
+    raw.ledgers().filter_map(Ledger::running).map(|call| with_limit(raw, call))
+}
+
+/// The call with its real limit: a goodbye that is being said while a caller waits for the last of
+/// them is late when that caller's time is up.
+pub(crate) fn with_limit<M: Manager>(raw: &Raw<M>, mut call: Running) -> Running {
     let closed_by = Tick(raw.context().closed_by.get());
-    raw.ledgers().filter_map(Ledger::running).map(move |mut call| {
-        if call.call == Call::Close && call.begun < closed_by {
-            call.limit = call.limit.min(closed_by);
-        }
-        call
-    })
+    if call.call == Call::Close && call.begun < closed_by {
+        call.limit = call.limit.min(closed_by);
+    }
+    call
 }
 
 /// Counts late and long calls. Looks at the slots only if the watch says that there may be some.
