@@ -276,8 +276,8 @@ impl<E: Error + 'static> fmt::Display for GetError<E> {
             ),
             Self::Deadlock { held, counts } => write!(
                 f,
-                "every connection is held by a borrower that waits for another one, this borrower's \
-                 since {held}; return it first, or raise max_size ({counts})"
+                "every connection is held by a borrower that waits for another one; this one's is \
+                 from {held}: return it first, or raise max_size ({counts})"
             ),
             Self::Closed => f.write_str("the pool is closed"),
             Self::Forked => f.write_str(FORKED),

@@ -240,7 +240,8 @@ impl Stats {
                 retired waiting waiter_nodes is_paused;
             counters: checkouts returns waits waits_in_vain cancellations timeouts refusals
                 connects connect_failures connects_skipped outages pings ping_failures
-                pings_cancelled resets closes added detached launch_failures leaks sweeps;
+                pings_cancelled resets closes added detached launch_failures leaks nested_gets
+                sweeps;
             parts: evictions wait_time use_time connect_time ping_time reset_time
         }
     }

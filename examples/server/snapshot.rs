@@ -191,9 +191,12 @@ fn holders(slots: &[SlotInfo]) -> Vec<Held> {
     let mut holders: Vec<_> = slots
         .iter()
         .enumerate()
-        .filter_map(|(slot, info)| match info.state {
+        .filter_map(|(slot, info)| match &info.state {
             SlotState::Lent(holder) => Some(Held {
-                location: holder.location.to_string(),
+                location: match &holder.label {
+                    Some(label) => format!("{} ({label})", holder.location),
+                    None => holder.location.to_string(),
+                },
                 slot,
                 seconds: holder.since.as_secs_f64(),
             }),

@@ -37,8 +37,8 @@ impl<M: Manager> Builder<M> {
         self
     }
 
-    /// Notes with each loan which thread or, in tokio, which task holds it (with feature `tokio`, or
-    /// one that needs it), for [`Pool::holders`](crate::Pool::holders), and detects nested
+    /// Notes with each loan which thread or, in tokio, which task holds it (with feature `tokio`,
+    /// or one that needs it), for [`Pool::holders`](crate::Pool::holders), and detects nested
     /// checkouts: a borrower that holds a connection and waits for another. It is told as an
     /// [event](crate::observe::EventKind::NestedGet); and if all connections are held by such
     /// borrowers, so that none would ever come back, the one that closes the circle gets

@@ -1,6 +1,6 @@
 //! Closing: waiters fail at once, and lent connections are closed on their return.
 
-use super::builder::hire_housekeeper;
+use super::assembly::hire_housekeeper;
 use super::ground::park::block_on;
 use super::handle::Pool;
 use super::snapshot::stats;

@@ -5,6 +5,7 @@
 //! monitoring systems; `object` is a pool of plain objects on the mechanism alone.
 
 mod add;
+mod assembly;
 mod borrow;
 mod builder;
 mod builder_hooks;

@@ -39,6 +39,15 @@ impl<M: Manager> Pool<M> {
 
     /// Goes on after a [`pause`](Self::pause): those that wait are served in order. Does not block.
     /// Does nothing if the pool is not paused.
+    ///
+    /// ```
+    /// # use caliburn::{Manager, Pool};
+    /// fn go_on<M: Manager>(pool: &Pool<M>) {
+    ///     if pool.is_paused() {
+    ///         pool.resume();
+    ///     }
+    /// }
+    /// ```
     pub fn resume(&self) {
         if let Some(_changing) = self.begin_to_change()
             && self.raw.is_paused()
@@ -48,7 +57,8 @@ impl<M: Manager> Pool<M> {
         }
     }
 
-    /// Returns whether the pool is [paused](Self::pause).
+    /// Returns whether the pool is [paused](Self::pause); [`resume`](Self::resume) has an
+    /// [example](Self::resume).
     pub fn is_paused(&self) -> bool {
         self.raw.is_paused()
     }

@@ -39,7 +39,8 @@ fn at_rest<M: Manager>(raw: &Raw<M>, ledger: &Ledger, index: u32, now: Tick) -> 
 
 fn on_loan(ledger: &Ledger, now: Tick) -> Option<Seen> {
     let holder = ledger.holder(now)?;
-    Some((SlotState::Lent(holder), Some(holder.since)))
+    let since = holder.since;
+    Some((SlotState::Lent(holder), Some(since)))
 }
 
 fn in_a_call<M: Manager>(raw: &Raw<M>, ledger: &Ledger, now: Tick) -> Option<Seen> {

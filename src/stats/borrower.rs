@@ -1,15 +1,14 @@
 //! Who borrows: a thread or a task.
 
-use crate::sync::Arc;
+use crate::sync::{Arc, thread};
 use std::fmt;
-use std::thread::ThreadId;
 
 /// A thread or a task that borrows connections.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Borrower {
     /// A thread, with its name if it has one.
-    Thread(ThreadId, Option<Arc<str>>),
+    Thread(thread::ThreadId, Option<Arc<str>>),
     /// A task of tokio, by its id. (With feature `tokio`, or one that needs it.)
     Task(Arc<str>),
 }
@@ -24,7 +23,7 @@ impl Borrower {
         if is_async {
             return None;
         }
-        let thread = std::thread::current();
+        let thread = thread::current();
         Some(Self::Thread(thread.id(), thread.name().map(Arc::from)))
     }
 }

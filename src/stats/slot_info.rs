@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// One slot of a pool, as [`Pool::slots`](crate::Pool::slots) saw it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SlotInfo {
     /// What the slot is doing.
@@ -20,7 +20,7 @@ pub struct SlotInfo {
 }
 
 /// What a slot is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SlotState {
     /// Its connection is free to be lent.

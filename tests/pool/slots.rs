@@ -11,7 +11,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// How many slots are in the states for which `is_it`.
 fn count<M: caliburn::Manager>(pool: &Pool<M>, is_it: impl Fn(SlotState) -> bool) -> usize {
-    pool.slots().iter().filter(|slot| is_it(slot.state)).count()
+    pool.slots().iter().filter(|slot| is_it(slot.state.clone())).count()
 }
 
 /// At rest.
@@ -37,7 +37,7 @@ fn at_rest_the_slots_agree_with_the_stats() {
     assert_slots_agree_with_stats(&pool);
     let slots = pool.slots();
     let lent = slots.iter().find(|slot| matches!(slot.state, SlotState::Lent(_))).unwrap();
-    let SlotState::Lent(holder) = lent.state else { panic!() };
+    let SlotState::Lent(holder) = lent.state.clone() else { panic!() };
     assert_eq!((holder.location.line(), holder.since), (line, 2 * SECOND));
     let figures = (lent.since, lent.age, lent.checkouts);
     assert_eq!(figures, (Some(2 * SECOND), Some(3 * SECOND), 1));
@@ -63,7 +63,7 @@ fn calls_that_are_under_way_are_seen_in_their_slots() {
     let builder = Pool::builder(fake.clone()).max_size(2).min_size(1).clock(clock);
     fake.on_connect(Mode::Hang);
     let pool = builder.build().unwrap();
-    let states = || pool.slots().iter().map(|slot| slot.state).collect::<Vec<_>>();
+    let states = || pool.slots().iter().map(|slot| slot.state.clone()).collect::<Vec<_>>();
     eventually("it is being opened", || states() == [SlotState::Opening, SlotState::Vacant]);
     eventually("the call has begun", || pool.slots()[0].since.is_some());
     hand.advance(SECOND / 10);
@@ -79,7 +79,7 @@ fn calls_that_are_under_way_are_seen_in_their_slots() {
     fake.always_needs_reset();
     fake.on_reset(Mode::Hang);
     drop(pool.get().unwrap());
-    let state = || pool.slots()[0].state;
+    let state = || pool.slots()[0].state.clone();
     eventually("it is reset", || state() == SlotState::Maintenance(Call::Reset));
     fake.open_gate();
     eventually("it is back", || state() == SlotState::Idle);

@@ -1,8 +1,8 @@
 //! Borrowers that hold a connection and wait for another.
 //!
 //! If all connections are held by such borrowers, none will come back: each waits for the others.
-//! The last one that comes to wait closes the circle. It is told so, and as it then gives up what it
-//! holds, the others go on. Whether a borrower holds one is known only if the pool
+//! The last one that comes to wait closes the circle. It is told so, and as it then gives up what
+//! it holds, the others go on. Whether a borrower holds one is known only if the pool
 //! [identifies](crate::Builder::identify_borrowers) borrowers.
 //!
 //! Those that wait are listed, and the list is looked at under its lock: so of two that close the

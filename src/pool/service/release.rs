@@ -5,7 +5,6 @@
 use super::enqueue;
 use super::flaw::{self, flaw};
 use super::judge;
-use crate::clock::Tick;
 use crate::health::{EvictionCause, Verdict};
 use crate::manager::Manager;
 use crate::no_unwind::no_unwind;
