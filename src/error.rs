@@ -2,10 +2,12 @@
 
 mod add;
 mod build;
+mod many;
 mod switch;
 
 pub use add::{AddError, AddReason};
 pub use build::{BuildError, ConfigError, NotReady, Problem};
+pub use many::GetManyError;
 pub use switch::SwitchError;
 
 use crate::hooks::HookError;

@@ -21,6 +21,7 @@ use crate::manager::Manager;
 use crate::raw::RawPool;
 use crate::raw::bitmap::Bitmap;
 use crate::raw::requests::Requests;
+use crate::raw::turn::Turn;
 use crate::stats::Counters;
 use crate::sync::{Arc, AtomicUsize, Mutex, Relaxed, Weak, thread};
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -67,6 +68,7 @@ impl<M: Manager> Builder<M> {
             leaks: Mutex::default(),
             identifies: self.identifies,
             nested: Mutex::default(),
+            gathering: Turn::default(),
             supply: Supply::new(initial_size),
             queues: [1, capacity, capacity].map(Queue::new),
             starts: Requests::new(),

@@ -4,6 +4,7 @@ use super::assembly::hire_housekeeper;
 use super::ground::park::block_on;
 use super::handle::Pool;
 use super::snapshot::stats;
+use super::state::kept::Kept;
 use super::state::pooled::Raw;
 use super::upkeep::housekeeper;
 use super::upkeep::keeper::Household;
@@ -14,6 +15,7 @@ use crate::observe::EventKind;
 use crate::stats::{Holder, Overrun};
 use crate::sync::{Arc, thread};
 use std::fmt;
+use std::future::Future;
 use std::time::Duration;
 
 /// What [`Pool::close_within`] achieved.
@@ -92,6 +94,32 @@ impl<M: Manager> Pool<M> {
         worker::start(&self.raw);
         state.ring.ring();
         state.events.post();
+    }
+
+    /// Returns a future that is ready when the pool is closed, by a call or with its last handle.
+    /// It is no handle itself, and may outlive all of them. For what runs beside the pool and
+    /// should end with it. Never ready in a forked child.
+    ///
+    /// ```
+    /// # use caliburn::{Manager, Pool};
+    /// # fn watch<M: Manager>(pool: &Pool<M>) {
+    /// let closed = pool.until_closed();
+    /// let watcher = async move {
+    ///     closed.await;
+    ///     println!("no more songs");
+    /// };
+    /// # drop(watcher);
+    /// # }
+    /// ```
+    pub fn until_closed(&self) -> impl Future<Output = ()> + Send + 'static {
+        let raw = Kept::from(Arc::clone(&self.raw));
+        async move {
+            if raw.is_inherited() {
+                // The lock of the list may be held for ever.
+                return std::future::pending().await;
+            }
+            raw.context().events.wait_until(|| raw.is_closed().then_some(())).await
+        }
     }
 
     /// Returns whether the pool is closed, or belongs to the [parent process](Pool#forks).

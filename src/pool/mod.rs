@@ -17,6 +17,7 @@ mod handle;
 mod hooks;
 mod insight;
 mod invalidate;
+mod many;
 mod object;
 mod pause;
 mod service;

@@ -9,6 +9,7 @@ mod inherited;
 pub(crate) mod requests;
 mod room;
 pub(crate) mod slots;
+pub(crate) mod turn;
 pub(crate) mod waiter;
 mod waiters;
 pub(crate) mod wakes;

@@ -30,6 +30,7 @@ mod known_dead;
 mod lifetimes;
 mod limits;
 mod load;
+mod many;
 mod model;
 mod nimue;
 mod objects;

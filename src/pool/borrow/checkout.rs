@@ -6,6 +6,7 @@ use super::guard::PooledConnection;
 use super::last_look::look;
 use super::nested;
 use super::step::{Step, judge, judge_or_claim, lend};
+use super::terms;
 use crate::clock::Tick;
 use crate::config::{Fairness, PingOn, Settings};
 use crate::error::GetError;
@@ -27,9 +28,6 @@ use std::panic::Location;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// A task keeps what it is handed for this long without being polled.
-const GRACE: Duration = Duration::from_millis(25);
-
 /// See the [module](self).
 pub(crate) struct Checkout<'a, M: Manager> {
     raw: &'a Arc<Raw<M>>,
@@ -49,6 +47,8 @@ pub(crate) struct Checkout<'a, M: Manager> {
     waiting_since: Option<Tick>,
     /// Its number among the borrowers that hold a connection, if it does.
     nested: Option<NonZeroU64>,
+    /// See [`part_of_many`](Self::part_of_many).
+    is_part: bool,
     /// What has come of its wait. A thread drops its checkout when its time is up.
     outcome: WaitOutcome,
 }
@@ -101,11 +101,18 @@ impl<'a, M: Manager> Checkout<'a, M> {
             pinged_in_vain: None,
             waiting_since: None,
             nested: None,
+            is_part: false,
             outcome: match face {
                 Face::Blocking => WaitOutcome::TimedOut,
                 Face::Async => WaitOutcome::Cancelled,
             },
         }
+    }
+
+    /// It is one of several of a borrower, which keeps what it has until it has all.
+    pub(crate) fn part_of_many(mut self) -> Self {
+        self.is_part = true;
+        self
     }
 
     /// Notes that the borrower stands in line.
@@ -205,7 +212,7 @@ impl<'a, M: Manager> Checkout<'a, M> {
     #[cold]
     #[inline(never)]
     fn look_for_circle(&mut self) -> Result<(), GetError<M::Error>> {
-        if self.nested.is_none() {
+        if !self.is_part && self.nested.is_none() {
             self.nested = nested::begin(self.raw, self.face, self.borrower)?;
         }
         Ok(())
@@ -226,17 +233,7 @@ impl<'a, M: Manager> Checkout<'a, M> {
     }
 
     fn terms(&self, ahead: bool, now: Tick) -> Terms {
-        // A thread looks at the clock itself, and runs once it is woken. The housekeeper wakes a
-        // task, whose executor may not poll it soon.
-        let (deadline, grace) = match self.face {
-            Face::Blocking => (NEVER, NEVER),
-            Face::Async => (self.deadline.0, GRACE.as_nanos() as u64),
-        };
-        let patience = match self.fairness {
-            Fairness::BoundedBarging(limit) if !ahead => (now + limit).0,
-            _ => 0,
-        };
-        Terms { deadline, patience, grace, since: self.begun.0, ahead }
+        terms::of(self.face, self.fairness, self.begun, self.deadline, ahead, now)
     }
 
     async fn stand_in_line(

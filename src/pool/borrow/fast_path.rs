@@ -99,7 +99,7 @@ where
 }
 
 /// What comes of a checkout.
-type Lending<M> = Result<PooledConnection<M>, GetError<<M as Manager>::Error>>;
+pub(crate) type Lending<M> = Result<PooledConnection<M>, GetError<<M as Manager>::Error>>;
 
 /// `None`: not yet, it is pending.
 type Failing<M> = Option<Box<GetError<<M as Manager>::Error>>>;

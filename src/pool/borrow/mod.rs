@@ -7,3 +7,4 @@ pub(crate) mod guard;
 pub(crate) mod last_look;
 pub(crate) mod nested;
 pub(crate) mod step;
+mod terms;

@@ -12,7 +12,6 @@ use super::failure;
 use crate::error::GetError;
 use crate::manager::{Face, Manager};
 use crate::observe::EventKind;
-use crate::pool::snapshot::stats;
 use crate::pool::state::nested::Nested as List;
 use crate::pool::state::pooled::Raw;
 use crate::stats::{Borrower, Ledger};
@@ -47,15 +46,29 @@ pub(crate) fn end<M: Manager>(raw: &Raw<M>, number: NonZeroU64) {
     raw.context().nested().remove(number);
 }
 
-/// Whether all connections that there may be are held by those.
+/// Stands for a borrower that is listed.
+pub(crate) struct Waits<'a, M: Manager> {
+    raw: &'a Raw<M>,
+    number: NonZeroU64,
+}
+
+impl<'a, M: Manager> Waits<'a, M> {
+    pub(crate) fn new(raw: &'a Raw<M>, number: NonZeroU64) -> Self {
+        Self { raw, number }
+    }
+}
+
+impl<M: Manager> Drop for Waits<'_, M> {
+    fn drop(&mut self) {
+        end(self.raw, self.number);
+    }
+}
+
+/// Whether all connections that there may be are held by those: each slot is lent to one of them,
+/// or out of use. While they are listed they return nothing, so this stays true, whatever moves
+/// elsewhere; a slot that is on its way anywhere is neither.
 fn is_circle<M: Manager>(raw: &Raw<M>, list: &List) -> bool {
-    let stats = stats(raw);
-    let elsewhere = stats.idle + stats.opening + stats.maintenance + stats.quarantined;
-    elsewhere + stats.vacant == 0
-        && raw
-            .ledgers()
-            .filter(|ledger: &&Ledger| ledger.is_lent())
-            .all(|ledger| list.borrowers().any(|borrower| ledger.is_lent_to(borrower)))
-        // One that was granted a connection does not wait for long.
-        && stats.checkouts == stats.returns + stats.lent as u64
+    let is_held = |ledger: &&Ledger| list.borrowers().any(|borrower| ledger.is_lent_to(borrower));
+    let held = raw.ledgers().filter(is_held).count();
+    held + raw.gauges().retired == raw.capacity()
 }

@@ -35,6 +35,12 @@ impl<M: Manager> Kept<M> {
     }
 }
 
+impl<M: Manager> From<Arc<Raw<M>>> for Kept<M> {
+    fn from(raw: Arc<Raw<M>>) -> Self {
+        Self(Some(raw))
+    }
+}
+
 impl<M: Manager> Deref for Kept<M> {
     type Target = Arc<Raw<M>>;
 

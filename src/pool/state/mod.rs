@@ -26,6 +26,7 @@ use crate::health::{HealthStrategy, Occasions};
 use crate::hooks::Hooks;
 use crate::manager::{BoxFuture, Driver, Manager};
 use crate::raw::requests::Requests;
+use crate::raw::turn::Turn;
 use crate::stats::Counters;
 use crate::sync::{Arc, AtomicUsize, Mutex, MutexGuard, PoisonError, Relaxed};
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -66,6 +67,8 @@ pub(crate) struct State<M: Manager> {
     pub(crate) is_watched: bool,
     /// Who borrows is noted with each loan.
     pub(crate) identifies: bool,
+    /// Whose turn it is to gather several connections.
+    pub(crate) gathering: Turn,
     /// Borrowers that hold a connection and wait for another.
     pub(super) nested: Mutex<Nested>,
     /// Loans that observers were told last for too long.

@@ -1,0 +1,178 @@
+//! Several connections at once, or none; and the end of a pool as a future.
+
+use crate::common::*;
+use caliburn::error::GetManyError;
+use caliburn::{GetError, Pool};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::task::Poll;
+use std::thread;
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn several_connections_come_at_once_or_none_does() {
+    let fake = Fake::new();
+    let (pool, _) = full_manual(&fake, 3, |builder| builder);
+    assert_eq!(pool.get_many(0, SECOND).unwrap().len(), 0);
+    let all = pool.get_many(3, SECOND).unwrap();
+    let mut ids: Vec<_> = all.iter().map(|conn| conn.id).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, [0, 1, 2]);
+    drop(all);
+    let held = pool.get().unwrap();
+    let mut gathering = Box::pin(pool.get_many_async(3, SECOND));
+    assert!(poll_once(&mut gathering).is_pending());
+    drop(held);
+    let Poll::Ready(Ok(all)) = poll_once(&mut gathering) else { panic!("they are all there") };
+    assert_eq!(all.len(), 3);
+    drop(all);
+    assert_settled(&pool, fake.books());
+}
+
+#[test]
+fn more_than_there_may_be_are_refused_at_once() {
+    let (pool, _) = full_manual(&Fake::new(), 3, |builder| builder);
+    let error = pool.get_many(4, PLENTY).unwrap_err();
+    assert!(matches!(error, GetManyError::TooMany { wanted: 4, max_size: 3 }), "{error}");
+    assert!(pool.get_many(usize::MAX, PLENTY).is_err());
+    assert_eq!(pool.stats().checkouts, 0);
+}
+
+#[test]
+fn what_was_gathered_in_vain_goes_back() {
+    let fake = Fake::new();
+    let (pool, clock) = full_manual(&fake, 3, |builder| builder);
+    let held = pool.get().unwrap();
+    let mut gathering = Box::pin(pool.get_many_async(3, SECOND));
+    assert!(poll_once(&mut gathering).is_pending());
+    assert_eq!(pool.stats().idle, 0);
+    clock.advance(2 * SECOND);
+    pool.maintain();
+    let Poll::Ready(Err(error)) = poll_once(&mut gathering) else { panic!("time is up") };
+    assert!(
+        error.to_string().starts_with("2 of 3 connections were gathered; timed out"),
+        "{error}"
+    );
+    assert_eq!(pool.stats().idle, 2);
+    // Cancelled.
+    let mut gathering = Box::pin(pool.get_many_async(3, SECOND));
+    assert!(poll_once(&mut gathering).is_pending());
+    drop(gathering);
+    assert_eq!(pool.stats().idle, 2);
+    pool.close();
+    let error = pool.get_many(2, SECOND).unwrap_err();
+    assert!(matches!(error, GetManyError::Get { error: GetError::Closed, .. }), "{error}");
+    drop(held);
+    eventually("all are closed", || fake.books().alive() == 0);
+}
+
+#[test]
+fn threads_that_gather_time_out_together_and_leave_nothing_behind() {
+    let fake = Fake::new();
+    let pool = Pool::builder(fake.clone()).max_size(3).min_size(3).build().unwrap();
+    pool.ready(PLENTY).unwrap();
+    let held = pool.get().unwrap();
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| pool.get_many(3, Duration::from_millis(20)).unwrap_err());
+        }
+    });
+    drop(held);
+    drop(pool.get_many(3, PLENTY).unwrap());
+    assert_settled(&pool, fake.books());
+}
+
+#[test]
+fn calls_are_served_in_the_order_in_which_they_came() {
+    let (pool, _) = full_manual(&Fake::new(), 4, |builder| builder);
+    let held = pool.get().unwrap();
+    // Less would do for the second, but the first comes first.
+    let mut first = Box::pin(pool.get_many_async(4, SECOND));
+    let mut second = Box::pin(pool.get_many_async(1, SECOND));
+    let mut third = Box::pin(pool.get_many_async(1, SECOND));
+    assert!(poll_once(&mut first).is_pending());
+    assert!(poll_once(&mut second).is_pending() && poll_once(&mut third).is_pending());
+    drop(second);
+    drop(held);
+    assert!(poll_once(&mut third).is_pending());
+    assert!(poll_once(&mut first).is_ready());
+    assert!(poll_once(&mut third).is_ready());
+}
+
+#[test]
+fn a_waiter_that_gathers_one_by_one_is_not_overtaken() {
+    let (pool, _) = full_manual(&Fake::new(), 2, |builder| builder);
+    let held = pool.get_many(2, SECOND).unwrap();
+    let mut both = Box::pin(pool.get_many_async(2, SECOND));
+    let mut one = Box::pin(pool.get_async());
+    assert!(poll_once(&mut both).is_pending() && poll_once(&mut one).is_pending());
+    drop(held);
+    assert!(poll_once(&mut one).is_pending());
+    assert!(poll_once(&mut both).is_ready());
+    drop(both);
+    assert!(poll_once(&mut one).is_ready());
+}
+
+#[test]
+fn of_those_that_gather_under_load_none_waits_for_ever() {
+    let fake = Fake::new();
+    let pool = Pool::builder(fake.clone()).max_size(4).min_size(4).build().unwrap();
+    let (is_over, gathered) = (AtomicBool::new(false), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for wanted in [2, 3, 4, 4] {
+            let (pool, gathered, is_over) = (&pool, &gathered, &is_over);
+            scope.spawn(move || {
+                for _ in 0..100 {
+                    assert_eq!(pool.get_many(wanted, PLENTY).unwrap().len(), wanted);
+                    gathered.fetch_add(1, SeqCst);
+                }
+                if gathered.load(SeqCst) == 400 {
+                    is_over.store(true, SeqCst);
+                }
+            });
+        }
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !is_over.load(SeqCst) {
+                    drop(pool.get().unwrap());
+                }
+            });
+        }
+    });
+    assert_settled(&pool, fake.books());
+}
+
+#[test]
+fn one_that_identifies_itself_does_not_wait_for_itself() {
+    let builder = Pool::builder(Fake::new()).max_size(2).min_size(2).identify_borrowers();
+    let pool = builder.build().unwrap();
+    drop(pool.get_many(2, PLENTY).unwrap());
+    let held = pool.get().unwrap();
+    let error = thread::scope(|scope| {
+        let other = pool.get().unwrap();
+        let error = scope.spawn(|| pool.get_many(2, Duration::from_millis(10)).unwrap_err());
+        let error = error.join().unwrap();
+        drop(other);
+        error
+    });
+    assert!(matches!(error, GetManyError::Get { error: GetError::TimedOut { .. }, .. }), "{error}");
+    drop(held);
+    drop(pool.get_many(2, PLENTY).unwrap());
+    assert_eq!(pool.stats().nested_gets, 0);
+}
+
+#[test]
+fn the_end_of_a_pool_is_a_future() {
+    let fake = Fake::new();
+    let (pool, _) = full_manual(&fake, 1, |builder| builder);
+    let mut closed = Box::pin(pool.until_closed());
+    assert!(poll_once(&mut closed).is_pending());
+    let handle = pool.clone();
+    drop(pool);
+    assert!(poll_once(&mut closed).is_pending());
+    drop(handle);
+    assert!(poll_once(&mut closed).is_ready());
+    drop(closed);
+    eventually("all is gone", || fake.is_alone());
+}
