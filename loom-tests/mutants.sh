@@ -98,15 +98,15 @@ plant 'a known waker is not looked at again' waiter.rs 's/if !self.knows\(cx.wak
 plant 'a cancelled waiter keeps its grant' waiter.rs 's/None => drop\(granted\)/None => std::mem::forget(granted)/'
 plant 'a refused arrival goes without a look' waiters.rs 's/(is_full\(room\.live\.fetch_add.*?)self\.leave_line\(\);/$1room.left();/s'
 plant 'a waiter that has waited before goes to the end of the line' waiters.rs 's/queue.stand\(Standing/queue.line.push_back(Standing/'
-plant 'a ticket that has claimed leaves its waker behind' waiter.rs 's/if is_taken && !self.has_locked \{/if is_taken {/'
+plant 'a ticket that has claimed leaves its waker behind' waiter.rs 's/if !is_taken \|\| self.has_locked \{/if !is_taken {/'
 plant 'the flags are lowered while waiters are left' waiters.rs 's/(claim_past_flags\(crate::sync::thread_number\(\)\) else \{\s*)return;/$1return self.lower_flags(queue);/'
 plant 'the flags are raised after the idle bits were looked at' waiters.rs 's/self.raise_flags\(queue, Newcomers::MustWait\);\s*(let Some\(index\) = .*?else \{\s*)return;/$1self.raise_flags(queue, Newcomers::MustWait); return;/s'
 plant 'an expired waiter is not woken' waiters.rs 's/(settle\(EXPIRED\) \{.*?)wakes.add\(waiter.take_waker\(\)\);/$1/s'
 plant 'an expiry mark is kept' waiters.rs 's/self.room.expire_to.replace\(0\)/self.room.expire_to.get()/'
 
 # Steps: patience.
-plant 'a notified waiter is only looked at' waiter.rs 's/let before = self.leave_for\(NOTIFIED\)\?;/if self.state.load(Ordering::Acquire) == NOTIFIED { return Some(None); } $&/'
-plant 'a waiter that has left counts as notified' waiter.rs 's/let before = self.leave_for\(NOTIFIED\)\?;/let Some(before) = self.leave_for(NOTIFIED) else { return Some(None) };/'
+plant 'a notified waiter is only looked at' waiter.rs 's/let before = self.leave_for\(NOTIFIED\)\?;/if self.state.load(Ordering::Acquire) == NOTIFIED { return Some(Notice::Known); } $&/'
+plant 'a waiter that has left counts as notified' waiter.rs 's/let before = self.leave_for\(NOTIFIED\)\?;/let Some(before) = self.leave_for(NOTIFIED) else { return Some(Notice::Known) };/'
 plant 'a notified waiter that leaves requests no dispatch' waiter.rs 's/(Some\(_\) => \{[^}]*?)self.pool.dispatch\(\);/$1/s'
 plant 'a waiter that retries the claim remains notified' waiter.rs 's/if !self.waiter.exchange\(NOTIFIED, WAITING\) \{/if !self.waiter.exchange(NOTIFIED, NOTIFIED) {/'
 plant 'a waiter that claims while it is notified requests no dispatch' waiter.rs 's/if before == NOTIFIED \{/if false {/'
@@ -145,6 +145,26 @@ plant 'one that has come back is hurried' room.rs 's/!is_back && //'
 plant 'one that comes back takes from those before it' grants.rs 's/waiter.place > place/waiter.place != place/'
 plant 'each grace is long' grants.rs 's/now < lapses.hurried_until && //; s/waiter.may_be_hurried\(\)/false/'
 plant 'after a lapse each grace is short for good' grants.rs 's/\.saturating_mul\(HURRIED_GRACES\)/.saturating_mul(u64::MAX)/'
+
+plant 'O16: a new era publishes nothing' era.rs 's/fetch_add\(1, Ordering::AcqRel\)/fetch_add(1, Ordering::Relaxed)/'
+plant 'O16: a connect acquires nothing' era.rs 's/current.load\(Ordering::Acquire\)/current.load(Ordering::Relaxed)/'
+
+plant 'O17: the end of a pause publishes nothing' room.rs 's/fetch_or\(errand, Ordering::Release\)/fetch_or(errand, Ordering::Relaxed)/'
+plant 'O17: a round acquires nothing of it' room.rs 's/swap\(0, Ordering::Acquire\)/swap(0, Ordering::Relaxed)/'
+
+# Steps: pause, eras, turns.
+plant 'a pause raises no flags' door.rs 's/self.idle.pause\(\);//'
+plant 'a claim does not look at the paused flag' bitmap.rs 's/seen & \(HAND_OFF \| CLOSED \| PAUSED\)/seen & CLOSED/'
+plant 'a round grants during a pause' waiters.rs 's/if is_paused \{/if false {/'
+plant 'the dispatcher lowers the flags of a paused pool' bitmap.rs 's/match seen & \(CLOSED \| PAUSED\)/match seen & CLOSED/'
+plant 'a resume requests no round' door.rs 's/(errands.note\(RESUMED\);\s*)self.dispatch\(\);/$1/'
+plant 'a resume leaves the flags as they are' door.rs 's/self.room.errands.note\(RESUMED\);//'
+plant 'the paused flag stays up' door.rs 's/self.idle.resume\(\);//'
+plant 'what is refused is told too early' era.rs 's/(self.eras.refused.raise\(era\);)(.*?)(self.advance_epoch\(\);)/$3$2$1/s'
+plant 'what is refused is told to nobody' era.rs 's/(refused.raise\(era\);.*?)self.advance_epoch\(\);/$1/s'
+plant 'all have the turn at once' turn.rs 's/if line.current.is_none\(\) \{/if true {/'
+plant 'the turn is not passed on' turn.rs 's/wake_all\(waker\);//'
+plant 'one that leaves the line keeps its place' turn.rs 's/let own = at.and_then\(\|at\| line.waiting.remove\(at\)\)/let own = at.and_then(|at| line.waiting.get_mut(at).map(|own| (own.0, own.1.take())))/'
 
 # Steps: close and resize.
 plant 'the crowd is left to those who were woken' waiters.rs 's/wake_all\(std::iter::from_fn\(\|\| self.room.crowd.pop\(\)\)\);//'

@@ -32,8 +32,8 @@ impl<M: Manager> Pool<M> {
     /// Returns the connection in an [`AddError`] if the pool has no room for it or is closed.
     pub fn add(&self, connection: M::Connection) -> Result<(), AddError<M::Connection>> {
         let state = self.state();
-        // The era first: see `state::invalid`.
-        let (era, manager) = (state.invalid.era(), state.manager.load_full());
+        // The era first: see `raw::era`.
+        let (era, manager) = (self.raw.era(), state.manager.load_full());
         let fresh = Fresh { connection, manager, data: ConnectionData::default() };
         match take_in(&self.raw, fresh, era) {
             Ok(()) => {
@@ -62,7 +62,7 @@ pub(super) fn take_in<M: Manager>(
         let reason = if raw.is_closed() { AddReason::Closed } else { AddReason::Full };
         return Err((fresh, reason));
     };
-    vacant.ledger().open(era);
+    vacant.ledger().stamp().set(era);
     welcome(raw, vacant, fresh);
     state.ring.ring();
     state.events.post();

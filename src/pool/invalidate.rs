@@ -84,8 +84,7 @@ impl<M: Manager> Pool<M> {
     /// From now on what is open, or being opened, is to be replaced.
     pub(super) fn begin_to_replace(&self) -> Replacing<'_> {
         let state = self.state();
-        let replacing = state.invalid.begin_era();
-        self.raw.advance_epoch();
+        let replacing = state.invalid.replace(|| self.raw.begin_era());
         sweep::ask(&self.raw);
         state.ring.ring();
         replacing
@@ -98,19 +97,21 @@ impl<M: Manager> Pool<M> {
     }
 
     fn older(&self, era: u64) -> usize {
-        self.raw.ledgers().filter(|ledger: &&Ledger| ledger.is_older_than(era)).count()
+        self.raw.ledgers().filter(|ledger: &&Ledger| ledger.stamp().is_older_than(era)).count()
     }
 
     fn refuse(&self, replacing: &Replacing<'_>) -> usize {
         let (state, era) = (self.state(), replacing.era);
-        state.invalid.refuse_before(era);
-        self.raw.advance_epoch();
+        self.raw.refuse_before(era);
         // What lies idle goes.
         if self.older(era) > 0 {
             sweep::ask(&self.raw);
             if state.is_manual() { self.maintain() } else { state.ring.ring() }
         }
-        self.raw.ledgers().filter(|ledger| ledger.is_older_than(era) && ledger.is_lent()).count()
+        self.raw
+            .ledgers()
+            .filter(|ledger| ledger.stamp().is_older_than(era) && ledger.is_lent())
+            .count()
     }
 
     /// Evicts the idle connections for which `predicate` returns true, and returns how many. The

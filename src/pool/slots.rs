@@ -4,7 +4,7 @@ use super::state::pooled::Raw;
 use super::supply::overruns::with_limit;
 use crate::clock::Tick;
 use crate::manager::Manager;
-use crate::raw::Resting;
+use crate::raw::gauges::Resting;
 use crate::stats::{Call, Ledger, Running, SlotInfo, SlotState};
 use std::time::Duration;
 

@@ -2,7 +2,7 @@
 //!
 //! A switch is a trial, then an era. The trial is one connect with the new manager, beside the
 //! pool's own connections. A worker makes it and reports; the caller alone acts on the report: it
-//! changes the manager and begins a new [era](super::state::invalid), in which all that the old
+//! changes the manager and begins a new [era](crate::raw::era), in which all that the old
 //! manager opened is replaced. A caller that has given up meanwhile changes nothing, and the
 //! trial's connection is closed by whichever of the two comes second.
 

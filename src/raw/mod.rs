@@ -3,7 +3,8 @@
 pub(crate) mod bitmap;
 mod debug;
 mod door;
-mod gauges;
+pub(crate) mod era;
+pub(crate) mod gauges;
 mod grants;
 mod inherited;
 pub(crate) mod requests;
@@ -18,7 +19,7 @@ use crate::sync::{
     Arc, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering, Relaxed, Witness, forks,
 };
 use bitmap::Bitmap;
-pub(crate) use gauges::Resting;
+use era::Eras;
 use room::WaitingRoom;
 use slots::{Home, Lodging, Occupied, Slot, Vacant};
 
@@ -63,6 +64,7 @@ pub(crate) struct RawPool<H: PoolHooks> {
     /// Rises when each slot needs a closer look: when there is debt, or when the pool above says
     /// so.
     epoch: AtomicU64,
+    eras: Eras,
     door: AtomicU32,
     torn_down: AtomicUsize,
     /// The process, by the number of forks before it.
@@ -151,6 +153,7 @@ impl<H: PoolHooks> RawPool<H> {
             room: WaitingRoom::new(),
             debt: AtomicI64::new(0),
             epoch: AtomicU64::new(0),
+            eras: Eras::default(),
             door: AtomicU32::new(0),
             torn_down: AtomicUsize::new(0),
             born_in: forks(),

@@ -34,7 +34,7 @@ pub(super) struct WaitingRoom {
     pub(super) next_deadline: AtomicU64,
     /// Deadlines up to here are to expire; zero: none. O4 orders it: it rides on a request.
     pub(super) expire_to: Relaxed<u64>,
-    /// What the next round is to do besides. O4 orders it: it rides on a request.
+    /// What the next round is to do besides.
     pub(super) errands: Errands,
 }
 
@@ -49,14 +49,14 @@ pub(super) struct Errands(AtomicUsize);
 
 impl Errands {
     pub(super) fn note(&self, errand: usize) {
-        // O4: the request that follows publishes it.
-        self.0.fetch_or(errand, Ordering::Relaxed);
+        // O17: a round that was requested by others may find it before the request that follows.
+        self.0.fetch_or(errand, Ordering::Release);
     }
 
     /// What is to be done, if anything; it is no longer noted.
     pub(super) fn take(&self) -> usize {
-        // O4: noted before the request that is answered.
-        if self.0.load(Ordering::Relaxed) == 0 { 0 } else { self.0.swap(0, Ordering::Relaxed) }
+        // O17; O11: what is not seen here is seen by the round that answers its request (O4).
+        if self.0.load(Ordering::Relaxed) == 0 { 0 } else { self.0.swap(0, Ordering::Acquire) }
     }
 }
 

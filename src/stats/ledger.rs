@@ -2,6 +2,7 @@
 
 use super::{Borrower, Signature};
 use crate::clock::Tick;
+use crate::raw::era::Stamp;
 use crate::raw::slots::StaticRef;
 use crate::sync::{Arc, Relaxed};
 use arc_swap::ArcSwapOption;
@@ -21,9 +22,8 @@ pub(crate) struct Ledger {
     /// What the borrower said of itself, on this loan or an earlier one.
     signature: ArcSwapOption<Signature>,
     call: CallNote,
-    /// One more than the pool's era in which the connect of its connection was begun; zero if there
-    /// is none.
-    era: Relaxed<u64>,
+    /// In which era the connect of its connection was begun.
+    stamp: Stamp,
     /// When its connection was opened; zero if there is none.
     opened: Relaxed<u64>,
 }
@@ -45,9 +45,9 @@ impl Ledger {
         self.note(now);
     }
 
-    /// Notes that a connect begins in the pool's `era`.
-    pub(crate) fn open(&self, era: u64) {
-        self.era.set(era + 1);
+    /// In which era the connect of its connection, or the one that is under way, was begun.
+    pub(crate) fn stamp(&self) -> &Stamp {
+        &self.stamp
     }
 
     /// Notes that a new connection lies in the slot.
@@ -58,7 +58,7 @@ impl Ledger {
 
     /// Notes that the connection is gone, or could not be opened.
     pub(crate) fn end(&self) {
-        self.era.set(0);
+        self.stamp.clear();
         self.signature.store(None);
         self.opened.set(0);
     }
@@ -66,11 +66,6 @@ impl Ledger {
     /// When its connection was opened, if there is one.
     pub(crate) fn opened(&self) -> Option<Tick> {
         Some(Tick(self.opened.get())).filter(|opened| *opened != Tick::default())
-    }
-
-    /// Whether there is a connection, or one is being opened, whose connect was begun before `era`.
-    pub(crate) fn is_older_than(&self, era: u64) -> bool {
-        (1..=era).contains(&self.era.get())
     }
 
     #[inline(always)]

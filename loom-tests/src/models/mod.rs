@@ -5,11 +5,14 @@ mod bitmap;
 mod canary;
 mod close;
 mod due;
+mod era;
 mod example;
 mod lapse;
 mod late;
 mod line;
+mod pause;
 mod resize;
+mod turn;
 
 use crate::raw::slots::Occupied;
 use crate::raw::waiter::{NEVER, Outcome, Terms, Ticket};

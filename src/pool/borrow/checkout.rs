@@ -20,7 +20,7 @@ use crate::pool::supply::tries;
 use crate::pool::work::calls::check;
 use crate::pool::work::shared::Shared;
 use crate::pool::work::worker;
-use crate::raw::waiter::{NEVER, Outcome, Terms, Ticket};
+use crate::raw::waiter::{Outcome, Terms, Ticket};
 use crate::sync::{Arc, Relaxed};
 use std::future::poll_fn;
 use std::num::NonZeroU64;

@@ -9,7 +9,6 @@ use crate::health::{
 use crate::manager::Manager;
 use crate::no_unwind::no_unwind;
 use crate::pool::ground::sampling::Seed;
-use crate::pool::state::State;
 use crate::pool::state::entry::{Entry, Fit};
 use crate::pool::state::pooled::Raw;
 use crate::stats::Ledger;
@@ -44,7 +43,7 @@ pub(crate) fn retires<M: Manager>(
     raw: &Raw<M>,
 ) -> Option<EvictionCause> {
     let state = raw.context();
-    if state.invalid.is_to_be_replaced(ledger) {
+    if raw.is_out_of_date(ledger.stamp()) {
         return Some(EvictionCause::Invalidated);
     }
     if !state.occasions.intersects(Occasions::BORROW | Occasions::RETURN) {
@@ -77,7 +76,7 @@ fn ask<M: Manager>(
     // Read first: what is found out from here on is void once the epoch has risen.
     let epoch = raw.epoch();
     let state = raw.context();
-    let out_of_date = out_of_date(ledger, state, occasion);
+    let out_of_date = out_of_date(ledger, raw, occasion);
     let info = entry.refresh(ledger, state.generation.get(), now);
     let strategy = &**state.strategy;
     let is_asked = state.occasions.intersects(occasion);
@@ -90,7 +89,7 @@ fn ask<M: Manager>(
         verdict == Verdict::Keep && !entry.ping_due && !raw.is_in_debt() && !is_accompanied;
     // What answers slowly takes the slow road, where others are preferred to it.
     let is_fit =
-        is_fit && !state.identifies && !entry.is_slow && !state.invalid.is_to_be_replaced(ledger);
+        is_fit && !state.identifies && !entry.is_slow && !raw.is_out_of_date(ledger.stamp());
     // A validity begins with a Keep, not with silence: before a loan if the strategy is asked then,
     // else after one.
     let is_time = match occasion {
@@ -119,12 +118,12 @@ fn ask<M: Manager>(
 /// A sweep has what is out of date replaced; a borrower is told only of what is not lent any more.
 fn out_of_date<M: Manager>(
     ledger: &Ledger,
-    state: &State<M>,
+    raw: &Raw<M>,
     occasion: Occasions,
 ) -> Option<EvictionCause> {
     let is_out_of_date = match occasion {
-        Occasions::SWEEP => state.invalid.is_to_be_replaced(ledger),
-        _ => state.invalid.is_refused(ledger),
+        Occasions::SWEEP => raw.is_out_of_date(ledger.stamp()),
+        _ => raw.is_refused(ledger.stamp()),
     };
     is_out_of_date.then_some(EvictionCause::Invalidated)
 }

@@ -34,8 +34,8 @@ pub(super) async fn connect<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
     let limit = order.permit.limit;
     let (begun, deadline, noted) =
         begin(state, vacant.ledger(), Call::Connect, Priority::Demand, limit);
-    // The era first: see `state::invalid`.
-    vacant.ledger().open(state.invalid.era());
+    // The era first: see `raw::era`.
+    vacant.ledger().stamp().set(raw.era());
     let manager = Foreign::new(state.manager.load_full());
     let future = Box::pin(open(state, &manager, &deadline, begun));
     let result = fallible_call(state, &deadline, future).await;
@@ -114,7 +114,7 @@ pub(crate) fn welcome<M: Manager>(raw: &Raw<M>, vacant: Vacant<M>, fresh: Fresh<
     state.service.arrives();
     if raw.take_debt() {
         enqueue::retire(slot)
-    } else if state.invalid.is_to_be_replaced(slot.ledger()) {
+    } else if raw.is_out_of_date(slot.ledger().stamp()) {
         enqueue::close(slot, EvictionCause::Invalidated)
     } else {
         drop(slot)
