@@ -33,7 +33,7 @@ impl<M: Manager> Pool<M> {
     pub fn add(&self, connection: M::Connection) -> Result<(), AddError<M::Connection>> {
         let state = self.state();
         // The era first: see `raw::era`.
-        let (era, manager) = (self.raw.era(), state.manager.load_full());
+        let (era, manager) = (self.raw.eras().current(), state.manager.load_full());
         let fresh = Fresh { connection, manager, data: ConnectionData::default() };
         match take_in(&self.raw, fresh, era) {
             Ok(()) => {

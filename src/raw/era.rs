@@ -6,12 +6,11 @@
 //! is new, whatever a clock says; and one that bears an old number is replaced, even if it was made
 //! with what is new.
 
-use super::{PoolHooks, RawPool};
 use crate::sync::{AtomicU64, Ordering, Relaxed};
 
 /// The eras of one pool.
 #[derive(Debug, Default)]
-pub(super) struct Eras {
+pub(crate) struct Eras {
     /// The era that goes on.
     current: AtomicU64,
     /// Values of earlier eras than this are not lent any more.
@@ -39,35 +38,31 @@ impl Stamp {
     }
 }
 
-impl<H: PoolHooks> RawPool<H> {
+impl Eras {
     /// The era that goes on, for a value that is about to be made.
-    pub(crate) fn era(&self) -> u64 {
+    pub(crate) fn current(&self) -> u64 {
         // O16: what was changed before the era began is read after this.
-        self.eras.current.load(Ordering::Acquire)
+        self.current.load(Ordering::Acquire)
     }
 
     /// From now on values of earlier eras than the one returned are to be replaced.
-    pub(crate) fn begin_era(&self) -> u64 {
+    pub(super) fn begin(&self) -> u64 {
         // O16: who sees the era sees what was changed before.
-        let era = self.eras.current.fetch_add(1, Ordering::AcqRel) + 1;
-        self.advance_epoch();
-        era
+        self.current.fetch_add(1, Ordering::AcqRel) + 1
     }
 
     /// From now on values of eras before `era` are not lent any more.
-    pub(crate) fn refuse_before(&self, era: u64) {
-        self.eras.refused.raise(era);
-        // O12: who sees the epoch sees that.
-        self.advance_epoch();
+    pub(super) fn refuse_before(&self, era: u64) {
+        self.refused.raise(era);
     }
 
     /// Whether a value is to be replaced.
-    pub(crate) fn is_out_of_date(&self, stamp: &Stamp) -> bool {
-        stamp.is_older_than(self.era())
+    pub(crate) fn is_past(&self, stamp: &Stamp) -> bool {
+        stamp.is_older_than(self.current())
     }
 
     /// Whether it is not lent any more.
     pub(crate) fn is_refused(&self, stamp: &Stamp) -> bool {
-        stamp.is_older_than(self.eras.refused.get())
+        stamp.is_older_than(self.refused.get())
     }
 }

@@ -251,6 +251,24 @@ impl<H: PoolHooks> RawPool<H> {
         self.epoch.fetch_add(1, Ordering::Release);
     }
 
+    pub(crate) fn eras(&self) -> &Eras {
+        &self.eras
+    }
+
+    /// Begins an [era](era): from now on values of earlier ones are to be replaced.
+    pub(crate) fn begin_era(&self) -> u64 {
+        let era = self.eras.begin();
+        self.advance_epoch();
+        era
+    }
+
+    /// From now on values of eras before `era` are not lent any more.
+    pub(crate) fn refuse_before(&self, era: u64) {
+        self.eras.refuse_before(era);
+        // O12: who sees the epoch sees that.
+        self.advance_epoch();
+    }
+
     /// Whether slots are still to be retired.
     pub(crate) fn is_in_debt(&self) -> bool {
         // O11: a hint; `take_debt` decides.

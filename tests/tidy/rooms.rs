@@ -18,7 +18,8 @@ fn imports_point_down(source: &Source, public: &[String]) -> Vec<String> {
         let Some(named) = path.first().map(String::as_str).filter(|named| *named != "*") else {
             continue;
         };
-        let is_static_ref = path[..] == ["raw", "slots", "StaticRef"];
+        let is_of_ledgers =
+            path[..] == ["raw", "slots", "StaticRef"] || path[..] == ["raw", "era", "Stamp"];
         let is_allowed = named == room
             || match room {
                 "fork" => named == "sync",
@@ -26,7 +27,7 @@ fn imports_point_down(source: &Source, public: &[String]) -> Vec<String> {
                 // The models do not know it.
                 "raw" if named == "fork" => false,
                 "raw" => SHARED.contains(&named),
-                "stats" if is_static_ref => true,
+                "stats" if is_of_ledgers => true,
                 room if MIDDLE.contains(&room) => {
                     SHARED.contains(&named) || MIDDLE.contains(&named)
                 }

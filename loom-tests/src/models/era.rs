@@ -16,7 +16,7 @@ fn a_connect_that_bears_the_new_number_was_made_with_the_new_manager() {
         let (theirs, current) = (Arc::clone(&pool), Arc::clone(&manager));
         let worker = thread::spawn(move || {
             let stamp = Stamp::default();
-            stamp.set(theirs.era());
+            stamp.set(theirs.eras().current());
             (stamp, current.load(Ordering::Relaxed))
         });
         manager.store(2, Ordering::Relaxed);
@@ -29,7 +29,7 @@ fn a_connect_that_bears_the_new_number_was_made_with_the_new_manager() {
 
 /// What a borrower does: it looks closely if the epoch has risen since the slot was looked at.
 fn may_be_lent(pool: &crate::raw::RawPool<super::Bare>, stamp: &Stamp, looked_at: u64) -> bool {
-    pool.epoch() == looked_at || !pool.is_refused(stamp)
+    pool.epoch() == looked_at || !pool.eras().is_refused(stamp)
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn what_is_returned_while_it_is_refused_is_not_lent_afterwards() {
     model(|| {
         let pool = pool(1, 1);
         let stamp = Stamp::default();
-        stamp.set(pool.era());
+        stamp.set(pool.eras().current());
         let looked_at = pool.epoch();
         let slot = claim(&pool).unwrap();
         let returner = thread::spawn(move || {
@@ -60,7 +60,7 @@ fn who_looks_closely_sees_what_is_refused() {
     model(|| {
         let pool = pool(1, 1);
         let (stamp, looked_at) = (Arc::new(Stamp::default()), pool.epoch());
-        stamp.set(pool.era());
+        stamp.set(pool.eras().current());
         let era = pool.begin_era();
         let begun = pool.epoch();
         let (theirs, old) = (Arc::clone(&pool), Arc::clone(&stamp));
@@ -80,7 +80,7 @@ fn what_is_granted_while_it_is_refused_is_found_out_by_who_is_served() {
     model(|| {
         let pool = pool(1, 1);
         let (stamp, looked_at) = (Arc::new(Stamp::default()), pool.epoch());
-        stamp.set(pool.era());
+        stamp.set(pool.eras().current());
         let slot = claim(&pool).unwrap();
         let era = pool.begin_era();
         pool.refuse_before(era);

@@ -43,7 +43,7 @@ pub(crate) fn retires<M: Manager>(
     raw: &Raw<M>,
 ) -> Option<EvictionCause> {
     let state = raw.context();
-    if raw.is_out_of_date(ledger.stamp()) {
+    if raw.eras().is_past(ledger.stamp()) {
         return Some(EvictionCause::Invalidated);
     }
     if !state.occasions.intersects(Occasions::BORROW | Occasions::RETURN) {
@@ -89,7 +89,7 @@ fn ask<M: Manager>(
         verdict == Verdict::Keep && !entry.ping_due && !raw.is_in_debt() && !is_accompanied;
     // What answers slowly takes the slow road, where others are preferred to it.
     let is_fit =
-        is_fit && !state.identifies && !entry.is_slow && !raw.is_out_of_date(ledger.stamp());
+        is_fit && !state.identifies && !entry.is_slow && !raw.eras().is_past(ledger.stamp());
     // A validity begins with a Keep, not with silence: before a loan if the strategy is asked then,
     // else after one.
     let is_time = match occasion {
@@ -122,8 +122,8 @@ fn out_of_date<M: Manager>(
     occasion: Occasions,
 ) -> Option<EvictionCause> {
     let is_out_of_date = match occasion {
-        Occasions::SWEEP => raw.is_out_of_date(ledger.stamp()),
-        _ => raw.is_refused(ledger.stamp()),
+        Occasions::SWEEP => raw.eras().is_past(ledger.stamp()),
+        _ => raw.eras().is_refused(ledger.stamp()),
     };
     is_out_of_date.then_some(EvictionCause::Invalidated)
 }

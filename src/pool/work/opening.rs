@@ -35,7 +35,7 @@ pub(super) async fn connect<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
     let (begun, deadline, noted) =
         begin(state, vacant.ledger(), Call::Connect, Priority::Demand, limit);
     // The era first: see `raw::era`.
-    vacant.ledger().stamp().set(raw.era());
+    vacant.ledger().stamp().set(raw.eras().current());
     let manager = Foreign::new(state.manager.load_full());
     let future = Box::pin(open(state, &manager, &deadline, begun));
     let result = fallible_call(state, &deadline, future).await;
@@ -114,7 +114,7 @@ pub(crate) fn welcome<M: Manager>(raw: &Raw<M>, vacant: Vacant<M>, fresh: Fresh<
     state.service.arrives();
     if raw.take_debt() {
         enqueue::retire(slot)
-    } else if raw.is_out_of_date(slot.ledger().stamp()) {
+    } else if raw.eras().is_past(slot.ledger().stamp()) {
         enqueue::close(slot, EvictionCause::Invalidated)
     } else {
         drop(slot)
