@@ -58,7 +58,7 @@ impl<M: Manager> Pool<M> {
     ///
     /// fn picture<M: Manager>(pool: &Pool<M>) -> String {
     ///     for (number, slot) in pool.slots().iter().enumerate() {
-    ///         if let SlotState::Lent(holder) = slot.state {
+    ///         if let SlotState::Lent(holder) = &slot.state {
     ///             println!("slot {number}: {holder}");
     ///         }
     ///     }
