@@ -173,6 +173,7 @@ fn storm_of_objects() {
         counter.fetch_add(1, Relaxed);
         Number { value: 0, is_broken: false, alive: Arc::clone(&counter) }
     });
+    let pool = pool.unwrap();
     let hammer = |thread: usize, round: usize| match (thread + round) % 8 {
         0..=2 => pool.get().unwrap().value += 1,
         3 => drop(pool.get_timeout(Duration::from_micros(20))),

@@ -154,6 +154,16 @@ impl Settings {
         ConfigError::of(problems)
     }
 
+    /// What is wrong with the `max_size` of a pool that has no other settings.
+    pub(crate) fn check_size(max_size: usize) -> Option<Problem> {
+        let (setting, bound) = ("max_size", "the greatest capacity");
+        match max_size {
+            0 => Some(Problem::Zero(setting)),
+            1..=MAX_CAPACITY => None,
+            value => Some(Problem::Above { setting, value, bound, limit: MAX_CAPACITY }),
+        }
+    }
+
     /// The same for a pool that is to be built, beside other problems.
     pub(crate) fn check(
         &self,

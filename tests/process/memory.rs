@@ -152,8 +152,8 @@ fn memory() {
 #[test]
 fn objects_are_lent_and_returned_without_an_allocation() {
     let _alone = crate::alone();
-    let plain = ObjectPool::new(2, String::new);
-    let resetting = ObjectPool::builder(2).reset(|_: &mut String| true).build(String::new);
+    let plain = ObjectPool::new(2, String::new).unwrap();
+    let resetting = ObjectPool::builder(2).reset(|_: &mut String| true).build(String::new).unwrap();
     for pool in [plain, resetting] {
         drop(pool.get().unwrap());
         let (calls, _) = measure(|| {

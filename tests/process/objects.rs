@@ -15,7 +15,7 @@ fn a_pool_of_objects_has_no_thread() {
     in_child("a_pool_of_objects_has_no_thread", PLENTY, || {
         let threads = || std::fs::read_dir("/proc/self/task").unwrap().count();
         let before = threads();
-        let pool = ObjectPool::builder(1).reset(|_: &mut u32| false).build(|| 0);
+        let pool = ObjectPool::builder(1).reset(|_: &mut u32| false).build(|| 0).unwrap();
         let held = pool.get().unwrap();
         let mut waits = pin!(pool.get_async());
         assert!(poll_once(&mut waits).is_pending());
@@ -40,7 +40,7 @@ fn a_forked_child_gets_no_objects_of_its_parent_and_drops_none() {
     let _alone = crate::alone();
     let dropped = Arc::new(AtomicUsize::new(0));
     let counter = dropped.clone();
-    let pool = ObjectPool::new(2, move || Counted(counter.clone()));
+    let pool = ObjectPool::new(2, move || Counted(counter.clone())).unwrap();
     pool.prepare(2).unwrap();
     let held = [pool.get().unwrap(), pool.get().unwrap()];
     let mut waits = Box::pin(pool.get_async());
@@ -59,7 +59,7 @@ fn a_forked_child_gets_no_objects_of_its_parent_and_drops_none() {
         drop(handle);
         require(pool.add(Counted(dropped.clone())).is_err(), "it takes objects")?;
         require(dropped.load(SeqCst) == 1, "an object of the parent's was dropped")?;
-        let own = ObjectPool::new(1, || 1);
+        let own = ObjectPool::new(1, || 1).unwrap();
         require(own.get().is_ok_and(|object| *object == 1), "its own pools do not work")
     });
     assert_eq!(finding, Ok(()));

@@ -2,7 +2,8 @@
 
 use super::handle::ObjectPool;
 use super::place::{Raw, Reset, Shared};
-use crate::config::MAX_CAPACITY;
+use crate::config::Settings;
+use crate::error::ConfigError;
 use crate::fork;
 use crate::raw::RawPool;
 use crate::raw::bitmap::Bitmap;
@@ -13,16 +14,20 @@ use std::fmt;
 impl<T: Send + 'static> ObjectPool<T> {
     /// Builds a pool of at most `max_size` objects that `make` makes. None is made yet.
     ///
-    /// # Panics
+    /// # Errors
     ///
-    /// Panics if `max_size` is 0, or greater than [`MAX_CAPACITY`].
+    /// Returns [`ConfigError`] if `max_size` is 0, or greater than
+    /// [`MAX_CAPACITY`](crate::MAX_CAPACITY).
     ///
     /// ```
-    /// let pool = caliburn::ObjectPool::new(8, || String::with_capacity(100));
+    /// let pool = caliburn::ObjectPool::new(8, || String::with_capacity(100))?;
     /// pool.get()?.push_str("songs");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn new(max_size: usize, make: impl Fn() -> T + Send + Sync + 'static) -> Self {
+    pub fn new(
+        max_size: usize,
+        make: impl Fn() -> T + Send + Sync + 'static,
+    ) -> Result<Self, ConfigError> {
         Self::builder(max_size).build(make)
     }
 
@@ -59,28 +64,30 @@ impl<T: Send + 'static> ObjectPoolBuilder<T> {
     ///
     /// `ObjectPool` has an [example](ObjectPool).
     ///
-    /// # Panics
+    /// # Errors
     ///
-    /// Panics if `max_size` is 0, or greater than [`MAX_CAPACITY`].
-    pub fn build(self, make: impl Fn() -> T + Send + Sync + 'static) -> ObjectPool<T> {
+    /// Returns [`ConfigError`] if `max_size` is 0, or greater than
+    /// [`MAX_CAPACITY`](crate::MAX_CAPACITY).
+    pub fn build(
+        self,
+        make: impl Fn() -> T + Send + Sync + 'static,
+    ) -> Result<ObjectPool<T>, ConfigError> {
         self.build_fallible(move || Ok(make()))
     }
 
     /// As [`build`](Self::build), with a function that may fail: its error goes to the borrower for
     /// whom the object was to be made.
     ///
-    /// # Panics
+    /// # Errors
     ///
-    /// Panics if `max_size` is 0, or greater than [`MAX_CAPACITY`].
+    /// Returns [`ConfigError`] if `max_size` is 0, or greater than
+    /// [`MAX_CAPACITY`](crate::MAX_CAPACITY).
     pub fn build_fallible<E>(
         self,
         make: impl Fn() -> Result<T, E> + Send + Sync + 'static,
-    ) -> ObjectPool<T, E> {
+    ) -> Result<ObjectPool<T, E>, ConfigError> {
         let Self { max_size, reset } = self;
-        assert!(
-            (1..=MAX_CAPACITY).contains(&max_size),
-            "max_size is {max_size}, and must be from 1 to {MAX_CAPACITY}"
-        );
+        ConfigError::of(Settings::check_size(max_size).into_iter().collect())?;
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let stripes = Bitmap::stripes_for(max_size, threads);
         let shared = Shared {
@@ -92,7 +99,7 @@ impl<T: Send + 'static> ObjectPoolBuilder<T> {
         let raw = RawPool::build(max_size as u32, stripes, shared);
         let weak: Weak<Raw<T>> = Arc::downgrade(&raw);
         fork::enroll(weak);
-        ObjectPool::adopt(raw, Box::new(make))
+        Ok(ObjectPool::adopt(raw, Box::new(make)))
     }
 }
 

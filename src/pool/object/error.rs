@@ -9,7 +9,7 @@ use std::time::Duration;
 /// ```
 /// use caliburn::{ObjectError, ObjectPool};
 ///
-/// let pool = ObjectPool::builder(1).build_fallible(|| "no number".parse::<u32>());
+/// let pool = ObjectPool::builder(1).build_fallible(|| "no number".parse::<u32>()).unwrap();
 /// let Err(ObjectError::Make(error)) = pool.get() else { panic!() };
 /// assert_eq!(error.to_string(), "invalid digit found in string");
 /// ```

@@ -15,7 +15,7 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 /// ```
 /// use caliburn::{Object, ObjectPool};
 ///
-/// let pool = ObjectPool::new(4, String::new);
+/// let pool = ObjectPool::new(4, String::new).unwrap();
 /// let mut text = pool.get().unwrap();
 /// text.push_str("songs");
 /// let other = pool.get().unwrap();

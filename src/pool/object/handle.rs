@@ -32,7 +32,7 @@ use std::time::Duration;
 ///         buffer.clear();
 ///         buffer.capacity() <= 1 << 20 // Others are dropped, not kept.
 ///     })
-///     .build(|| Vec::with_capacity(4096));
+///     .build(|| Vec::with_capacity(4096))?;
 /// let mut buffer = buffers.get()?;
 /// buffer.extend_from_slice(b"songs");
 /// drop(buffer); // Returns it.
@@ -109,7 +109,7 @@ impl<T: Send + 'static, E> ObjectPool<T, E> {
     /// use caliburn::{ObjectError, ObjectPool};
     /// use std::time::Duration;
     ///
-    /// let pool = ObjectPool::new(1, String::new);
+    /// let pool = ObjectPool::new(1, String::new).unwrap();
     /// let held = pool.get().unwrap();
     /// let error = pool.get_timeout(Duration::from_millis(1)).unwrap_err();
     /// assert!(matches!(error, ObjectError::TimedOut { .. }));
@@ -138,7 +138,7 @@ impl<T: Send + 'static, E> ObjectPool<T, E> {
     ///
     /// ```
     /// # async fn f() -> Result<(), Box<dyn std::error::Error>> {
-    /// let pool = caliburn::ObjectPool::new(8, String::new);
+    /// let pool = caliburn::ObjectPool::new(8, String::new)?;
     /// pool.get_async().await?.push_str("songs");
     /// # Ok(()) }
     /// ```
@@ -159,7 +159,7 @@ impl<T: Send + 'static, E> ObjectPool<T, E> {
     /// ```
     /// use caliburn::{ObjectError, ObjectPool};
     ///
-    /// let pool = ObjectPool::new(1, String::new);
+    /// let pool = ObjectPool::new(1, String::new).unwrap();
     /// let held = pool.try_get().unwrap();
     /// assert_eq!(pool.try_get().unwrap_err(), ObjectError::Empty);
     /// # drop(held);
@@ -179,7 +179,7 @@ impl<T: Send + 'static, E> ObjectPool<T, E> {
     /// Returns the object if there are `max_size` objects already.
     ///
     /// ```
-    /// let pool = caliburn::ObjectPool::new(1, String::new);
+    /// let pool = caliburn::ObjectPool::new(1, String::new).unwrap();
     /// pool.add("songs".to_owned()).unwrap();
     /// assert_eq!(*pool.get().unwrap(), "songs");
     /// assert_eq!(pool.add("users".to_owned()).unwrap_err(), "users");
@@ -199,7 +199,7 @@ impl<T: Send + 'static, E> ObjectPool<T, E> {
     /// Returns the first error of the function that makes them.
     ///
     /// ```
-    /// let pool = caliburn::ObjectPool::new(8, || vec![0; 4096]);
+    /// let pool = caliburn::ObjectPool::new(8, || vec![0; 4096]).unwrap();
     /// pool.prepare(4).unwrap();
     /// assert_eq!(pool.stats().idle, 4);
     /// ```
@@ -214,7 +214,7 @@ impl<T: Send + 'static, E> ObjectPool<T, E> {
     /// Returns a snapshot of gauges and counters.
     ///
     /// ```
-    /// let pool = caliburn::ObjectPool::new(8, String::new);
+    /// let pool = caliburn::ObjectPool::new(8, String::new).unwrap();
     /// let text = pool.get().unwrap();
     /// let stats = pool.stats();
     /// assert_eq!((stats.size, stats.lent, stats.idle), (1, 1, 0));

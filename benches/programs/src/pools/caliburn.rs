@@ -146,7 +146,7 @@ pub(super) struct Plain(ObjectPool<Box<Object>>);
 
 impl Plain {
     pub(super) fn new(size: usize) -> Self {
-        let pool = ObjectPool::new(size, Object::boxed);
+        let pool = ObjectPool::new(size, Object::boxed).expect("a size from 1");
         pool.prepare(size).expect("boxes are always to be had");
         Self(pool)
     }
