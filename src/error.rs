@@ -128,6 +128,11 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// Whether nothing is lent on purpose.
+    pub(crate) fn is_shut(&self) -> bool {
+        self.is_paused || self.max_size == 0
+    }
+
     /// What keeps borrowers waiting, if it is not the manager.
     fn obstacle(&self) -> Option<&'static str> {
         if self.is_paused {
@@ -227,8 +232,8 @@ pub enum GetError<E> {
         /// What the pool looked like.
         counts: Counts,
     },
-    /// The borrower holds a connection, and so do all others that hold one wait for another: none
-    /// would ever come back. Only if the pool
+    /// The borrower holds a connection and would wait for another, as all others that hold one do:
+    /// none would ever come back. Only if the pool
     /// [identifies](crate::Builder::identify_borrowers) borrowers.
     Deadlock {
         /// Where in the source the borrower had asked for the connection that it holds.

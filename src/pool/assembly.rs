@@ -60,6 +60,8 @@ impl<M: Manager> Builder<M> {
             invalid: Invalid::default(),
             discard_on_unwind: self.discard_on_unwind,
             settings: ArcSwap::from_pointee(self.settings),
+            door: Mutex::default(),
+            installing: Mutex::default(),
             changing: Mutex::new(()),
             counters: Counters::new(self.sampling.is_on()),
             sampling: self.sampling,

@@ -42,8 +42,12 @@ impl<M: Manager> Builder<M> {
     /// checkouts: a borrower that holds a connection and waits for another. It is told as an
     /// [event](crate::observe::EventKind::NestedGet); and if all connections are held by such
     /// borrowers, so that none would ever come back, the one that closes the circle gets
-    /// [`GetError::Deadlock`](crate::GetError::Deadlock) at once. Each loan then takes the slow
-    /// path, out and back, and allocates, for some 200 ns more. Default: off.
+    /// [`GetError::Deadlock`](crate::GetError::Deadlock) at once. The pool looks when a `get`
+    /// begins to wait, and takes it that a borrower that waits returns nothing meanwhile: do not
+    /// use this where guards are handed to other threads, or where a task waits for several things
+    /// at once (`join!`, `select!`). What [`get_many`](crate::Pool::get_many) has gathered is not
+    /// looked at. Each loan then takes the slow path, out and back, and allocates, for some 200 ns
+    /// more. Default: off.
     ///
     /// ```
     /// # use caliburn::{Builder, Manager};

@@ -113,13 +113,7 @@ impl<M: Manager> Pool<M> {
     /// ```
     pub fn until_closed(&self) -> impl Future<Output = ()> + Send + 'static {
         let raw = Kept::from(Arc::clone(&self.raw));
-        async move {
-            if raw.is_inherited() {
-                // The lock of the list may be held for ever.
-                return std::future::pending().await;
-            }
-            raw.context().events.wait_until(|| raw.is_closed().then_some(())).await
-        }
+        async move { raw.context().events.wait_until(|| raw.is_closed().then_some(())).await }
     }
 
     /// Returns whether the pool is closed, or belongs to the [parent process](Pool#forks).

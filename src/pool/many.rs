@@ -16,10 +16,11 @@ use super::state::pooled::Raw;
 use crate::clock::Tick;
 use crate::error::{GetError, GetManyError, Phase};
 use crate::manager::{Face, Manager};
+use crate::raw::turn::Place;
 use crate::sync::{Arc, Relaxed};
 use std::future::{Future, poll_fn};
 use std::panic::Location;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -32,7 +33,8 @@ impl<M: Manager> Pool<M> {
     /// Such calls are served one after the other, in the order in which they came, so they do not
     /// wait for each other's connections. Each connection is waited for in the same line as by
     /// [`get`](Self::get), and those that are there first are kept until all are. A caller that
-    /// already holds connections of the pool may still wait for others that do.
+    /// already holds connections of the pool may still wait for others that do; and a future that
+    /// is not polled keeps its turn and what it has gathered, as a guard would.
     ///
     /// ```
     /// # use caliburn::{Manager, Pool};
@@ -79,8 +81,15 @@ impl<M: Manager> Pool<M> {
             let Some(gather) = Gather::begin(self, count, timeout, Face::Async, borrower)? else {
                 return Ok(Vec::new());
             };
-            let gathered = self.state().timeout(gather.deadline, gather.run()).await;
-            gathered.unwrap_or_else(|| Err(gather.timed_out()))
+            let mut run = pin!(self.state().timeout(gather.deadline, gather.run()));
+            poll_fn(|cx| {
+                if self.raw.is_inherited() {
+                    return Poll::Ready(Err(gather.failed(GetError::Forked)));
+                }
+                let gathered = run.as_mut().poll(cx);
+                gathered.map(|gathered| gathered.unwrap_or_else(|| Err(gather.timed_out())))
+            })
+            .await
         }
     }
 }
@@ -133,23 +142,37 @@ impl<'a, M: Manager> Gather<'a, M> {
 
     async fn run(&self) -> Gathering<M> {
         let (raw, state) = (self.raw, self.raw.context());
-        let place = state.gathering.enter();
-        place.until_turn().await;
-        let number = if state.identifies {
+        let most = state.settings.load().max_waiters;
+        let place = state.gathering.enter(most);
+        let place = place.ok_or_else(|| self.failed(failure::refused(raw)))?;
+        self.until_turn(&place).await?;
+        let number = if state.identifies && raw.count_idle() < self.count {
             nested::begin(raw, self.face, self.borrower).map_err(|error| self.failed(error))?
         } else {
             None
         };
         let _waits = number.map(|number| nested::Waits::new(raw, number));
         let left = self.deadline.since(state.clock.now());
-        let checkouts = self.are_pinging.iter().map(|is_pinging| {
+        let checkouts = self.are_pinging.iter().enumerate().map(|(nth, is_pinging)| {
             let step = judge_or_claim(raw, None);
             let checkout = Checkout::begin(raw, self.face, Some(left), self.borrower, is_pinging);
-            Some(Box::pin(checkout.part_of_many().run(step)))
+            Some(Box::pin(checkout.part_of_many(nth == 0).run(step)))
         });
         let (mut checkouts, mut lent) = (checkouts.collect::<Vec<_>>(), Vec::new());
         poll_fn(|cx| self.poll(&mut checkouts, &mut lent, cx)).await?;
         Ok(lent)
+    }
+
+    /// Waits until it is this caller's turn, unless the pool is closed before.
+    async fn until_turn(&self, place: &Place<'_>) -> Result<(), GetManyError<M::Error>> {
+        let raw = self.raw;
+        let closed = raw.context().events.wait_until(|| raw.is_closed().then_some(()));
+        let mut closed = pin!(closed);
+        poll_fn(|cx| match place.poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Ok(())),
+            Poll::Pending => closed.as_mut().poll(cx).map(|()| Err(self.failed(GetError::Closed))),
+        })
+        .await
     }
 
     /// Goes on with all that are not over.
@@ -159,9 +182,6 @@ impl<'a, M: Manager> Gather<'a, M> {
         lent: &mut Vec<PooledConnection<M>>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), GetManyError<M::Error>>> {
-        if self.raw.is_inherited() {
-            return Poll::Ready(Err(self.failed(GetError::Forked)));
-        }
         for slot in checkouts {
             let Some(checkout) = slot else { continue };
             let Poll::Ready(outcome) = checkout.as_mut().poll(cx) else { continue };

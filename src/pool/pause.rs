@@ -1,9 +1,10 @@
 //! Lending nothing for a while.
 
 use super::handle::Pool;
+use super::state::pooled::Raw;
 use crate::manager::Manager;
 use crate::observe::EventKind;
-use crate::sync::{MutexGuard, PoisonError};
+use crate::sync::PoisonError;
 
 impl<M: Manager> Pool<M> {
     /// Pauses the pool, for example while a server is restarted or fails over: from now on it lends
@@ -29,11 +30,17 @@ impl<M: Manager> Pool<M> {
     /// }
     /// ```
     pub fn pause(&self) {
-        if let Some(_changing) = self.begin_to_change()
-            && !self.raw.is_paused()
-        {
-            self.raw.pause();
+        let is_new = self.turn_door(|raw| {
+            let is_new = !raw.is_paused();
+            if is_new {
+                raw.pause();
+            }
+            is_new
+        });
+        if is_new {
             self.state().note(EventKind::Paused);
+            // A round that began before may be granting; and wakers are foreign code.
+            self.raw.dispatch();
         }
     }
 
@@ -49,11 +56,16 @@ impl<M: Manager> Pool<M> {
     /// }
     /// ```
     pub fn resume(&self) {
-        if let Some(_changing) = self.begin_to_change()
-            && self.raw.is_paused()
-        {
+        let was_paused = self.turn_door(|raw| {
+            let was_paused = raw.is_paused();
+            if was_paused {
+                raw.resume();
+            }
+            was_paused
+        });
+        if was_paused {
             self.state().note(EventKind::Resumed);
-            self.raw.resume();
+            self.raw.dispatch();
         }
     }
 
@@ -63,11 +75,12 @@ impl<M: Manager> Pool<M> {
         self.raw.is_paused()
     }
 
-    /// `None`: the pool is the parent process's.
-    fn begin_to_change(&self) -> Option<MutexGuard<'_, ()>> {
+    /// One caller at a time. False: the pool is the parent process's.
+    fn turn_door(&self, turn: impl FnOnce(&Raw<M>) -> bool) -> bool {
         if self.raw.is_inherited() {
-            return None;
+            return false;
         }
-        Some(self.state().changing.lock().unwrap_or_else(PoisonError::into_inner))
+        let _door = self.state().door.lock().unwrap_or_else(PoisonError::into_inner);
+        turn(&self.raw)
     }
 }

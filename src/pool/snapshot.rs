@@ -17,6 +17,9 @@ pub(crate) fn stats<M: Manager>(raw: &Raw<M>) -> Stats {
     let maintenance = state.service.maintenance().saturating_sub(late.maintenance);
     let quarantined = late.connects + late.maintenance;
     let retired = gauges.retired + raw.torn_down();
+    // The last slot is torn down before its job is counted off.
+    let is_over = raw.is_torn_down();
+    let (opening, maintenance) = if is_over { (0, 0) } else { (opening, maintenance) };
     // The returns first: what comes back meanwhile still counts as lent.
     let returns: u64 = raw.ledgers().map(Ledger::returns).sum();
     let checkouts: u64 = raw.ledgers().map(Ledger::checkouts).sum();
@@ -28,7 +31,7 @@ pub(crate) fn stats<M: Manager>(raw: &Raw<M>) -> Stats {
     Stats {
         capacity,
         max_size: state.settings.load().max_size,
-        size: gauges.idle + lent + maintenance + late.maintenance,
+        size: if is_over { 0 } else { gauges.idle + lent + maintenance + late.maintenance },
         idle: gauges.idle,
         lent,
         opening,

@@ -12,6 +12,7 @@ use super::ground::park::block_on;
 use super::handle::Pool;
 use super::state::entry::Fresh;
 use super::state::invalid::Replacing;
+use super::state::kept::give_up;
 use super::state::pooled::Raw;
 use super::supply::news;
 use super::work::calls;
@@ -20,9 +21,12 @@ use super::work::opening::open;
 use super::work::worker::run_here;
 use crate::clock::{Deadline, Tick};
 use crate::error::{ManagerError, SwitchError};
-use crate::manager::Manager;
+use crate::manager::{Face, Manager};
 use crate::observe::EventKind;
 use crate::sync::{Arc, Mutex, PoisonError};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 impl<M: Manager> Pool<M> {
@@ -89,7 +93,7 @@ impl<M: Manager> Pool<M> {
         let state = self.state();
         let deadline = state.clock.now() + timeout;
         let trial = self.begin_trial(manager, deadline)?;
-        state.timeout(deadline, state.events.wait_until(|| trial.is_over())).await;
+        trial.until_over(deadline).await;
         let replacing = self.install(trial.end()?);
         Ok(self.replace_all_async(replacing, deadline).await)
     }
@@ -118,11 +122,16 @@ impl<M: Manager> Pool<M> {
     fn install(&self, opened: Opened<M>) -> Replacing<'_> {
         let state = self.state();
         let Opened { fresh, begun } = opened;
-        let_go(state.manager.swap(Arc::clone(&fresh.manager)));
+        // Together, or another switch might come between: then the manager of the one would go with
+        // the era of the other. No foreign code runs here.
+        let installing = state.installing.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = state.manager.swap(Arc::clone(&fresh.manager));
+        let replacing = self.begin_to_replace();
+        drop(installing);
+        give_up(old);
         state.note(EventKind::ManagerSwitched);
         // What is known of the old server says nothing about this one.
-        news::connected(state, begun);
-        let replacing = self.begin_to_replace();
+        news::proven(state, begun);
         if let Err((fresh, _)) = take_in(&self.raw, fresh, replacing.era) {
             dispose(&self.raw, fresh);
         }
@@ -181,7 +190,21 @@ impl<M: Manager> Trial<M> {
         (self.report.is_over() || self.raw.is_closed()).then_some(())
     }
 
+    async fn until_over(&self, deadline: Tick) {
+        let state = self.raw.context();
+        let over = state.timeout(deadline, state.events.wait_until(|| self.is_over()));
+        let mut over = pin!(over);
+        poll_fn(|cx| match self.raw.is_inherited() {
+            true => Poll::Ready(None),
+            false => over.as_mut().poll(cx),
+        })
+        .await;
+    }
+
     fn end(self) -> Result<Opened<M>, SwitchError<M::Error>> {
+        if self.raw.is_inherited() {
+            return Err(SwitchError::Forked);
+        }
         match self.report.enter(Stage::Left) {
             Stage::Over(Ok(opened)) if self.raw.is_closed() => {
                 dispose(&self.raw, opened.fresh);
@@ -189,6 +212,9 @@ impl<M: Manager> Trial<M> {
             }
             Stage::Over(outcome) => outcome.map_err(SwitchError::Connect),
             _ if self.raw.is_closed() => Err(SwitchError::Closed),
+            _ if self.raw.context().driver.kind() == Face::Async => {
+                Err(SwitchError::Connect(ManagerError::TimedOut))
+            }
             _ => Err(SwitchError::Connect(ManagerError::Pending)),
         }
     }
@@ -196,6 +222,10 @@ impl<M: Manager> Trial<M> {
 
 impl<M: Manager> Drop for Trial<M> {
     fn drop(&mut self) {
+        if self.raw.is_inherited() {
+            // The worker, which is not in this process, may hold the lock.
+            return std::mem::forget(self.report.clone());
+        }
         match self.report.enter(Stage::Left) {
             Stage::Over(Ok(opened)) => dispose(&self.raw, opened.fresh),
             Stage::Over(Err(error)) => let_go(error),
@@ -212,6 +242,14 @@ async fn attempt<M: Manager>(raw: Arc<Raw<M>>, manager: Arc<M>, report: Report<M
     let deadline = Deadline::at(&state.clock, limit);
     let future = Box::pin(open(state, &manager, &deadline, begun));
     let outcome = calls::fallible_call(state, &deadline, future).await;
+    let took = state.clock.now().since(begun);
+    match &outcome {
+        Ok(_) => state.note(EventKind::Connected { took }),
+        Err(error) => {
+            let cause = state.cause(error);
+            state.note(EventKind::ConnectFailed { took, is_permanent: false, cause });
+        }
+    }
     let outcome = outcome.map(|fresh| Opened { fresh, begun });
     if let Stage::Left = report.enter(Stage::Over(outcome)) {
         // The caller has gone, so the report is still here.

@@ -29,13 +29,11 @@ impl<H: PoolHooks> RawPool<H> {
     }
 
     /// From now on no slot is handed out: who comes waits in line. Calls of this and of
-    /// [`resume`](Self::resume) must not overlap.
+    /// [`resume`](Self::resume) must not overlap; each is followed by a [dispatch](Self::dispatch).
     pub(crate) fn pause(&self) {
         // O17: a round that meets a waiter who came afterwards sees it.
         self.door.fetch_or(PAUSED, Ordering::Release);
         self.idle.pause();
-        // A round that began before may be granting.
-        self.dispatch();
     }
 
     /// Hands out slots again, to those that wait first.
@@ -44,7 +42,6 @@ impl<H: PoolHooks> RawPool<H> {
         self.door.fetch_and(!PAUSED, Ordering::Release);
         self.idle.resume();
         self.room.errands.note(RESUMED);
-        self.dispatch();
     }
 
     pub(crate) fn is_paused(&self) -> bool {

@@ -9,14 +9,24 @@
 //! left its waker under the same lock before, or finds at its next look that it has the turn.
 
 use super::wakes::wake_all;
-use crate::sync::{Mutex, MutexGuard, PoisonError};
+use crate::no_unwind::no_unwind;
+use crate::sync::{Mutex, MutexGuard, PoisonError, forks};
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};
 
 /// See the [module](self).
-#[derive(Debug, Default)]
-pub(crate) struct Turn(Mutex<Line>);
+#[derive(Debug)]
+pub(crate) struct Turn {
+    line: Mutex<Line>,
+    /// The process, by the number of forks before it. In a child the lock may be held for ever.
+    born_in: u64,
+}
+
+impl Default for Turn {
+    fn default() -> Self {
+        Self { line: Mutex::default(), born_in: forks() }
+    }
+}
 
 #[derive(Debug, Default)]
 struct Line {
@@ -36,12 +46,19 @@ pub(crate) struct Place<'a> {
 
 impl Turn {
     fn lock(&self) -> MutexGuard<'_, Line> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Stands in line.
-    pub(crate) fn enter(&self) -> Place<'_> {
+    fn is_inherited(&self) -> bool {
+        self.born_in != forks()
+    }
+
+    /// Stands in line, unless `most` others wait there.
+    pub(crate) fn enter(&self, most: usize) -> Option<Place<'_>> {
         let mut line = self.lock();
+        if line.current.is_some() && line.waiting.len() >= most {
+            return None;
+        }
         line.last += 1;
         let number = line.last;
         if line.current.is_none() {
@@ -49,17 +66,16 @@ impl Turn {
         } else {
             line.waiting.push_back((number, None));
         }
-        Place { turn: self, number }
+        Some(Place { turn: self, number })
     }
 }
 
 impl Place<'_> {
     /// Ready when it is this caller's turn, which lasts until the place is dropped.
-    pub(crate) async fn until_turn(&self) {
-        poll_fn(|cx| self.poll(cx)).await
-    }
-
     pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.turn.is_inherited() {
+            return Poll::Pending;
+        }
         let fresh = cx.waker().clone();
         let mut line = self.turn.lock();
         if line.current == Some(self.number) {
@@ -69,13 +85,16 @@ impl Place<'_> {
         let own = line.waiting.iter_mut().find(|(number, _)| *number == self.number);
         let stale = own.and_then(|(_, waker)| waker.replace(fresh));
         drop(line);
-        drop(stale);
+        no_unwind(|| drop(stale));
         Poll::Pending
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
+        if self.turn.is_inherited() {
+            return;
+        }
         let mut line = self.turn.lock();
         let waker = if line.current == Some(self.number) {
             let next = line.waiting.pop_front();
@@ -85,7 +104,7 @@ impl Drop for Place<'_> {
             let at = line.waiting.iter().position(|(number, _)| *number == self.number);
             let own = at.and_then(|at| line.waiting.remove(at)).and_then(|(_, waker)| waker);
             drop(line);
-            drop(own);
+            no_unwind(|| drop(own));
             return;
         };
         drop(line);

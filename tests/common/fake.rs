@@ -79,6 +79,7 @@ pub struct State {
     has_broken_panics: AtomicBool,
     drop_panics: Arc<AtomicBool>,
     ping_is_cancel_safe: AtomicBool,
+    fails_what_hangs: AtomicBool,
     /// Connections with a lower number are dead: their pings fail.
     dead_below: AtomicU64,
     /// Connections with a lower number are dead, and the driver knows it without asking.
@@ -196,6 +197,12 @@ impl Fake {
         Arc::strong_count(&self.0) == 1
     }
 
+    /// The same, and blocked connects end as `connect` says by then.
+    pub fn fail_what_hangs(&self) {
+        self.0.fails_what_hangs.store(true, SeqCst);
+        self.open_gate();
+    }
+
     /// Lets all hanging blocking calls go on, now and for ever.
     pub fn open_gate(&self) {
         *self.0.gate.open.lock().unwrap() = true;
@@ -301,6 +308,8 @@ impl BlockingManager for Fake {
     fn connect(&self, _: &Deadline) -> Result<Conn, FakeError> {
         let (mode, opening) = self.begin_connect();
         self.block(mode);
+        let fails = self.0.fails_what_hangs.load(SeqCst);
+        let mode = if fails { *self.0.connect.lock().unwrap() } else { mode };
         self.finish_connect(mode, opening)
     }
 

@@ -148,3 +148,44 @@ fn one_that_holds_a_connection_may_wait_for_those_that_do_not_wait() {
         nested.join().unwrap();
     });
 }
+
+#[test]
+fn one_that_was_refused_does_not_wait() {
+    let builder = Pool::builder(Fake::new()).max_size(2).max_waiters(1).identify_borrowers();
+    let pool = builder.build().unwrap();
+    let (held, all_hold) = (pool.get().unwrap(), &Barrier::new(2));
+    thread::scope(|scope| {
+        let (pool, (done, is_done)) = (&pool, std::sync::mpsc::channel::<()>());
+        scope.spawn(move || {
+            let first = pool.get().unwrap();
+            all_hold.wait();
+            is_done.recv().unwrap();
+            // Alone, as the other waits for nothing.
+            let error = pool.get_timeout(std::time::Duration::from_millis(20)).unwrap_err();
+            assert!(matches!(error, GetError::TimedOut { .. }), "{error}");
+            drop(first);
+        });
+        all_hold.wait();
+        let mut in_line = Box::pin(pool.get_async());
+        assert!(poll_once(&mut in_line).is_pending());
+        assert!(matches!(pool.get(), Err(GetError::TooManyWaiters { .. })));
+        drop(in_line);
+        done.send(()).unwrap();
+    });
+    drop(held);
+}
+
+#[test]
+fn borrowers_that_are_served_in_turn_are_in_no_circle() {
+    let builder = Pool::builder(Fake::new()).max_size(3).min_size(3).identify_borrowers();
+    let pool = builder.build().unwrap();
+    pool.ready(PLENTY).unwrap();
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let _first = pool.get().unwrap();
+                (0..20_000).for_each(|_| drop(pool.get().unwrap()));
+            });
+        }
+    });
+}

@@ -176,3 +176,57 @@ fn the_end_of_a_pool_is_a_future() {
     drop(closed);
     eventually("all is gone", || fake.is_alone());
 }
+
+#[test]
+fn who_waits_for_its_turn_hears_of_a_close() {
+    let (pool, _) = full_manual(&Fake::new(), 2, |builder| builder);
+    let _held = pool.get().unwrap();
+    let mut first = Box::pin(pool.get_many_async(2, PLENTY));
+    assert!(poll_once(&mut first).is_pending());
+    let mut second = Box::pin(pool.get_many_async(2, PLENTY));
+    assert!(poll_once(&mut second).is_pending());
+    pool.close();
+    let Poll::Ready(Err(error)) = poll_once(&mut second) else { panic!("it waits on") };
+    assert!(matches!(error, GetManyError::Get { error: GetError::Closed, .. }), "{error}");
+    let error = pool.get_many(1, PLENTY).unwrap_err();
+    assert!(matches!(error, GetManyError::Get { error: GetError::Closed, .. }), "{error}");
+}
+
+#[test]
+fn a_call_takes_one_place_among_those_that_wait() {
+    let fake = Fake::new();
+    let pool = Pool::builder(fake.clone()).max_size(3).max_waiters(1).build().unwrap();
+    drop(pool.get_many(3, PLENTY).unwrap());
+    let held = pool.get().unwrap();
+    let mut gets: Vec<_> = (0..3).map(|_| Box::pin(pool.get_many_async(3, PLENTY))).collect();
+    let outcomes: Vec<_> = gets.iter_mut().map(poll_once).collect();
+    assert!(outcomes[0].is_pending() && outcomes[1].is_pending());
+    let Poll::Ready(Err(error)) = &outcomes[2] else { panic!("the line is full") };
+    assert!(error.to_string().contains("max_waiters"), "{error}");
+    drop((outcomes, gets, held));
+    assert_settled(&pool, fake.books());
+}
+
+#[test]
+fn futures_of_the_end_that_are_dropped_leave_no_waker_behind() {
+    let (pool, _) = full_manual(&Fake::new(), 1, |builder| builder);
+    let bell = std::sync::Arc::<Bell>::default();
+    let waker = std::task::Waker::from(bell.clone());
+    for _ in 0..1_000 {
+        let mut closed = Box::pin(pool.until_closed());
+        let mut context = std::task::Context::from_waker(&waker);
+        assert!(std::future::Future::poll(closed.as_mut(), &mut context).is_pending());
+    }
+    assert_eq!(std::sync::Arc::strong_count(&bell), 2);
+}
+
+#[test]
+fn the_figures_of_a_closed_pool_add_up() {
+    for _ in 0..200 {
+        let pool = Pool::builder(Fake::new()).max_size(8).min_size(8).build().unwrap();
+        pool.ready(PLENTY).unwrap();
+        assert!(pool.close_within(PLENTY).is_complete());
+        let stats = pool.stats();
+        assert_eq!((stats.size, stats.maintenance, stats.retired), (0, 0, 8), "{stats}");
+    }
+}

@@ -201,3 +201,41 @@ fn after_a_pause_of_a_second_all_are_served_soon() {
     });
     drop(pool.get().map(PooledConnection::discard));
 }
+
+#[test]
+fn during_a_pause_no_get_hears_of_a_server_that_is_down() {
+    let fake = Fake::new();
+    let (builder, clock) = manual_maintenance(&fake);
+    let pool = builder.max_size(1).fail_fast(true).build().unwrap();
+    fake.on_connect(Mode::FailForGood);
+    let mut before = Box::pin(pool.get_async());
+    assert!(poll_once(&mut before).is_pending());
+    pool.pause();
+    pool.maintain();
+    let mut during = Box::pin(pool.get_async());
+    assert!(poll_once(&mut before).is_pending() && poll_once(&mut during).is_pending());
+    fake.on_connect(Mode::Ok);
+    pool.resume();
+    clock.advance(2 * SECOND);
+    pool.maintain();
+    assert!(matches!(poll_once(&mut before), Poll::Ready(Ok(_))));
+}
+
+#[test]
+fn a_waker_may_pause_and_resume_the_pool_that_fires_it() {
+    struct Again(Pool<Fake>);
+    impl std::task::Wake for Again {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.pause();
+            self.0.resume();
+        }
+    }
+    let (pool, _) = full_manual(&Fake::new(), 1, |builder| builder);
+    let waker = std::sync::Arc::new(Again(pool.clone())).into();
+    pool.pause();
+    let mut waiting = Box::pin(pool.get_async());
+    let mut context = std::task::Context::from_waker(&waker);
+    assert!(std::future::Future::poll(waiting.as_mut(), &mut context).is_pending());
+    pool.resume();
+    assert!(!pool.is_paused() && poll_once(&mut waiting).is_ready());
+}

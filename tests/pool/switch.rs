@@ -57,7 +57,7 @@ fn a_manager_that_cannot_connect_changes_nothing() {
         assert!(pool.health().is_ok());
     }
     use_each(&pool, 2);
-    assert_eq!((pool.stats().evictions.total(), pool.stats().connect_failures), (0, 0));
+    assert_eq!((pool.stats().evictions.total(), pool.stats().connect_failures), (0, 3));
     assert_settled(&pool, old.books());
 }
 
@@ -271,4 +271,56 @@ fn soak_each_second_the_manager_is_switched_and_nine_tenths_are_in_service() {
     let median = in_service[in_service.len() / 2];
     println!("{loans:?} loans; in service: {fewest} of 32, 1 % {low}, median {median}");
     assert!(low * 10 >= 32 * 9 - 9, "{low}");
+}
+
+/// Of several that switch at once the last one's connections alone are lent once all have returned.
+#[test]
+fn after_switches_at_once_nothing_is_lent_that_another_manager_opened() {
+    struct At(u64);
+    impl Manager for At {
+        type Connection = u64;
+        type Error = FakeError;
+    }
+    impl BlockingManager for At {
+        fn connect(&self, _: &Deadline) -> Result<u64, FakeError> {
+            Ok(self.0)
+        }
+        fn ping(&self, _: &mut u64, _: &Deadline) -> Result<(), FakeError> {
+            Ok(())
+        }
+    }
+    let pool = Pool::builder(At(0)).max_size(4).build().unwrap();
+    for round in 1..=300 {
+        thread::scope(|scope| {
+            for nth in 0..3 {
+                let pool = &pool;
+                scope.spawn(move || pool.switch_manager(At(3 * round + nth), PLENTY).unwrap());
+            }
+        });
+        let current = pool.manager().0;
+        let all: Vec<_> = (0..4).map(|_| *pool.get().unwrap()).collect();
+        assert_eq!(all, [current; 4], "round {round}");
+    }
+}
+
+#[test]
+fn a_failure_of_the_old_manager_says_nothing_about_the_new_one() {
+    let (old, new) = (Fake::new(), Fake::new());
+    old.on_connect(Mode::Hang);
+    let pool = Pool::builder(old.clone()).max_size(2).connect_concurrency(2).build().unwrap();
+    thread::scope(|scope| {
+        new.on_connect(Mode::Hang);
+        let switched = scope.spawn(|| pool.switch_manager(new.clone(), PLENTY));
+        eventually("it is tried", || new.books().attempts.load(SeqCst) == 1);
+        let served = scope.spawn(|| pool.get().map(drop));
+        eventually("it is being opened", || old.books().attempts.load(SeqCst) == 1);
+        new.open_gate();
+        eventually("it is switched", || std::ptr::eq(pool.manager().books(), new.books()));
+        old.on_connect(Mode::FailForGood);
+        old.fail_what_hangs();
+        served.join().unwrap().unwrap();
+        switched.join().unwrap().unwrap();
+    });
+    drop(pool.get().unwrap());
+    assert!(pool.health().is_ok());
 }

@@ -16,7 +16,7 @@ use criterion::{
 };
 use std::pin::pin;
 use std::task::{Context, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const SIZE: usize = 16;
 
@@ -27,31 +27,14 @@ fn faces(c: &mut Criterion) {
     group.bench_function("floor", |b| b.iter(|| line.two_rmw(0)));
     group.bench_function("try_get", |b| b.iter(|| pool.try_get().expect("idle").touch()));
     group.bench_function("get", |b| b.iter(|| pool.get().expect("idle").touch()));
-    group.bench_function("get_timeout", |b| {
-        b.iter(|| pool.get_timeout(Duration::from_secs(1)).expect("idle").touch());
-    });
     group.bench_function("get_async, polled once", |b| {
         b.iter(|| pin!(pool.get_async()).poll(&mut Context::from_waker(Waker::noop())));
-    });
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    group.bench_function("get_async, a task of tokio", |b| {
-        b.iter_custom(|trips| {
-            runtime.block_on(async {
-                let begun = Instant::now();
-                for _ in 0..trips {
-                    pool.get_async().await.expect("idle").touch();
-                }
-                begun.elapsed()
-            })
-        });
     });
 }
 
 fn strategies(c: &mut Criterion) {
     let mut group = c.benchmark_group("round trip of get, by strategy");
     judged(&mut group, "none", ());
-    judged(&mut group, "PeriodicSweep", PeriodicSweep::default());
-    judged(&mut group, "PingAfterFailure", PingAfterFailure);
     judged(&mut group, "PingOnBorrow", PingOnBorrow::default());
     judged(&mut group, "AgeEviction", AgeEviction::default());
     let both = (PingOnBorrow::default(), AgeEviction::default());

@@ -38,13 +38,14 @@ fn what_is_returned_while_it_is_refused_is_not_lent_afterwards() {
         let pool = pool(1, 1);
         let stamp = Stamp::default();
         stamp.set(pool.eras().current());
-        let looked_at = pool.epoch();
         let slot = claim(&pool).unwrap();
+        let era = pool.begin_era();
+        // It was looked at closely while it was still lent.
+        let looked_at = pool.epoch();
         let returner = thread::spawn(move || {
             touch(&slot);
             drop(slot);
         });
-        let era = pool.begin_era();
         pool.refuse_before(era);
         let next = claim(&pool);
         assert!(!may_be_lent(&pool, &stamp, looked_at), "an old one after the call");

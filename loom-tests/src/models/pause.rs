@@ -1,10 +1,22 @@
 //! Pause ‖ claim, pause ‖ grant, pause ‖ return, resume ‖ arrival, pause ‖ close.
 
+use super::Bare;
 use super::{PATIENT, asleep, assert_at_rest, bury, claim, model, poll, pool, touch, wait};
+use crate::raw::RawPool;
 use crate::raw::waiter::Outcome;
 use loom::sync::Arc;
 use loom::thread;
 use std::task::Poll;
+
+fn pause(pool: &RawPool<Bare>) {
+    pool.pause();
+    pool.dispatch();
+}
+
+fn resume(pool: &RawPool<Bare>) {
+    pool.resume();
+    pool.dispatch();
+}
 
 #[test]
 fn who_comes_after_a_pause_gets_nothing_before_its_end() {
@@ -13,10 +25,10 @@ fn who_comes_after_a_pause_gets_nothing_before_its_end() {
         let theirs = Arc::clone(&pool);
         // It began before, or comes after.
         let borrower = thread::spawn(move || claim(&theirs).map(|slot| touch(&slot)).is_some());
-        pool.pause();
+        pause(&pool);
         assert!(claim(&pool).is_none(), "a claim after the pause");
         borrower.join().unwrap();
-        pool.resume();
+        resume(&pool);
         assert_at_rest(&pool);
         bury(pool);
     });
@@ -31,15 +43,32 @@ fn who_waits_since_a_pause_is_granted_nothing_before_its_end() {
             touch(&slot);
             drop(slot);
         });
-        pool.pause();
+        pause(&pool);
         let (mut ticket, _sleeper) = asleep(&pool, super::STRICT);
         assert!(poll(&mut ticket).is_pending(), "a grant during the pause");
         returner.join().unwrap();
         assert!(poll(&mut ticket).is_pending(), "a grant during the pause");
-        pool.resume();
+        resume(&pool);
         let Poll::Ready(Outcome::Granted(slot)) = poll(&mut ticket) else { panic!("served late") };
         touch(&slot);
         drop((ticket, slot));
+        assert_at_rest(&pool);
+        bury(pool);
+    });
+}
+
+#[test]
+fn a_waiter_that_leaves_during_a_pause_leaves_the_flags_up() {
+    model(|| {
+        let pool = pool(1, 1);
+        let slot = claim(&pool).unwrap();
+        let (ticket, _sleeper) = asleep(&pool, super::STRICT);
+        pause(&pool);
+        let returner = thread::spawn(move || drop(slot));
+        drop(ticket);
+        returner.join().unwrap();
+        assert!(claim(&pool).is_none(), "a claim during the pause");
+        resume(&pool);
         assert_at_rest(&pool);
         bury(pool);
     });
@@ -56,10 +85,10 @@ fn one_that_waits_since_before_a_pause_is_served_once() {
             Outcome::Granted(slot) => touch(&slot),
             other => panic!("{other:?}"),
         });
-        pool.pause();
+        pause(&pool);
         touch(&slot);
         drop(slot);
-        pool.resume();
+        resume(&pool);
         waiter.join().unwrap();
         assert_at_rest(&pool);
         bury(pool);
@@ -71,9 +100,9 @@ fn a_return_that_meets_a_resume_leaves_no_flag_up() {
     model(|| {
         let pool = pool(1, 1);
         let slot = claim(&pool).unwrap();
-        pool.pause();
+        pause(&pool);
         let returner = thread::spawn(move || drop(slot));
-        pool.resume();
+        resume(&pool);
         returner.join().unwrap();
         assert_at_rest(&pool);
         bury(pool);
@@ -84,13 +113,13 @@ fn a_return_that_meets_a_resume_leaves_no_flag_up() {
 fn an_arrival_that_meets_a_resume_is_served() {
     model(|| {
         let pool = pool(1, 1);
-        pool.pause();
+        pause(&pool);
         let theirs = Arc::clone(&pool);
         let waiter = thread::spawn(move || match wait(&theirs) {
             Outcome::Granted(slot) => touch(&slot),
             other => panic!("{other:?}"),
         });
-        pool.resume();
+        resume(&pool);
         waiter.join().unwrap();
         assert_at_rest(&pool);
         bury(pool);
@@ -108,9 +137,9 @@ fn a_patient_waiter_that_meets_a_pause_is_served_after_it() {
             Outcome::Granted(slot) => touch(&slot),
             other => panic!("{other:?}"),
         });
-        pool.pause();
+        pause(&pool);
         drop(slot);
-        pool.resume();
+        resume(&pool);
         waiter.join().unwrap();
         assert_at_rest(&pool);
         bury(pool);
@@ -123,8 +152,8 @@ fn a_close_that_meets_a_pause_leaves_nothing_behind() {
         let pool = pool(1, 1);
         let theirs = Arc::clone(&pool);
         let pauser = thread::spawn(move || {
-            theirs.pause();
-            theirs.resume();
+            pause(&theirs);
+            resume(&theirs);
         });
         pool.close();
         pauser.join().unwrap();

@@ -4,9 +4,8 @@
 use super::failure::{self, phase};
 use super::guard::PooledConnection;
 use super::last_look::look;
-use super::nested;
 use super::step::{Step, judge, judge_or_claim, lend};
-use super::terms;
+use super::{nested, terms};
 use crate::clock::Tick;
 use crate::config::{Fairness, PingOn, Settings};
 use crate::error::GetError;
@@ -57,14 +56,11 @@ pub(crate) struct Checkout<'a, M: Manager> {
 /// ends: a thread whose time is up drops its checkout half-way.
 impl<M: Manager> Drop for Checkout<'_, M> {
     fn drop(&mut self) {
+        self.end_nested();
         let Some(since) = self.waiting_since else { return };
         let state = self.raw.context();
-        let waited = state.clock.now().since(since);
-        let (location, outcome) = (self.borrower, self.outcome);
-        state.note(EventKind::WaitEnded { location, waited, outcome });
-        if let Some(number) = self.nested {
-            nested::end(self.raw, number);
-        }
+        let (waited, location) = (state.clock.now().since(since), self.borrower);
+        state.note(EventKind::WaitEnded { location, waited, outcome: self.outcome });
     }
 }
 
@@ -109,9 +105,13 @@ impl<'a, M: Manager> Checkout<'a, M> {
         }
     }
 
-    /// It is one of several of a borrower, which keeps what it has until it has all.
-    pub(crate) fn part_of_many(mut self) -> Self {
+    /// It is one of several of a borrower, which keeps what it has until it has all. All but the
+    /// first take no place in line.
+    pub(crate) fn part_of_many(mut self, is_first: bool) -> Self {
         self.is_part = true;
+        if !is_first {
+            self.max_waiters = usize::MAX;
+        }
         self
     }
 
@@ -141,6 +141,8 @@ impl<'a, M: Manager> Checkout<'a, M> {
         loop {
             let next = match step {
                 Step::Lend(slot) => {
+                    // It does not wait any more, before it holds one more.
+                    self.end_nested();
                     self.outcome = WaitOutcome::Served;
                     return Ok(lend(slot, self.borrower, self.face));
                 }
@@ -205,6 +207,12 @@ impl<'a, M: Manager> Checkout<'a, M> {
             Outcome::Failed => failure::cannot_connect(self.raw).map_or(Ok(Step::Again), Err),
             Outcome::Expired => Err(self.timed_out()),
             Outcome::Lapsed => Ok(Step::Again),
+        }
+    }
+
+    fn end_nested(&mut self) {
+        if let Some(number) = self.nested.take() {
+            nested::end(self.raw, number);
         }
     }
 
@@ -386,7 +394,7 @@ impl<'a, M: Manager> Checkout<'a, M> {
     }
 
     fn timed_out(&self) -> GetError<M::Error> {
-        let waited = self.raw.context().clock.now().since(self.begun);
-        failure::timed_out(self.raw, phase(self.is_pinging), waited)
+        let now = self.raw.context().clock.now();
+        failure::timed_out(self.raw, phase(self.is_pinging), now.since(self.begun))
     }
 }

@@ -28,7 +28,7 @@ pub(crate) fn timed_out<M: Manager>(
     let is_open = counts.idle + counts.lent + counts.maintenance > 0;
     let is_opening = counts.opening > 0 || overdue(raw, state.clock.now()).maintenance == 0;
     let phase = match phase {
-        Phase::Wait if !is_open && is_opening => Phase::Connect,
+        Phase::Wait if !is_open && is_opening && !counts.is_shut() => Phase::Connect,
         phase => phase,
     };
     state.note(EventKind::TimedOut { phase, waited });
@@ -80,7 +80,8 @@ pub(crate) fn look_for_hope<M: Manager>(
     now: Tick,
     fail_fast: bool,
 ) -> Result<(), GetError<M::Error>> {
-    if !raw.context().supply.is_hopeless(now, fail_fast) || !is_out(raw) {
+    // During a pause all wait.
+    if !raw.context().supply.is_hopeless(now, fail_fast) || raw.is_paused() || !is_out(raw) {
         return Ok(());
     }
     cannot_connect(raw).map_or(Ok(()), Err)

@@ -43,7 +43,10 @@ pub(crate) fn begin<M: Manager>(
 #[cold]
 #[inline(never)]
 pub(crate) fn end<M: Manager>(raw: &Raw<M>, number: NonZeroU64) {
-    raw.context().nested().remove(number);
+    // In a child the lock may be held for ever.
+    if !raw.is_inherited() {
+        raw.context().nested().remove(number);
+    }
 }
 
 /// Stands for a borrower that is listed.

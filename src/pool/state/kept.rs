@@ -54,10 +54,16 @@ impl<M: Manager> Deref for Kept<M> {
 
 impl<M: Manager> Drop for Kept<M> {
     fn drop(&mut self) {
-        if let Some(last) = self.0.take().and_then(Arc::into_inner) {
-            // Where no thread is to be had, it ends here after all.
-            let last = Foreign::new(last);
-            threads::submit(Box::new(move || drop(last)));
-        }
+        self.0.take().into_iter().for_each(give_up);
+    }
+}
+
+/// Gives up a count. If it is the last, the destructor, which is foreign code, runs on a thread of
+/// the crate's own.
+pub(crate) fn give_up<T: Send + Sync + 'static>(shared: Arc<T>) {
+    if let Some(last) = Arc::into_inner(shared) {
+        // Where no thread is to be had, it ends here after all.
+        let last = Foreign::new(last);
+        threads::submit(Box::new(move || drop(last)));
     }
 }

@@ -58,6 +58,10 @@ pub(crate) struct State<M: Manager> {
     pub(crate) discard_on_unwind: bool,
 
     pub(crate) settings: ArcSwap<Settings>,
+    /// Held while the pool is paused or resumed.
+    pub(crate) door: Mutex<()>,
+    /// Held while another manager is installed.
+    pub(crate) installing: Mutex<()>,
     /// Held while the settings are changed.
     pub(crate) changing: Mutex<()>,
     pub(crate) counters: Counters,

@@ -20,8 +20,13 @@ use arc_swap::ArcSwapOption;
 /// A connect that was begun at `begun` has succeeded. Call it before any borrower has the
 /// connection: the next borrower must not hear of old failures.
 pub(crate) fn connected<M: Manager>(state: &State<M>, begun: Tick) {
+    state.note(EventKind::Connected { took: state.clock.now().since(begun) });
+    proven(state, begun);
+}
+
+/// The server has shown at `begun`, or since, that connects succeed.
+pub(crate) fn proven<M: Manager>(state: &State<M>, begun: Tick) {
     let now = state.clock.now();
-    state.note(EventKind::Connected { took: now.since(begun) });
     learn(state, now, None, |pace| pace.backoff.succeeded(begun, now, random::share()));
     forget_failure(state);
 }
@@ -45,21 +50,24 @@ pub(crate) enum Affected {
     All,
 }
 
-/// A connect that was begun at `begun` has failed.
+/// A connect that was begun at `begun` has failed; `is_past`: the era in which it was begun is
+/// over, so it was perhaps made with another manager.
 pub(crate) fn connect_failed<M: Manager>(
     raw: &Raw<M>,
     manager: &M,
     error: ManagerError<M::Error>,
     begun: Tick,
     permit: Permit,
+    is_past: bool,
 ) -> Affected {
     let state = raw.context();
     let now = state.clock.now();
     let took = now.since(begun);
     let had_little_time =
         permit.limit < state.settings.load().connect_timeout && now >= begun + permit.limit;
-    let says_nothing =
-        state.supply.is_overtaken(begun) || (had_little_time && has_elder(raw, begun, now));
+    let says_nothing = is_past
+        || state.supply.is_overtaken(begun)
+        || (had_little_time && has_elder(raw, begun, now));
     if says_nothing {
         let cause = state.cause(&error);
         state.note(EventKind::ConnectFailed { took, is_permanent: false, cause });
@@ -86,6 +94,10 @@ pub(crate) fn connect_failed<M: Manager>(
 
 /// Fails the waiters that are [affected](connect_failed), once the connect is no longer counted.
 pub(crate) fn tell<M: Manager>(raw: &Raw<M>, affected: &Affected) {
+    if raw.is_paused() {
+        // They wait for its end.
+        return;
+    }
     match affected {
         Affected::All => raw.fail_all(),
         Affected::Impatient if raw.context().settings.load().fail_fast && is_out(raw) => {

@@ -53,7 +53,8 @@ pub(super) async fn connect<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
             }
         }
         Err(error) => {
-            let affected = news::connect_failed(raw, &manager, error, begun, order.permit);
+            let is_past = raw.eras().is_past(vacant.ledger().stamp());
+            let affected = news::connect_failed(raw, &manager, error, begun, order.permit, is_past);
             vacant.ledger().end();
             vacant.give_back();
             state.service.end(Call::Connect, Priority::Demand);

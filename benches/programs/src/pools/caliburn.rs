@@ -4,6 +4,7 @@ use super::driver::Driver;
 use super::object::{Boxes, Object};
 use super::{ForTasks, ForThreads, Got, Limits, Peer, Refusal, turn};
 use caliburn::health::PingOnBorrow;
+use caliburn::observe::Tracing;
 use caliburn::{AsyncManager, BlockingManager, Builder, Deadline, Fairness, GetError, Manager};
 use caliburn::{ObjectPool, PingOn, Pool, PooledConnection};
 use futures_util::future::BoxFuture;
@@ -108,6 +109,13 @@ impl<D: Driver> Peer for Tasks<D> {
 /// Of a pool of objects.
 pub fn builder(size: usize) -> Builder<Adapter<Boxes>> {
     Pool::builder(Adapter(Boxes)).max_size(size).min_size(size)
+}
+
+/// The same, with all that can be watched: events for tracing, whose subscriber drops them, and the
+/// latest of them kept; loans measured and looked at.
+pub(super) fn watched(size: usize) -> Builder<Adapter<Boxes>> {
+    let builder = builder(size).observer(Tracing::new("objects")).record_events(256);
+    builder.sample_use_time(1024).leak_threshold(Some(START))
 }
 
 /// The pool, with all objects there.

@@ -1,7 +1,7 @@
 //! Who takes part.
 
 use super::borrowed::{Lines, Opool, Reusables, Slab, Spins, Thrifty};
-use super::caliburn::{Get, Plain, TryGet, builder, full, pool};
+use super::caliburn::{Get, Plain, TryGet, builder, full, pool, watched};
 use super::containers::{Bell, Queue, Stack, Yielding};
 use super::object::Boxes;
 use super::r2d2::R2d2;
@@ -40,6 +40,7 @@ pub trait ThreadArena<'a> {
             self.admit(Kind::Variant, "caliburn, try_get", |size| TryGet(pool(size))),
             self.admit(Kind::Variant, "caliburn, ObjectPool", Plain::new),
             self.admit(Kind::Variant, "caliburn, PingOnBorrow + AgeEviction", judged),
+            self.admit(Kind::Variant, "caliburn, watched", |size| Get(full(watched(size)))),
             self.admit(Kind::Peer, "r2d2", R2d2::<Boxes>::new),
             self.admit(Kind::Peer, "regex-automata Pool", Thrifty::new),
             self.admit(Kind::Peer, "crossbeam ArrayQueue", Yielding::<Queue>::new),
