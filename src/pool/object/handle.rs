@@ -3,7 +3,7 @@
 use super::error::ObjectError;
 use super::guard::Object;
 use super::place::{Objects, Place, Raw, Room, pass_room_on};
-use super::stats::ObjectStats;
+use super::stats::{ObjectStats, size};
 use crate::clock::{Clock, Tick};
 use crate::pool::ground::caught::Foreign;
 use crate::pool::ground::park::block_on;
@@ -205,7 +205,7 @@ impl<T: Send + 'static, E> ObjectPool<T, E> {
     /// assert_eq!(pool.stats().idle, 4);
     /// ```
     pub fn prepare(&self, count: usize) -> Result<(), E> {
-        while self.stats().size < count {
+        while size(&self.raw) < count {
             let Some(room) = self.claim_room() else { return Ok(()) };
             drop(self.fill(room)?);
         }
@@ -341,7 +341,7 @@ impl<T: Send + 'static, E> ObjectPool<T, E> {
             return None;
         }
         let left_behind = || {
-            let is_there = self.stats().size < raw.capacity();
+            let is_there = size(raw) < raw.capacity();
             let places = if is_there { 0..raw.capacity() as u32 } else { 0..0 };
             let mut idle = places.filter_map(|index| raw.claim_idle_at(index));
             idle.find(|place| place.value().is_none())
