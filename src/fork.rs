@@ -73,7 +73,7 @@ pub(crate) fn undisturbed<T>(work: impl FnOnce() -> T) -> T {
     work()
 }
 
-/// A static that begins anew in each child.
+/// A static that begins anew in each child, or a part of a value that may be one.
 #[derive(Debug)]
 pub(crate) struct PerProcess<T>(ArcSwapOption<Own<T>>);
 

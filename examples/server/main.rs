@@ -71,7 +71,7 @@ async fn health<M: Catalogue>(State(pool): State<Pool<M>>) -> Response {
             Err(
                 GetError::TimedOut { phase: Phase::Wait, .. } | GetError::TooManyWaiters { .. },
             ) if is_moving() => None,
-            Err(error) => Some(error.to_string()),
+            Err(error) => Some(format!("{error:#}")),
         };
     let status = if why.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     why.inspect(|why| eprintln!("not healthy: {why}"));

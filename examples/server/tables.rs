@@ -1,5 +1,6 @@
 //! The list of tables of a database: what the server is for.
 
+use crate::snapshot::with_sources;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -71,10 +72,10 @@ impl IntoResponse for Failure {
 pub(crate) async fn tables<M: Catalogue>(
     State(pool): State<Pool<M>>,
 ) -> Result<Json<Vec<String>>, Failure> {
-    let conn = pool.get_async().await.map_err(|error| Failure::Busy(error.to_string()))?;
+    let conn = pool.get_async().await.map_err(|error| Failure::Busy(format!("{error:#}")))?;
     match timeout(QUERY_LIMIT, M::tables(conn)).await {
         Ok(Ok(tables)) => Ok(Json(tables)),
-        Ok(Err(error)) => Err(Failure::Query(error.to_string())),
+        Ok(Err(error)) => Err(Failure::Query(with_sources(&error))),
         Err(_) => Err(Failure::Busy(format!("no answer after {QUERY_LIMIT:?}"))),
     }
 }

@@ -291,6 +291,98 @@ fn destructors_that_panic_do_no_harm() {
     let held = pool.get().unwrap();
     drop(pool);
     drop(held);
+    // What the functions own goes with the pool, on whichever thread that ends it.
+    let [of_make, of_reset] = [(); 2].map(|()| [Bomb]);
+    let reset = move |_: &mut usize| !of_reset.is_empty();
+    let pool = ObjectPool::builder(1).reset(reset).build(move || of_make.len()).unwrap();
+    let held = pool.get().unwrap();
+    drop(pool);
+    drop(held);
+}
+
+/// However it goes, and however long its destructor takes.
+#[test]
+fn an_object_has_gone_before_another_is_made_in_its_place() {
+    struct Slow(Census);
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            thread::sleep(Duration::from_millis(20));
+            self.0.0.fetch_sub(1, SeqCst);
+        }
+    }
+    fn panic_with(_object: Object<Slow>) {
+        panic!("{ON_PURPOSE}");
+    }
+    expect_panics();
+    let (census, most) = (Census::default(), Arc::new(AtomicUsize::new(0)));
+    let (maker, most_made) = (census.clone(), most.clone());
+    let pool = ObjectPool::builder(1).reset(|_: &mut Slow| false).build(move || {
+        most_made.fetch_max(maker.0.fetch_add(1, SeqCst) + 1, SeqCst);
+        Slow(maker.clone())
+    });
+    let pool = pool.unwrap();
+    for give_back in [Object::discard, drop, panic_with] {
+        let held = pool.get().unwrap();
+        thread::scope(|scope| {
+            let waiter = scope.spawn(|| drop(pool.get().unwrap()));
+            wait_for(&pool, 1);
+            let _ = catch_unwind(|| give_back(held));
+            waiter.join().unwrap();
+        });
+    }
+    assert_eq!((most.load(SeqCst), pool.stats().size), (1, 0));
+}
+
+/// Each way, the waiter that was promised room leaves, and an object lies idle.
+#[test]
+fn an_idle_object_is_preferred_to_room_that_a_waiter_left_behind() {
+    type Way = fn(&ObjectPool<u32, ()>) -> u32;
+    let ways: [Way; 4] = [
+        |pool| *pool.try_get().unwrap(),
+        |pool| *pool.get().unwrap(),
+        |pool| *pool.get_timeout(Duration::ZERO).unwrap(),
+        |pool| {
+            let mut future = pin!(pool.get_async());
+            let Poll::Ready(Ok(object)) = poll_once(&mut future) else { panic!("one is idle") };
+            *object
+        },
+    ];
+    for borrow in ways {
+        let (pool, first, second) = fixed_set();
+        {
+            let mut leaves = pin!(pool.get_async());
+            assert!(poll_once(&mut leaves).is_pending());
+            Object::take(first);
+        }
+        drop(second);
+        assert_eq!(borrow(&pool), 2);
+        assert_eq!((pool.stats().size, pool.stats().idle), (1, 1));
+        // The room has not gone.
+        pool.add(3).unwrap();
+        let both = [pool.try_get().unwrap(), pool.try_get().unwrap()];
+        assert_eq!(both.iter().map(|object| **object).sum::<u32>(), 5);
+    }
+}
+
+#[test]
+fn a_waiter_that_has_room_prefers_an_object_that_has_come_back_since() {
+    let (pool, first, second) = fixed_set();
+    let mut waits = pin!(pool.get_async());
+    assert!(poll_once(&mut waits).is_pending());
+    Object::take(first);
+    drop(second);
+    assert!(matches!(poll_once(&mut waits), Poll::Ready(Ok(object)) if *object == 2));
+    pool.add(3).unwrap();
+}
+
+/// Objects 1 and 2, lent, of a pool that makes none.
+fn fixed_set() -> (ObjectPool<u32, ()>, Object<u32>, Object<u32>) {
+    let pool = ObjectPool::builder(2).build_fallible(|| Err(())).unwrap();
+    pool.add(1).unwrap();
+    let first = pool.get().unwrap();
+    pool.add(2).unwrap();
+    let second = pool.get().unwrap();
+    (pool, first, second)
 }
 
 #[test]

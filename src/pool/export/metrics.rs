@@ -1,10 +1,9 @@
 //! Figures for the recorders of the crate [metrics](https://docs.rs/metrics).
 
 use super::instruments::{ALL, Attribute, Figures, Instrument, Kind, POOL};
-use super::watched::{self, Look, NameTaken, Watched};
+use super::watched::{Look, NameTaken, Pools};
 use crate::manager::Manager;
 use crate::pool::handle::Pool;
-use crate::sync::{Mutex, PoisonError};
 use metrics::{Key, KeyName, Label, Level, Metadata, Recorder, SharedString, Unit};
 
 /// Publishes the figures of pools to the recorder of the crate `metrics`, each time that
@@ -17,6 +16,8 @@ use metrics::{Key, KeyName, Label, Level, Metadata, Recorder, SharedString, Unit
 /// recorded since the last call.
 ///
 /// Once the last handle of a pool is dropped, the next call sets its gauges to zero and forgets it.
+/// Threads may publish at the same time: each event counts once. A forked child begins without
+/// pools.
 ///
 /// ```
 /// # use caliburn::{Manager, Pool};
@@ -36,9 +37,15 @@ use metrics::{Key, KeyName, Label, Level, Metadata, Recorder, SharedString, Unit
 ///     Ok(())
 /// }
 /// ```
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Metrics {
-    pools: Mutex<Vec<Watched>>,
+    pools: Pools,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { pools: Pools::new() }
+    }
 }
 
 const METADATA: Metadata<'static> =
@@ -61,28 +68,30 @@ impl Metrics {
         name: impl Into<String>,
         pool: &Pool<M>,
     ) -> Result<(), NameTaken> {
-        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        watched::add(&mut pools, name.into(), pool)
+        self.pools.add(name.into(), pool)
     }
 
     /// Publishes the figures of all pools to the recorder: the thread's own or the global one.
     /// Without a recorder they are lost.
     pub fn publish(&self) {
-        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut gone = Vec::new();
         metrics::with_recorder(|recorder| {
             ALL.iter().for_each(|instrument| describe(recorder, instrument));
-            pools.retain_mut(|pool| match pool.look() {
-                Some(look) => {
-                    ALL.iter().for_each(|each| publish(recorder, each, &pool.name, &look));
-                    true
+            for pool in self.pools.all() {
+                // One at a time: if the recorder panics, the others lose nothing.
+                match pool.look() {
+                    Some(look) => {
+                        ALL.iter().for_each(|each| publish(recorder, each, &pool.name, &look));
+                    }
+                    None => {
+                        let last = pool.last().into_iter();
+                        last.for_each(|last| clear(recorder, &pool.name, &last));
+                        gone.push(pool);
+                    }
                 }
-                None => {
-                    let last = pool.last().into_iter();
-                    last.for_each(|last| clear(recorder, &pool.name, last));
-                    false
-                }
-            });
+            }
         });
+        self.pools.forget(&gone);
     }
 }
 

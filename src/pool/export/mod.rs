@@ -11,7 +11,8 @@
 //! lent and returned: exporters read [`Stats`](crate::Stats) when they are asked.
 //!
 //! `OpenTelemetry` and `Metrics` do not keep a pool alive. Once the last handle of a pool is
-//! dropped, it is not reported any more; what happened since the last collection is not either.
+//! dropped, nothing new is reported of it, nor is what happened since the last collection. A pool
+//! that takes its name goes on from what its counters have come to.
 //!
 //! The pool counts durations in buckets, and these two take single values. So at each collection
 //! they are told one value for each duration recorded since the last: it lies in the same bucket,

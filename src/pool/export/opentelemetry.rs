@@ -1,12 +1,14 @@
 //! Figures for the SDK of OpenTelemetry, by its API.
 
 use super::instruments::{ALL, Attribute, Instrument, Kind, POOL, Reading, Times, bounds};
-use super::watched::{self, Look, NameTaken, Watched};
+use super::watched::{Look, NameTaken, Pools};
+use crate::fork::{Own, PerProcess};
 use crate::manager::Manager;
 use crate::pool::handle::Pool;
-use crate::sync::{Arc, Mutex, PoisonError};
+use crate::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{self, Meter};
+use std::collections::BTreeMap;
 
 /// Reports the figures of pools to OpenTelemetry.
 ///
@@ -17,8 +19,9 @@ use opentelemetry::metrics::{self, Meter};
 /// to which pools can be [added](Self::add) at any time.
 ///
 /// The meter's provider keeps what it asks, so the exporter itself need not be kept. Pools are not
-/// kept alive: once the last handle of a pool is dropped, it is not reported any more, except that
-/// histograms which are cumulative stay as they were.
+/// kept alive: once the last handle of a pool is dropped, its up-down counters are not reported any
+/// more. Counters, and histograms which are cumulative, stay as they were, and a pool that is added
+/// under the same name goes on from there. A forked child begins without pools.
 ///
 /// [otel]: https://opentelemetry.io/docs/specs/semconv/db/database-metrics/
 ///
@@ -47,7 +50,8 @@ impl OpenTelemetry {
         });
         let shared = Arc::new(Shared {
             histograms: histograms.collect(),
-            collected: Mutex::new(Collected { pools: Vec::new(), looks: Vec::new(), readers: !0 }),
+            pools: Pools::new(),
+            collected: PerProcess::new(),
         });
         for (number, instrument) in ALL.iter().enumerate() {
             let shared = Arc::clone(&shared);
@@ -61,10 +65,10 @@ impl OpenTelemetry {
                     let builder = builder.with_unit(instrument.unit);
                     builder.with_description(instrument.description).build();
                 }
-                Kind::Counter(reading) => {
+                Kind::Counter(_) => {
                     let builder = meter.u64_observable_counter(instrument.name);
                     let builder = builder.with_callback(move |observer| {
-                        shared.tell(number, reading, |value, of| observer.observe(value, of));
+                        shared.tell_total(number, |value, of| observer.observe(value, of));
                     });
                     let builder = builder.with_unit(instrument.unit);
                     builder.with_description(instrument.description).build();
@@ -86,9 +90,9 @@ impl OpenTelemetry {
         name: impl Into<String>,
         pool: &Pool<M>,
     ) -> Result<(), NameTaken> {
-        let mut collected = self.shared.lock();
-        collected.readers = !0;
-        watched::add(&mut collected.pools, name.into(), pool)
+        self.shared.pools.add(name.into(), pool)?;
+        lock(&self.shared.collected.get()).readers = !0;
+        Ok(())
     }
 }
 
@@ -102,15 +106,15 @@ fn histogram(meter: &Meter, instrument: &Instrument) -> metrics::Histogram<f64> 
 #[derive(Debug)]
 struct Shared {
     histograms: Vec<(Times, metrics::Histogram<f64>)>,
-    collected: Mutex<Collected>,
+    pools: Pools,
+    collected: PerProcess<Mutex<Collected>>,
 }
 
 /// What was collected last. The SDK asks each instrument by itself; all of one collection report
-/// the same look.
+/// the same.
 #[derive(Debug)]
 struct Collected {
-    pools: Vec<Watched>,
-    looks: Vec<(Arc<str>, Look)>,
+    collection: Arc<Collection>,
     /// The instruments that have reported it, a bit for each: one that comes again begins the next
     /// collection.
     readers: u64,
@@ -119,24 +123,57 @@ struct Collected {
 // A bit for each.
 const _: () = assert!(ALL.len() <= 64);
 
-impl Shared {
-    fn lock(&self) -> crate::sync::MutexGuard<'_, Collected> {
-        self.collected.lock().unwrap_or_else(PoisonError::into_inner)
+impl Default for Collected {
+    fn default() -> Self {
+        Self { collection: Arc::default(), readers: !0 }
     }
+}
 
-    /// Tells the SDK what an instrument reads.
+#[derive(Debug, Default)]
+struct Collection {
+    looks: Vec<(Arc<str>, Look)>,
+    /// What the counters have come to by now, for each name that was ever reported.
+    totals: BTreeMap<Arc<str>, Totals>,
+}
+
+/// For each instrument; none for those that are not counters.
+type Totals = Vec<Vec<(Option<Attribute>, u64)>>;
+
+impl Shared {
+    /// Tells the SDK what an up-down counter reads.
     fn tell(&self, number: usize, reading: Reading, observe: impl Fn(u64, &[KeyValue])) {
-        let mut collected = self.lock();
-        if collected.readers & 1 << number != 0 {
-            collected.look();
-            self.record(&collected.looks);
-        }
-        collected.readers |= 1 << number;
-        for (pool, look) in &collected.looks {
+        for (pool, look) in &self.collect(number).looks {
             for (attribute, value) in reading.read(&look.now) {
                 observe(value, &attributes(pool, attribute));
             }
         }
+    }
+
+    /// Tells the SDK what a counter has come to.
+    fn tell_total(&self, number: usize, observe: impl Fn(u64, &[KeyValue])) {
+        for (pool, totals) in &self.collect(number).totals {
+            for &(attribute, value) in totals.get(number).into_iter().flatten() {
+                observe(value, &attributes(pool, attribute));
+            }
+        }
+    }
+
+    /// The collection that the instrument is to report. The SDK is told while no lock is held.
+    fn collect(&self, number: usize) -> Arc<Collection> {
+        let own = self.collected.get();
+        let mut collected = lock(&own);
+        let is_next = collected.readers & 1 << number != 0;
+        if is_next {
+            let next = collected.collection.next(&self.pools);
+            *collected = Collected { collection: Arc::new(next), readers: 0 };
+        }
+        collected.readers |= 1 << number;
+        let collection = Arc::clone(&collected.collection);
+        drop(collected);
+        if is_next {
+            self.record(&collection.looks);
+        }
+        collection
     }
 
     /// Records the durations that are new. The SDK asks its callbacks before it looks at its
@@ -154,18 +191,40 @@ impl Shared {
     }
 }
 
-impl Collected {
+fn lock(own: &Own<Mutex<Collected>>) -> MutexGuard<'_, Collected> {
+    own.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Collection {
     /// Looks at all pools, and forgets those that are gone.
-    fn look(&mut self) {
-        let looks = &mut self.looks;
-        looks.clear();
-        self.pools.retain_mut(|pool| {
-            let look = pool.look();
-            let is_there = look.is_some();
-            looks.extend(look.map(|look| (Arc::clone(&pool.name), look)));
-            is_there
-        });
-        self.readers = 0;
+    fn next(&self, pools: &Pools) -> Self {
+        let (mut looks, mut totals, mut gone) = (Vec::new(), self.totals.clone(), Vec::new());
+        for pool in pools.all() {
+            match pool.look() {
+                Some(look) => {
+                    add(totals.entry(Arc::clone(&pool.name)).or_default(), &look);
+                    looks.push((Arc::clone(&pool.name), look));
+                }
+                None => gone.push(pool),
+            }
+        }
+        pools.forget(&gone);
+        Self { looks, totals }
+    }
+}
+
+/// Adds what has happened since the last collection.
+fn add(totals: &mut Totals, look: &Look) {
+    totals.resize_with(ALL.len(), Vec::new);
+    for (instrument, total) in ALL.iter().zip(totals) {
+        let Kind::Counter(reading) = instrument.kind else { continue };
+        let since = reading.read(&look.since);
+        if total.is_empty() {
+            *total = since;
+        } else {
+            // The same attributes, in the same order.
+            total.iter_mut().zip(since).for_each(|((_, total), (_, more))| *total += more);
+        }
     }
 }
 

@@ -1,12 +1,13 @@
 //! The pools of an exporter: each has a name, and none is kept alive.
 
 use super::instruments::Figures;
+use crate::fork::PerProcess;
 use crate::manager::Manager;
 use crate::pool::handle::Pool;
 use crate::pool::snapshot;
 use crate::pool::state::kept::Kept;
 use crate::pool::state::pooled::Raw;
-use crate::sync::{Arc, Ordering, Weak};
+use crate::sync::{Arc, Mutex, MutexGuard, Ordering, PoisonError, Weak, forks};
 use std::error::Error;
 use std::fmt;
 
@@ -46,12 +47,61 @@ impl fmt::Display for NameTaken {
 
 impl Error for NameTaken {}
 
+/// The pools of an exporter. In a child of the process there are none of its parent's, and no lock
+/// that one of the parent's threads may have held.
+#[derive(Debug)]
+pub(crate) struct Pools(PerProcess<Mutex<Vec<Arc<Watched>>>>);
+
+impl Pools {
+    pub(crate) const fn new() -> Self {
+        Self(PerProcess::new())
+    }
+
+    /// Adds a pool, unless one that is not gone has the name.
+    pub(crate) fn add<M: Manager>(&self, name: String, pool: &Pool<M>) -> Result<(), NameTaken> {
+        let name: Arc<str> = name.into();
+        let own = self.0.get();
+        let mut all = lock(&own);
+        // Perhaps nobody ever collects. Of what was reported there is no more than was collected
+        // at once, and the next collection reports that it is gone.
+        all.retain(|watched| watched.is_there() || watched.lock().is_some());
+        if all.iter().any(|other| other.name == name && other.is_there()) {
+            return Err(NameTaken { name });
+        }
+        all.push(Arc::new(Watched::new(name, pool)));
+        Ok(())
+    }
+
+    /// All of them, in the order in which they were added. They are to be reported while no lock is
+    /// held, as whoever is told may add pools.
+    pub(crate) fn all(&self) -> Vec<Arc<Watched>> {
+        lock(&self.0.get()).clone()
+    }
+
+    /// Forgets pools that are gone, and were reported so. One that another thread is reporting at
+    /// this moment stays for the next collection: that thread may have seen it alive.
+    pub(crate) fn forget(&self, gone: &[Arc<Watched>]) {
+        const HERE_AND_IN_GONE: usize = 2;
+        if gone.is_empty() {
+            return;
+        }
+        lock(&self.0.get()).retain(|watched| {
+            let is_gone = gone.iter().any(|gone| Arc::ptr_eq(gone, watched));
+            !is_gone || Arc::strong_count(watched) > HERE_AND_IN_GONE
+        });
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A pool, and what was last reported of it.
 pub(crate) struct Watched {
     pub(crate) name: Arc<str>,
-    /// `None`: it is gone.
-    look: Box<dyn Fn() -> Option<Figures> + Send + Sync>,
-    last: Option<Figures>,
+    pool: Box<dyn Source>,
+    last: Mutex<Option<Figures>>,
+    born_in: u64,
 }
 
 /// A look at a pool.
@@ -65,25 +115,43 @@ pub(crate) struct Look {
 impl Watched {
     fn new<M: Manager>(name: Arc<str>, pool: &Pool<M>) -> Self {
         let raw: Weak<Raw<M>> = Arc::downgrade(&pool.raw);
-        Self { name, look: Box::new(move || look(&raw)), last: None }
+        Self { name, pool: Box::new(raw), last: Mutex::new(None), born_in: forks() }
     }
 
-    /// Looks at the pool. `None`: it is gone.
-    pub(crate) fn look(&mut self) -> Option<Look> {
-        let now = (self.look)()?;
-        let since = match &self.last {
+    fn is_there(&self) -> bool {
+        self.pool.is_there()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Figures>> {
+        lock(&self.last)
+    }
+
+    /// Looks at the pool. `None`: it is gone. If several threads look at once, each event is seen
+    /// by one of them.
+    pub(crate) fn look(&self) -> Option<Look> {
+        if self.is_inherited() {
+            return None;
+        }
+        let mut last = self.lock();
+        let now = self.pool.figures()?;
+        let since = match &*last {
             None => now.stats.clone(),
             Some(last) => now.stats.since(&last.stats),
         };
-        self.last = Some(now.clone());
+        *last = Some(now.clone());
         let since = Figures { stats: since, settings: now.settings.clone() };
         Some(Look { now, since })
     }
 
     /// What the last look showed.
     #[cfg(feature = "metrics")]
-    pub(crate) fn last(&self) -> Option<&Figures> {
-        self.last.as_ref()
+    pub(crate) fn last(&self) -> Option<Figures> {
+        if self.is_inherited() { None } else { self.lock().clone() }
+    }
+
+    /// Whoever reports it has forked meanwhile, and the lock may be held by none who is here.
+    fn is_inherited(&self) -> bool {
+        self.born_in != forks()
     }
 }
 
@@ -93,7 +161,29 @@ impl fmt::Debug for Watched {
     }
 }
 
-fn look<M: Manager>(raw: &Weak<Raw<M>>) -> Option<Figures> {
+/// A pool of whichever manager.
+trait Source: Send + Sync {
+    fn is_there(&self) -> bool;
+
+    /// `None`: it is gone.
+    fn figures(&self) -> Option<Figures>;
+}
+
+impl<M: Manager> Source for Weak<Raw<M>> {
+    fn is_there(&self) -> bool {
+        living(self).is_some()
+    }
+
+    fn figures(&self) -> Option<Figures> {
+        living(self).map(|raw| Figures {
+            stats: snapshot::stats(&raw),
+            settings: raw.context().settings.load().as_ref().clone(),
+        })
+    }
+}
+
+/// The pool, if it has handles in this process.
+fn living<M: Manager>(raw: &Weak<Raw<M>>) -> Option<Kept<M>> {
     // The last of its other counts may be given up meanwhile.
     let raw = Kept::of_weak(raw)?;
     if raw.is_inherited() {
@@ -101,26 +191,7 @@ fn look<M: Manager>(raw: &Weak<Raw<M>>) -> Option<Figures> {
         std::mem::forget(raw);
         return None;
     }
-    let state = raw.context();
     // O11: one look more or less does not matter.
-    let is_dropped = state.handles.load(Ordering::Relaxed) == 0;
-    (!is_dropped).then(|| Figures {
-        stats: snapshot::stats(&raw),
-        settings: state.settings.load().as_ref().clone(),
-    })
-}
-
-/// Adds a pool, unless one that is not gone has the name.
-pub(crate) fn add<M: Manager>(
-    watched: &mut Vec<Watched>,
-    name: String,
-    pool: &Pool<M>,
-) -> Result<(), NameTaken> {
-    let name: Arc<str> = name.into();
-    let namesake = watched.iter().find(|other| other.name == name);
-    if namesake.is_some_and(|other| (other.look)().is_some()) {
-        return Err(NameTaken { name });
-    }
-    watched.push(Watched::new(name, pool));
-    Ok(())
+    let is_dropped = raw.context().handles.load(Ordering::Relaxed) == 0;
+    (!is_dropped).then_some(raw)
 }

@@ -5,6 +5,7 @@ use super::place::{Raw, Reset, Shared};
 use crate::config::Settings;
 use crate::error::ConfigError;
 use crate::fork;
+use crate::pool::ground::caught::Foreign;
 use crate::raw::RawPool;
 use crate::raw::bitmap::Bitmap;
 use crate::stats::Counter;
@@ -91,7 +92,7 @@ impl<T: Send + 'static> ObjectPoolBuilder<T> {
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let stripes = Bitmap::stripes_for(max_size, threads);
         let shared = Shared {
-            reset,
+            reset: reset.map(Foreign::new),
             made: Counter::default(),
             gone: Counter::default(),
             waits: Counter::default(),

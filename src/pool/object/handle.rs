@@ -2,9 +2,10 @@
 
 use super::error::ObjectError;
 use super::guard::Object;
-use super::place::{Objects, Place, Raw, make_room, pass_room_on};
-use super::stats::ObjectStats;
+use super::place::{Objects, Place, Raw, Room, pass_room_on};
+use super::stats::{ObjectStats, size};
 use crate::clock::{Clock, Tick};
+use crate::pool::ground::caught::Foreign;
 use crate::pool::ground::park::block_on;
 use crate::raw::waiter::{NEVER, Outcome, Terms, Ticket};
 use crate::sync::Arc;
@@ -48,6 +49,8 @@ use std::time::Duration;
 /// - If the function that [resets](super::ObjectPoolBuilder::reset) objects panics, the object is
 ///   dropped.
 /// - If a borrower panics, the object is dropped.
+/// - An object that is dropped has its room until its destructor has returned, so no more than
+///   `max_size` of them are alive.
 /// - A future of [`get_async`](Self::get_async) that is not polled keeps what it was handed until
 ///   it is polled or dropped. (A pool of connections takes it back; that needs a timer.)
 ///
@@ -60,8 +63,11 @@ pub struct ObjectPool<T: Send + 'static, E: 'static = Infallible> {
 /// What all handles of a pool share, and only they: with the last of them the pool is closed.
 struct Source<T: Send + 'static, E> {
     raw: Arc<Raw<T>>,
-    make: Box<dyn Fn() -> Result<T, E> + Send + Sync>,
+    make: Foreign<Make<T, E>>,
 }
+
+/// Makes an object.
+type Make<T, E> = Box<dyn Fn() -> Result<T, E> + Send + Sync>;
 
 impl<T: Send + 'static, E> Drop for Source<T, E> {
     fn drop(&mut self) {
@@ -73,11 +79,8 @@ impl<T: Send + 'static, E> Drop for Source<T, E> {
 const TERMS: Terms = Terms { deadline: NEVER, patience: 0, grace: NEVER, since: 0, ahead: false };
 
 impl<T: Send + 'static, E> ObjectPool<T, E> {
-    pub(crate) fn adopt(
-        raw: Arc<Raw<T>>,
-        make: Box<dyn Fn() -> Result<T, E> + Send + Sync>,
-    ) -> Self {
-        let source = Arc::new(Source { raw: Arc::clone(&raw), make });
+    pub(crate) fn adopt(raw: Arc<Raw<T>>, make: Make<T, E>) -> Self {
+        let source = Arc::new(Source { raw: Arc::clone(&raw), make: Foreign::new(make) });
         Self { raw, source }
     }
 
@@ -185,10 +188,8 @@ impl<T: Send + 'static, E> ObjectPool<T, E> {
     /// assert_eq!(pool.add("users".to_owned()).unwrap_err(), "users");
     /// ```
     pub fn add(&self, object: T) -> Result<(), T> {
-        let Some(mut place) = self.claim_room() else { return Err(object) };
-        *place.value_mut() = Some(object);
-        self.raw.context().made.add();
-        drop(place);
+        let Some(room) = self.claim_room() else { return Err(object) };
+        drop(room.put(object));
         Ok(())
     }
 
@@ -204,9 +205,9 @@ impl<T: Send + 'static, E> ObjectPool<T, E> {
     /// assert_eq!(pool.stats().idle, 4);
     /// ```
     pub fn prepare(&self, count: usize) -> Result<(), E> {
-        while self.stats().size < count {
-            let Some(place) = self.claim_room() else { return Ok(()) };
-            drop(self.fill(place)?);
+        while size(&self.raw) < count {
+            let Some(room) = self.claim_room() else { return Ok(()) };
+            drop(self.fill(room)?);
         }
         Ok(())
     }
@@ -309,49 +310,44 @@ impl<T: Send + 'static, E> ObjectPool<T, E> {
         }
     }
 
-    /// Lends the object in the place, or one that is made now.
+    /// Lends the object in the place. If there is none, as the place was handed to a borrower that
+    /// had to make one, lends another that is idle, or one that is made now.
     fn lend_filled(&self, place: Place<T>) -> Result<Object<T>, ObjectError<E>> {
-        let place = match place.value() {
-            Some(_) => place,
-            None => self.fill(place).map_err(ObjectError::Make)?,
-        };
-        Ok(lend(place))
-    }
-
-    /// Makes an object in a place that has none. If that fails or panics, its room is free.
-    fn fill(&self, place: Place<T>) -> Result<Place<T>, E> {
-        /// Dropped, it makes room.
-        struct Empty<T: Send + 'static>(Option<Place<T>>);
-
-        impl<T: Send + 'static> Drop for Empty<T> {
-            fn drop(&mut self) {
-                let Some(place) = self.0.take() else { return };
-                let raw = place.keep_alive();
-                make_room(&raw, place.vacate().0);
+        let mut found = Some(place);
+        let mut room = None;
+        while let Some(place) = found {
+            if place.value().is_some() {
+                drop(room);
+                return Ok(lend(place));
             }
+            // The last is kept: it is this borrower's, if nothing else is found.
+            drop(room.replace(Room::of(place)));
+            found = self.raw.claim();
         }
-
-        let mut empty = Empty(Some(place));
-        let object = (self.source.make)()?;
-        let Some(mut place) = empty.0.take() else { unreachable!("only a drop takes it") };
-        *place.value_mut() = Some(object);
-        self.raw.context().made.add();
-        Ok(place)
+        let Some(room) = room else { unreachable!("what was found was one or the other") };
+        self.fill(room).map(lend).map_err(ObjectError::Make)
     }
 
-    /// A place without an object: room that is free, or that a borrower has left behind.
-    fn claim_room(&self) -> Option<Place<T>> {
+    /// Makes an object. If that fails or panics, the room for it is free.
+    fn fill(&self, room: Room<T>) -> Result<Place<T>, E> {
+        let object = (self.source.make)()?;
+        Ok(room.put(object))
+    }
+
+    /// Room that is free, or that a borrower has left behind.
+    fn claim_room(&self) -> Option<Room<T>> {
         let raw = &self.raw;
         if raw.is_inherited() {
             return None;
         }
         let left_behind = || {
-            let is_there = self.stats().size < raw.capacity();
+            let is_there = size(raw) < raw.capacity();
             let places = if is_there { 0..raw.capacity() as u32 } else { 0..0 };
             let mut idle = places.filter_map(|index| raw.claim_idle_at(index));
             idle.find(|place| place.value().is_none())
         };
-        raw.claim_vacant().map(|room| room.fill(None)).or_else(left_behind)
+        let place = raw.claim_vacant().map(|room| room.fill(None)).or_else(left_behind);
+        place.map(Room::of)
     }
 }
 

@@ -6,6 +6,7 @@
 
 use crate::fork::Inherited;
 use crate::no_unwind::no_unwind;
+use crate::pool::ground::caught::Foreign;
 use crate::raw::slots::{Occupied, Vacant};
 use crate::raw::{PoolHooks, RawPool};
 use crate::stats::Counter;
@@ -24,7 +25,8 @@ pub(crate) type Reset<T> = Box<dyn Fn(&mut T) -> bool + Send + Sync>;
 
 /// What the places share.
 pub(crate) struct Shared<T> {
-    pub(crate) reset: Option<Reset<T>>,
+    /// Dropped with the pool, perhaps by a guard, and by that of a borrower that panics.
+    pub(crate) reset: Option<Foreign<Reset<T>>>,
     /// Objects made or added.
     pub(crate) made: Counter,
     /// Objects taken out or dropped.
@@ -128,20 +130,48 @@ fn come_back_slowly<T: Send + 'static>(place: Place<T>) {
     drop_object(place);
 }
 
-/// Drops the object in the place, after its loan. Its room goes to a borrower that waits.
+/// Drops the object in the place, after its loan. Then its room goes to a borrower that waits: no
+/// more objects than allowed are alive, in their destructors neither.
 pub(crate) fn drop_object<T: Send + 'static>(place: Place<T>) {
     let raw = place.keep_alive();
     let (room, object) = place.vacate();
-    make_room(&raw, room);
     let_go(&raw, object);
+    make_room(&raw, room);
 }
 
-/// Counts off an object and drops it. Its destructor is foreign code.
+/// Drops an object and counts it off. Its destructor is foreign code.
 fn let_go<T: Send + 'static>(raw: &Raw<T>, object: Option<T>) {
-    if object.is_some() {
+    let was_there = object.is_some();
+    no_unwind(|| drop(object));
+    if was_there {
         raw.context().gone.add();
     }
-    no_unwind(|| drop(object));
+}
+
+/// A place without an object. Dropped, its room goes to a borrower that waits.
+pub(crate) struct Room<T: Send + 'static>(Option<Place<T>>);
+
+impl<T: Send + 'static> Room<T> {
+    pub(crate) fn of(place: Place<T>) -> Self {
+        Self(Some(place))
+    }
+
+    /// Puts an object there.
+    pub(crate) fn put(mut self, object: T) -> Place<T> {
+        let Some(mut place) = self.0.take() else { unreachable!("only this takes it") };
+        *place.value_mut() = Some(object);
+        place.pool().context().made.add();
+        place
+    }
+}
+
+impl<T: Send + 'static> Drop for Room<T> {
+    fn drop(&mut self) {
+        if let Some(place) = self.0.take() {
+            let raw = place.keep_alive();
+            make_room(&raw, place.vacate().0);
+        }
+    }
 }
 
 /// Gives back a slot without an object.

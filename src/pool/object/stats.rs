@@ -31,13 +31,12 @@ pub struct ObjectStats {
 
 impl ObjectStats {
     pub(crate) fn of<T: Send + 'static>(raw: &Raw<T>) -> Self {
-        // What is gone first: what comes and goes meanwhile is there.
         let (shared, gone) = (raw.context(), raw.context().gone.get());
         let returns: u64 = raw.ledgers().map(Loans::returns).sum();
         let checkouts: u64 = raw.ledgers().map(Loans::checkouts).sum();
         let lent = raw.ledgers().filter(|loans| loans.is_lent()).count();
         let made = shared.made.get();
-        let size = (made.saturating_sub(gone) as usize).min(raw.capacity());
+        let size = between(made, gone, raw);
         Self {
             max_size: raw.capacity(),
             size,
@@ -51,4 +50,15 @@ impl ObjectStats {
             gone,
         }
     }
+}
+
+/// Objects there are, without a look at each.
+pub(crate) fn size<T: Send + 'static>(raw: &Raw<T>) -> usize {
+    let gone = raw.context().gone.get();
+    between(raw.context().made.get(), gone, raw)
+}
+
+/// What is gone was asked for first: what comes and goes meanwhile is there.
+fn between<T: Send + 'static>(made: u64, gone: u64, raw: &Raw<T>) -> usize {
+    (made.saturating_sub(gone) as usize).min(raw.capacity())
 }

@@ -1,11 +1,16 @@
 //! What a recorder of the crate metrics gets.
 
+use caliburn::Pool;
 use caliburn::export::Metrics;
 use caliburn_exporters::{ODD_NAMES, borrow_for, counters, pool, time_out};
-use metrics::Unit;
+use caliburn_testing::Fake;
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use opentelemetry_semantic_conventions::{attribute, metric};
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -125,4 +130,91 @@ fn without_a_recorder_nothing_happens() {
     let (pool, _) = pool();
     metrics.add("songs", &pool).unwrap();
     metrics.publish();
+}
+
+#[test]
+fn a_name_is_taken_while_any_pool_has_it_and_free_once_none_has() {
+    let metrics = Metrics::new();
+    let ((first, _), (second, _), (third, _)) = (pool(), pool(), pool());
+    metrics.add("songs", &first).unwrap();
+    // Reported, so that it is remembered until the next time.
+    published(&DebuggingRecorder::new(), &metrics);
+    drop(first);
+    metrics.add("songs", &second).unwrap();
+    assert_eq!(metrics.add("songs", &third).unwrap_err().name(), "songs");
+    drop(second);
+    metrics.add("songs", &third).unwrap();
+}
+
+#[test]
+fn pools_that_have_gone_are_not_remembered_if_nobody_publishes() {
+    let metrics = Metrics::new();
+    for number in 0..20 {
+        metrics.add(format!("songs {number}"), &pool().0).unwrap();
+    }
+    let names = format!("{metrics:?}");
+    assert!(!names.contains("songs 18"), "{names}");
+}
+
+/// Two threads that publish while another borrows.
+#[test]
+fn each_event_counts_once_however_many_publish_at_once() {
+    const LOANS: u64 = 2_000;
+    let (recorder, metrics) = (DebuggingRecorder::new(), Metrics::new());
+    let (pool, clock) = pool();
+    metrics.add("songs", &pool).unwrap();
+    let publish = || metrics::with_local_recorder(&recorder, || metrics.publish());
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !is_over.load(SeqCst) {
+                    publish()
+                }
+            });
+        }
+        (0..LOANS).for_each(|_| borrow_for(&pool, &clock, MILLI));
+        is_over.store(true, SeqCst);
+    });
+    let values = published(&recorder, &metrics);
+    assert_eq!(*value(&values, "caliburn.checkouts", "songs", ""), DebugValue::Counter(LOANS));
+    let times = value(&values, metric::DB_CLIENT_CONNECTION_USE_TIME, "songs", "");
+    assert!(matches!(times, DebugValue::Histogram(times) if times.len() as u64 == LOANS));
+}
+
+/// Adds a pool as soon as it is told of another.
+struct Adds {
+    metrics: Arc<Metrics>,
+    pool: Pool<Fake>,
+}
+
+impl Recorder for Adds {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
+        Counter::noop()
+    }
+    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+        let _ = self.metrics.add("users", &self.pool);
+        Gauge::noop()
+    }
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::noop()
+    }
+}
+
+#[test]
+fn a_recorder_may_use_the_exporter() {
+    let metrics = Arc::new(Metrics::new());
+    let ((songs, _), (users, _)) = (pool(), pool());
+    metrics.add("songs", &songs).unwrap();
+    let recorder = Adds { metrics: metrics.clone(), pool: users.clone() };
+    let (tell, told) = channel();
+    std::thread::spawn(move || {
+        metrics::with_local_recorder(&recorder, || recorder.metrics.publish());
+        tell.send(())
+    });
+    told.recv_timeout(Duration::from_secs(20)).expect("it hangs");
+    assert!(metrics.add("users", &users).is_err());
 }

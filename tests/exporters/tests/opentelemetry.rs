@@ -5,7 +5,10 @@ use caliburn_exporters::{ODD_NAMES, borrow_for, counters, pool, time_out};
 use opentelemetry::Value;
 use opentelemetry::metrics::MeterProvider as _;
 use opentelemetry_sdk::metrics::data::{AggregatedMetrics, Metric, MetricData, ResourceMetrics};
-use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider};
+use opentelemetry_sdk::metrics::{
+    InMemoryMetricExporter, InMemoryMetricExporterBuilder, PeriodicReader, SdkMeterProvider,
+    Temporality,
+};
 use opentelemetry_semantic_conventions::{attribute, metric};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -31,8 +34,8 @@ struct Sdk {
 }
 
 impl Sdk {
-    fn new() -> Self {
-        let memory = InMemoryMetricExporter::default();
+    fn new(temporality: Temporality) -> Self {
+        let memory = InMemoryMetricExporterBuilder::new().with_temporality(temporality).build();
         let reader = PeriodicReader::builder(memory.clone()).with_interval(3_600_000 * MILLI);
         let provider = SdkMeterProvider::builder().with_reader(reader.build()).build();
         Self { provider, memory }
@@ -122,7 +125,7 @@ const CONVENTIONS: [(&str, &str, &str); 9] = [
 
 #[test]
 fn names_kinds_and_units_are_those_of_the_conventions() {
-    let sdk = Sdk::new();
+    let sdk = Sdk::new(Temporality::Cumulative);
     let (pool, clock) = pool();
     sdk.exporter().add("songs", &pool).unwrap();
     borrow_for(&pool, &clock, MILLI);
@@ -157,7 +160,7 @@ fn names_kinds_and_units_are_those_of_the_conventions() {
 
 #[test]
 fn figures_are_those_of_the_pool_at_each_collection() {
-    let sdk = Sdk::new();
+    let sdk = Sdk::new(Temporality::Cumulative);
     let (pool, clock) = pool();
     let exporter = sdk.exporter();
     exporter.add("songs", &pool).unwrap();
@@ -186,7 +189,7 @@ fn figures_are_those_of_the_pool_at_each_collection() {
 
 #[test]
 fn histograms_have_each_duration_once_and_the_true_sum() {
-    let sdk = Sdk::new();
+    let sdk = Sdk::new(Temporality::Cumulative);
     let (pool, clock) = pool();
     sdk.exporter().add("songs", &pool).unwrap();
     let use_time = key(metric::DB_CLIENT_CONNECTION_USE_TIME, "songs", "");
@@ -235,7 +238,7 @@ fn two_readers_each_get_all() {
 
 #[test]
 fn pools_lie_side_by_side_under_any_names() {
-    let sdk = Sdk::new();
+    let sdk = Sdk::new(Temporality::Cumulative);
     let exporter = sdk.exporter();
     let pools = ODD_NAMES.map(|name| (name, pool()));
     for (loans, (name, (pool, clock))) in pools.iter().enumerate() {
@@ -252,8 +255,8 @@ fn pools_lie_side_by_side_under_any_names() {
 }
 
 #[test]
-fn a_dropped_pool_is_not_kept_alive_and_no_longer_reported() {
-    let sdk = Sdk::new();
+fn a_dropped_pool_is_not_kept_alive_and_only_what_is_cumulative_stays() {
+    let sdk = Sdk::new(Temporality::Cumulative);
     let exporter = sdk.exporter();
     let ((songs, _), (users, _)) = (pool(), pool());
     exporter.add("songs", &songs).unwrap();
@@ -267,7 +270,10 @@ fn a_dropped_pool_is_not_kept_alive_and_no_longer_reported() {
     drop(again);
     let left = sdk.points();
     let left: Vec<_> = left.keys().filter(|key| key.1 == "songs").map(|key| &*key.0).collect();
-    assert_eq!(left, [metric::DB_CLIENT_CONNECTION_CREATE_TIME], "cumulative, so it stays");
+    assert!(left.contains(&metric::DB_CLIENT_CONNECTION_CREATE_TIME));
+    assert!(left.contains(&"caliburn.checkouts"));
+    let gauges = [metric::DB_CLIENT_CONNECTION_COUNT, metric::DB_CLIENT_CONNECTION_MAX];
+    assert!(!gauges.iter().any(|gauge| left.contains(gauge)), "{left:?}");
     assert!(sdk.points().contains_key(&key("caliburn.checkouts", "users", "")));
     drop(held);
     // The name is free, and the exporter may be gone.
@@ -275,4 +281,39 @@ fn a_dropped_pool_is_not_kept_alive_and_no_longer_reported() {
     exporter.add("songs", &songs).unwrap();
     drop(exporter);
     assert!(of_songs(&sdk.points()) > 10);
+}
+
+#[test]
+fn a_name_is_taken_while_any_pool_has_it() {
+    let exporter = Sdk::new(Temporality::Cumulative).exporter();
+    let ((first, _), (second, _), (third, _)) = (pool(), pool(), pool());
+    exporter.add("songs", &first).unwrap();
+    drop(first);
+    exporter.add("songs", &second).unwrap();
+    assert!(exporter.add("songs", &third).is_err());
+}
+
+/// At once, and after a collection in which there is none by that name.
+#[test]
+fn a_pool_that_replaces_another_goes_on_from_its_counts() {
+    let name = key("caliburn.checkouts", "songs", "");
+    for temporality in [Temporality::Cumulative, Temporality::Delta] {
+        let sdk = Sdk::new(temporality);
+        let exporter = sdk.exporter();
+        let mut before = 0;
+        for (loans, has_gap) in [(10, false), (3, true), (2, false)] {
+            let (songs, clock) = pool();
+            exporter.add("songs", &songs).unwrap();
+            for _ in 0..2 {
+                (0..loans).for_each(|_| borrow_for(&songs, &clock, MILLI));
+                let is_cumulative = temporality == Temporality::Cumulative;
+                before = if is_cumulative { before + loans } else { loans };
+                assert_eq!(sdk.points()[&name].number, before, "{temporality:?}");
+            }
+            drop(songs);
+            if has_gap {
+                sdk.collected();
+            }
+        }
+    }
 }
