@@ -156,15 +156,8 @@ fn cause<E>(defect: &Defect<E>) -> Option<&Cause<E>> {
     }
 }
 
-/// The text of an error with all that lies behind it.
-pub(crate) fn with_sources(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    add_sources(&mut text, error);
-    text
-}
-
 /// Drivers often say only in the sources of an error what has gone wrong.
-fn add_sources(text: &mut String, error: &dyn Error) {
+pub(crate) fn add_sources(text: &mut String, error: &dyn Error) {
     let mut source = error.source();
     while let Some(error) = source {
         let more = error.to_string();

@@ -1,6 +1,6 @@
 //! The list of tables of a database: what the server is for.
 
-use crate::snapshot::with_sources;
+use crate::snapshot::add_sources;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -75,7 +75,11 @@ pub(crate) async fn tables<M: Catalogue>(
     let conn = pool.get_async().await.map_err(|error| Failure::Busy(format!("{error:#}")))?;
     match timeout(QUERY_LIMIT, M::tables(conn)).await {
         Ok(Ok(tables)) => Ok(Json(tables)),
-        Ok(Err(error)) => Err(Failure::Query(with_sources(&error))),
+        Ok(Err(error)) => {
+            let mut text = error.to_string();
+            add_sources(&mut text, &error);
+            Err(Failure::Query(text))
+        }
         Err(_) => Err(Failure::Busy(format!("no answer after {QUERY_LIMIT:?}"))),
     }
 }

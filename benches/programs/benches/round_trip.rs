@@ -1,4 +1,4 @@
-//! What a checkout and return cost when nobody else is there: `cargo bench --bench round_trip`, 40
+//! What a checkout and return cost when nobody else is there: `cargo bench --bench round_trip`, 15
 //! s; `-- --quick` for less. Criterion's report, with plots, is
 //! `target/criterion/report/index.html`.
 //!
@@ -7,13 +7,9 @@
 //! word of the thread's own. Nanoseconds differ between machines and days; for figures that can be
 //! compared see `compare`.
 
-use caliburn::HealthStrategy;
-use caliburn::health::{AgeEviction, PeriodicSweep, PingAfterFailure, PingOnBorrow};
 use caliburn_benches::harness::Line;
-use caliburn_benches::pools::{builder, full, pool};
-use criterion::{
-    BenchmarkGroup, Criterion, criterion_group, criterion_main, measurement::WallTime,
-};
+use caliburn_benches::pools::pool;
+use criterion::{Criterion, criterion_group, criterion_main};
 use std::pin::pin;
 use std::task::{Context, Waker};
 use std::time::Duration;
@@ -32,22 +28,6 @@ fn faces(c: &mut Criterion) {
     });
 }
 
-fn strategies(c: &mut Criterion) {
-    let mut group = c.benchmark_group("round trip of get, by strategy");
-    judged(&mut group, "none", ());
-    judged(&mut group, "PingOnBorrow", PingOnBorrow::default());
-    judged(&mut group, "AgeEviction", AgeEviction::default());
-    let both = (PingOnBorrow::default(), AgeEviction::default());
-    judged(&mut group, "PingOnBorrow, AgeEviction", both);
-    let many = (PingAfterFailure, PeriodicSweep::default(), AgeEviction::default());
-    judged(&mut group, "PingAfterFailure, PeriodicSweep, AgeEviction", many);
-}
-
-fn judged(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, strategy: impl HealthStrategy) {
-    let pool = full(builder(SIZE).health(strategy));
-    group.bench_function(name, |b| b.iter(|| pool.get().expect("idle").touch()));
-}
-
 fn brief() -> Criterion {
     Criterion::default()
         .nresamples(10_000)
@@ -55,5 +35,5 @@ fn brief() -> Criterion {
         .measurement_time(Duration::from_secs(2))
 }
 
-criterion_group! { name = benches; config = brief(); targets = faces, strategies }
+criterion_group! { name = benches; config = brief(); targets = faces }
 criterion_main!(benches);
