@@ -255,7 +255,7 @@ impl<H: PoolHooks> RawPool<H> {
         &self.eras
     }
 
-    /// Begins an [era](era): from now on values of earlier ones are to be replaced.
+    /// Begins an [era]: from now on values of earlier ones are to be replaced.
     pub(crate) fn begin_era(&self) -> u64 {
         let era = self.eras.begin();
         self.advance_epoch();
