@@ -1,9 +1,8 @@
 //! Switch ‖ connect, invalidate ‖ return, invalidate ‖ grant: what is out of date is not lent, and
 //! what bears the new era's number was made with what is new.
 
-use super::{Payload, bury, claim, model, pool, touch, wait};
+use super::{Payload, bury, claim, granted, model, pool, touch, wait};
 use crate::raw::era::Stamp;
-use crate::raw::waiter::Outcome;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
@@ -86,13 +85,11 @@ fn what_is_granted_while_it_is_refused_is_found_out_by_who_is_served() {
         let era = pool.begin_era();
         pool.refuse_before(era);
         let (theirs, old) = (Arc::clone(&pool), Arc::clone(&stamp));
-        let waiter = thread::spawn(move || match wait(&theirs) {
-            Outcome::Granted(slot) => {
-                assert!(!may_be_lent(&theirs, &old, looked_at), "an old one after the call");
-                let (vacant, _old) = slot.vacate();
-                drop(vacant.fill(Payload::new()));
-            }
-            other => panic!("{other:?}"),
+        let waiter = thread::spawn(move || {
+            let slot = granted(wait(&theirs));
+            assert!(!may_be_lent(&theirs, &old, looked_at), "an old one after the call");
+            let (vacant, _old) = slot.vacate();
+            drop(vacant.fill(Payload::new()));
         });
         touch(&slot);
         drop(slot);

@@ -1,12 +1,12 @@
 //! Pause ‖ claim, pause ‖ grant, pause ‖ return, resume ‖ arrival, pause ‖ close.
 
-use super::Bare;
-use super::{PATIENT, asleep, assert_at_rest, bury, claim, model, poll, pool, touch, wait};
+use super::{
+    Bare, PATIENT, STRICT, asleep, assert_at_rest, bury, claim, granted, granted_at_once, model,
+    poll, pool, touch, wait, wait_on,
+};
 use crate::raw::RawPool;
-use crate::raw::waiter::Outcome;
 use loom::sync::Arc;
 use loom::thread;
-use std::task::Poll;
 
 fn pause(pool: &RawPool<Bare>) {
     pool.pause();
@@ -44,12 +44,12 @@ fn who_waits_since_a_pause_is_granted_nothing_before_its_end() {
             drop(slot);
         });
         pause(&pool);
-        let (mut ticket, _sleeper) = asleep(&pool, super::STRICT);
+        let (mut ticket, _sleeper) = asleep(&pool, STRICT);
         assert!(poll(&mut ticket).is_pending(), "a grant during the pause");
         returner.join().unwrap();
         assert!(poll(&mut ticket).is_pending(), "a grant during the pause");
         resume(&pool);
-        let Poll::Ready(Outcome::Granted(slot)) = poll(&mut ticket) else { panic!("served late") };
+        let slot = granted_at_once(&mut ticket);
         touch(&slot);
         drop((ticket, slot));
         assert_at_rest(&pool);
@@ -62,7 +62,7 @@ fn a_waiter_that_leaves_during_a_pause_leaves_the_flags_up() {
     model(|| {
         let pool = pool(1, 1);
         let slot = claim(&pool).unwrap();
-        let (ticket, _sleeper) = asleep(&pool, super::STRICT);
+        let (ticket, _sleeper) = asleep(&pool, STRICT);
         pause(&pool);
         let returner = thread::spawn(move || drop(slot));
         drop(ticket);
@@ -81,10 +81,7 @@ fn one_that_waits_since_before_a_pause_is_served_once() {
         let pool = pool(1, 1);
         let slot = claim(&pool).unwrap();
         let theirs = Arc::clone(&pool);
-        let waiter = thread::spawn(move || match wait(&theirs) {
-            Outcome::Granted(slot) => touch(&slot),
-            other => panic!("{other:?}"),
-        });
+        let waiter = thread::spawn(move || touch(&granted(wait(&theirs))));
         pause(&pool);
         touch(&slot);
         drop(slot);
@@ -115,10 +112,7 @@ fn an_arrival_that_meets_a_resume_is_served() {
         let pool = pool(1, 1);
         pause(&pool);
         let theirs = Arc::clone(&pool);
-        let waiter = thread::spawn(move || match wait(&theirs) {
-            Outcome::Granted(slot) => touch(&slot),
-            other => panic!("{other:?}"),
-        });
+        let waiter = thread::spawn(move || touch(&granted(wait(&theirs))));
         resume(&pool);
         waiter.join().unwrap();
         assert_at_rest(&pool);
@@ -133,10 +127,7 @@ fn a_patient_waiter_that_meets_a_pause_is_served_after_it() {
         let pool = pool(1, 1);
         let slot = claim(&pool).unwrap();
         let theirs = Arc::clone(&pool);
-        let waiter = thread::spawn(move || match super::wait_on(&theirs, PATIENT) {
-            Outcome::Granted(slot) => touch(&slot),
-            other => panic!("{other:?}"),
-        });
+        let waiter = thread::spawn(move || touch(&granted(wait_on(&theirs, PATIENT))));
         pause(&pool);
         drop(slot);
         resume(&pool);
