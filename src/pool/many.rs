@@ -122,7 +122,8 @@ impl<'a, M: Manager> Gather<'a, M> {
             return Err(GetManyError::TooMany { wanted: count, max_size });
         }
         let (raw, begun) = (&pool.raw, state.clock.now());
-        let (gathered, are_pinging) = Default::default();
+        let gathered = Relaxed::default();
+        let are_pinging = (0..count).map(|_| Relaxed::default()).collect();
         let gather = Self {
             raw,
             count,
@@ -136,8 +137,7 @@ impl<'a, M: Manager> Gather<'a, M> {
         if raw.is_inherited() {
             return Err(gather.failed(GetError::Forked));
         }
-        let are_pinging = (0..count).map(|_| Relaxed::default()).collect();
-        Ok((count > 0).then_some(Self { are_pinging, ..gather }))
+        Ok((count > 0).then_some(gather))
     }
 
     async fn run(&self) -> Gathering<M> {
