@@ -1,6 +1,7 @@
 //! Another manager for a pool that goes on serving.
 
 use crate::common::*;
+use crate::invalidate::{runtime, soak_replacing};
 use caliburn::error::SwitchError;
 use caliburn::{
     AsyncManager, BlockingManager, Deadline, EvictionCause, Manager, ManagerError, Pool,
@@ -8,7 +9,7 @@ use caliburn::{
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -223,54 +224,15 @@ fn under_load_no_get_fails_and_none_lends_what_an_older_manager_opened() {
 #[test]
 #[ignore = "takes a minute"]
 fn soak_each_second_the_manager_is_switched_and_nine_tenths_are_in_service() {
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = runtime.worker_threads(2).enable_time().build().unwrap();
+    let runtime = runtime();
     let handle = runtime.handle().clone();
     let builder = Pool::builder_async(Versioned(0)).max_size(32).min_size(32);
     let builder = builder.spawner(move |task| _ = handle.spawn(task));
     let pool = builder.maintenance_concurrency(3).wait_ready(PLENTY).build().unwrap();
-    let (is_over, oldest, loans) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
-    let mut in_service = Vec::<usize>::new();
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            runtime.block_on(async {
-                let tasks = (0..64).map(|_| async {
-                    while !is_over.load(SeqCst) {
-                        let oldest = oldest.load(SeqCst);
-                        let conn = pool.get_async().await.unwrap();
-                        assert!(*conn >= oldest, "{} was lent after {oldest}", *conn);
-                        loans.fetch_add(1, SeqCst);
-                        tokio::time::sleep(Duration::from_millis(2)).await;
-                    }
-                });
-                futures_util::future::join_all(tasks).await;
-            });
-        });
-        let sampled = scope.spawn(|| {
-            let mut sampled = Vec::new();
-            while !is_over.load(SeqCst) {
-                let stats = pool.stats();
-                sampled.push(32 - stats.opening - stats.maintenance - stats.vacant);
-                thread::sleep(Duration::from_millis(1));
-            }
-            sampled
-        });
-        for version in 1..=60 {
-            let begun = Instant::now();
-            assert_eq!(pool.switch_manager(Versioned(version), PLENTY).unwrap(), 0);
-            oldest.store(version, SeqCst);
-            println!("switched in {:.0?}", begun.elapsed());
-            thread::sleep(SECOND.saturating_sub(begun.elapsed()));
-        }
-        is_over.store(true, SeqCst);
-        in_service = sampled.join().unwrap();
+    soak_replacing(&runtime, &pool, |turn| {
+        assert_eq!(pool.switch_manager(Versioned(turn + 1), PLENTY).unwrap(), 0);
+        turn + 1
     });
-    in_service.sort_unstable();
-    // The gauges are not of one moment: a slot on its way may be missing twice.
-    let (fewest, low) = (in_service[0], in_service[in_service.len() / 100]);
-    let median = in_service[in_service.len() / 2];
-    println!("{loans:?} loans; in service: {fewest} of 32, 1 % {low}, median {median}");
-    assert!(low * 10 >= 32 * 9 - 9, "{low}");
 }
 
 /// Of several that switch at once the last one's connections alone are lent once all have returned.
