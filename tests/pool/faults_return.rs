@@ -272,11 +272,12 @@ impl BlockingManager for Tcp {
     }
 }
 
-/// The system knows that this port's connection is over.
+/// The system knows that the connection between these ports is over. The client's alone may be
+/// that of another connection as well, to another server.
 #[cfg(target_os = "linux")]
-fn is_over(port: u16) -> bool {
+fn is_over(client: u16, server: u16) -> bool {
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
-    let mine = format!("0100007F:{port:04X} ");
+    let mine = format!("0100007F:{client:04X} 0100007F:{server:04X} ");
     !table.lines().any(|line| line.split_once(": ").is_some_and(|(_, is)| is.starts_with(&mine)))
 }
 
@@ -284,7 +285,8 @@ fn is_over(port: u16) -> bool {
 #[test]
 fn a_tcp_stream_that_the_server_has_reset_is_not_lent_again() {
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
-    let pool = Pool::builder(Tcp(server.local_addr().unwrap())).max_size(1).min_size(1);
+    let address = server.local_addr().unwrap();
+    let pool = Pool::builder(Tcp(address)).max_size(1).min_size(1);
     let pool = pool.clock(Clock::mock().0).manual_maintenance().wait_ready(PLENTY).build().unwrap();
     let mut stream = pool.try_get().unwrap();
     let port = stream.local_addr().unwrap().port();
@@ -293,7 +295,7 @@ fn a_tcp_stream_that_the_server_has_reset_is_not_lent_again() {
     soon("the question is there", || end.peek(&mut [0]).is_ok_and(|read| read == 1));
     // A socket that is closed with something unread in it resets the connection.
     drop(end);
-    soon("the reset has come", || is_over(port));
+    soon("the reset has come", || is_over(port, address.port()));
     drop(stream);
     pool.maintain();
     let next = pool.try_get().unwrap();
