@@ -51,7 +51,7 @@ pub use hooks::{HookError, Metadata};
 pub use manager::{AsyncManager, BlockingManager, BoxFuture, ErrorClass, Face, Manager};
 pub use pool::export::{self, Prometheus};
 pub use pool::{
-    Builder, CloseReport, Object, ObjectError, ObjectPool, ObjectPoolBuilder, ObjectStats, Pool,
-    PooledConnection,
+    Builder, Class, ClassInfo, CloseReport, Object, ObjectError, ObjectPool, ObjectPoolBuilder,
+    ObjectStats, Pool, PooledConnection,
 };
 pub use stats::Stats;

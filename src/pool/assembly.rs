@@ -68,6 +68,7 @@ impl<M: Manager> Builder<M> {
             is_watched: !self.observers.is_empty() || self.events_kept > 0,
             journal: Arc::new(Journal::new(now, self.observers, self.events_kept)),
             leaks: Mutex::default(),
+            classes: self.classes,
             identifies: self.identifies,
             nested: Mutex::default(),
             gathering: Turn::default(),

@@ -3,6 +3,7 @@
 use super::ground::sampling::Sampling;
 use super::handle::Pool;
 use super::state::Spawner;
+use super::state::classes::Classes;
 use crate::clock::Clock;
 #[cfg(feature = "serde")]
 use crate::config::PoolConfig;
@@ -73,6 +74,7 @@ pub struct Builder<M: Manager> {
     pub(crate) events_kept: usize,
     pub(crate) sampling: Sampling,
     pub(crate) identifies: bool,
+    pub(crate) classes: Classes,
     pub(crate) clock: Clock,
     pub(crate) spawner: Option<Spawner>,
     pub(crate) manual_maintenance: bool,
@@ -116,6 +118,7 @@ impl<M: Manager> Builder<M> {
             events_kept: 0,
             sampling: Sampling::none(),
             identifies: false,
+            classes: Classes::default(),
             clock: Clock::real(),
             spawner: None,
             manual_maintenance: false,
@@ -288,6 +291,7 @@ impl<M: Manager> Builder<M> {
     pub fn build(mut self) -> Result<Pool<M>, BuildError<M::Error>> {
         let capacity = self.capacity.unwrap_or(self.settings.max_size);
         self.settings.check(capacity, self.initial_size, &mut self.problems);
+        self.classes.check(&mut self.problems);
         ConfigError::of(std::mem::take(&mut self.problems)).map_err(BuildError::Config)?;
         let wait_ready = self.wait_ready;
         let pool = Pool::adopt(self.assemble(capacity)?);

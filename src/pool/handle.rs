@@ -7,6 +7,7 @@ use super::borrow::guard::PooledConnection;
 use super::borrow::step::{Step, judge_or_claim, lend, lend_now};
 use super::ground::park::block_on;
 use super::state::State;
+use super::state::classes::ORDINARY;
 use super::state::pooled::{Raw, Slot};
 use super::supply::{growth, shortage};
 use super::upkeep::{shrink, sweep, visit};
@@ -56,7 +57,7 @@ impl<M: Manager> Pool<M> {
             Ok(connection) => Ok(connection),
             Err(taken) => {
                 let mut error = GetError::Closed;
-                self.get_slowly(taken, None, borrower, &mut error).ok_or(error)
+                self.get_slowly(taken, None, borrower, ORDINARY, &mut error).ok_or(error)
             }
         }
     }
@@ -79,7 +80,7 @@ impl<M: Manager> Pool<M> {
             Ok(connection) => Ok(connection),
             Err(taken) => {
                 let mut error = GetError::Closed;
-                self.get_slowly(taken, Some(timeout), borrower, &mut error).ok_or(error)
+                self.get_slowly(taken, Some(timeout), borrower, ORDINARY, &mut error).ok_or(error)
             }
         }
     }
@@ -87,11 +88,12 @@ impl<M: Manager> Pool<M> {
     /// The error is returned through `error`, so that a connection comes back in registers.
     #[cold]
     #[inline(never)]
-    fn get_slowly(
+    pub(super) fn get_slowly(
         &self,
         taken: Option<Slot<M>>,
         timeout: Option<Duration>,
         borrower: &'static Location<'static>,
+        class: u8,
         error: &mut GetError<M::Error>,
     ) -> Option<PooledConnection<M>> {
         if self.raw.is_inherited() {
@@ -104,7 +106,8 @@ impl<M: Manager> Pool<M> {
             step => step,
         };
         let is_pinging = Relaxed::default();
-        let checkout = Checkout::begin(&self.raw, Face::Blocking, timeout, borrower, &is_pinging);
+        let checkout = Checkout::begin(&self.raw, Face::Blocking, timeout, borrower, &is_pinging)
+            .of_class(class);
         let (begun, deadline) = (checkout.begun(), checkout.deadline());
         let clock = &self.state().clock;
         let outcome = block_on(checkout.run(step), clock, deadline);
@@ -144,7 +147,7 @@ impl<M: Manager> Pool<M> {
     ) -> impl Future<Output = Result<PooledConnection<M>, GetError<M::Error>>> + Send + '_ {
         let borrower = Location::caller();
         FastPath::new(&self.raw, borrower, move |taken| {
-            self.get_slowly_async(taken, None, borrower)
+            self.get_slowly_async(taken, None, borrower, ORDINARY)
         })
     }
 
@@ -165,22 +168,24 @@ impl<M: Manager> Pool<M> {
         timeout: Duration,
     ) -> impl Future<Output = Result<PooledConnection<M>, GetError<M::Error>>> + Send + '_ {
         let borrower = Location::caller();
-        let slowly = move |taken| self.get_slowly_async(taken, Some(timeout), borrower);
+        let slowly = move |taken| self.get_slowly_async(taken, Some(timeout), borrower, ORDINARY);
         FastPath::new(&self.raw, borrower, slowly)
     }
 
-    async fn get_slowly_async(
+    pub(super) async fn get_slowly_async(
         &self,
         taken: Option<Slot<M>>,
         timeout: Option<Duration>,
         borrower: &'static Location<'static>,
+        class: u8,
     ) -> Result<PooledConnection<M>, GetError<M::Error>> {
         let step = match judge_or_claim(&self.raw, taken) {
             Step::Lend(slot) => return Ok(lend(slot, borrower, Face::Async)),
             step => step,
         };
         let is_pinging = Relaxed::default();
-        let checkout = Checkout::begin(&self.raw, Face::Async, timeout, borrower, &is_pinging);
+        let checkout =
+            Checkout::begin(&self.raw, Face::Async, timeout, borrower, &is_pinging).of_class(class);
         let mut checkout = pin!(checkout.run(step));
         poll_fn(|cx| {
             // Also if it was begun before the fork: a ping is not gone on with.

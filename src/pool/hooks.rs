@@ -30,6 +30,10 @@ impl<M: Manager> PoolHooks for Pooled<M> {
         state.clock.now().0
     }
 
+    fn weights(state: &State<M>) -> &[u32] {
+        state.classes.weights()
+    }
+
     fn on_deadline(state: &State<M>, at: u64) {
         state.ring.ring_before(Tick(at));
     }

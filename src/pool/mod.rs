@@ -10,6 +10,7 @@ mod borrow;
 mod builder;
 mod builder_hooks;
 mod builder_observers;
+mod class;
 mod close;
 pub mod export;
 mod ground;
@@ -32,6 +33,7 @@ mod work;
 
 pub use borrow::guard::PooledConnection;
 pub use builder::Builder;
+pub use class::{Class, ClassInfo};
 pub use close::CloseReport;
 pub use handle::Pool;
 pub use object::{Object, ObjectError, ObjectPool, ObjectPoolBuilder, ObjectStats};

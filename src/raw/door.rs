@@ -12,6 +12,20 @@ const CLOSED: u32 = 1;
 /// The pool is paused.
 const PAUSED: u32 = 2;
 
+/// The door at one moment.
+#[derive(Clone, Copy)]
+pub(super) struct Door(u32);
+
+impl Door {
+    pub(super) fn is_closed(self) -> bool {
+        self.0 & CLOSED != 0
+    }
+
+    pub(super) fn is_paused(self) -> bool {
+        self.0 & PAUSED != 0
+    }
+}
+
 impl<H: PoolHooks> RawPool<H> {
     /// Closes: no claim succeeds any more, all waiters are told, what is idle goes to
     /// [`on_orphan`](PoolHooks::on_orphan), and what is lent follows on its return.
@@ -23,9 +37,14 @@ impl<H: PoolHooks> RawPool<H> {
         self.dispatch();
     }
 
+    #[inline]
+    pub(super) fn door(&self) -> Door {
+        // O10, O17
+        Door(self.door.load(Ordering::Acquire))
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
-        // O10
-        self.door.load(Ordering::Acquire) & CLOSED != 0
+        self.door().is_closed()
     }
 
     /// From now on no slot is handed out: who comes waits in line. Calls of this and of
@@ -45,15 +64,13 @@ impl<H: PoolHooks> RawPool<H> {
     }
 
     pub(crate) fn is_paused(&self) -> bool {
-        // O17
-        self.door.load(Ordering::Acquire) & PAUSED != 0
+        self.door().is_paused()
     }
 
     /// Neither closed nor paused.
     #[inline]
     pub(crate) fn is_open(&self) -> bool {
-        // O10, O17
-        self.door.load(Ordering::Acquire) == 0
+        self.door().0 == 0
     }
 
     /// Whether every slot has been torn down: no connection is left and none will come.

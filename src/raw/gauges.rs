@@ -54,6 +54,13 @@ impl<H: PoolHooks> RawPool<H> {
         self.room.live()
     }
 
+    /// How many of a class wait, and how many slots it was handed in line; that is counted if there
+    /// are several classes.
+    pub(crate) fn share(&self, class: usize) -> (usize, u64) {
+        let served = self.room.shares.get(class).map_or(0, |share| share.served.get());
+        (self.room.live_of(class), served)
+    }
+
     /// How many nodes stand in the line, including those of waiters that have left.
     pub(crate) fn queued(&self) -> usize {
         self.room.queued()

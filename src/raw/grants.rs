@@ -4,8 +4,9 @@
 //! something else, perhaps for the very slot that was granted. See `README.md`, "A grant that is
 //! not taken".
 
-use super::room::{Lapses, Queue, SLACK, Standing};
+use super::room::{Lapses, Queue, SLACK};
 use super::slots::Occupied;
+use super::standing::Standing;
 use super::waiter::{CLOSED, EXPIRED, LAPSED, LATE, NEVER, Terms, Ticket, Waiter};
 use super::wakes::{Wakes, wake_all};
 use super::{PoolHooks, RawPool};
@@ -89,15 +90,16 @@ impl<H: PoolHooks> RawPool<H> {
                 continue;
             }
             if waiter.due <= now {
-                slots.extend(self.recall(queue, waiter, now));
+                let class = waiter.class();
+                slots.extend(self.recall(queue, waiter, now).map(|slot| (class, slot)));
             } else {
                 earliest = earliest.min(waiter.due);
                 queue.granted.push(waiter);
             }
         }
         // Now that all stand in line again from whom something was taken.
-        for slot in slots {
-            self.pass_on(queue, slot, wakes, |waiter| waiter.is_prompt());
+        for (class, slot) in slots {
+            self.pass_on(queue, class, slot, wakes, |waiter| waiter.is_prompt());
         }
         earliest
     }
@@ -125,13 +127,14 @@ impl<H: PoolHooks> RawPool<H> {
     /// Takes a grant back from one that stands in line again.
     fn put_back_in_line(&self, queue: &mut Queue, waiter: Standing) -> Option<Occupied<H>> {
         // O14: before it may leave again. What is undone below is seen by this round.
-        self.room.live.fetch_add(1, Ordering::Relaxed);
+        let class = waiter.class();
+        self.room.came(class);
         let slot = waiter.withdraw(self, LATE);
         if slot.is_some() {
             queue.stand(waiter);
             queue.must_look_behind = true;
         } else {
-            self.room.left();
+            self.room.left(class);
         }
         slot
     }
@@ -142,35 +145,33 @@ impl<H: PoolHooks> RawPool<H> {
     pub(super) fn serve_those_back(&self, queue: &mut Queue, wakes: &mut Wakes) {
         // First: one that is polled from now on requests another round, which then looks again.
         queue.must_look_behind = queue.line.iter().any(|waiter| waiter.is_late());
-        while let Some(first) = queue.line.iter().find(|waiter| waiter.is_prompt()) {
-            let place = first.place;
-            let is_behind = |waiter: &Standing| waiter.place > place && waiter.is_granted();
-            let behind = queue.granted.iter().enumerate().filter(|(_, waiter)| is_behind(waiter));
-            let Some((at, _)) = behind.max_by_key(|(_, waiter)| waiter.place) else { return };
-            let mut last = queue.granted.swap_remove(at);
-            last.was_robbed = true;
-            let place = last.place;
-            if let Some(slot) = self.put_back_in_line(queue, last) {
-                // If all before it have left meanwhile, the last one has it again.
-                self.pass_on(queue, slot, wakes, |waiter| {
-                    waiter.is_prompt() || waiter.was_robbed && waiter.place == place
-                });
+        for class in 0..queue.line.queues().count() {
+            while let Some(at) = granted_behind(queue, class) {
+                let mut last = queue.granted.swap_remove(at);
+                last.was_robbed = true;
+                let place = last.place;
+                if let Some(slot) = self.put_back_in_line(queue, last) {
+                    // If all before it have left meanwhile, the last one has it again.
+                    self.pass_on(queue, class, slot, wakes, |waiter| {
+                        waiter.is_prompt() || waiter.was_robbed && waiter.place == place
+                    });
+                }
             }
         }
     }
 
-    /// Hands a slot that was taken back to the first in line of those that `may_have` it, or else
-    /// leaves it idle.
+    /// Hands a slot that was taken back from one of the class to the first of it of those that
+    /// `may_have` it, or else leaves it idle.
     fn pass_on(
         &self,
         queue: &mut Queue,
+        class: usize,
         mut slot: Occupied<H>,
         wakes: &mut Wakes,
         may_have: impl Fn(&Standing) -> bool,
     ) {
         while !self.is_paused()
-            && let Some(at) = queue.line.iter().position(&may_have)
-            && let Some(waiter) = queue.line.remove(at)
+            && let Some(waiter) = queue.line.take(class, &may_have)
         {
             match self.grant_in_line(queue, waiter, slot, wakes) {
                 Ok(()) => return,
@@ -179,4 +180,15 @@ impl<H: PoolHooks> RawPool<H> {
         }
         slot.put_without_dispatch();
     }
+}
+
+/// The last of a class that was granted a slot and has not taken it, among those behind the first
+/// of it that waits.
+fn granted_behind(queue: &Queue, class: usize) -> Option<usize> {
+    let first = queue.line.queues().nth(class)?.iter().find(|waiter| waiter.is_prompt())?;
+    let is_behind = |waiter: &Standing| {
+        waiter.class() == class && waiter.place > first.place && waiter.is_granted()
+    };
+    let behind = queue.granted.iter().enumerate().filter(|(_, waiter)| is_behind(waiter));
+    behind.max_by_key(|(_, waiter)| waiter.place).map(|(at, _)| at)
 }

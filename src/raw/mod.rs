@@ -7,9 +7,11 @@ pub(crate) mod era;
 pub(crate) mod gauges;
 mod grants;
 mod inherited;
+mod line;
 pub(crate) mod requests;
 mod room;
 pub(crate) mod slots;
+mod standing;
 pub(crate) mod turn;
 pub(crate) mod waiter;
 mod waiters;
@@ -44,6 +46,11 @@ pub(crate) trait PoolHooks: Sized + 'static {
 
     /// There is something to [expire](RawPool::expire) at that moment.
     fn on_deadline(context: &Self::Context, at: u64);
+
+    /// What share of the slots each class of waiters has. At least one, and the same each time.
+    fn weights(_: &Self::Context) -> &[u32] {
+        &[1]
+    }
 
     /// Called once, when the last slot of a closed pool has been torn down.
     fn on_torn_down(context: &Self::Context);
@@ -114,8 +121,8 @@ impl<H: PoolHooks> Home<H> for RawPool<H> {
         self.settle_debt();
     }
 
-    fn leave_line(&self) {
-        self.leave_line();
+    fn leave_line(&self, class: usize) {
+        self.leave_line(class);
     }
 
     fn granted(&self) -> &Relaxed<usize> {
@@ -143,6 +150,7 @@ impl<H: PoolHooks> RawPool<H> {
         let slots = (0..capacity).map(|index| Slot::new(index, idle.place(index))).collect();
         // Claims there are not in a hurry.
         let needed = Bitmap::stripes_needed(capacity as usize);
+        let room = WaitingRoom::new(H::weights(&context));
         let pool = Arc::new(Self {
             idle,
             slots,
@@ -150,7 +158,7 @@ impl<H: PoolHooks> RawPool<H> {
             vacant: Bitmap::new(needed),
             vacant_turn: Relaxed::default(),
             retired: Bitmap::new(needed),
-            room: WaitingRoom::new(),
+            room,
             debt: AtomicI64::new(0),
             epoch: AtomicU64::new(0),
             eras: Eras::default(),

@@ -1,11 +1,11 @@
 //! The waiting room: what waiters share. `waiters` has the dispatch.
 
 use super::bitmap::Newcomers;
+use super::line::Line;
 use super::requests::Requests;
+use super::standing::Standing;
 use super::waiter::{NEVER, Waiter};
 use crate::sync::{Arc, AtomicU64, AtomicUsize, Mutex, Ordering, Relaxed, SegQueue};
-use std::collections::VecDeque;
-use std::ops::Deref;
 use std::task::Waker;
 
 /// The line tolerates this many waiters that have left beyond the number of those that wait.
@@ -26,6 +26,8 @@ pub(super) struct WaitingRoom {
     pub(super) queue: Mutex<Queue>,
     /// Waiters in the line that still wait.
     pub(super) live: AtomicUsize,
+    /// The same by class, if there are several.
+    pub(super) shares: Box<[Share]>,
     /// Slots that were granted and not taken.
     pub(super) granted: Relaxed<usize>,
     /// Waiters in the line, with those that have left, as the dispatcher left it.
@@ -36,6 +38,15 @@ pub(super) struct WaitingRoom {
     pub(super) expire_to: Relaxed<u64>,
     /// What the next round is to do besides.
     pub(super) errands: Errands,
+}
+
+/// What is known of one class of waiters.
+#[derive(Debug, Default)]
+pub(super) struct Share {
+    /// Those that still wait.
+    live: AtomicUsize,
+    /// Slots that were handed to them.
+    pub(super) served: Relaxed<u64>,
 }
 
 /// All waiters are to fail.
@@ -62,10 +73,7 @@ impl Errands {
 
 /// What the dispatcher owns.
 pub(super) struct Queue {
-    /// In order of their places.
-    pub(super) line: VecDeque<Standing>,
-    /// The last place that was given.
-    pub(super) last_place: u64,
+    pub(super) line: Line,
     /// No later than the first moment at which a waiter in line expires, or has not heeded what it
     /// was told: until then no round need look at the whole line.
     pub(super) earliest: u64,
@@ -87,75 +95,36 @@ pub(super) struct Lapses {
     pub(super) hurried_until: u64,
 }
 
-/// A waiter, and what only the dispatcher knows of it.
-pub(super) struct Standing {
-    pub(super) waiter: Arc<Waiter>,
-    /// Its place in the line.
-    pub(super) place: u64,
-    /// When what it was told last lapses.
-    pub(super) due: u64,
-    /// Whether it had let a grant lapse when it was granted another.
-    pub(super) was_late: bool,
-    /// Whether it has let a grant lapse.
-    pub(super) has_lapsed: bool,
-    /// Whether its last grant went to a waiter before it, and did not lapse.
-    pub(super) was_robbed: bool,
-}
-
-impl Standing {
-    pub(super) fn new(waiter: Arc<Waiter>, place: u64) -> Self {
-        let (was_late, has_lapsed, was_robbed) = (false, false, false);
-        Self { waiter, place, due: NEVER, was_late, has_lapsed, was_robbed }
-    }
-}
-
-impl Deref for Standing {
-    type Target = Waiter;
-
-    fn deref(&self) -> &Waiter {
-        &self.waiter
-    }
-}
-
-impl Standing {
-    /// Whether a grant may be taken back from it soon, if others were not taken. One that has come
-    /// back is slow, but there; one that waits ahead, or for a certain slot, has no time to lose.
-    pub(super) fn may_be_hurried(&self) -> bool {
-        let is_back = self.has_lapsed && !self.was_late;
-        !is_back && !self.terms.ahead
-    }
-}
-
 impl Queue {
-    fn new() -> Self {
-        let (line, granted) = (VecDeque::new(), Vec::new());
+    fn new(weights: &[u32]) -> Self {
         Self {
-            line,
-            last_place: 0,
+            line: Line::new(weights),
             earliest: NEVER,
-            granted,
+            granted: Vec::new(),
             lapses: Lapses { due: NEVER, hurried_until: 0 },
             must_look_behind: false,
             flags: None,
         }
     }
 
-    /// Puts a waiter where its place is.
+    /// Puts a waiter back where its place is.
     pub(super) fn stand(&mut self, waiter: Standing) {
         self.earliest = self.earliest.min(waiter.terms.deadline);
-        let at = self.line.partition_point(|other| other.place < waiter.place);
-        self.line.insert(at, waiter);
+        self.line.stand(waiter);
     }
 }
 
 impl WaitingRoom {
-    pub(super) fn new() -> Self {
+    /// A room for as many classes as there are `weights`.
+    pub(super) fn new(weights: &[u32]) -> Self {
+        let classes = if weights.len() > 1 { weights.len() } else { 0 };
         Self {
             inbox: SegQueue::new(),
             crowd: SegQueue::new(),
             requests: Requests::new(),
-            queue: Mutex::new(Queue::new()),
+            queue: Mutex::new(Queue::new(weights)),
             live: AtomicUsize::new(0),
+            shares: (0..classes).map(|_| Share::default()).collect(),
             granted: Relaxed::default(),
             queued: Relaxed::default(),
             next_deadline: AtomicU64::new(NEVER),
@@ -178,15 +147,40 @@ impl WaitingRoom {
         self.next_deadline.load(Ordering::Acquire)
     }
 
-    pub(super) fn left(&self) {
+    /// How many of a class wait.
+    pub(super) fn live_of(&self, class: usize) -> usize {
+        // O14
+        self.shares.get(class).map_or_else(|| self.live(), |own| own.live.load(Ordering::Relaxed))
+    }
+
+    /// Counts a waiter. Returns how many of its class waited before.
+    pub(super) fn came(&self, class: usize) -> usize {
+        // O14
+        let all = self.live.fetch_add(1, Ordering::Relaxed);
+        self.shares.get(class).map_or(all, |own| own.live.fetch_add(1, Ordering::Relaxed)) // O14
+    }
+
+    /// Counts a waiter off.
+    pub(super) fn left(&self, class: usize) {
+        if let Some(own) = self.shares.get(class) {
+            // O14: a gauge, and a limit.
+            own.live.fetch_sub(1, Ordering::Relaxed);
+        }
         // O14: the last waiter to leave, and the dispatch that it requests, see that all others
         // left.
         self.live.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// More waiters have left than wait, or none waits.
-    pub(super) fn is_littered(&self) -> bool {
+    /// Counts a slot that one of the class was handed at its turn. For the dispatcher alone.
+    pub(super) fn served(&self, class: usize) {
+        if let Some(own) = self.shares.get(class) {
+            own.served.add(1);
+        }
+    }
+
+    /// Of those in the line, `queued` in all, more have left than wait, or none waits.
+    pub(super) fn is_littered(&self, queued: usize) -> bool {
         let live = self.live();
-        live == 0 || self.queued() > 2 * live + SLACK
+        live == 0 || queued > 2 * live + SLACK
     }
 }

@@ -57,6 +57,8 @@ pub(crate) struct Terms {
     /// Goes before all who have wanted one since then, however long the line is: it has waited
     /// before, and nothing came of it.
     pub(crate) ahead: bool,
+    /// Its class, by number. Each has a share of the slots, and a limit of its own on its queue.
+    pub(crate) class: u8,
 }
 
 /// The node of a waiter: its state, its terms and its waker.
@@ -73,6 +75,10 @@ impl Waiter {
     pub(super) fn new(waker: Waker, terms: Terms, in_line: bool) -> Arc<Self> {
         let (state, waker) = (AtomicUsize::new(WAITING), Mutex::new(Some(waker)));
         Arc::new(Self { state, terms, in_line, waker })
+    }
+
+    pub(super) fn class(&self) -> usize {
+        usize::from(self.terms.class)
     }
 
     pub(super) fn is_waiting(&self) -> bool {
@@ -272,7 +278,7 @@ impl<'a, H: Lodging> Ticket<'a, H> {
                 self.look()
             }
             Some(before) => {
-                self.pool.leave_line();
+                self.pool.leave_line(self.waiter.class());
                 if before == NOTIFIED {
                     // Notified anew, of another slot: the next in line may have that.
                     self.pool.dispatch();
@@ -369,10 +375,10 @@ impl<H: Lodging> Ticket<'_, H> {
         let stale = self.waiter.lock_waker().take();
         match before {
             Some(_) if !self.waiter.in_line => {}
-            Some(WAITING) => self.pool.leave_line(),
+            Some(WAITING) => self.pool.leave_line(self.waiter.class()),
             Some(_) => {
                 // The next in line may have the slot of which this one was notified.
-                self.pool.leave_line();
+                self.pool.leave_line(self.waiter.class());
                 self.pool.dispatch();
             }
             None => drop(granted),

@@ -5,20 +5,18 @@
 //! it. It alone owns the ordered line. See `README.md` for the states and the races.
 
 use super::bitmap::Newcomers;
-use super::room::{FAIL_ALL, Queue, RESUMED, Standing};
+use super::room::{FAIL_ALL, Queue, RESUMED};
 use super::slots::Occupied;
+use super::standing::Standing;
 use super::waiter::{CLOSED, EXPIRED, FAILED, NEVER, Notice, Terms, Ticket, Waiter};
 use super::wakes::{Wakes, wake_all};
 use super::{PoolHooks, RawPool};
 use crate::sync::{Arc, Ordering, PoisonError};
-use std::collections::VecDeque;
 use std::task::Waker;
 
-/// The line keeps its memory up to this many places.
-const ROOMY: usize = 64;
-
 impl<H: PoolHooks> RawPool<H> {
-    /// Joins the line, unless `max_waiters` stand there already. The slot may be granted on return.
+    /// Joins the line, unless `max_waiters` of its class stand there already. The slot may be
+    /// granted on return.
     pub(crate) fn enroll(
         &self,
         waker: &Waker,
@@ -26,18 +24,19 @@ impl<H: PoolHooks> RawPool<H> {
         max_waiters: usize,
     ) -> Result<Ticket<'_, H>, TooMany> {
         let room = &self.room;
+        let class = usize::from(terms.class);
         let is_full = |live| live >= max_waiters && !terms.ahead;
         // A first look, so that a full room refuses without writing anything.
-        if is_full(room.live()) {
+        if is_full(room.live_of(class)) {
             return Err(TooMany);
         }
         // Foreign code: before anything is counted.
         let waker = waker.clone();
         // O14: an arrival counts itself first, so no two pass for one place.
-        if is_full(room.live.fetch_add(1, Ordering::Relaxed)) {
+        if is_full(room.came(class)) {
             // As any waiter leaves: the last of the others may have left meanwhile, and counted on
             // this one to be the last.
-            self.leave_line();
+            self.leave_line(class);
             return Err(TooMany);
         }
         let waiter = Waiter::new(waker, terms, true);
@@ -53,9 +52,9 @@ impl<H: PoolHooks> RawPool<H> {
     }
 
     /// Counts off a waiter that has left the line, or that has been refused.
-    pub(super) fn leave_line(&self) {
-        self.room.left();
-        if self.room.is_littered() {
+    pub(super) fn leave_line(&self, class: usize) {
+        self.room.left(class);
+        if self.room.is_littered(self.room.queued()) {
             self.dispatch();
         }
     }
@@ -108,7 +107,9 @@ impl<H: PoolHooks> RawPool<H> {
         let expire_to = self.requested_expiry();
         let errands = room.errands.take();
         self.drain_inbox(queue);
-        if self.is_closed() {
+        // After that: who came after a pause waits.
+        let door = self.door();
+        if door.is_closed() {
             self.settle_line(queue, CLOSED, wakes);
             self.take_back(queue, NEVER, wakes);
         } else if errands & FAIL_ALL != 0 {
@@ -120,56 +121,47 @@ impl<H: PoolHooks> RawPool<H> {
         if errands & RESUMED != 0 {
             queue.flags = Some(Newcomers::MustWait);
         }
-        // After the inbox was drained: who came after a pause waits.
-        let is_paused = self.is_paused();
-        if queue.must_look_behind && !is_paused {
+        if queue.must_look_behind && !door.is_paused() {
             self.serve_those_back(queue, wakes);
         }
-        room.queued.set(queue.line.len());
-        if room.is_littered() {
+        if room.is_littered(queue.line.len()) {
             queue.line.retain(|waiter| waiter.is_waiting());
         }
-        self.serve_line(queue, is_paused, wakes);
-        if queue.line.is_empty() && queue.line.capacity() > ROOMY {
-            queue.line = VecDeque::new();
-        }
+        self.serve_line(queue, door.is_paused(), wakes);
         room.queued.set(queue.line.len());
         std::mem::replace(&mut queue.lapses.due, NEVER)
     }
 
-    /// Moves arrivals to the end of the line, or to where they stood before.
+    /// Moves arrivals into the line.
     fn drain_inbox(&self, queue: &mut Queue) {
         while let Some(waiter) = self.room.inbox.pop() {
-            let (since, last) = (waiter.terms.since, queue.last_place);
+            let waiter = Standing::new(waiter);
             if !waiter.in_line {
                 // A reservation has its slot, but the grant may lapse.
-                self.watch(queue, Standing::new(waiter, 0));
-            } else if waiter.terms.ahead {
-                queue.last_place = last.max(since);
-                queue.stand(Standing::new(waiter, since));
+                self.watch(queue, waiter);
+                continue;
+            }
+            queue.earliest = queue.earliest.min(waiter.terms.deadline);
+            if waiter.terms.ahead {
+                queue.line.join_ahead(waiter);
                 // Others may have been granted what it comes before.
                 queue.must_look_behind = true;
             } else {
-                queue.last_place = since.max(last + 1);
-                queue.earliest = queue.earliest.min(waiter.terms.deadline);
-                queue.line.push_back(Standing::new(waiter, queue.last_place));
+                queue.line.join(waiter);
             }
         }
     }
 
     /// Grants idle slots in order, and keeps the waiters flag up exactly while waiters are left.
     fn serve_line(&self, queue: &mut Queue, is_paused: bool, wakes: &mut Wakes) {
-        loop {
-            while queue.line.front().is_some_and(|waiter| !waiter.is_waiting()) {
-                queue.line.pop_front();
-            }
-            let Some(oldest) = queue.line.front() else {
+        'slots: loop {
+            let Some((mut class, first)) = queue.line.next() else {
                 return self.lower_flags(queue);
             };
+            let patience = first.terms.patience;
             if is_paused {
                 return self.raise_flags(queue, Newcomers::MustWait);
             }
-            let patience = oldest.terms.patience;
             if patience > 0 {
                 let now = H::now(&self.context);
                 if patience > now {
@@ -182,16 +174,19 @@ impl<H: PoolHooks> RawPool<H> {
                 return;
             };
             let mut slot = Occupied::<H>::adopt(self, index);
-            loop {
-                let Some(waiter) = queue.line.pop_front() else {
-                    slot.put_without_dispatch();
-                    break;
-                };
+            while let Some(waiter) = queue.line.pop(class) {
                 match self.grant_in_line(queue, waiter, slot, wakes) {
-                    Ok(()) => break,
+                    Ok(()) => {
+                        queue.line.charge(class);
+                        self.room.served(class);
+                        continue 'slots;
+                    }
                     Err(refused) => slot = refused,
                 }
+                let Some((next, _)) = queue.line.next() else { break };
+                class = next;
             }
+            slot.put_without_dispatch();
         }
     }
 
@@ -204,7 +199,7 @@ impl<H: PoolHooks> RawPool<H> {
         wakes: &mut Wakes,
     ) -> Result<(), Occupied<H>> {
         let (was_late, waker) = waiter.grant(slot)?;
-        self.room.left();
+        self.room.left(waiter.class());
         wakes.add(waker);
         waiter.was_late = was_late && !waiter.was_robbed;
         waiter.was_robbed = false;
@@ -216,7 +211,7 @@ impl<H: PoolHooks> RawPool<H> {
     /// claim. Those that have not heeded it for long do not count.
     fn notify_line(&self, queue: &mut Queue, now: u64, wakes: &mut Wakes) {
         let mut idle = self.idle.count();
-        for waiter in &mut queue.line {
+        for waiter in queue.line.iter_mut() {
             if idle == 0 {
                 return;
             }
@@ -231,9 +226,9 @@ impl<H: PoolHooks> RawPool<H> {
     }
 
     fn settle_line(&self, queue: &mut Queue, to: usize, wakes: &mut Wakes) {
-        for waiter in queue.line.drain(..) {
+        for waiter in queue.line.drain() {
             if waiter.settle(to) {
-                self.room.left();
+                self.room.left(waiter.class());
                 let waker = waiter.take_waker();
                 if waiter.terms.grace == NEVER {
                     wakes.is_crowd = true;
@@ -291,7 +286,7 @@ impl<H: PoolHooks> RawPool<H> {
                 return true;
             }
             if waiter.settle(EXPIRED) {
-                self.room.left();
+                self.room.left(waiter.class());
                 wakes.add(waiter.take_waker());
             }
             false
@@ -309,6 +304,7 @@ impl<H: PoolHooks> RawPool<H> {
     fn lower_flags(&self, queue: &mut Queue) {
         if queue.flags.take().is_some() {
             self.idle.lower_flags();
+            queue.line.shrink();
         }
     }
 }

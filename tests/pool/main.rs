@@ -7,6 +7,7 @@ mod bad_input;
 mod borrowers;
 mod cancellation;
 mod checkout;
+mod classes;
 mod config;
 mod fairness;
 mod faults_borrow;

@@ -23,7 +23,7 @@ fn each_grant_has_its_own_grace() {
         let [(mut first, _), (mut second, _), (mut third, _)] =
             [(); 3].map(|()| asleep(&pool, terms));
         drop(slot);
-        pool.context().store(LAPSE, Relaxed);
+        pool.context().clock.store(LAPSE, Relaxed);
         pool.expire(LAPSE - 1);
         assert!(first.is_settled() && pool.next_deadline() == LAPSE);
         pool.expire(LAPSE);
@@ -31,7 +31,7 @@ fn each_grant_has_its_own_grace() {
         assert_eq!(pool.next_deadline(), HURRIED);
         pool.expire(HURRIED - 1);
         assert!(second.is_settled());
-        pool.context().store(HURRIED, Relaxed);
+        pool.context().clock.store(HURRIED, Relaxed);
         pool.expire(HURRIED);
         assert!(third.is_settled() && !second.is_settled() && !first.is_settled());
         // In time.
@@ -41,7 +41,7 @@ fn each_grant_has_its_own_grace() {
         // And long after.
         let slot = claim(&pool).unwrap();
         let later = HURRIED + 40 * GRACE;
-        pool.context().store(later, Relaxed);
+        pool.context().clock.store(later, Relaxed);
         let (fourth, _) = asleep(&pool, terms);
         drop(slot);
         pool.expire(later + GRACE - 1);

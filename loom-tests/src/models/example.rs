@@ -43,7 +43,7 @@ impl<'p> Waiting<'p> {
 fn two_slots_and_three_waiters_as_the_page_tells_it() {
     model(|| {
         let pool = pool(2, 2);
-        let at = |moment| pool.context().store(moment, Relaxed);
+        let at = |moment| pool.context().clock.store(moment, Relaxed);
         at(0);
         let (a, b) = (claim(&pool).unwrap(), claim(&pool).unwrap());
         assert_eq!((a.index(), b.index()), (0, 1));

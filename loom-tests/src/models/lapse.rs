@@ -280,7 +280,7 @@ fn a_notification_that_is_not_heeded_goes_to_the_next_too() {
         assert!(firsts.was_woken() && !seconds.was_woken() && pool.next_deadline() <= LAPSE);
         let theirs = Arc::clone(&pool);
         let keeper = thread::spawn(move || {
-            theirs.context().store(LAPSE, Relaxed);
+            theirs.context().clock.store(LAPSE, Relaxed);
             theirs.expire(LAPSE);
         });
         // The second is served while the first sleeps.

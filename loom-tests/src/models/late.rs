@@ -204,7 +204,7 @@ fn one_that_was_robbed_has_let_nothing_lapse() {
         drop(granted_at_once(&mut first));
         // It has it again.
         assert!(second.is_settled());
-        pool.context().store(2 * LAPSE, Relaxed);
+        pool.context().clock.store(2 * LAPSE, Relaxed);
         pool.expire(2 * LAPSE);
         assert_eq!(pool.gauges().waiting, 0, "as no other waits, it is offered once more");
         drop(granted_at_once(&mut second));
@@ -227,7 +227,7 @@ fn one_that_has_come_back_has_a_whole_grace() {
         pool.expire(GRACE * 2);
         let slot = granted_at_once(&mut second);
         assert!(poll(&mut first).is_pending());
-        pool.context().store(GRACE * 2, Relaxed);
+        pool.context().clock.store(GRACE * 2, Relaxed);
         drop(slot);
         pool.expire(GRACE * 3 - 1);
         assert!(first.is_settled(), "it lapsed too early");

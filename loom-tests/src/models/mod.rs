@@ -12,6 +12,7 @@ mod late;
 mod line;
 mod pause;
 mod resize;
+mod share;
 mod turn;
 
 use crate::raw::slots::Occupied;
@@ -41,8 +42,7 @@ pub(crate) struct Bare;
 impl PoolHooks for Bare {
     type Value = Payload;
     type Ledger = ();
-    /// What the clock shows: not loom's, as it orders nothing.
-    type Context = AtomicU64;
+    type Context = Scene;
 
     fn on_orphan(slot: Occupied<Self>) {
         touch(&slot);
@@ -53,20 +53,32 @@ impl PoolHooks for Bare {
         drop(slot);
     }
 
-    fn now(clock: &AtomicU64) -> u64 {
-        clock.load(Relaxed)
+    fn now(scene: &Scene) -> u64 {
+        scene.clock.load(Relaxed)
     }
 
-    fn on_deadline(_: &AtomicU64, _: u64) {}
+    fn weights(scene: &Scene) -> &[u32] {
+        scene.weights
+    }
 
-    fn on_torn_down(_: &AtomicU64) {}
+    fn on_deadline(_: &Scene, _: u64) {}
+
+    fn on_torn_down(_: &Scene) {}
+}
+
+/// What the pool of a model knows.
+pub(crate) struct Scene {
+    /// Not loom's, as it orders nothing.
+    pub(crate) clock: AtomicU64,
+    /// Of the classes of waiters.
+    weights: &'static [u32],
 }
 
 /// What the clock shows at first.
 const NOW: u64 = 5;
 /// First in, first out, for as long as it takes.
 pub(crate) const STRICT: Terms =
-    Terms { deadline: NEVER, patience: 0, grace: NEVER, since: 0, ahead: false };
+    Terms { deadline: NEVER, patience: 0, grace: NEVER, since: 0, ahead: false, class: 0 };
 /// Newcomers may claim before it.
 pub(crate) const PATIENT: Terms = Terms { patience: NOW + 1, ..STRICT };
 /// What it is granted may lapse.
@@ -83,8 +95,14 @@ pub(crate) fn touch(slot: &Occupied<Bare>) {
 
 /// A pool of `capacity` slots, `open` of them idle.
 pub(crate) fn pool(capacity: u32, open: u32) -> Arc<RawPool<Bare>> {
+    pool_of(capacity, open, &[1])
+}
+
+/// The same, with a class of waiters for each of the `weights`.
+pub(crate) fn pool_of(capacity: u32, open: u32, weights: &'static [u32]) -> Arc<RawPool<Bare>> {
     let stripes = crate::raw::bitmap::Bitmap::stripes_for(capacity as usize, 1);
-    let pool = RawPool::build(capacity, stripes, AtomicU64::new(NOW));
+    let scene = Scene { clock: AtomicU64::new(NOW), weights };
+    let pool = RawPool::build(capacity, stripes, scene);
     for _ in 0..open {
         drop(pool.claim_vacant().unwrap().fill(Payload::new()));
     }

@@ -13,6 +13,7 @@ use crate::manager::{Face, Manager};
 use crate::no_unwind::no_unwind;
 use crate::observe::{EventKind, WaitOutcome};
 use crate::pool::service::enqueue;
+use crate::pool::state::classes::ORDINARY;
 use crate::pool::state::job::{Job, Reservation};
 use crate::pool::state::pooled::{Pooled, Raw, Slot};
 use crate::pool::supply::tries;
@@ -37,6 +38,7 @@ pub(crate) struct Checkout<'a, M: Manager> {
     // The settings that matter to a wait, as they were when the checkout began.
     max_waiters: usize,
     fairness: Fairness,
+    class: u8,
     fail_fast: bool,
     /// Whether it waits for a ping rather than in line; the error tells when time runs out.
     is_pinging: &'a Relaxed<bool>,
@@ -48,7 +50,7 @@ pub(crate) struct Checkout<'a, M: Manager> {
     nested: Option<NonZeroU64>,
     /// See [`part_of_many`](Self::part_of_many).
     is_part: bool,
-    /// What has come of its wait. A thread drops its checkout when its time is up.
+    /// What has come of its wait.
     outcome: WaitOutcome,
 }
 
@@ -61,13 +63,6 @@ impl<M: Manager> Drop for Checkout<'_, M> {
         let state = self.raw.context();
         let (waited, location) = (state.clock.now().since(since), self.borrower);
         state.note(EventKind::WaitEnded { location, waited, outcome: self.outcome });
-    }
-}
-
-fn outcome_of<E>(error: &GetError<E>) -> WaitOutcome {
-    match error {
-        GetError::TimedOut { .. } => WaitOutcome::TimedOut,
-        _ => WaitOutcome::Failed,
     }
 }
 
@@ -91,18 +86,22 @@ impl<'a, M: Manager> Checkout<'a, M> {
             begun,
             deadline: begun + timeout.unwrap_or(checkout_timeout),
             max_waiters,
-            fairness,
+            // Shares are of what is handed over, and nothing is while newcomers may go first.
+            fairness: if state.classes.are_several() { Fairness::Fifo } else { fairness },
+            class: ORDINARY,
             fail_fast,
             is_pinging,
             pinged_in_vain: None,
             waiting_since: None,
             nested: None,
             is_part: false,
-            outcome: match face {
-                Face::Blocking => WaitOutcome::TimedOut,
-                Face::Async => WaitOutcome::Cancelled,
-            },
+            outcome: failure::outcome_of_leaving(face),
         }
+    }
+
+    pub(crate) fn of_class(mut self, class: u8) -> Self {
+        self.class = class;
+        self
     }
 
     /// It is one of several of a borrower, which keeps what it has until it has all. All but the
@@ -164,7 +163,7 @@ impl<'a, M: Manager> Checkout<'a, M> {
                     }
                 }
             };
-            step = next.inspect_err(|error| self.outcome = outcome_of(error))?;
+            step = next.inspect_err(|error| self.outcome = failure::outcome_of(error))?;
         }
     }
 
@@ -241,7 +240,7 @@ impl<'a, M: Manager> Checkout<'a, M> {
     }
 
     fn terms(&self, ahead: bool, now: Tick) -> Terms {
-        terms::of(self.face, self.fairness, self.begun, self.deadline, ahead, now)
+        terms::of(self.face, self.fairness, self.begun, self.deadline, ahead, now, self.class)
     }
 
     async fn stand_in_line(

@@ -2,8 +2,8 @@
 
 use crate::clock::Tick;
 use crate::error::{GetError, ManagerError, Phase};
-use crate::manager::Manager;
-use crate::observe::EventKind;
+use crate::manager::{Face, Manager};
+use crate::observe::{EventKind, WaitOutcome};
 use crate::pool::snapshot::counts;
 use crate::pool::state::pooled::Raw;
 use crate::pool::supply::overruns::overdue;
@@ -15,6 +15,22 @@ use std::time::Duration;
 /// What a checkout was waiting for.
 pub(crate) fn phase(is_pinging: &Relaxed<bool>) -> Phase {
     if is_pinging.get() { Phase::Ping } else { Phase::Wait }
+}
+
+/// What has come of a wait that ended with `error`.
+pub(crate) fn outcome_of<E>(error: &GetError<E>) -> WaitOutcome {
+    match error {
+        GetError::TimedOut { .. } => WaitOutcome::TimedOut,
+        _ => WaitOutcome::Failed,
+    }
+}
+
+/// What has come of a wait whose checkout is dropped: a thread drops it when its time is up.
+pub(crate) fn outcome_of_leaving(face: Face) -> WaitOutcome {
+    match face {
+        Face::Blocking => WaitOutcome::TimedOut,
+        Face::Async => WaitOutcome::Cancelled,
+    }
 }
 
 /// The borrower's time is up.

@@ -1,5 +1,6 @@
 //! What all parts of one pool share: plain data, read-only methods, no policy.
 
+pub(crate) mod classes;
 pub(crate) mod entry;
 pub(crate) mod invalid;
 pub(crate) mod job;
@@ -30,6 +31,7 @@ use crate::raw::turn::Turn;
 use crate::stats::Counters;
 use crate::sync::{Arc, AtomicUsize, Mutex, MutexGuard, PoisonError, Relaxed};
 use arc_swap::{ArcSwap, ArcSwapOption};
+use classes::Classes;
 use invalid::Invalid;
 use job::{Lane, Queue, Service};
 use leaks::Leaks;
@@ -69,6 +71,8 @@ pub(crate) struct State<M: Manager> {
     pub(crate) journal: Arc<Journal>,
     /// Events are of interest to anybody.
     pub(crate) is_watched: bool,
+    /// Of borrowers that wait.
+    pub(crate) classes: Classes,
     /// Who borrows is noted with each loan.
     pub(crate) identifies: bool,
     /// Whose turn it is to gather several connections.

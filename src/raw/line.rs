@@ -1,0 +1,207 @@
+//! The line: a queue for each class of waiters, and which class is served next.
+//!
+//! That is stride scheduling (C. Waldspurger and W. Weihl, "Stride Scheduling: Deterministic
+//! Proportional-Share Resource Management", MIT 1995). Each class has a pass, which rises by its
+//! stride with each slot it is handed; the class with the lowest pass is next. A stride is the
+//! inverse of a weight, so a pass is the moment, in rounds, by which the class is due its next
+//! slot; and as the earliest is served first, a class that waits is never a whole slot behind its
+//! share.
+
+use super::standing::Standing;
+use std::collections::VecDeque;
+use std::iter::once;
+
+/// The stride of weight 1: the least number that all weights up to 40 divide. Of greater ones, what
+/// is lost to rounding comes to no slot in a pool's life.
+const STRIDE: u128 = 5_342_931_457_063_200;
+
+/// A queue keeps its memory up to this many places.
+const ROOMY: usize = 64;
+
+/// All that wait, those of one class in order of their places.
+pub(super) struct Line {
+    /// The first class, mostly the only one: apart, so that it costs no more than a queue.
+    first: Class,
+    more: Box<[Class]>,
+    /// Where the pass of the class that was served last stood before.
+    reached: u128,
+    /// The last place that was given.
+    last_place: u64,
+}
+
+struct Class {
+    queue: VecDeque<Standing>,
+    stride: u128,
+    /// Of so many bits that it never wraps.
+    pass: u128,
+}
+
+impl Class {
+    fn new(weight: u32) -> Self {
+        let stride = STRIDE / u128::from(weight.max(1));
+        Self { queue: VecDeque::new(), stride, pass: 0 }
+    }
+
+    /// Its first waiter. Drops the nodes of those before it that have left.
+    #[inline]
+    fn first(&mut self) -> Option<&Standing> {
+        while self.queue.front().is_some_and(|waiter| !waiter.is_waiting()) {
+            self.queue.pop_front();
+        }
+        self.queue.front()
+    }
+
+    #[inline]
+    fn shrink(&mut self) {
+        if self.queue.capacity() > ROOMY {
+            self.queue = VecDeque::new();
+        }
+    }
+}
+
+impl Line {
+    /// A class for each of the `weights`.
+    pub(super) fn new(weights: &[u32]) -> Self {
+        let mut classes = weights.iter().map(|&weight| Class::new(weight));
+        let first = classes.next().unwrap_or_else(|| Class::new(1));
+        Self { first, more: classes.collect(), reached: 0, last_place: 0 }
+    }
+
+    /// Moves an arrival to the end of its queue.
+    pub(super) fn join(&mut self, mut waiter: Standing) {
+        self.last_place = waiter.terms.since.max(self.last_place + 1);
+        waiter.place = self.last_place;
+        self.enter(waiter.class()).push_back(waiter);
+    }
+
+    /// Puts an arrival where the moment since which it has wanted a slot puts it.
+    pub(super) fn join_ahead(&mut self, mut waiter: Standing) {
+        waiter.place = waiter.terms.since;
+        self.last_place = self.last_place.max(waiter.place);
+        self.stand(waiter);
+    }
+
+    /// Puts a waiter where its place is.
+    pub(super) fn stand(&mut self, waiter: Standing) {
+        let queue = self.enter(waiter.class());
+        let at = queue.partition_point(|other| other.place < waiter.place);
+        queue.insert(at, waiter);
+    }
+
+    /// The queue of a class, to which a waiter is about to be added. While none of a class waited,
+    /// it has earned nothing; what it has used up stays.
+    #[inline]
+    fn enter(&mut self, class: usize) -> &mut VecDeque<Standing> {
+        if self.are_several() {
+            let reached = self.reached;
+            let class = self.class_mut(class);
+            if class.queue.is_empty() {
+                class.pass = class.pass.max(reached + class.stride);
+            }
+        }
+        &mut self.class_mut(class).queue
+    }
+
+    #[inline]
+    fn are_several(&self) -> bool {
+        !self.more.is_empty()
+    }
+
+    #[inline]
+    fn class_mut(&mut self, class: usize) -> &mut Class {
+        match class.checked_sub(1).and_then(|at| self.more.get_mut(at)) {
+            None => &mut self.first,
+            Some(other) => other,
+        }
+    }
+
+    /// The class that is served next, and its first waiter. Drops the nodes of those that have left
+    /// before their turn came.
+    #[inline]
+    pub(super) fn next(&mut self) -> Option<(usize, &Standing)> {
+        if self.are_several() {
+            return self.earliest();
+        }
+        self.first.first().map(|first| (0, first))
+    }
+
+    /// The class with the lowest pass of those that wait.
+    #[cold]
+    #[inline(never)]
+    fn earliest(&mut self) -> Option<(usize, &Standing)> {
+        let waiting = self.each_mut().enumerate().filter_map(|(number, class)| {
+            let pass = class.pass;
+            class.first().map(|first| (pass, number, first))
+        });
+        waiting.min_by_key(|(pass, ..)| *pass).map(|(_, number, first)| (number, first))
+    }
+
+    /// Takes the first of a class out of the line.
+    #[inline]
+    pub(super) fn pop(&mut self, class: usize) -> Option<Standing> {
+        self.class_mut(class).queue.pop_front()
+    }
+
+    /// One of the class was handed a slot at its turn.
+    #[inline]
+    pub(super) fn charge(&mut self, class: usize) {
+        if self.are_several() {
+            let class = self.class_mut(class);
+            let reached = class.pass;
+            class.pass += class.stride;
+            self.reached = reached;
+        }
+    }
+
+    /// Takes the first of a class that `may` be served out of the line.
+    pub(super) fn take(
+        &mut self,
+        class: usize,
+        may: impl Fn(&Standing) -> bool,
+    ) -> Option<Standing> {
+        let queue = &mut self.class_mut(class).queue;
+        queue.iter().position(may).and_then(|at| queue.remove(at))
+    }
+
+    fn each(&self) -> impl Iterator<Item = &Class> {
+        once(&self.first).chain(&self.more)
+    }
+
+    fn each_mut(&mut self) -> impl Iterator<Item = &mut Class> {
+        once(&mut self.first).chain(&mut self.more)
+    }
+
+    /// Those of each class, in order of their places.
+    pub(super) fn queues(&self) -> impl Iterator<Item = &VecDeque<Standing>> {
+        self.each().map(|class| &class.queue)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Standing> {
+        self.queues().flatten()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Standing> {
+        self.each_mut().flat_map(|class| &mut class.queue)
+    }
+
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Standing> {
+        self.each_mut().flat_map(|class| class.queue.drain(..))
+    }
+
+    pub(super) fn retain(&mut self, mut stays: impl FnMut(&Standing) -> bool) {
+        self.each_mut().for_each(|class| class.queue.retain(&mut stays));
+    }
+
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        let first = self.first.queue.len();
+        if self.are_several() { self.queues().map(VecDeque::len).sum() } else { first }
+    }
+
+    /// Gives back the memory of queues that were long. For a line that is empty.
+    #[inline]
+    pub(super) fn shrink(&mut self) {
+        self.first.shrink();
+        self.more.iter_mut().for_each(Class::shrink);
+    }
+}
