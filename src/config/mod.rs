@@ -164,7 +164,13 @@ impl Settings {
         }
     }
 
-    /// The same for a pool that is to be built, beside other problems.
+    /// What is wrong with a reserve of so many connections.
+    pub(crate) fn check_reserved(value: usize) -> Option<Problem> {
+        let (setting, bound, limit) = ("reserved", "the greatest capacity", MAX_CAPACITY);
+        (value > limit).then_some(Problem::Above { setting, value, bound, limit })
+    }
+
+    /// What is wrong with the settings of a pool that is to be built, beside other problems.
     pub(crate) fn check(
         &self,
         capacity: usize,
