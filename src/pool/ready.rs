@@ -56,7 +56,12 @@ impl<M: Manager> Pool<M> {
         let Err(mut error) = outcome.unwrap_or_else(|| Err(shortage::not_ready(&part.raw))) else {
             return Ok(());
         };
-        for other in self.whole().filter(|other| !std::ptr::eq(*other, part)) {
+        if error.is_closed && !self.raw.is_closed() {
+            // The reserve was closed by itself.
+            return Ok(());
+        }
+        let is_other = |other: &&Self| !std::ptr::eq(*other, part) && !other.raw.is_closed();
+        for other in self.whole().filter(is_other) {
             let NotReady { open, wanted, .. } = shortage::not_ready(&other.raw);
             (error.open, error.wanted) = (error.open + open, error.wanted + wanted);
         }

@@ -41,6 +41,7 @@ mod pause;
 mod properties;
 mod quarantine;
 mod reentry;
+mod reserve;
 mod settings;
 mod slots;
 mod switch;
