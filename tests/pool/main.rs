@@ -42,6 +42,7 @@ mod properties;
 mod quarantine;
 mod reentry;
 mod reserve;
+mod reserve_whole;
 mod settings;
 mod slots;
 mod switch;
