@@ -164,6 +164,17 @@ impl Settings {
         }
     }
 
+    /// Those of a reserve of so many connections, whose pool has these: it is kept full.
+    pub(crate) fn of_reserve(&self, reserved: usize) -> Self {
+        Self { max_size: reserved, min_size: reserved, min_idle: 0, ..self.clone() }
+    }
+
+    /// The same with the sizes of `own`.
+    pub(crate) fn with_sizes_of(&self, own: &Self) -> Self {
+        let Self { max_size, min_size, min_idle, .. } = *own;
+        Self { max_size, min_size, min_idle, ..self.clone() }
+    }
+
     /// What is wrong with a reserve of so many connections.
     pub(crate) fn check_reserved(value: usize) -> Option<Problem> {
         let (setting, bound, limit) = ("reserved", "the greatest capacity", MAX_CAPACITY);

@@ -4,8 +4,8 @@ use super::{Event, EventKind, Observer, name_of_reserve};
 use tracing::{debug, error, info, trace, warn};
 
 /// An observer that passes each event on to the subscribers of the `tracing` crate, with the target
-/// `caliburn`, the pool's name as `pool`, the kind of the event as `event`, and its text. The pool's
-/// [reserve](crate::Builder::reserved) has the name with `-reserved` after it.
+/// `caliburn`, the pool's name as `pool`, the kind of the event as `event`, and its text. The
+/// pool's [reserve](crate::Builder::reserved) has the name with `-reserved` after it.
 ///
 /// | level | what |
 /// |---|---|

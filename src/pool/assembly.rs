@@ -8,7 +8,6 @@ use super::ground::sampling::Sampling;
 use super::ground::timers::Timers;
 use super::ground::watch::Watch;
 use super::handle::Pool;
-use super::reserve;
 use super::state::invalid::Invalid;
 use super::state::job::Queue;
 use super::state::pass::Pass;
@@ -42,7 +41,7 @@ impl<M: Manager> Builder<M> {
         let mut pool = parts.pool(settings.clone(), capacity, initial_size, false)?;
         if reserved > 0 {
             // If that fails, the pool is closed with its only handle.
-            let settings = reserve::at_the_start(settings, reserved);
+            let settings = settings.of_reserve(reserved);
             pool.reserve = Some(Arc::new(parts.pool(settings, reserved, None, true)?));
         }
         Ok(pool)

@@ -269,7 +269,8 @@ impl<M: Manager> Builder<M> {
         self
     }
 
-    /// Makes [`build`](Self::build) block up to `timeout` until the initial connections are open.
+    /// Makes [`build`](Self::build) block up to `timeout` until the initial connections are open,
+    /// and those of the [reserve](Self::reserved).
     /// Default: it does not wait.
     pub fn wait_ready(mut self, timeout: Duration) -> Self {
         self.wait_ready = Some(timeout);

@@ -61,7 +61,8 @@ impl<M: Manager> Builder<M> {
     }
 
     /// Keeps the latest `count` events, those of the [reserve](Self::reserved) among them, for
-    /// [`Pool::recent_events`](crate::Pool::recent_events). Each takes about 100 bytes; the pool keeps at most 65,536. Default: 0.
+    /// [`Pool::recent_events`](crate::Pool::recent_events). Each takes about 100 bytes; the pool
+    /// keeps at most 65,536. Default: 0.
     ///
     /// ```
     /// # use caliburn::{Builder, Manager};

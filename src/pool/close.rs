@@ -86,9 +86,9 @@ impl fmt::Display for CloseReport {
 
 impl<M: Manager> Pool<M> {
     /// Closes the pool for all its handles, and its [reserve](Self::reserved), as dropping the last
-    /// handle does. Does not block. Waiters and newcomers fail at once with `Closed`. The pool closes idle connections in the
-    /// background, and lent ones on their return. A second close does nothing; nor does a close in
-    /// a forked child, as the connections are its parent's.
+    /// handle does. Does not block. Waiters and newcomers fail at once with `Closed`. The pool
+    /// closes idle connections in the background, and lent ones on their return. A second close
+    /// does nothing; nor does a close in a forked child, as the connections are its parent's.
     pub fn close(&self) {
         if self.raw.is_inherited() {
             return;

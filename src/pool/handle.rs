@@ -6,7 +6,6 @@ use super::borrow::fast_path::{FastPath, lend_at_home};
 use super::borrow::guard::PooledConnection;
 use super::borrow::step::{Step, judge_or_claim, lend, lend_now};
 use super::ground::park::block_on;
-use super::reserve;
 use super::state::State;
 use super::state::pooled::{Raw, Slot};
 use super::supply::growth;
@@ -269,7 +268,7 @@ impl<M: Manager> Pool<M> {
         after.validate(self.raw.capacity())?;
         let by = before.max_size as i64 - after.max_size as i64;
         if let Some(reserve) = self.reserved().map(Self::state) {
-            let following = reserve::following(&after, &reserve.settings.load());
+            let following = after.with_sizes_of(&reserve.settings.load());
             reserve.settings.store(Arc::new(following));
         }
         state.settings.store(Arc::new(after));
@@ -301,8 +300,8 @@ impl<M: Manager> Pool<M> {
         self.state().manager.load_full()
     }
 
-    /// Does on this thread what the housekeeper would do now: keeps deadlines, begins or continues
-    /// a sweep if it is due, and asks for growth.
+    /// Does on this thread what the housekeeper would do now, in the [reserve](Self::reserved) too:
+    /// keeps deadlines, begins or continues a sweep if it is due, and asks for growth.
     ///
     /// Only a pool with [`manual_maintenance`](crate::Builder::manual_maintenance) needs it. There
     /// it also does the work of the workers, drives the futures of an async manager, and returns

@@ -14,9 +14,9 @@ use std::time::Duration;
 impl<M: Manager> Pool<M> {
     /// Replaces all connections that are open, or being opened, when it is called, those of the
     /// [reserve](Self::reserved) too: for example, after credentials, addresses or a schema have
-    /// changed. Blocks until that is done, up to `timeout`. A `get` that begins after this call has returned gets none of the old
-    /// connections. Returns how many of them are still on loan; the pool closes those on their
-    /// return.
+    /// changed. Blocks until that is done, up to `timeout`. A `get` that begins after this call has
+    /// returned gets none of the old connections. Returns how many of them are still on loan; the
+    /// pool closes those on their return.
     ///
     /// The pool closes a connection when its replacement is open; where `max_size` has no room for
     /// both, it replaces a few at a time

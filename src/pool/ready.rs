@@ -14,8 +14,8 @@ impl<M: Manager> Pool<M> {
     /// # Errors
     ///
     /// Returns [`NotReady`] if they are not open in time. Returns it at once if connecting fails
-    /// with a permanent error or, with [`fail_fast`](crate::Settings::fail_fast), with any error, and if
-    /// the pool is closed.
+    /// with a permanent error or, with [`fail_fast`](crate::Settings::fail_fast), with any error,
+    /// and if the pool is closed.
     pub fn ready(&self, timeout: Duration) -> Result<(), NotReady<M::Error>> {
         let deadline = self.state().clock.now() + timeout;
         let is_manual = self.state().is_manual() && !self.raw.is_inherited();

@@ -6,7 +6,6 @@
 
 use super::builder::Builder;
 use super::handle::Pool;
-use crate::config::Settings;
 use crate::manager::Manager;
 
 impl<M: Manager> Builder<M> {
@@ -71,15 +70,4 @@ impl<M: Manager> Pool<M> {
     pub(super) fn whole(&self) -> impl Iterator<Item = &Self> {
         std::iter::once(self).chain(self.reserved())
     }
-}
-
-/// The settings with which a reserve of so many connections begins.
-pub(super) fn at_the_start(of_pool: Settings, reserved: usize) -> Settings {
-    Settings { max_size: reserved, min_size: reserved, min_idle: 0, ..of_pool }
-}
-
-/// The settings of a reserve whose pool has new ones.
-pub(super) fn following(of_pool: &Settings, own: &Settings) -> Settings {
-    let Settings { max_size, min_size, min_idle, .. } = *own;
-    Settings { max_size, min_size, min_idle, ..of_pool.clone() }
 }

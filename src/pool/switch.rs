@@ -31,10 +31,11 @@ use std::time::Duration;
 
 impl<M: Manager> Pool<M> {
     /// Replaces the manager, for example to use new credentials or another server, while the pool
-    /// and its [reserve](Self::reserved) go on serving. Opens one connection with `manager` to try it, beside those of the pool. If
-    /// that succeeds, all further connections are opened with `manager`, and those that are open
-    /// are replaced as by [`invalidate`](Self::invalidate); each is looked after by the manager
-    /// that opened it until it is closed. Returns how many of the old ones are still on loan.
+    /// and its [reserve](Self::reserved) go on serving. Opens one connection with `manager` to try
+    /// it, beside those of the pool. If that succeeds, all further connections are opened with
+    /// `manager`, and those that are open are replaced as by [`invalidate`](Self::invalidate); each
+    /// is looked after by the manager that opened it until it is closed. Returns how many of the
+    /// old ones are still on loan.
     ///
     /// Blocks until that is done, up to `timeout`; the trial ends within
     /// [`connect_timeout`](crate::Settings::connect_timeout). A `get` that begins after this call

@@ -1,5 +1,4 @@
-//! What concerns a pool and its reserve: to close, to invalidate, to switch, to change, to wait for,
-//! to maintain.
+//! What concerns a pool and its reserve: to close, invalidate, switch, change, await and maintain.
 
 use crate::common::*;
 use crate::reserve::{reserve_of, serves_at_once};
@@ -48,7 +47,7 @@ fn the_report_of_a_close_is_of_both() {
     let report = pool.close_within(Duration::from_millis(20));
     assert_eq!((report.still_lent, report.holders.len()), (1, 1), "{report}");
     let line = report.holders[0].location.line();
-    assert!(report.to_string().contains(&format!("reserve.rs:{line}")), "{report}");
+    assert!(report.to_string().contains(&format!(".rs:{line}:")), "{report}");
     drop(reserved);
     let report = pool.close_within(PLENTY);
     assert!(report.is_complete() && report.closes == 4, "{report}");

@@ -81,6 +81,7 @@ fn a_reserve_at_rest_has_no_thread_of_its_own() {
         let reserve = pool.reserved().unwrap().clone();
         drop(pool);
         assert!(reserve.is_closed());
+        drop(reserve);
         assert_no_thread_is_left();
     });
 }

@@ -58,7 +58,8 @@ impl Metrics {
     }
 
     /// From now on publishes the figures of `pool` too, and of its [reserve](Pool::reserved). The
-    /// first time counts from when the pool was built. Add a pool to one exporter only, or its events count twice.
+    /// first time counts from when the pool was built. Add a pool to one exporter only, or its
+    /// events count twice.
     ///
     /// # Errors
     ///
