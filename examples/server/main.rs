@@ -65,9 +65,13 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 /// used within the last half second.
 async fn health<M: Catalogue>(State(pool): State<Pool<M>>) -> Response {
     let reserve = pool.reserved().unwrap_or(&pool);
-    let why = reserve.get_timeout_async(HEALTH_LIMIT).await.err();
+    let why = match reserve.get_timeout_async(HEALTH_LIMIT).await {
+        // Of a database that is back, the reserve may hear a little before the pool does.
+        Ok(_) => Some(pool.health()).filter(|health| !health.is_serving()).map(|it| it.to_string()),
+        Err(error) => Some(format!("{error:#}")),
+    };
     let status = if why.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    why.inspect(|why| eprintln!("not healthy: {why:#}"));
+    why.inspect(|why| eprintln!("not healthy: {why}"));
     (status, Json(json!({ "healthy": status == StatusCode::OK }))).into_response()
 }
 
