@@ -56,9 +56,9 @@ impl<M: Manager> Pool<M> {
     /// | `maintain`, `sweep`, `recent_events` | `settings`, `capacity`, `manager` |
     ///
     /// A method of the reserve concerns the reserve alone. Its sizes can be changed, up to the
-    /// number that it was built with; the other settings are overwritten when the pool's next
-    /// change. A clone of the reserve does not keep the pool open, and is closed with it. A reserve
-    /// has no reserve.
+    /// number that it was built with; a change of the pool's settings overwrites the others. A
+    /// reserve that is closed by itself stays closed. A clone of the reserve does not keep the pool
+    /// open, and is closed with it. A reserve has no reserve.
     ///
     /// An [`Event`](crate::observe::Event) says whether it happened in the reserve.
     /// [Exporters](crate::export) report it beside the pool.
