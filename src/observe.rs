@@ -67,6 +67,11 @@ pub(crate) fn cause_of(error: &(dyn Error + 'static)) -> Cause {
     text.unwrap_or_else(|| "an error that panics when it is written".into()).into()
 }
 
+/// What the reserve of the pool known as `pool` is called where both have names.
+pub(crate) fn name_of_reserve(pool: &str) -> String {
+    format!("{pool}-reserved")
+}
+
 /// Something that happened in a pool.
 ///
 /// `Display` makes a line for a log of it.
@@ -77,6 +82,8 @@ pub struct Event {
     pub at: Duration,
     /// What happened.
     pub kind: EventKind,
+    /// Whether it happened in the pool's [reserve](crate::Builder::reserved).
+    pub is_reserved: bool,
 }
 
 /// What happened, with details.
@@ -295,7 +302,8 @@ impl EventKind {
 
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "[{:10.4} s] {}", self.at.as_secs_f64(), self.kind)
+        let place = if self.is_reserved { "reserve: " } else { "" };
+        write!(f, "[{:10.4} s] {place}{}", self.at.as_secs_f64(), self.kind)
     }
 }
 

@@ -15,7 +15,7 @@ use axum::{Json, Router};
 use caliburn::adapters::postgres::AsyncPostgresManager;
 use caliburn::adapters::sqlite::SqliteManager;
 use caliburn::health::{AgeEviction, PeriodicSweep, PingAfterFailure, PingOnBorrow};
-use caliburn::{Builder, GetError, Pool, Stats, error::Phase};
+use caliburn::{Builder, Pool, Stats};
 use live::Live;
 use rusqlite::OpenFlags;
 use serde_json::json;
@@ -24,7 +24,7 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
-use tables::{Catalogue, QUERY_LIMIT, tables};
+use tables::{Catalogue, tables};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -34,7 +34,7 @@ const HELP: &str = "\
 Answers the list of tables of a database as JSON:
 
   /tables     the tables; / as well
-  /health     200 if the database answers, else 503
+  /health     200 if the database answers, however busy the pool is, else 503
   /pool       what the pool has been doing
   /pool/live  what it is doing, as a page for a browser
 
@@ -46,6 +46,8 @@ port 0 is any that is free. SIGTERM and ctrl-c end the server once it has answer
 
 /// So many connections.
 const SIZE: usize = 8;
+/// So many more, which requests do not get: for `/health`.
+const RESERVED: usize = 1;
 /// How long a request waits for a connection.
 const CONNECTION_LIMIT: Duration = Duration::from_secs(2);
 /// How long `/health` waits for a connection: it should answer before the caller gives up.
@@ -58,21 +60,16 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 /// How long connections then have to be closed.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 
-/// Whether requests make sense. `PingOnBorrow` ensures that a lent connection was pinged or used
-/// within the last half second. It is no failure that all connections are lent, as long as some
-/// were lent lately: while the database answers, no request keeps one for longer than
-/// [`QUERY_LIMIT`].
+/// Whether requests make sense. A connection of the reserve tells, so it does not matter how many
+/// requests hold one or wait for one. `PingOnBorrow` ensures that a lent connection was pinged or
+/// used within the last half second.
 async fn health<M: Catalogue>(State(pool): State<Pool<M>>) -> Response {
-    let got = pool.get_timeout_async(HEALTH_LIMIT).await;
-    let is_moving = || pool.holders().iter().any(|holder| holder.since < QUERY_LIMIT);
-    let why =
-        match got {
-            Ok(_) => None,
-            Err(
-                GetError::TimedOut { phase: Phase::Wait, .. } | GetError::TooManyWaiters { .. },
-            ) if is_moving() => None,
-            Err(error) => Some(format!("{error:#}")),
-        };
+    let reserve = pool.reserved().unwrap_or(&pool);
+    let why = match reserve.get_timeout_async(HEALTH_LIMIT).await {
+        // Of a database that is back, the reserve may hear a little before the pool does.
+        Ok(_) => Some(pool.health()).filter(|health| !health.is_serving()).map(|it| it.to_string()),
+        Err(error) => Some(format!("{error:#}")),
+    };
     let status = if why.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     why.inspect(|why| eprintln!("not healthy: {why}"));
     (status, Json(json!({ "healthy": status == StatusCode::OK }))).into_response()
@@ -103,6 +100,7 @@ async fn serve<M: Catalogue>(
         .max_size(SIZE)
         // All from the start, so that no request waits for a connect.
         .min_size(SIZE)
+        .reserved(RESERVED)
         .checkout_timeout(CONNECTION_LIMIT)
         // Whoever comes when so many wait would wait in vain.
         .max_waiters(10_000)

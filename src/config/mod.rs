@@ -164,7 +164,24 @@ impl Settings {
         }
     }
 
-    /// The same for a pool that is to be built, beside other problems.
+    /// Those of a reserve of so many connections, whose pool has these: it is kept full.
+    pub(crate) fn of_reserve(&self, reserved: usize) -> Self {
+        Self { max_size: reserved, min_size: reserved, min_idle: 0, ..self.clone() }
+    }
+
+    /// The same with the sizes of `own`.
+    pub(crate) fn with_sizes_of(&self, own: &Self) -> Self {
+        let Self { max_size, min_size, min_idle, .. } = *own;
+        Self { max_size, min_size, min_idle, ..self.clone() }
+    }
+
+    /// What is wrong with a reserve of so many connections.
+    pub(crate) fn check_reserved(value: usize) -> Option<Problem> {
+        let (setting, bound, limit) = ("reserved", "the greatest capacity", MAX_CAPACITY);
+        (value > limit).then_some(Problem::Above { setting, value, bound, limit })
+    }
+
+    /// What is wrong with the settings of a pool that is to be built, beside other problems.
     pub(crate) fn check(
         &self,
         capacity: usize,

@@ -43,7 +43,7 @@ use std::time::Duration;
 /// | each of [`Settings`], by its name | a number; a time as `"1h 30m"`; `"none"`: no limit |
 /// | `ping_on` | `"borrower"`, `"worker"` |
 /// | `fairness` | `"fifo"`, or `{ bounded_barging = "1ms" }` |
-/// | `capacity`, `initial_size`, `wait_ready` | as in the [`Builder`](crate::Builder) |
+/// | `capacity`, `initial_size`, `reserved`, `wait_ready` | as in the [`Builder`](crate::Builder) |
 /// | `health` | `"none"`, names of strategies, or a table as below |
 ///
 /// ```toml
@@ -73,6 +73,7 @@ pub struct PoolConfig {
 pub(crate) struct Read {
     pub(crate) capacity: Option<usize>,
     pub(crate) initial_size: Option<usize>,
+    pub(crate) reserved: Option<usize>,
     pub(crate) wait_ready: Option<Duration>,
     pub(crate) strategy: Option<Box<dyn HealthStrategy>>,
 }
@@ -154,6 +155,7 @@ impl PoolConfig {
         let read = self.read(&mut settings, &mut problems);
         let capacity = read.capacity.unwrap_or(settings.max_size);
         settings.check(capacity, read.initial_size, &mut problems);
+        problems.extend(read.reserved.and_then(Settings::check_reserved));
         ConfigError::of(problems)?;
         Ok(settings)
     }
@@ -167,6 +169,7 @@ impl PoolConfig {
         let read = Read {
             capacity: reader.read("capacity"),
             initial_size: reader.read("initial_size"),
+            reserved: reader.read("reserved"),
             wait_ready: reader.read("wait_ready"),
             strategy: health::read(&mut reader, "health"),
         };

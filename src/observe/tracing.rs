@@ -1,10 +1,11 @@
 //! Events as those of [tracing](https://docs.rs/tracing).
 
-use super::{Event, EventKind, Observer};
+use super::{Event, EventKind, Observer, name_of_reserve};
 use tracing::{debug, error, info, trace, warn};
 
 /// An observer that passes each event on to the subscribers of the `tracing` crate, with the target
-/// `caliburn`, the pool's name as `pool`, the kind of the event as `event`, and its text.
+/// `caliburn`, the pool's name as `pool`, the kind of the event as `event`, and its text. The
+/// pool's [reserve](crate::Builder::reserved) has the name with `-reserved` after it.
 ///
 /// | level | what |
 /// |---|---|
@@ -25,26 +26,29 @@ use tracing::{debug, error, info, trace, warn};
 #[derive(Clone, Debug)]
 pub struct Tracing {
     pool: String,
+    reserve: String,
 }
 
 impl Tracing {
     /// Returns an observer for the pool known as `pool`.
     pub fn new(pool: impl Into<String>) -> Self {
-        Self { pool: pool.into() }
+        let pool = pool.into();
+        Self { reserve: name_of_reserve(&pool), pool }
     }
 }
 
 macro_rules! tell {
-    ($level:ident, $this:expr, $kind:expr) => {
-        $level!(target: "caliburn", pool = $this.pool, event = $kind.as_str(), "{}", $kind)
+    ($level:ident, $pool:expr, $kind:expr) => {
+        $level!(target: "caliburn", pool = $pool, event = $kind.as_str(), "{}", $kind)
     };
 }
 
 impl Observer for Tracing {
     fn on_event(&self, event: &Event) {
         let kind = &event.kind;
+        let pool = if event.is_reserved { &self.reserve } else { &self.pool };
         match kind {
-            EventKind::OutageBegan { .. } => tell!(error, self, kind),
+            EventKind::OutageBegan { .. } => tell!(error, pool, kind),
             EventKind::NestedGet { .. }
             | EventKind::TimedOut { .. }
             | EventKind::Refused
@@ -53,24 +57,24 @@ impl Observer for Tracing {
             | EventKind::PingCancelled
             | EventKind::ResetFailed { .. }
             | EventKind::LaunchFailed
-            | EventKind::HeldTooLong { .. } => tell!(warn, self, kind),
+            | EventKind::HeldTooLong { .. } => tell!(warn, pool, kind),
             EventKind::OutageEnded { .. }
             | EventKind::ManagerSwitched
             | EventKind::Paused
             | EventKind::Resumed
-            | EventKind::PoolClosed => tell!(info, self, kind),
+            | EventKind::PoolClosed => tell!(info, pool, kind),
             EventKind::Connected { .. }
             | EventKind::ConnectSkipped
             | EventKind::Evicted { .. }
             | EventKind::Closed { .. }
             | EventKind::Detached
-            | EventKind::Added => tell!(debug, self, kind),
+            | EventKind::Added => tell!(debug, pool, kind),
             EventKind::WaitBegan { .. }
             | EventKind::WaitEnded { .. }
             | EventKind::PingBegan
             | EventKind::Pinged { .. }
             | EventKind::Reset { .. }
-            | EventKind::SweepBegan => tell!(trace, self, kind),
+            | EventKind::SweepBegan => tell!(trace, pool, kind),
         }
     }
 

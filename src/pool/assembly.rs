@@ -1,23 +1,29 @@
-//! Puts a pool together from what its builder was told.
+//! Puts a pool and its reserve together from what their builder was told.
 
 use super::builder::Builder;
 use super::ground::caught::Foreign;
 use super::ground::journal::Journal;
 use super::ground::ring::Ring;
+use super::ground::sampling::Sampling;
 use super::ground::timers::Timers;
 use super::ground::watch::Watch;
-use super::state::State;
+use super::handle::Pool;
+use super::state::classes::Classes;
 use super::state::invalid::Invalid;
 use super::state::job::Queue;
 use super::state::pass::Pass;
 use super::state::pooled::Raw;
 use super::state::supply::Supply;
+use super::state::{Spawner, State};
 use super::upkeep::housekeeper;
 use super::work::worker;
-use crate::clock::Tick;
+use crate::clock::{Clock, Tick};
+use crate::config::Settings;
 use crate::error::BuildError;
 use crate::fork;
-use crate::manager::Manager;
+use crate::health::{HealthStrategy, Occasions};
+use crate::hooks::Hooks;
+use crate::manager::{Driver, Manager};
 use crate::raw::RawPool;
 use crate::raw::bitmap::Bitmap;
 use crate::raw::requests::Requests;
@@ -25,50 +31,126 @@ use crate::raw::turn::Turn;
 use crate::stats::Counters;
 use crate::sync::{Arc, AtomicUsize, Mutex, Relaxed, Weak, thread};
 use arc_swap::{ArcSwap, ArcSwapOption};
+use std::time::Duration;
 
 impl<M: Manager> Builder<M> {
-    pub(super) fn assemble(self, capacity: usize) -> Result<Arc<Raw<M>>, BuildError<M::Error>> {
+    /// The pool, and its reserve if there is to be one.
+    pub(super) fn assemble(self, capacity: usize) -> Result<Pool<M>, BuildError<M::Error>> {
+        let reserved = self.reserved;
+        let initial_size = self.initial_size;
+        let (settings, parts) = Parts::of(self);
+        let mut pool = parts.pool(settings.clone(), capacity, initial_size, false)?;
+        if reserved > 0 {
+            // If that fails, the pool is closed with its only handle.
+            let settings = settings.of_reserve(reserved);
+            pool.reserve = Some(Arc::new(parts.pool(settings, reserved, None, true)?));
+        }
+        Ok(pool)
+    }
+}
+
+/// What a pool and its reserve share, or have alike.
+struct Parts<M: Manager> {
+    manager: Arc<M>,
+    driver: &'static dyn Driver<M>,
+    strategy: Foreign<Arc<dyn HealthStrategy>>,
+    occasions: Occasions,
+    strategy_interval: Option<Duration>,
+    hooks: Foreign<Arc<Hooks<M>>>,
+    journal: Arc<Journal>,
+    is_watched: bool,
+    sampling: Sampling,
+    classes: Arc<Classes>,
+    identifies: bool,
+    clock: Clock,
+    spawner: Foreign<Option<Spawner>>,
+    is_manual: bool,
+    discard_on_unwind: bool,
+    installing: Arc<Mutex<()>>,
+    changing: Arc<Mutex<()>>,
+}
+
+impl<M: Manager> Parts<M> {
+    fn of(builder: Builder<M>) -> (Settings, Self) {
+        let now = builder.clock.now();
+        let is_watched = !builder.observers.is_empty() || builder.events_kept > 0;
+        let parts = Self {
+            occasions: builder.strategy.occasions(),
+            strategy_interval: builder.strategy.sweep_interval(),
+            manager: Arc::new(builder.manager),
+            driver: builder.driver,
+            strategy: Foreign::new(Arc::from(builder.strategy)),
+            hooks: Foreign::new(Arc::new(builder.hooks)),
+            journal: Arc::new(Journal::new(now, builder.observers, builder.events_kept)),
+            is_watched,
+            sampling: builder.sampling,
+            classes: Arc::new(builder.classes),
+            identifies: builder.identifies,
+            clock: builder.clock,
+            spawner: Foreign::new(builder.spawner),
+            is_manual: builder.manual_maintenance,
+            discard_on_unwind: builder.discard_on_unwind,
+            installing: Arc::default(),
+            changing: Arc::default(),
+        };
+        (builder.settings, parts)
+    }
+
+    fn pool(
+        &self,
+        settings: Settings,
+        capacity: usize,
+        initial_size: Option<usize>,
+        is_reserve: bool,
+    ) -> Result<Pool<M>, BuildError<M::Error>> {
         let stripes = Bitmap::stripes_for(capacity, parallelism());
-        let unused = (capacity - self.settings.max_size) as i64;
-        let first = self.settings.min_size.max(self.settings.min_idle);
-        let initial_size = self.initial_size.unwrap_or(first);
-        let manual_maintenance = self.manual_maintenance;
-        let raw = RawPool::build(capacity as u32, stripes, self.into_state(capacity, initial_size));
+        let unused = (capacity - settings.max_size) as i64;
+        let initial_size = initial_size.unwrap_or(settings.min_size.max(settings.min_idle));
+        let state = self.state(settings, capacity, initial_size, is_reserve);
+        let raw = RawPool::build(capacity as u32, stripes, state);
         let weak: Weak<Raw<M>> = Arc::downgrade(&raw);
         fork::enroll(weak);
         raw.adjust(unused);
-        if !manual_maintenance && let Err(error) = hire_housekeeper(&raw) {
+        if !self.is_manual
+            && let Err(error) = hire_housekeeper(&raw)
+        {
             raw.close();
             return Err(BuildError::Thread(error));
         }
         worker::grow(&raw);
-        Ok(raw)
+        Ok(Pool::adopt(raw, None))
     }
 
-    fn into_state(self, capacity: usize, initial_size: usize) -> State<M> {
-        let now = self.clock.now();
+    fn state(
+        &self,
+        settings: Settings,
+        capacity: usize,
+        initial_size: usize,
+        is_reserve: bool,
+    ) -> State<M> {
         State {
-            occasions: self.strategy.occasions(),
-            strategy_interval: self.strategy.sweep_interval(),
-            manager: ArcSwap::from_pointee(self.manager),
+            occasions: self.occasions,
+            strategy_interval: self.strategy_interval,
+            manager: ArcSwap::new(Arc::clone(&self.manager)),
             driver: self.driver,
-            strategy: Foreign::new(self.strategy),
-            hooks: Foreign::new(self.hooks),
+            strategy: self.strategy.clone(),
+            hooks: self.hooks.clone(),
             timers: Timers::new(self.clock.clone()),
-            clock: self.clock,
+            clock: self.clock.clone(),
             generation: Relaxed::<u64>::new(0),
             invalid: Invalid::default(),
             discard_on_unwind: self.discard_on_unwind,
-            settings: ArcSwap::from_pointee(self.settings),
+            settings: ArcSwap::from_pointee(settings),
             door: Mutex::default(),
-            installing: Mutex::default(),
-            changing: Mutex::new(()),
+            installing: Arc::clone(&self.installing),
+            changing: Arc::clone(&self.changing),
             counters: Counters::new(self.sampling.is_on()),
             sampling: self.sampling,
-            is_watched: !self.observers.is_empty() || self.events_kept > 0,
-            journal: Arc::new(Journal::new(now, self.observers, self.events_kept)),
+            is_watched: self.is_watched,
+            journal: Arc::clone(&self.journal),
+            is_reserve,
             leaks: Mutex::default(),
-            classes: self.classes,
+            classes: Arc::clone(&self.classes),
             identifies: self.identifies,
             nested: Mutex::default(),
             gathering: Turn::default(),
@@ -79,12 +161,12 @@ impl<M: Manager> Builder<M> {
             assignments: Mutex::default(),
             service: Default::default(),
             watch: Watch::new(),
-            spawner: Foreign::new(self.spawner),
+            spawner: self.spawner.clone(),
             events: Default::default(),
             last_connect_failure: ArcSwapOption::empty(),
             last_ping_failure: ArcSwapOption::empty(),
             visits: Requests::new(),
-            pass: Mutex::new(Pass::none(now)),
+            pass: Mutex::new(Pass::none(self.clock.now())),
             above_limit: Mutex::new(Vec::new()),
             sweep_asked: Relaxed::<bool>::new(false),
             sweeper: Relaxed::<usize>::new(0),

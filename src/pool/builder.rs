@@ -13,6 +13,7 @@ use crate::health::HealthStrategy;
 use crate::hooks::Hooks;
 use crate::manager::{Async, AsyncManager, Blocking, BlockingManager, BoxFuture, Driver, Manager};
 use crate::observe::Observer;
+use crate::sync::Arc;
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::Duration;
@@ -68,6 +69,7 @@ pub struct Builder<M: Manager> {
     pub(crate) settings: Settings,
     pub(crate) capacity: Option<usize>,
     pub(crate) initial_size: Option<usize>,
+    pub(crate) reserved: usize,
     pub(crate) strategy: Box<dyn HealthStrategy>,
     pub(crate) hooks: Hooks<M>,
     pub(crate) observers: Vec<Box<dyn Observer>>,
@@ -112,6 +114,7 @@ impl<M: Manager> Builder<M> {
             settings: Settings::default(),
             capacity: None,
             initial_size: None,
+            reserved: 0,
             strategy: Box::new(()),
             hooks: Hooks::new(),
             observers: Vec::new(),
@@ -187,6 +190,7 @@ impl<M: Manager> Builder<M> {
         let read = config.read(&mut self.settings, &mut self.problems);
         self.capacity = read.capacity.or(self.capacity);
         self.initial_size = read.initial_size.or(self.initial_size);
+        self.reserved = read.reserved.unwrap_or(self.reserved);
         self.wait_ready = read.wait_ready.or(self.wait_ready);
         self.strategy = read.strategy.unwrap_or(self.strategy);
         self
@@ -248,7 +252,7 @@ impl<M: Manager> Builder<M> {
         mut self,
         spawn: impl Fn(BoxFuture<'static, ()>) + Send + Sync + 'static,
     ) -> Self {
-        self.spawner = Some(Box::new(spawn));
+        self.spawner = Some(Arc::new(spawn));
         self
     }
 
@@ -268,7 +272,8 @@ impl<M: Manager> Builder<M> {
         self
     }
 
-    /// Makes [`build`](Self::build) block up to `timeout` until the initial connections are open.
+    /// Makes [`build`](Self::build) block up to `timeout` until the initial connections are open,
+    /// and those of the [reserve](Self::reserved).
     /// Default: it does not wait.
     pub fn wait_ready(mut self, timeout: Duration) -> Self {
         self.wait_ready = Some(timeout);
@@ -292,9 +297,10 @@ impl<M: Manager> Builder<M> {
         let capacity = self.capacity.unwrap_or(self.settings.max_size);
         self.settings.check(capacity, self.initial_size, &mut self.problems);
         self.classes.check(&mut self.problems);
+        self.problems.extend(Settings::check_reserved(self.reserved));
         ConfigError::of(std::mem::take(&mut self.problems)).map_err(BuildError::Config)?;
         let wait_ready = self.wait_ready;
-        let pool = Pool::adopt(self.assemble(capacity)?);
+        let pool = self.assemble(capacity)?;
         if let Some(timeout) = wait_ready {
             pool.ready(timeout).map_err(BuildError::NotReady)?;
         }
@@ -308,6 +314,7 @@ impl<M: Manager> fmt::Debug for Builder<M> {
             .field("settings", &self.settings)
             .field("capacity", &self.capacity)
             .field("initial_size", &self.initial_size)
+            .field("reserved", &self.reserved)
             .finish_non_exhaustive()
     }
 }

@@ -60,8 +60,9 @@ impl<M: Manager> Builder<M> {
         self
     }
 
-    /// Keeps the latest `count` events, for [`Pool::recent_events`](crate::Pool::recent_events).
-    /// Each takes about 100 bytes; the pool keeps at most 65,536. Default: 0.
+    /// Keeps the latest `count` events, those of the [reserve](Self::reserved) among them, for
+    /// [`Pool::recent_events`](crate::Pool::recent_events). Each takes about 100 bytes; the pool
+    /// keeps at most 65,536. Default: 0.
     ///
     /// ```
     /// # use caliburn::{Builder, Manager};

@@ -33,7 +33,8 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CloseReport {
-    /// Connections that the pool has closed in its whole life.
+    /// Connections that the pool has closed in its whole life, those of its
+    /// [reserve](Pool::reserved) included, as in all that follows.
     pub closes: u64,
     /// Connections still lent when the time was up.
     pub still_lent: usize,
@@ -50,6 +51,16 @@ impl CloseReport {
     /// Returns whether every connection was closed in time.
     pub fn is_complete(&self) -> bool {
         self.still_lent == 0 && self.unfinished == 0
+    }
+
+    /// Of a pool and its reserve.
+    fn and(mut self, other: Self) -> Self {
+        self.closes += other.closes;
+        self.still_lent += other.still_lent;
+        self.unfinished += other.unfinished;
+        self.holders.extend(other.holders);
+        self.overruns.extend(other.overruns);
+        self
     }
 }
 
@@ -74,14 +85,16 @@ impl fmt::Display for CloseReport {
 }
 
 impl<M: Manager> Pool<M> {
-    /// Closes the pool for all its handles, as dropping the last handle does. Does not block.
-    /// Waiters and newcomers fail at once with `Closed`. The pool closes idle connections in the
-    /// background, and lent ones on their return. A second close does nothing; nor does a close in
-    /// a forked child, as the connections are its parent's.
+    /// Closes the pool for all its handles, and its [reserve](Self::reserved), as dropping the last
+    /// handle does. Does not block. Waiters and newcomers fail at once with `Closed`. The pool
+    /// closes idle connections in the background, and lent ones on their return. A second close
+    /// does nothing; nor does a close in a forked child, as the connections are its parent's.
     pub fn close(&self) {
         if self.raw.is_inherited() {
             return;
         }
+        // First, so that both are closed as soon as the pool is seen to be.
+        self.reserved().into_iter().for_each(Self::close);
         let state = self.raw.context();
         if state.is_closing.exchange(false, true) {
             state.note(EventKind::PoolClosed);
@@ -125,7 +138,9 @@ impl<M: Manager> Pool<M> {
     /// and its destructor has run. The pool closes connections that are still lent on their return.
     pub fn close_within(&self, timeout: Duration) -> CloseReport {
         let deadline = self.close_by(timeout);
-        block_on(self.until_torn_down(), &self.raw.context().clock, deadline);
+        for pool in self.whole() {
+            block_on(pool.until_torn_down(), &pool.raw.context().clock, deadline);
+        }
         self.close_report()
     }
 
@@ -133,17 +148,19 @@ impl<M: Manager> Pool<M> {
     /// dropped half-way.
     pub async fn close_within_async(&self, timeout: Duration) -> CloseReport {
         let deadline = self.close_by(timeout);
-        let state = self.raw.context();
-        state.timeout(deadline, self.until_torn_down()).await;
+        for pool in self.whole() {
+            pool.raw.context().timeout(deadline, pool.until_torn_down()).await;
+        }
         self.close_report()
     }
 
     /// Closes, and has each goodbye that is still to be said be late by then.
     fn close_by(&self, timeout: Duration) -> Tick {
-        let state = self.raw.context();
-        let deadline = state.clock.now() + timeout;
-        state.closed_by.set(deadline.0);
-        state.watch.note(deadline);
+        let deadline = self.raw.context().clock.now() + timeout;
+        for state in self.whole().map(Self::state) {
+            state.closed_by.set(deadline.0);
+            state.watch.note(deadline);
+        }
         self.close();
         deadline
     }
@@ -154,6 +171,11 @@ impl<M: Manager> Pool<M> {
     }
 
     fn close_report(&self) -> CloseReport {
+        let own = self.own_report();
+        self.reserved().map(Self::own_report).into_iter().fold(own, CloseReport::and)
+    }
+
+    fn own_report(&self) -> CloseReport {
         // Names before figures: a call that comes back meanwhile was unfinished when time was up.
         let (overruns, holders) = (self.overruns(), self.holders());
         let stats = stats(&self.raw);

@@ -9,11 +9,11 @@ use super::ground::park::block_on;
 use super::state::State;
 use super::state::classes::ORDINARY;
 use super::state::pooled::{Raw, Slot};
-use super::supply::{growth, shortage};
+use super::supply::growth;
 use super::upkeep::{shrink, sweep, visit};
 use super::work::worker;
 use crate::config::Settings;
-use crate::error::{ConfigError, GetError, NotReady, Problem, TryGetError};
+use crate::error::{ConfigError, GetError, Problem, TryGetError};
 use crate::manager::{Face, Manager};
 use crate::sync::{Arc, Ordering, PoisonError, Relaxed};
 use std::future::{Future, poll_fn};
@@ -25,13 +25,15 @@ use std::time::Duration;
 #[doc = include_str!("handle.md")]
 pub struct Pool<M: Manager> {
     pub(crate) raw: Arc<Raw<M>>,
+    /// One for all handles. It has none of its own.
+    pub(super) reserve: Option<Arc<Self>>,
 }
 
 impl<M: Manager> Pool<M> {
-    pub(crate) fn adopt(raw: Arc<Raw<M>>) -> Self {
+    pub(crate) fn adopt(raw: Arc<Raw<M>>, reserve: Option<Arc<Self>>) -> Self {
         // O11: counted here, compared when dropped.
         raw.context().handles.fetch_add(1, Ordering::Relaxed);
-        Self { raw }
+        Self { raw, reserve }
     }
 
     pub(crate) fn state(&self) -> &State<M> {
@@ -242,7 +244,8 @@ impl<M: Manager> Pool<M> {
     }
 
     /// Changes some settings under a lock, so that concurrent changes do not undo each other.
-    /// `change` must not change the settings of the same pool: it would deadlock.
+    /// `change` must not change the settings of the same pool, or of its reserve: it would
+    /// deadlock. The [reserve](Self::reserved) follows, except for its sizes.
     ///
     /// # Errors
     ///
@@ -269,16 +272,26 @@ impl<M: Manager> Pool<M> {
         change(&mut after);
         after.validate(self.raw.capacity())?;
         let by = before.max_size as i64 - after.max_size as i64;
+        if let Some(reserve) = self.reserved().map(Self::state) {
+            let following = after.with_sizes_of(&reserve.settings.load());
+            reserve.settings.store(Arc::new(following));
+        }
         state.settings.store(Arc::new(after));
         drop(changing);
-        growth::forget_start(&self.raw);
         // Differences add up to the same, in whatever order they are made.
+        self.heed(by);
+        self.reserved().into_iter().for_each(|reserve| reserve.heed(0));
+        Ok(())
+    }
+
+    /// Does what new settings call for. They take away `by` slots.
+    fn heed(&self, by: i64) {
+        growth::forget_start(&self.raw);
         self.raw.adjust(by);
         shrink::shed(&self.raw);
         worker::grow(&self.raw);
-        state.ring.ring();
-        state.events.post();
-        Ok(())
+        self.state().ring.ring();
+        self.state().events.post();
     }
 
     /// Returns the number of slots, the upper bound of `max_size`.
@@ -292,14 +305,18 @@ impl<M: Manager> Pool<M> {
         self.state().manager.load_full()
     }
 
-    /// Does on this thread what the housekeeper would do now: keeps deadlines, begins or continues
-    /// a sweep if it is due, and asks for growth.
+    /// Does on this thread what the housekeeper would do now, in the [reserve](Self::reserved) too:
+    /// keeps deadlines, begins or continues a sweep if it is due, and asks for growth.
     ///
     /// Only a pool with [`manual_maintenance`](crate::Builder::manual_maintenance) needs it. There
     /// it also does the work of the workers, drives the futures of an async manager, and returns
     /// when nothing is left to do. A connect that hangs keeps it busy until the limit of that
     /// connect.
     pub fn maintain(&self) {
+        self.whole().for_each(Self::keep_order);
+    }
+
+    fn keep_order(&self) {
         // The work is the parent's.
         while !self.raw.is_inherited() {
             visit::visit(&self.raw);
@@ -314,44 +331,8 @@ impl<M: Manager> Pool<M> {
     /// strategy judges the idle connections. The pool closes those idle for too long, down to the
     /// minimum, and replaces those that the minimum needs.
     pub fn sweep(&self) {
-        sweep::ask(&self.raw);
+        self.whole().for_each(|pool| sweep::ask(&pool.raw));
         self.maintain();
-    }
-
-    /// Blocks up to `timeout` until the initial connections are open.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`NotReady`] if they are not open in time. Returns it at once if connecting fails
-    /// with a permanent error or, with [`fail_fast`](Settings::fail_fast), with any error, and if
-    /// the pool is closed.
-    pub fn ready(&self, timeout: Duration) -> Result<(), NotReady<M::Error>> {
-        if self.state().is_manual() && !self.raw.is_inherited() {
-            // No other thread will do anything about it.
-            self.maintain();
-            return shortage::is_ready(&self.raw)
-                .unwrap_or_else(|| Err(shortage::not_ready(&self.raw)));
-        }
-        let deadline = self.state().clock.now() + timeout;
-        block_on(self.until_ready(), &self.state().clock, deadline)
-            .unwrap_or_else(|| Err(shortage::not_ready(&self.raw)))
-    }
-
-    /// As [`ready`](Self::ready), for tasks. Cancel-safe.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`NotReady`], as [`ready`](Self::ready) does.
-    pub async fn ready_async(&self, timeout: Duration) -> Result<(), NotReady<M::Error>> {
-        let deadline = self.state().clock.now() + timeout;
-        self.state()
-            .timeout(deadline, self.until_ready())
-            .await
-            .unwrap_or_else(|| Err(shortage::not_ready(&self.raw)))
-    }
-
-    async fn until_ready(&self) -> Result<(), NotReady<M::Error>> {
-        self.state().events.wait_until(|| shortage::is_ready(&self.raw)).await
     }
 }
 

@@ -16,7 +16,8 @@ use crate::sync::Arc;
 use std::time::Duration;
 
 impl<M: Manager> Pool<M> {
-    /// Returns a snapshot of gauges and counters.
+    /// Returns a snapshot of gauges and counters. The [reserve](Self::reserved) has its own, as it
+    /// has its own health, holders and slots.
     pub fn stats(&self) -> Stats {
         snapshot::stats(&self.raw)
     }

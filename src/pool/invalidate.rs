@@ -12,11 +12,11 @@ use crate::stats::Ledger;
 use std::time::Duration;
 
 impl<M: Manager> Pool<M> {
-    /// Replaces all connections that are open, or being opened, when it is called: for example,
-    /// after credentials, addresses or a schema have changed. Blocks until that is done, up to
-    /// `timeout`. A `get` that begins after this call has returned gets none of the old
-    /// connections. Returns how many of them are still on loan; the pool closes those on their
-    /// return.
+    /// Replaces all connections that are open, or being opened, when it is called, those of the
+    /// [reserve](Self::reserved) too: for example, after credentials, addresses or a schema have
+    /// changed. Blocks until that is done, up to `timeout`. A `get` that begins after this call has
+    /// returned gets none of the old connections. Returns how many of them are still on loan; the
+    /// pool closes those on their return.
     ///
     /// The pool closes a connection when its replacement is open; where `max_size` has no room for
     /// both, it replaces a few at a time
@@ -38,7 +38,8 @@ impl<M: Manager> Pool<M> {
             return 0;
         }
         let deadline = self.state().clock.now() + timeout;
-        self.replace_all(self.begin_to_replace(), deadline)
+        let begun: Vec<_> = self.whole().map(Self::begin_to_replace).collect();
+        self.replace_all(begun, deadline)
     }
 
     /// [`invalidate`](Self::invalidate) for tasks. If the future is dropped midway, the pool still
@@ -57,31 +58,39 @@ impl<M: Manager> Pool<M> {
             return 0;
         }
         let deadline = self.state().clock.now() + timeout;
-        self.replace_all_async(self.begin_to_replace(), deadline).await
+        let begun: Vec<_> = self.whole().map(Self::begin_to_replace).collect();
+        self.replace_all_async(begun, deadline).await
     }
 
     /// Replaces what is out of date, until `deadline`; from then on lends none of it. Returns how
-    /// many are still on loan.
-    pub(super) fn replace_all(&self, replacing: Replacing<'_>, deadline: Tick) -> usize {
-        if self.state().is_manual() {
-            self.maintain();
-        } else {
-            block_on(self.until_replaced(replacing.era), &self.state().clock, deadline);
-        }
-        self.refuse(&replacing)
+    /// many are still on loan. `begun` is of the [whole](Self::whole).
+    pub(super) fn replace_all(&self, begun: Vec<Replacing<'_>>, deadline: Tick) -> usize {
+        let replace = |(pool, replacing): (&Self, Replacing<'_>)| {
+            if pool.state().is_manual() {
+                pool.maintain();
+            } else {
+                block_on(pool.until_replaced(replacing.era), &pool.state().clock, deadline);
+            }
+            pool.refuse(&replacing)
+        };
+        self.whole().zip(begun).map(replace).sum()
     }
 
     /// The same for tasks.
     pub(super) async fn replace_all_async(
         &self,
-        replacing: Replacing<'_>,
+        begun: Vec<Replacing<'_>>,
         deadline: Tick,
     ) -> usize {
-        self.state().timeout(deadline, self.until_replaced(replacing.era)).await;
-        self.refuse(&replacing)
+        let mut held = 0;
+        for (pool, replacing) in self.whole().zip(begun) {
+            pool.state().timeout(deadline, pool.until_replaced(replacing.era)).await;
+            held += pool.refuse(&replacing);
+        }
+        held
     }
 
-    /// From now on what is open, or being opened, is to be replaced.
+    /// From now on what is open, or being opened, is to be replaced; not in the reserve.
     pub(super) fn begin_to_replace(&self) -> Replacing<'_> {
         let state = self.state();
         let replacing = state.invalid.replace(|| self.raw.begin_era());
@@ -114,7 +123,8 @@ impl<M: Manager> Pool<M> {
             .count()
     }
 
-    /// Evicts the idle connections for which `predicate` returns true, and returns how many. The
+    /// Evicts the idle connections for which `predicate` returns true, none of them from the
+    /// [reserve](Self::reserved), and returns how many. The
     /// pool calls `predicate` once for each connection that is idle when its turn comes, and does
     /// not lend that connection meanwhile. It passes over connections on loan. It opens new
     /// connections where fewer than the minimum remain.

@@ -21,6 +21,8 @@ mod invalidate;
 mod many;
 mod object;
 mod pause;
+mod ready;
+mod reserve;
 mod service;
 mod slots;
 mod snapshot;

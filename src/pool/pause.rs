@@ -10,8 +10,9 @@ impl<M: Manager> Pool<M> {
     /// Pauses the pool, for example while a server is restarted or fails over: from now on it lends
     /// nothing. Whoever asks for a connection waits, within its own limit, until the pool is
     /// [resumed](Self::resume), and keeps its place. What is on loan stays there, and upkeep goes
-    /// on; [`change`](Self::change) `max_size` to 0 to close what is open, too. Does not block. A
-    /// second call does nothing.
+    /// on; [`change`](Self::change) `max_size` to 0 to close what is open, too. The
+    /// [reserve](Self::reserved) goes on lending: an administrator may look at the server through
+    /// it. Does not block. A second call does nothing.
     ///
     /// A `get` that begins after this call has returned waits. One that began before, and already
     /// has its connection pinged or a connection granted to it, still gets that.

@@ -31,10 +31,11 @@ use std::time::Duration;
 
 impl<M: Manager> Pool<M> {
     /// Replaces the manager, for example to use new credentials or another server, while the pool
-    /// goes on serving. Opens one connection with `manager` to try it, beside those of the pool. If
-    /// that succeeds, all further connections are opened with `manager`, and those that are open
-    /// are replaced as by [`invalidate`](Self::invalidate); each is looked after by the manager
-    /// that opened it until it is closed. Returns how many of the old ones are still on loan.
+    /// and its [reserve](Self::reserved) go on serving. Opens one connection with `manager` to try
+    /// it, beside those of the pool. If that succeeds, all further connections are opened with
+    /// `manager`, and those that are open are replaced as by [`invalidate`](Self::invalidate); each
+    /// is looked after by the manager that opened it until it is closed. Returns how many of the
+    /// old ones are still on loan.
     ///
     /// Blocks until that is done, up to `timeout`; the trial ends within
     /// [`connect_timeout`](crate::Settings::connect_timeout). A `get` that begins after this call
@@ -64,8 +65,8 @@ impl<M: Manager> Pool<M> {
         let deadline = state.clock.now() + timeout;
         let trial = self.begin_trial(manager, deadline)?;
         block_on(state.events.wait_until(|| trial.is_over()), &state.clock, deadline);
-        let replacing = self.install(trial.end()?);
-        Ok(self.replace_all(replacing, deadline))
+        let begun = self.install(trial.end()?);
+        Ok(self.replace_all(begun, deadline))
     }
 
     /// [`switch_manager`](Self::switch_manager) for tasks. If the future is dropped during the
@@ -94,8 +95,8 @@ impl<M: Manager> Pool<M> {
         let deadline = state.clock.now() + timeout;
         let trial = self.begin_trial(manager, deadline)?;
         trial.until_over(deadline).await;
-        let replacing = self.install(trial.end()?);
-        Ok(self.replace_all_async(replacing, deadline).await)
+        let begun = self.install(trial.end()?);
+        Ok(self.replace_all_async(begun, deadline).await)
     }
 
     fn begin_trial(&self, manager: M, deadline: Tick) -> Result<Trial<M>, SwitchError<M::Error>> {
@@ -117,22 +118,25 @@ impl<M: Manager> Pool<M> {
         Ok(trial)
     }
 
-    /// From now on `opened`'s manager opens all connections. Its own is the first of them, if there
-    /// is room for it.
-    fn install(&self, opened: Opened<M>) -> Replacing<'_> {
-        let state = self.state();
+    /// From now on `opened`'s manager opens all connections. Its own is the first of them, if the
+    /// pool has room for it.
+    fn install(&self, opened: Opened<M>) -> Vec<Replacing<'_>> {
         let Opened { fresh, begun } = opened;
         // Together, or another switch might come between: then the manager of the one would go with
-        // the era of the other. No foreign code runs here.
-        let installing = state.installing.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = state.manager.swap(Arc::clone(&fresh.manager));
-        let replacing = self.begin_to_replace();
+        // the era of the other, or the reserve's with the pool's. No foreign code runs here.
+        let lock = &self.state().installing;
+        let installing = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let put_in = |pool: &Self| pool.state().manager.swap(Arc::clone(&fresh.manager));
+        let replaced = self.whole().map(|pool| (put_in(pool), pool.begin_to_replace()));
+        let (old, replacing): (Vec<_>, Vec<_>) = replaced.unzip();
         drop(installing);
-        give_up(old);
-        state.note(EventKind::ManagerSwitched);
-        // What is known of the old server says nothing about this one.
-        news::proven(state, begun);
-        if let Err((fresh, _)) = take_in(&self.raw, fresh, replacing.era) {
+        old.into_iter().for_each(give_up);
+        for state in self.whole().map(Self::state) {
+            state.note(EventKind::ManagerSwitched);
+            // What is known of the old server says nothing about this one.
+            news::proven(state, begun);
+        }
+        if let Err((fresh, _)) = take_in(&self.raw, fresh, replacing[0].era) {
             dispose(&self.raw, fresh);
         }
         replacing

@@ -26,6 +26,6 @@ impl<M: Manager> fmt::Debug for Pool<M> {
 
 impl<M: Manager> Clone for Pool<M> {
     fn clone(&self) -> Self {
-        Self::adopt(Arc::clone(&self.raw))
+        Self::adopt(Arc::clone(&self.raw), self.reserve.clone())
     }
 }

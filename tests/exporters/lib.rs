@@ -12,6 +12,12 @@ pub fn pool() -> (Pool<Fake>, MockClock) {
     (pool, clock)
 }
 
+/// A pool of two connections, and three in reserve.
+pub fn pool_with_reserve() -> (Pool<Fake>, MockClock) {
+    let (builder, clock) = manual_maintenance(&Fake::new());
+    (builder.max_size(2).min_size(2).reserved(3).build().unwrap(), clock)
+}
+
 /// Borrows a connection for so long.
 pub fn borrow_for(pool: &Pool<Fake>, clock: &MockClock, duration: Duration) {
     let _conn = pool.get().unwrap();

@@ -40,6 +40,7 @@ const TOML: &str = r#"
     min_idle = 1
     capacity = 32
     initial_size = 3
+    reserved = 2
     wait_ready = "20s"
     checkout_timeout = "unlimited"
     connect_timeout = "3s"
@@ -99,6 +100,7 @@ fn all_settings_can_be_given_in_a_file() {
     assert_eq!(pool.settings(), all_set());
     let stats = pool.stats();
     assert!(stats.size >= 3 && stats.capacity == 32, "{stats:?}");
+    assert_eq!(pool.reserved().unwrap().stats().idle, 2);
     assert!(fake.books().alive() >= 3);
 }
 
@@ -371,4 +373,20 @@ fn variables_are_found_by_their_prefix() {
     let config = PoolConfig::from_env("CARGO_PKG_");
     assert!(texts_of(&config).contains(&"name is not a setting".to_owned()));
     assert!(PoolConfig::from_env("NO_SUCH_PREFIX_").settings().is_ok());
+}
+
+#[test]
+fn a_reserve_that_is_too_large_is_a_problem_like_any_other() {
+    let config = pairs(&[("reserved", "70000"), ("max_size", "0")]);
+    let texts =
+        ["max_size must not be zero", "reserved (70000) is above the greatest capacity (65536)"];
+    assert_eq!(texts_of(&config), texts);
+    assert_eq!(config.settings().unwrap_err().problems(), problems_of(&config));
+    assert_eq!(texts_of(&json(r#"{ "reserved": "two" }"#)), ["reserved must be a whole number"]);
+    // A configuration that does not speak of it leaves what the program has said.
+    let pool = Pool::builder(Fake::new()).reserved(1).config(&pairs(&[])).build().unwrap();
+    assert_eq!(pool.reserved().unwrap().capacity(), 1);
+    let none = pairs(&[("reserved", "0")]);
+    let pool = Pool::builder(Fake::new()).reserved(1).config(&none).build().unwrap();
+    assert!(pool.reserved().is_none());
 }

@@ -42,6 +42,8 @@ mod pause;
 mod properties;
 mod quarantine;
 mod reentry;
+mod reserve;
+mod reserve_whole;
 mod settings;
 mod slots;
 mod switch;

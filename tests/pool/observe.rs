@@ -592,25 +592,28 @@ mod tracing {
         let fake = Fake::new();
         let (builder, clock) = manual_maintenance(&fake);
         let builder = builder.observer(caliburn::observe::Tracing::new("songs"));
-        let pool = builder.max_size(1).min_size(1).build().unwrap();
+        let pool = builder.max_size(1).min_size(1).reserved(1).build().unwrap();
         fake.on_connect(Mode::Fail);
         PooledConnection::discard(pool.get().unwrap());
         pool.maintain();
         clock.advance(SECOND);
         pool.close();
         drop(pool);
-        let is_last = |(_, said): &(Level, String)| said.contains("pool_closed");
+        let is_of = |said: &str, pool: &str, event: &str| {
+            said.contains(&format!("pool=\"{pool}\"")) && said.contains(&format!("\"{event}\""))
+        };
+        let is_last = |(_, said): &(Level, String)| is_of(said, "songs", "pool_closed");
         eventually("all is told", || notes.0.lock().unwrap().iter().any(is_last));
         let notes = notes.0.lock().unwrap();
-        let has = |level, event: &str| {
-            let event = format!("event=\"{event}\"");
-            let is_it = |(at, said): &&(Level, String)| *at == level && said.contains(&event);
-            let found = notes.iter().find(is_it).unwrap_or_else(|| panic!("{event}: {notes:?}"));
-            assert!(found.1.contains("pool=\"songs\""), "{found:?}");
+        let has = |level, pool, event| {
+            let is_it = |(at, said): &(Level, String)| *at == level && is_of(said, pool, event);
+            assert!(notes.iter().any(is_it), "{event} of {pool}: {notes:?}");
         };
-        has(Level::DEBUG, "connected");
-        has(Level::WARN, "connect_failed");
-        has(Level::ERROR, "outage_began");
-        has(Level::INFO, "pool_closed");
+        has(Level::DEBUG, "songs", "connected");
+        has(Level::WARN, "songs", "connect_failed");
+        has(Level::ERROR, "songs", "outage_began");
+        has(Level::INFO, "songs", "pool_closed");
+        has(Level::DEBUG, "songs-reserved", "connected");
+        has(Level::INFO, "songs-reserved", "pool_closed");
     }
 }

@@ -18,7 +18,7 @@ use tokio::runtime::{Handle, Runtime};
 /// The names of this process's threads that belong to pools; the system keeps fifteen letters of
 /// each.
 #[cfg(target_os = "linux")]
-fn threads_of_pools() -> Vec<String> {
+pub(crate) fn threads_of_pools() -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir("/proc/self/task")
         .unwrap()
         // A thread may end while we look.
@@ -32,7 +32,7 @@ fn threads_of_pools() -> Vec<String> {
 
 #[cfg(target_os = "linux")]
 #[track_caller]
-fn assert_no_thread_is_left() {
+pub(crate) fn assert_no_thread_is_left() {
     let mut left = Vec::new();
     eventually("the threads of pools end", || {
         left = threads_of_pools();

@@ -262,12 +262,17 @@ impl Manager for SqliteManager {
     }
 }
 
+const QUERY_OF_PINGS: &str = "SELECT 1";
+
 impl BlockingManager for SqliteManager {
     fn connect(&self, deadline: &Deadline) -> Result<SqliteConnection> {
         let connection = self.open()?;
         set_busy_timeout(&connection, self.busy_timeout.min(deadline.remaining()))?;
         // Opening reads nothing: a file that is no database shows itself only now.
         connection.query_row("PRAGMA schema_version", [], |_| Ok(()))?;
+        // The first query, even of no table, has SQLite read the schema, for which it may have to
+        // wait: here, so that no ping has to.
+        connection.prepare_cached(QUERY_OF_PINGS)?;
         set_busy_timeout(&connection, self.busy_timeout)?;
         Ok(connection)
     }
@@ -279,7 +284,7 @@ impl BlockingManager for SqliteManager {
             return Err(Error::SqliteFailure(moved, Some(text)));
         }
         // Takes no lock and reads no page, so there is nothing to wait for.
-        connection.prepare_cached("SELECT 1")?.query_row([], |_| Ok(()))
+        connection.prepare_cached(QUERY_OF_PINGS)?.query_row([], |_| Ok(()))
     }
 
     fn reset(&self, connection: &mut SqliteConnection, _: &Deadline) -> Result<()> {

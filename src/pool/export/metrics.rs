@@ -57,18 +57,20 @@ impl Metrics {
         Self::default()
     }
 
-    /// From now on publishes the figures of `pool` too. The first time counts from when the pool
-    /// was built. Add a pool to one exporter only, or its events count twice.
+    /// From now on publishes the figures of `pool` too, and of its [reserve](Pool::reserved). The
+    /// first time counts from when the pool was built. Add a pool to one exporter only, or its
+    /// events count twice.
     ///
     /// # Errors
     ///
-    /// Returns [`NameTaken`] if another pool has that name.
+    /// Returns [`NameTaken`] if another pool has that name, or that of its
+    /// [reserve](Pool::reserved): then neither is added.
     pub fn add<M: Manager>(
         &self,
         name: impl Into<String>,
         pool: &Pool<M>,
     ) -> Result<(), NameTaken> {
-        self.pools.add(name.into(), pool)
+        self.pools.add(&name.into(), pool)
     }
 
     /// Publishes the figures of all pools to the recorder: the thread's own or the global one.

@@ -10,6 +10,9 @@
 //! there is one, and others that begin with `caliburn.`. Nothing is exported while connections are
 //! lent and returned: exporters read [`Stats`](crate::Stats) when they are asked.
 //!
+//! A pool's [reserve](crate::Builder::reserved) is exported beside it: that of `songs` is called
+//! `songs-reserved`.
+//!
 //! `OpenTelemetry` and `Metrics` do not keep a pool alive. Once the last handle of a pool is
 //! dropped, nothing new is reported of it, nor is what happened since the last collection. A pool
 //! that takes its name goes on from what its counters have come to.
@@ -26,6 +29,7 @@
 mod instruments;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod named;
 #[cfg(feature = "opentelemetry")]
 mod opentelemetry;
 mod prometheus;

@@ -79,18 +79,19 @@ impl OpenTelemetry {
         Self { shared }
     }
 
-    /// From now on reports the figures of `pool` too, counted from when it was built. Report a pool
-    /// under one name only, or its events count twice.
+    /// From now on reports the figures of `pool` too, and of its [reserve](Pool::reserved), counted
+    /// from when they were built. Report a pool under one name only, or its events count twice.
     ///
     /// # Errors
     ///
-    /// Returns [`NameTaken`] if another pool has that name.
+    /// Returns [`NameTaken`] if another pool has that name, or that of its
+    /// [reserve](Pool::reserved): then neither is added.
     pub fn add<M: Manager>(
         &self,
         name: impl Into<String>,
         pool: &Pool<M>,
     ) -> Result<(), NameTaken> {
-        self.shared.pools.add(name.into(), pool)?;
+        self.shared.pools.add(&name.into(), pool)?;
         lock(&self.shared.collected.get()).readers = !0;
         Ok(())
     }

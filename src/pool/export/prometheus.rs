@@ -1,6 +1,7 @@
 //! The text that Prometheus reads.
 
 use super::instruments::{ALL, Figures, Instrument, Kind, POOL, Reading, bounds};
+use super::named::by_name;
 use crate::manager::Manager;
 use crate::pool::handle::Pool;
 use crate::stats::Histogram;
@@ -32,10 +33,13 @@ impl Prometheus {
         Self::default()
     }
 
-    /// Adds the figures of `pool` at this moment, under a unique `name`.
+    /// Adds the figures of `pool` at this moment, under a unique `name`, and those of its
+    /// [reserve](Pool::reserved), under the name with `-reserved` after it.
     pub fn with<M: Manager>(mut self, name: &str, pool: &Pool<M>) -> Self {
-        let figures = Figures { stats: pool.stats(), settings: pool.settings() };
-        self.pools.push((escaped(name), figures));
+        for (name, pool) in by_name(name, pool) {
+            let figures = Figures { stats: pool.stats(), settings: pool.settings() };
+            self.pools.push((escaped(&name), figures));
+        }
         self
     }
 }

@@ -1,6 +1,7 @@
 //! The pools of an exporter: each has a name, and none is kept alive.
 
 use super::instruments::Figures;
+use super::named::by_name;
 use crate::fork::PerProcess;
 use crate::manager::Manager;
 use crate::pool::handle::Pool;
@@ -57,18 +58,23 @@ impl Pools {
         Self(PerProcess::new())
     }
 
-    /// Adds a pool, unless one that is not gone has the name.
-    pub(crate) fn add<M: Manager>(&self, name: String, pool: &Pool<M>) -> Result<(), NameTaken> {
-        let name: Arc<str> = name.into();
+    /// Adds a pool and its reserve, unless one that is not gone has the name of either.
+    pub(crate) fn add<M: Manager>(&self, name: &str, pool: &Pool<M>) -> Result<(), NameTaken> {
+        let new: Vec<_> = by_name(name, pool)
+            .map(|(name, pool)| Arc::new(Watched::new(name.into(), pool)))
+            .collect();
         let own = self.0.get();
         let mut all = lock(&own);
         // Perhaps nobody ever collects. Of what was reported there is no more than was collected
         // at once, and the next collection reports that it is gone.
         all.retain(|watched| watched.is_there() || watched.lock().is_some());
-        if all.iter().any(|other| other.name == name && other.is_there()) {
-            return Err(NameTaken { name });
+        let is_taken = |new: &&Arc<Watched>| {
+            all.iter().any(|other| other.name == new.name && other.is_there())
+        };
+        if let Some(taken) = new.iter().find(is_taken) {
+            return Err(NameTaken { name: Arc::clone(&taken.name) });
         }
-        all.push(Arc::new(Watched::new(name, pool)));
+        all.extend(new);
         Ok(())
     }
 

@@ -15,7 +15,7 @@ pub(crate) fn let_go<T>(foreign: T) {
 }
 
 /// A value of the user's, whose destructor may panic: that must not leave the pool's own.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Foreign<T>(Option<T>);
 
 impl<T> Foreign<T> {

@@ -105,11 +105,11 @@ impl Journal {
     }
 
     /// Keeps an event, and says when observers are to be told.
-    pub(crate) fn put(&self, now: Tick, kind: EventKind) -> Urgency {
+    pub(crate) fn put(&self, now: Tick, kind: EventKind, is_reserved: bool) -> Urgency {
         if self.is_inherited() {
             return Urgency::None;
         }
-        let event = Event { at: now.since(self.begun), kind };
+        let event = Event { at: now.since(self.begun), kind, is_reserved };
         let Some(outbox) = &self.outbox else {
             self.recent.put(event);
             return Urgency::None;

@@ -42,15 +42,15 @@ use std::time::Duration;
 use supply::Supply;
 
 /// Runs futures of an async manager.
-pub(crate) type Spawner = Box<dyn Fn(BoxFuture<'static, ()>) + Send + Sync>;
+pub(crate) type Spawner = Arc<dyn Fn(BoxFuture<'static, ()>) + Send + Sync>;
 
 /// The context of a pool's mechanism. See the [module](self).
 pub(crate) struct State<M: Manager> {
     /// Which opens connections from now on; each is looked after by the one that opened it.
     pub(crate) manager: ArcSwap<M>,
     pub(crate) driver: &'static dyn Driver<M>,
-    pub(crate) strategy: Foreign<Box<dyn HealthStrategy>>,
-    pub(crate) hooks: Foreign<Hooks<M>>,
+    pub(crate) strategy: Foreign<Arc<dyn HealthStrategy>>,
+    pub(crate) hooks: Foreign<Arc<Hooks<M>>>,
     pub(crate) occasions: Occasions,
     pub(crate) strategy_interval: Option<Duration>,
     pub(crate) clock: Clock,
@@ -62,17 +62,19 @@ pub(crate) struct State<M: Manager> {
     pub(crate) settings: ArcSwap<Settings>,
     /// Held while the pool is paused or resumed.
     pub(crate) door: Mutex<()>,
-    /// Held while another manager is installed.
-    pub(crate) installing: Mutex<()>,
-    /// Held while the settings are changed.
-    pub(crate) changing: Mutex<()>,
+    /// Held while another manager is installed, in the pool or its reserve or both.
+    pub(crate) installing: Arc<Mutex<()>>,
+    /// Held while the settings are changed, of the pool or its reserve or both.
+    pub(crate) changing: Arc<Mutex<()>>,
     pub(crate) counters: Counters,
     pub(crate) sampling: Sampling,
     pub(crate) journal: Arc<Journal>,
+    /// The pool is another one's reserve.
+    pub(crate) is_reserve: bool,
     /// Events are of interest to anybody.
     pub(crate) is_watched: bool,
     /// Of borrowers that wait.
-    pub(crate) classes: Classes,
+    pub(crate) classes: Arc<Classes>,
     /// Who borrows is noted with each loan.
     pub(crate) identifies: bool,
     /// Whose turn it is to gather several connections.

@@ -26,7 +26,7 @@ impl<M: Manager> State<M> {
     #[inline(never)]
     fn keep(&self, kind: EventKind) {
         // A visit has the observers told.
-        match self.journal.put(self.clock.now(), kind) {
+        match self.journal.put(self.clock.now(), kind, self.is_reserve) {
             Urgency::None => {}
             Urgency::Soon => self.ring.mark(),
             Urgency::Now => self.ring.ring(),

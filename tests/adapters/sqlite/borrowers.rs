@@ -185,6 +185,20 @@ fn a_living_connection_answers_pings() {
 }
 
 #[test]
+fn the_first_ping_of_a_connection_waits_for_no_lock() {
+    let (_directory, path) = directory();
+    // Without a write-ahead log a writer may lock readers out.
+    let writer = Connection::open(&path).unwrap();
+    writer.execute_batch(SCHEMA).unwrap();
+    let manager = SqliteManager::file(&path).busy_timeout(PLENTY);
+    let mut conn = manager.connect(&deadline()).unwrap();
+    writer.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let begun = Instant::now();
+    manager.ping(&mut conn, &deadline()).unwrap();
+    assert!(begun.elapsed() < PLENTY / 2, "{:?}", begun.elapsed());
+}
+
+#[test]
 fn a_transaction_left_open_is_rolled_back_on_return() {
     let (_directory, path) = prepared();
     let pool = Pool::builder(SqliteManager::file(&path)).max_size(1).build().unwrap();

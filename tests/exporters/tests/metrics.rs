@@ -2,7 +2,7 @@
 
 use caliburn::Pool;
 use caliburn::export::Metrics;
-use caliburn_exporters::{ODD_NAMES, borrow_for, counters, pool, time_out};
+use caliburn_exporters::{ODD_NAMES, borrow_for, counters, pool, pool_with_reserve, time_out};
 use caliburn_testing::Fake;
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
@@ -122,6 +122,30 @@ fn a_dropped_pool_is_not_kept_alive_and_its_gauges_go_to_zero() {
     let values = published(&recorder, &metrics);
     assert_eq!(*value(&values, metric::DB_CLIENT_CONNECTION_MAX, "songs", ""), gauge(2.0));
     assert_eq!(*value(&values, "caliburn.checkouts", "songs", ""), DebugValue::Counter(1));
+}
+
+#[test]
+fn a_reserve_is_published_beside_its_pool_and_goes_with_it() {
+    let (recorder, metrics) = (DebuggingRecorder::new(), Metrics::new());
+    let (songs, _) = pool_with_reserve();
+    // Neither is added if one of the names is taken.
+    let (other, _) = pool();
+    metrics.add("songs-reserved", &other).unwrap();
+    assert_eq!(metrics.add("songs", &songs).unwrap_err().name(), "songs-reserved");
+    metrics.add("songs", &other).unwrap();
+    drop(other);
+    metrics.add("songs", &songs).unwrap();
+    drop(songs.reserved().unwrap().get().unwrap());
+    let values = published(&recorder, &metrics);
+    let max = metric::DB_CLIENT_CONNECTION_MAX;
+    assert_eq!(*value(&values, max, "songs", ""), gauge(2.0));
+    assert_eq!(*value(&values, max, "songs-reserved", ""), gauge(3.0));
+    let checkouts = |pool| value(&values, "caliburn.checkouts", pool, "");
+    assert_eq!(*checkouts("songs"), DebugValue::Counter(0));
+    assert_eq!(*checkouts("songs-reserved"), DebugValue::Counter(1));
+    drop(songs);
+    let values = published(&recorder, &metrics);
+    assert_eq!(*value(&values, max, "songs-reserved", ""), gauge(0.0));
 }
 
 #[test]

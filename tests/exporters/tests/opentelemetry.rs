@@ -1,7 +1,7 @@
 //! What an SDK of OpenTelemetry collects.
 
 use caliburn::export::OpenTelemetry;
-use caliburn_exporters::{ODD_NAMES, borrow_for, counters, pool, time_out};
+use caliburn_exporters::{ODD_NAMES, borrow_for, counters, pool, pool_with_reserve, time_out};
 use opentelemetry::Value;
 use opentelemetry::metrics::MeterProvider as _;
 use opentelemetry_sdk::metrics::data::{AggregatedMetrics, Metric, MetricData, ResourceMetrics};
@@ -281,6 +281,20 @@ fn a_dropped_pool_is_not_kept_alive_and_only_what_is_cumulative_stays() {
     exporter.add("songs", &songs).unwrap();
     drop(exporter);
     assert!(of_songs(&sdk.points()) > 10);
+}
+
+#[test]
+fn a_reserve_is_reported_beside_its_pool() {
+    let sdk = Sdk::new(Temporality::Cumulative);
+    let (songs, _) = pool_with_reserve();
+    sdk.exporter().add("songs", &songs).unwrap();
+    drop(songs.reserved().unwrap().get().unwrap());
+    let points = sdk.points();
+    let number = |metric, pool| points[&key(metric, pool, "")].number;
+    for (pool, max, checkouts) in [("songs", 2, 0), ("songs-reserved", 3, 1)] {
+        assert_eq!(number(metric::DB_CLIENT_CONNECTION_MAX, pool), max);
+        assert_eq!(number("caliburn.checkouts", pool), checkouts);
+    }
 }
 
 #[test]
