@@ -11,6 +11,7 @@ use super::state::invalid::Invalid;
 use super::state::job::Queue;
 use super::state::pass::Pass;
 use super::state::pooled::Raw;
+use super::state::shedding::Shed;
 use super::state::supply::Supply;
 use super::upkeep::housekeeper;
 use super::work::worker;
@@ -59,6 +60,7 @@ impl<M: Manager> Builder<M> {
             generation: Relaxed::<u64>::new(0),
             invalid: Invalid::default(),
             discard_on_unwind: self.discard_on_unwind,
+            shed: Shed::new(self.settings.shedding),
             settings: ArcSwap::from_pointee(self.settings),
             door: Mutex::default(),
             installing: Mutex::default(),

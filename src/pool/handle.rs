@@ -269,6 +269,7 @@ impl<M: Manager> Pool<M> {
         change(&mut after);
         after.validate(self.raw.capacity())?;
         let by = before.max_size as i64 - after.max_size as i64;
+        state.shed.set(after.shedding);
         state.settings.store(Arc::new(after));
         drop(changing);
         growth::forget_start(&self.raw);

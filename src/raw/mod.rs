@@ -10,6 +10,7 @@ mod inherited;
 mod line;
 pub(crate) mod requests;
 mod room;
+pub(crate) mod shed;
 pub(crate) mod slots;
 mod standing;
 pub(crate) mod turn;
@@ -23,6 +24,7 @@ use crate::sync::{
 use bitmap::Bitmap;
 use era::Eras;
 use room::WaitingRoom;
+use shed::Shedding;
 use slots::{Home, Lodging, Occupied, Slot, Vacant};
 
 /// What the pool above the mechanism keeps in it, and is told by it.
@@ -50,6 +52,11 @@ pub(crate) trait PoolHooks: Sized + 'static {
     /// What share of the slots each class of waiters has. At least one, and the same each time.
     fn weights(_: &Self::Context) -> &[u32] {
         &[1]
+    }
+
+    /// When waiters are shed, if they are.
+    fn shedding(_: &Self::Context) -> Option<Shedding> {
+        None
     }
 
     /// Called once, when the last slot of a closed pool has been torn down.

@@ -43,6 +43,7 @@ mod properties;
 mod quarantine;
 mod reentry;
 mod settings;
+mod shedding;
 mod slots;
 mod switch;
 mod waiting_room;
