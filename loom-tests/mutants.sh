@@ -172,6 +172,12 @@ plant 'one that leaves is not counted off its class' room.rs 's/own.live.fetch_s
 plant 'the limit on waiters is one for all classes' room.rs 's/self.shares.get\(class\).map_or\(all, /self.shares.get(usize::MAX).map_or(all, /'
 plant 'what lapses goes to another class' grants.rs 's/self.pass_on\(queue, class, slot, wakes, \|waiter\| waiter.is_prompt/self.pass_on(queue, 0, slot, wakes, |waiter| waiter.is_prompt/'
 
+# Steps: shedding.
+plant 'one that is shed is counted still' shed.rs 's/self.room.left\(class\);//'
+plant 'one that is shed is not told' shed.rs 's/wakes.add\(waiter.take_waker\(\)\);//'
+plant 'the last is shed, too' shed.rs 's/!queue.line.has_several\(\)/false/'
+plant 'one that has left is shed' shed.rs 's/if waiter.settle\(SHED\) \{/_ = waiter.settle(SHED); {/'
+
 # Steps: close and resize.
 plant 'the crowd is left to those who were woken' waiters.rs 's/wake_all\(std::iter::from_fn\(\|\| self.room.crowd.pop\(\)\)\);//'
 plant 'a close raises no flags' door.rs 's/self.idle.close\(\);//'

@@ -209,6 +209,16 @@ pub enum GetError<E> {
         /// What the pool looked like.
         counts: Counts,
     },
+    /// The borrower was turned away, as [`Settings::shedding`](crate::Settings::shedding) says: the
+    /// pool cannot serve all in time. Try again later, or answer without the database.
+    Shed {
+        /// How long the borrower had waited.
+        waited: Duration,
+        /// The longest wait that is right.
+        target: Duration,
+        /// What the pool looked like.
+        counts: Counts,
+    },
     /// Connecting failed with a permanent error or, with [`fail_fast`](crate::Settings::fail_fast),
     /// with any error.
     Connect {
@@ -270,6 +280,12 @@ impl<E: Error + 'static> fmt::Display for GetError<E> {
             Self::TooManyWaiters { counts } => {
                 write!(f, "as many borrowers as max_waiters allows wait already ({counts})")
             }
+            Self::Shed { waited, target, counts } => write!(
+                f,
+                "turned away after {waited:.1?} in a line that is slower than {target:.1?}: there \
+                 are more borrowers than the pool can serve; send fewer, hold connections for \
+                 shorter, or raise max_size if the server has room ({counts})"
+            ),
             Self::Connect { counts, .. } => write!(f, "cannot connect ({counts})"),
             Self::AllEvicted { evicted, counts } => write!(
                 f,

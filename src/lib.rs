@@ -41,7 +41,7 @@ mod sync;
 pub use clock::{Clock, Deadline, MockClock};
 #[cfg(feature = "serde")]
 pub use config::PoolConfig;
-pub use config::{Fairness, MAX_CAPACITY, PingOn, Settings};
+pub use config::{Fairness, MAX_CAPACITY, PingOn, Settings, Shedding};
 pub use data::ConnectionData;
 pub use error::{
     AddError, BuildError, ConfigError, GetError, ManagerError, NotReady, SwitchError, TryGetError,

@@ -121,6 +121,11 @@ pub enum EventKind {
     },
     /// A checkout failed at once, because too many borrowers were in line.
     Refused,
+    /// A checkout was [turned away](crate::Shedding), because the line is too slow for all.
+    Shed {
+        /// How long the borrower had waited.
+        waited: Duration,
+    },
     /// A connection was opened.
     Connected {
         /// How long that took, with the hooks.
@@ -274,6 +279,7 @@ impl EventKind {
             Self::NestedGet { .. } => "nested_get",
             Self::TimedOut { .. } => "timed_out",
             Self::Refused => "refused",
+            Self::Shed { .. } => "shed",
             Self::Connected { .. } => "connected",
             Self::ConnectFailed { .. } => "connect_failed",
             Self::ConnectSkipped => "connect_skipped",
@@ -321,6 +327,9 @@ impl fmt::Display for EventKind {
                 write!(f, "a checkout timed out after {waited:.1?} {phase}")
             }
             Self::Refused => f.write_str("a checkout was refused: too many borrowers were waiting"),
+            Self::Shed { waited } => {
+                write!(f, "a checkout was turned away after {waited:.1?}: the line is too slow")
+            }
             Self::Connected { took } => write!(f, "connected in {took:.1?}"),
             Self::ConnectFailed { took, is_permanent, cause } => {
                 let kind =

@@ -46,6 +46,7 @@ pub(crate) struct Counters {
     pub(crate) waits_in_vain: Counter,
     pub(crate) timeouts: Counter,
     pub(crate) refusals: Counter,
+    pub(crate) shed: Counter,
     pub(crate) connects: Counter,
     pub(crate) connect_failures: Counter,
     pub(crate) connects_skipped: Counter,
@@ -149,6 +150,8 @@ pub struct Stats {
     pub timeouts: u64,
     /// Borrowers refused because too many were waiting already.
     pub refusals: u64,
+    /// Borrowers [turned away](crate::Shedding) because the line was too slow for all.
+    pub shed: u64,
     /// Connections opened.
     pub connects: u64,
     /// Attempts to connect that failed.
@@ -239,7 +242,7 @@ impl Stats {
             gauges: capacity max_size size idle lent opening maintenance quarantined vacant
                 retired waiting waiter_nodes is_paused;
             counters: checkouts returns waits waits_in_vain cancellations timeouts refusals
-                connects connect_failures connects_skipped outages pings ping_failures
+                shed connects connect_failures connects_skipped outages pings ping_failures
                 pings_cancelled resets closes added detached launch_failures leaks nested_gets
                 sweeps;
             parts: evictions wait_time use_time connect_time ping_time reset_time
@@ -313,11 +316,11 @@ impl fmt::Display for Stats {
             "connections  {size} of {max_size}: {idle} idle, {lent} lent, {maintenance} in \
              maintenance; {opening} opening; {quarantined} quarantined; {waiting} waiting"
         )?;
-        let Self { checkouts, returns, waits, waits_in_vain, timeouts, refusals, .. } = self;
+        let Self { checkouts, returns, waits, waits_in_vain, timeouts, refusals, shed, .. } = self;
         writeln!(
             f,
             "checkouts    {checkouts} ({returns} returned, {waits} waited, {waits_in_vain} of them \
-             in vain, {timeouts} timed out, {refusals} refused)"
+             in vain, {timeouts} timed out, {refusals} refused, {shed} turned away)"
         )?;
         let Self { connects, connect_failures, connects_skipped, closes, detached, .. } = self;
         writeln!(

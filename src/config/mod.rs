@@ -6,11 +6,13 @@ mod health;
 mod pool_config;
 #[cfg(feature = "serde")]
 mod reader;
+mod shedding;
 #[cfg(feature = "serde")]
 mod value;
 
 #[cfg(feature = "serde")]
 pub use self::pool_config::PoolConfig;
+pub use self::shedding::Shedding;
 
 use crate::error::{ConfigError, Problem};
 use std::time::Duration;
@@ -80,6 +82,9 @@ pub struct Settings {
     pub ping_on: PingOn,
     /// Which borrower gets a returned connection while others wait. Default: [`Fairness::Fifo`].
     pub fairness: Fairness,
+    /// Whether borrowers are turned away when the pool cannot serve all in time. Default:
+    /// [`Shedding::Off`].
+    pub shedding: Shedding,
     /// Whether all waiters fail at once with the cause when connecting fails and no connection is
     /// open, even if the error is transient; so do borrowers that come before the next attempt.
     /// Otherwise they wait until their timeout. After a permanent error they fail at once in any
@@ -139,6 +144,7 @@ impl Default for Settings {
             worker_threads: 32,
             ping_on: PingOn::Borrower,
             fairness: Fairness::Fifo,
+            shedding: Shedding::Off,
             fail_fast: false,
             leak_threshold: None,
         }
@@ -164,15 +170,17 @@ impl Settings {
         }
     }
 
-    /// Those of a reserve of so many connections, whose pool has these: it is kept full.
+    /// Those of a reserve of so many connections, whose pool has these: it is kept full, and turns
+    /// nobody away.
     pub(crate) fn of_reserve(&self, reserved: usize) -> Self {
-        Self { max_size: reserved, min_size: reserved, min_idle: 0, ..self.clone() }
+        let sizes = Self { max_size: reserved, min_size: reserved, ..Self::default() };
+        self.with_sizes_of(&sizes)
     }
 
-    /// The same with the sizes of `own`.
+    /// The same with the sizes of a reserve's `own`.
     pub(crate) fn with_sizes_of(&self, own: &Self) -> Self {
         let Self { max_size, min_size, min_idle, .. } = *own;
-        Self { max_size, min_size, min_idle, ..self.clone() }
+        Self { max_size, min_size, min_idle, shedding: Shedding::Off, ..self.clone() }
     }
 
     /// What is wrong with a reserve of so many connections.
@@ -214,6 +222,7 @@ impl Settings {
             ("worker_threads", self.worker_threads == 0),
         ];
         problems.extend(zero.iter().filter(|(_, is)| *is).map(|(name, _)| Problem::Zero(name)));
+        self.shedding.check(problems);
         let initial = initial_size.unwrap_or(self.min_size);
         let bounded = [
             ("capacity", capacity, "the greatest capacity", MAX_CAPACITY),

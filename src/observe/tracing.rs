@@ -52,6 +52,7 @@ impl Observer for Tracing {
             EventKind::NestedGet { .. }
             | EventKind::TimedOut { .. }
             | EventKind::Refused
+            | EventKind::Shed { .. }
             | EventKind::ConnectFailed { .. }
             | EventKind::PingFailed { .. }
             | EventKind::PingCancelled

@@ -13,6 +13,7 @@ use super::state::invalid::Invalid;
 use super::state::job::Queue;
 use super::state::pass::Pass;
 use super::state::pooled::Raw;
+use super::state::shedding::Shed;
 use super::state::supply::Supply;
 use super::state::{Spawner, State};
 use super::upkeep::housekeeper;
@@ -140,6 +141,7 @@ impl<M: Manager> Parts<M> {
             generation: Relaxed::<u64>::new(0),
             invalid: Invalid::default(),
             discard_on_unwind: self.discard_on_unwind,
+            shed: Shed::new(settings.shedding),
             settings: ArcSwap::from_pointee(settings),
             door: Mutex::default(),
             installing: Arc::clone(&self.installing),

@@ -7,7 +7,7 @@ use super::state::classes::Classes;
 use crate::clock::Clock;
 #[cfg(feature = "serde")]
 use crate::config::PoolConfig;
-use crate::config::{Fairness, PingOn, Settings};
+use crate::config::{Fairness, PingOn, Settings, Shedding};
 use crate::error::{BuildError, ConfigError, Problem};
 use crate::health::HealthStrategy;
 use crate::hooks::Hooks;
@@ -165,6 +165,9 @@ impl<M: Manager> Builder<M> {
         ping_on: PingOn,
         /// Sets which borrower gets a returned connection. Default: [`Fairness::Fifo`].
         fairness: Fairness,
+        /// Sets whether borrowers are turned away when there are too many. Default:
+        /// [`Shedding::Off`].
+        shedding: Shedding,
         /// Sets whether waiters fail as soon as connecting fails. Default: `false`.
         fail_fast: bool,
         /// Sets how long a loan may last before observers are told. Default: `None`, no limit.

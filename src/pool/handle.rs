@@ -274,9 +274,9 @@ impl<M: Manager> Pool<M> {
         let by = before.max_size as i64 - after.max_size as i64;
         if let Some(reserve) = self.reserved().map(Self::state) {
             let following = after.with_sizes_of(&reserve.settings.load());
-            reserve.settings.store(Arc::new(following));
+            reserve.put(following);
         }
-        state.settings.store(Arc::new(after));
+        state.put(after);
         drop(changing);
         // Differences add up to the same, in whatever order they are made.
         self.heed(by);

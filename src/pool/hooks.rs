@@ -10,6 +10,7 @@ use crate::fork::Inherited;
 use crate::health::EvictionCause;
 use crate::manager::Manager;
 use crate::raw::PoolHooks;
+use crate::raw::flow::Shedding;
 use crate::stats::Ledger;
 
 impl<M: Manager> PoolHooks for Pooled<M> {
@@ -32,6 +33,11 @@ impl<M: Manager> PoolHooks for Pooled<M> {
 
     fn weights(state: &State<M>) -> &[u32] {
         state.classes.weights()
+    }
+
+    #[inline]
+    fn shedding(state: &State<M>) -> Option<Shedding> {
+        state.shed.terms()
     }
 
     fn on_deadline(state: &State<M>, at: u64) {

@@ -49,6 +49,7 @@ pub(crate) fn stats<M: Manager>(raw: &Raw<M>) -> Stats {
         cancellations: counters.cancellations.get(),
         timeouts: counters.timeouts.get(),
         refusals: counters.refusals.get(),
+        shed: counters.shed.get(),
         connects: counters.connects.get(),
         connect_failures: counters.connect_failures.get(),
         connects_skipped: counters.connects_skipped.get(),

@@ -25,6 +25,7 @@ impl<H: Lodging> fmt::Debug for Outcome<H> {
             Self::Failed => f.write_str("Failed"),
             Self::Expired => f.write_str("Expired"),
             Self::Lapsed => f.write_str("Lapsed"),
+            Self::Shed => f.write_str("Shed"),
         }
     }
 }

@@ -142,6 +142,12 @@ impl Line {
         self.class_mut(class).queue.pop_front()
     }
 
+    /// The same with the last. Drops the nodes of those behind it that have left.
+    pub(super) fn pop_newest(&mut self, class: usize) -> Option<Standing> {
+        let queue = &mut self.class_mut(class).queue;
+        std::iter::from_fn(|| queue.pop_back()).find(|waiter| waiter.is_waiting())
+    }
+
     /// One of the class was handed a slot at its turn.
     #[inline]
     pub(super) fn charge(&mut self, class: usize) {
@@ -190,6 +196,11 @@ impl Line {
 
     pub(super) fn retain(&mut self, mut stays: impl FnMut(&Standing) -> bool) {
         self.each_mut().for_each(|class| class.queue.retain(&mut stays));
+    }
+
+    /// Whether more than one waits.
+    pub(super) fn has_several(&self) -> bool {
+        self.iter().filter(|waiter| waiter.is_waiting()).nth(1).is_some()
     }
 
     #[inline]

@@ -4,12 +4,14 @@ pub(crate) mod bitmap;
 mod debug;
 mod door;
 pub(crate) mod era;
+pub(crate) mod flow;
 pub(crate) mod gauges;
 mod grants;
 mod inherited;
 mod line;
 pub(crate) mod requests;
 mod room;
+mod shed;
 pub(crate) mod slots;
 mod standing;
 pub(crate) mod turn;
@@ -22,6 +24,7 @@ use crate::sync::{
 };
 use bitmap::Bitmap;
 use era::Eras;
+use flow::Shedding;
 use room::WaitingRoom;
 use slots::{Home, Lodging, Occupied, Slot, Vacant};
 
@@ -50,6 +53,11 @@ pub(crate) trait PoolHooks: Sized + 'static {
     /// What share of the slots each class of waiters has. At least one, and the same each time.
     fn weights(_: &Self::Context) -> &[u32] {
         &[1]
+    }
+
+    /// When waiters are shed, if they are.
+    fn shedding(_: &Self::Context) -> Option<Shedding> {
+        None
     }
 
     /// Called once, when the last slot of a closed pool has been torn down.

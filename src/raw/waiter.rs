@@ -20,8 +20,9 @@ pub(super) const CLOSED: usize = 3;
 pub(super) const FAILED: usize = 4;
 pub(super) const EXPIRED: usize = 5;
 pub(super) const LAPSED: usize = 6;
-const TAKEN: usize = 7;
-const CANCELLED: usize = 8;
+pub(super) const SHED: usize = 7;
+const TAKEN: usize = 8;
+const CANCELLED: usize = 9;
 const FIRST_GRANT: usize = 16;
 
 /// "No deadline": the ticket's owner keeps it itself, or there is none. As a grace: the
@@ -40,6 +41,8 @@ pub(crate) enum Outcome<H: Lodging> {
     Expired,
     /// What was granted was not taken in time, and went to another: look again.
     Lapsed,
+    /// The line is slow, and the waiter was late.
+    Shed,
 }
 
 /// The terms on which a waiter stands in line.
@@ -316,6 +319,7 @@ impl<'a, H: Lodging> Ticket<'a, H> {
                 FAILED => Outcome::Failed,
                 EXPIRED => Outcome::Expired,
                 LAPSED => Outcome::Lapsed,
+                SHED => Outcome::Shed,
                 granted => {
                     debug_assert!(granted >= FIRST_GRANT, "a settled ticket was polled again");
                     match self.waiter.withdraw(self.pool, TAKEN) {

@@ -5,6 +5,7 @@
 //! it. It alone owns the ordered line. See `README.md` for the states and the races.
 
 use super::bitmap::Newcomers;
+use super::flow::Flow;
 use super::room::{FAIL_ALL, Queue, RESUMED};
 use super::slots::Occupied;
 use super::standing::Standing;
@@ -174,7 +175,12 @@ impl<H: PoolHooks> RawPool<H> {
                 return;
             };
             let mut slot = Occupied::<H>::adopt(self, index);
-            while let Some(waiter) = queue.line.pop(class) {
+            let mut first = match H::shedding(&self.context) {
+                None => queue.line.pop(class),
+                Some(terms) => self.pop_in_time(queue, terms, wakes),
+            };
+            while let Some(waiter) = first {
+                class = waiter.class();
                 match self.grant_in_line(queue, waiter, slot, wakes) {
                     Ok(()) => {
                         queue.line.charge(class);
@@ -183,8 +189,7 @@ impl<H: PoolHooks> RawPool<H> {
                     }
                     Err(refused) => slot = refused,
                 }
-                let Some((next, _)) = queue.line.next() else { break };
-                class = next;
+                first = queue.line.next().map(|(next, _)| next).and_then(|at| queue.line.pop(at));
             }
             slot.put_without_dispatch();
         }
@@ -305,6 +310,7 @@ impl<H: PoolHooks> RawPool<H> {
         if queue.flags.take().is_some() {
             self.idle.lower_flags();
             queue.line.shrink();
+            queue.flow = Flow::Swift;
         }
     }
 }

@@ -45,6 +45,7 @@ mod reentry;
 mod reserve;
 mod reserve_whole;
 mod settings;
+mod shedding;
 mod slots;
 mod switch;
 mod waiting_room;

@@ -62,7 +62,7 @@ impl Burst {
             books: books.clone(),
         };
         let get = Duration::from_secs(30);
-        let limits = Limits { max: self.most, idle: self.idle, get, check: None };
+        let limits = Limits { max: self.most, idle: self.idle, get, check: None, shed: None };
         let pool = runtime.block_on(which.build(limits, driver)).expect("it connects");
         rest(&books);
         let (open_before, begun_before) = (books.open(), books.begun());

@@ -13,8 +13,10 @@ mod line;
 mod pause;
 mod resize;
 mod share;
+mod shed;
 mod turn;
 
+use crate::raw::flow::Shedding;
 use crate::raw::slots::Occupied;
 use crate::raw::waiter::{NEVER, Outcome, Terms, Ticket};
 use crate::raw::{PoolHooks, RawPool};
@@ -61,6 +63,10 @@ impl PoolHooks for Bare {
         scene.weights
     }
 
+    fn shedding(scene: &Scene) -> Option<Shedding> {
+        scene.shedding
+    }
+
     fn on_deadline(_: &Scene, _: u64) {}
 
     fn on_torn_down(_: &Scene) {}
@@ -72,6 +78,7 @@ pub(crate) struct Scene {
     pub(crate) clock: AtomicU64,
     /// Of the classes of waiters.
     weights: &'static [u32],
+    shedding: Option<Shedding>,
 }
 
 /// What the clock shows at first.
@@ -100,8 +107,18 @@ pub(crate) fn pool(capacity: u32, open: u32) -> Arc<RawPool<Bare>> {
 
 /// The same, with a class of waiters for each of the `weights`.
 pub(crate) fn pool_of(capacity: u32, open: u32, weights: &'static [u32]) -> Arc<RawPool<Bare>> {
+    pool_in(capacity, open, weights, None)
+}
+
+/// The same, where waiters may be shed.
+pub(crate) fn pool_in(
+    capacity: u32,
+    open: u32,
+    weights: &'static [u32],
+    shedding: Option<Shedding>,
+) -> Arc<RawPool<Bare>> {
     let stripes = crate::raw::bitmap::Bitmap::stripes_for(capacity as usize, 1);
-    let scene = Scene { clock: AtomicU64::new(NOW), weights };
+    let scene = Scene { clock: AtomicU64::new(NOW), weights, shedding };
     let pool = RawPool::build(capacity, stripes, scene);
     for _ in 0..open {
         drop(pool.claim_vacant().unwrap().fill(Payload::new()));

@@ -68,6 +68,7 @@ impl<M: Manager> Drop for Checkout<'_, M> {
 
 impl<'a, M: Manager> Checkout<'a, M> {
     /// For a borrower of that `face`, within `timeout` or else the settings' `checkout_timeout`.
+    #[inline(always)]
     pub(crate) fn begin(
         raw: &'a Arc<Raw<M>>,
         face: Face,
@@ -86,8 +87,7 @@ impl<'a, M: Manager> Checkout<'a, M> {
             begun,
             deadline: begun + timeout.unwrap_or(checkout_timeout),
             max_waiters,
-            // Shares are of what is handed over, and nothing is while newcomers may go first.
-            fairness: if state.classes.are_several() { Fairness::Fifo } else { fairness },
+            fairness: if state.hands_over_only() { Fairness::Fifo } else { fairness },
             class: ORDINARY,
             fail_fast,
             is_pinging,
@@ -205,6 +205,7 @@ impl<'a, M: Manager> Checkout<'a, M> {
             // If no cause is known, a connect has succeeded meanwhile.
             Outcome::Failed => failure::cannot_connect(self.raw).map_or(Ok(Step::Again), Err),
             Outcome::Expired => Err(self.timed_out()),
+            Outcome::Shed => Err(failure::shed(self.raw, self.begun)),
             Outcome::Lapsed => Ok(Step::Again),
         }
     }
@@ -299,7 +300,7 @@ impl<'a, M: Manager> Checkout<'a, M> {
                 self.pinged_in_vain = Some(now);
                 Ok(Step::Again)
             }
-            Outcome::Failed | Outcome::Expired => Ok(Step::Again),
+            Outcome::Failed | Outcome::Expired | Outcome::Shed => Ok(Step::Again),
         }
     }
 

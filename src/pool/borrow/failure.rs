@@ -1,6 +1,7 @@
 //! Why a checkout fails, with the counts of that moment.
 
 use crate::clock::Tick;
+use crate::config::Shedding;
 use crate::error::{GetError, ManagerError, Phase};
 use crate::manager::{Face, Manager};
 use crate::observe::{EventKind, WaitOutcome};
@@ -63,6 +64,19 @@ pub(crate) fn timed_out<M: Manager>(
 pub(crate) fn refused<M: Manager>(raw: &Raw<M>) -> GetError<M::Error> {
     raw.context().note(EventKind::Refused);
     GetError::TooManyWaiters { counts: counts(raw) }
+}
+
+/// The line is too slow for all, as a borrower has found that came at `begun`.
+pub(crate) fn shed<M: Manager>(raw: &Raw<M>, begun: Tick) -> GetError<M::Error> {
+    let state = raw.context();
+    let waited = state.clock.now().since(begun);
+    state.note(EventKind::Shed { waited });
+    let target = match state.settings.load().shedding {
+        Shedding::CoDel { target, .. } => target,
+        // It was turned off at this moment.
+        Shedding::Off => waited,
+    };
+    GetError::Shed { waited, target, counts: counts(raw) }
 }
 
 /// The strategy has evicted one connection after the other, fresh ones too.

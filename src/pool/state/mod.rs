@@ -10,6 +10,7 @@ pub(crate) mod nested;
 mod note;
 pub(crate) mod pass;
 pub(crate) mod pooled;
+pub(crate) mod shedding;
 pub(crate) mod supply;
 
 use super::ground::assignment::Assignment;
@@ -37,6 +38,7 @@ use job::{Lane, Queue, Service};
 use leaks::Leaks;
 use nested::Nested;
 use pass::Pass;
+use shedding::Shed;
 use std::future::Future;
 use std::time::Duration;
 use supply::Supply;
@@ -60,6 +62,7 @@ pub(crate) struct State<M: Manager> {
     pub(crate) discard_on_unwind: bool,
 
     pub(crate) settings: ArcSwap<Settings>,
+    pub(crate) shed: Shed,
     /// Held while the pool is paused or resumed.
     pub(crate) door: Mutex<()>,
     /// Held while another manager is installed, in the pool or its reserve or both.
@@ -127,6 +130,18 @@ impl<M: Manager> State<M> {
     /// Whether no thread works in the background and `maintain` does all the work.
     pub(crate) fn is_manual(&self) -> bool {
         !self.ring.is_heard()
+    }
+
+    /// From now on these settings are in force.
+    pub(crate) fn put(&self, settings: Settings) {
+        self.shed.set(settings.shedding);
+        self.settings.store(Arc::new(settings));
+    }
+
+    /// Whether no newcomer may go before a waiter: shares are of what is handed over, and only what
+    /// is handed over tells how fast the line is.
+    pub(crate) fn hands_over_only(&self) -> bool {
+        self.classes.are_several() || self.shed.terms().is_some()
     }
 
     /// Locks the list of borrowers that hold a connection and wait for another.

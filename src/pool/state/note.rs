@@ -51,6 +51,7 @@ fn count(counters: &Counters, kind: &EventKind) {
         EventKind::NestedGet { .. } => counters.nested_gets.add(),
         EventKind::TimedOut { .. } => counters.timeouts.add(),
         EventKind::Refused => counters.refusals.add(),
+        EventKind::Shed { .. } => counters.shed.add(),
         EventKind::Connected { took } => {
             counters.connects.add();
             counters.connect_time.record(*took);

@@ -48,7 +48,7 @@ impl Options {
         let get = self.length.pick(ms(1000), ms(300));
         // As many dead connections as there can be, and one connect, add up to the limit.
         let check = Check { ping: get / 2 / SIZE as u32, connect: get / 2 };
-        Limits { max: SIZE, idle: SIZE, get, check: Some(check) }
+        Limits { max: SIZE, idle: SIZE, get, check: Some(check), shed: None }
     }
 
     /// How long the path is cut: no get that takes its whole limit ends just then.

@@ -6,7 +6,7 @@ use super::{ForTasks, ForThreads, Got, Limits, Peer, Refusal, turn};
 use caliburn::health::PingOnBorrow;
 use caliburn::observe::Tracing;
 use caliburn::{AsyncManager, BlockingManager, Builder, Deadline, Fairness, GetError, Manager};
-use caliburn::{ObjectPool, PingOn, Pool, PooledConnection};
+use caliburn::{ObjectPool, PingOn, Pool, PooledConnection, Shedding};
 use futures_util::future::BoxFuture;
 use std::error::Error;
 use std::io;
@@ -49,6 +49,12 @@ impl<D: Driver> AsyncManager for Adapter<D> {
 
 fn configured<M: Manager>(builder: Builder<M>, limits: Limits) -> Builder<M> {
     let builder = builder.max_size(limits.max).min_size(limits.idle).checkout_timeout(limits.get);
+    let builder = match limits.shed {
+        Some((target, interval)) => {
+            builder.shedding(Shedding::CoDel { target, interval, newest_first: false })
+        }
+        None => builder,
+    };
     let Some(check) = limits.check else { return builder };
     let builder = builder.health(PingOnBorrow::always());
     builder.connect_timeout(check.connect).ping_timeout(check.ping)

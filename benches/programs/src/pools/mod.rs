@@ -147,12 +147,14 @@ pub struct Limits {
     pub get: Duration,
     /// Has every connection checked before it is lent.
     pub check: Option<Check>,
+    /// Target and interval of those pools that shed.
+    pub shed: Option<(Duration, Duration)>,
 }
 
 impl Limits {
     /// So many, all of them open, and nobody checks.
     fn full(size: usize) -> Self {
-        Self { max: size, idle: size, get: Duration::from_secs(30), check: None }
+        Self { max: size, idle: size, get: Duration::from_secs(30), check: None, shed: None }
     }
 }
 
