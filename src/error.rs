@@ -82,7 +82,7 @@ fn write_causes(error: &(dyn Error + 'static), f: &mut fmt::Formatter<'_>) -> fm
     if !f.alternate() {
         return Ok(());
     }
-    let mut said = String::new();
+    let mut said = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
         let text = cause.to_string();

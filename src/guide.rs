@@ -1,22 +1,24 @@
-//! The guide: what to decide before the first deployment, what to look up later, and how it works.
+//! What to decide before the first deployment, what to look up later, and how it works.
 //!
-//! | to decide | to look up | to understand |
-//! |---|---|---|
-//! | [strategies] | [PostgreSQL](postgresql), [MySQL](mysql) | [algorithm] |
-//! | [tuning]: settings, sizes, fairness | [Redis](redis), [SQLite](sqlite) | [benchmarks] |
-//! | [runtimes, threads, forks](runtimes) | [configuration files](configuration) | [contributing] |
-//! | [failures of the server](failures) | [migrating from another pool](migrating) | [changelog] |
-//! | [watching a pool](operating) | [pools of plain objects](objects) | |
+// In the repository the links lead to files, here to pages: of two definitions the first counts.
+//! [strategies]: crate::guide::strategies
+//! [postgresql]: crate::guide::postgresql
+//! [mysql]: crate::guide::mysql
+//! [algorithm]: crate::guide::algorithm
+//! [tuning]: crate::guide::tuning
+//! [redis]: crate::guide::redis
+//! [sqlite]: crate::guide::sqlite
+//! [benchmarks]: crate::guide::benchmarks
+//! [runtimes]: crate::guide::runtimes
+//! [configuration]: crate::guide::configuration
+//! [contributing]: crate::guide::contributing
+//! [failures]: crate::guide::failures
+//! [migrating]: crate::guide::migrating
+//! [changelog]: crate::guide::changelog
+//! [operating]: crate::guide::operating
+//! [objects]: crate::guide::objects
 //!
-//! # Words
-//!
-//! A *slot* is a place for one connection; a pool has as many slots as its *capacity*. A connection
-//! is *idle*, *lent* or in *maintenance* (a *worker* pings, resets or closes it). A *borrower*
-//! holds a connection on *loan* through a *guard*; dropping the guard is the *return*. A *waiter*
-//! stands in line until the pool *grants* it a slot by hand-off. A *manager* connects, pings,
-//! resets and closes connections; a *strategy* judges them. To *evict* a connection is to close it
-//! because of a verdict. The slot of a call that outlives its limit is *quarantined* until the call
-//! returns.
+#![doc = include_str!("guide/README.md")]
 
 /// The strategies, and how to combine them.
 #[doc = include_str!("guide/strategies.md")]

@@ -1,11 +1,10 @@
 //! One look at a pool, as plain data: what the page of the server and the terminal's view show.
 
 use caliburn::observe::{Event, EventKind, Observer};
-use caliburn::stats::{Defect, Histogram, PoolHealth, SlotInfo, SlotState};
-use caliburn::{Manager, ManagerError, Pool};
+use caliburn::stats::{Histogram, PoolHealth, SlotInfo, SlotState};
+use caliburn::{Manager, Pool};
 use serde::Serialize;
 use std::collections::VecDeque;
-use std::error::Error;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -134,37 +133,7 @@ impl Health {
             PoolHealth::Paused => "paused",
             _ => "closed",
         };
-        let mut text = health.to_string();
-        let causes = match &health {
-            PoolHealth::Down { cause, .. } => vec![cause],
-            PoolHealth::Degraded(defects) => defects.iter().filter_map(cause).collect(),
-            _ => Vec::new(),
-        };
-        for cause in causes.into_iter().flatten() {
-            add_sources(&mut text, &**cause);
-        }
-        Self { level, text }
-    }
-}
-
-type Cause<E> = Option<Arc<ManagerError<E>>>;
-
-fn cause<E>(defect: &Defect<E>) -> Option<&Cause<E>> {
-    match defect {
-        Defect::CannotConnect { cause, .. } => Some(cause),
-        _ => None,
-    }
-}
-
-/// Drivers often say only in the sources of an error what has gone wrong.
-pub(crate) fn add_sources(text: &mut String, error: &dyn Error) {
-    let mut source = error.source();
-    while let Some(error) = source {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            *text += &format!(": {more}");
-        }
-        source = error.source();
+        Self { level, text: health.to_string() }
     }
 }
 

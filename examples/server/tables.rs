@@ -1,6 +1,5 @@
 //! The list of tables of a database: what the server is for.
 
-use crate::snapshot::add_sources;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -9,6 +8,7 @@ use caliburn::adapters::postgres::AsyncPostgresManager;
 use caliburn::adapters::sqlite::SqliteManager;
 use caliburn::{Manager, Pool, PooledConnection};
 use serde_json::json;
+use std::error::Error;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -66,6 +66,18 @@ impl IntoResponse for Failure {
             }
             _ => answer.into_response(),
         }
+    }
+}
+
+/// Drivers often say only in the sources of an error what has gone wrong.
+fn add_sources(text: &mut String, error: &dyn Error) {
+    let mut source = error.source();
+    while let Some(error) = source {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            *text += &format!(": {more}");
+        }
+        source = error.source();
     }
 }
 

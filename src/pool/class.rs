@@ -39,9 +39,9 @@ impl<M: Manager> Pool<M> {
     /// Borrows as one of a class that the [builder](Builder::class) was told of; `None` if there is
     /// none of this name.
     ///
-    /// A class matters to those that must wait: the dispatcher hands them connections by stride
-    /// scheduling, so that each class has its share however many of another stand in line. Who
-    /// finds a connection idle takes it as ever, at the same cost.
+    /// A class matters to borrowers that must wait: the dispatcher hands them connections by stride
+    /// scheduling, so that each class has its share however many of another stand in line. A
+    /// borrower that finds an idle connection takes it, whatever its class, at the same cost.
     ///
     /// ```
     /// # use caliburn::{GetError, Manager, Pool};
@@ -75,7 +75,17 @@ impl<M: Manager> Pool<M> {
     }
 }
 
-/// A pool as one [class](Pool::class) of borrowers sees it.
+/// A pool as one [class](Pool::class) of borrowers sees it: a reference that borrows for the class.
+///
+/// ```
+/// # use caliburn::{GetError, Manager, Pool};
+/// # async fn serve<M: Manager>(pool: &Pool<M>) -> Result<(), GetError<M::Error>> {
+/// let web = pool.class("web").expect("the builder was told of it");
+/// let connection = web.get_async().await?; // Or `get()`, on a thread.
+/// # drop(connection);
+/// # Ok(())
+/// # }
+/// ```
 pub struct Class<'a, M: Manager> {
     pool: &'a Pool<M>,
     number: u8,

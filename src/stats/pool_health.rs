@@ -8,7 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// Whether a pool can serve its borrowers, and if not, why: for readiness probes and alarms. From
-/// [`Pool::health`](crate::Pool::health).
+/// [`Pool::health`](crate::Pool::health). Its text has each problem with all its causes.
 ///
 /// ```
 /// # use caliburn::{Manager, Pool};
@@ -103,7 +103,8 @@ impl<E: Error + 'static> fmt::Display for Defect<E> {
                 write_cause(f, cause.as_deref())
             }
             Self::BelowMinimum { missing } => {
-                write!(f, "{missing} connections fewer than the settings require")
+                let connections = if *missing == 1 { "connection" } else { "connections" };
+                write!(f, "{missing} {connections} fewer than the settings require")
             }
             Self::Overdue(overruns) => {
                 for (n, overrun) in overruns.iter().enumerate() {
@@ -115,12 +116,13 @@ impl<E: Error + 'static> fmt::Display for Defect<E> {
     }
 }
 
+/// With its sources: no error comes with a health that would tell them.
 fn write_cause<E: Error + 'static>(
     f: &mut fmt::Formatter<'_>,
     cause: Option<&ManagerError<E>>,
 ) -> fmt::Result {
     match cause {
-        Some(cause) => write!(f, ": {cause}"),
+        Some(cause) => write!(f, ": {cause:#}"),
         None => f.write_str(": connections are dead as soon as they are open"),
     }
 }

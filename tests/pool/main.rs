@@ -6,6 +6,7 @@ mod add;
 mod bad_input;
 mod borrowers;
 mod cancellation;
+mod causes;
 mod checkout;
 mod classes;
 mod config;

@@ -6,7 +6,7 @@ use std::path::Path;
 pub(crate) const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Pages that are read in the repository.
-pub(crate) const PAGES: [&str; 9] = [
+pub(crate) const PAGES: [&str; 10] = [
     "README.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
@@ -14,6 +14,7 @@ pub(crate) const PAGES: [&str; 9] = [
     "benches/LISTING.md",
     "benches/README.md",
     "benches/programs/README.md",
+    "src/guide/README.md",
     "src/raw/README.md",
     "tests/README.md",
 ];
@@ -81,15 +82,19 @@ fn every_link_of_a_page_leads_to_a_file_and_a_heading_that_are_there() {
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
 }
 
-/// The compiler of the documentation sees that the crate page's own definitions lead somewhere.
+/// The compiler of the documentation sees that the crate's own definitions lead somewhere.
 #[test]
-fn the_crate_page_leads_to_a_page_wherever_the_front_page_leads_to_a_file() {
-    let front = prose(&fs::read_to_string(Path::new(ROOT).join("README.md")).unwrap());
-    let library = fs::read_to_string(Path::new(ROOT).join("src/lib.rs")).unwrap();
-    let names = |text| definitions(text).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
-    assert!(names(&front).len() > 5);
-    assert_eq!(names(&front), names(&library));
-    assert!(!front.contains("]("), "links of the front page have names: {front}");
+fn the_crate_leads_to_a_page_wherever_the_front_page_or_the_guide_leads_to_a_file() {
+    for (page, source) in [("README.md", "src/lib.rs"), ("src/guide/README.md", "src/guide.rs")] {
+        let page = prose(&fs::read_to_string(Path::new(ROOT).join(page)).unwrap());
+        let source = fs::read_to_string(Path::new(ROOT).join(source)).unwrap();
+        let source: Vec<_> = source.lines().filter(|line| line.starts_with("//!")).collect();
+        let source = source.join("\n");
+        let names = |text| definitions(text).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        assert!(names(&page).len() > 5);
+        assert_eq!(names(&page), names(&source));
+        assert!(!page.contains("]("), "its links have names: {page}");
+    }
 }
 
 #[test]

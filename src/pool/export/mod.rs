@@ -1,21 +1,21 @@
-//! The figures of pools in the hands of monitoring systems, by OpenTelemetry's names.
+//! Exporters: they report the figures of pools to monitoring systems, by OpenTelemetry's names.
 //!
-//! | exporter | feature | who reads |
+//! | exporter | feature | who reads, and when |
 //! |---|---|---|
 //! | [`Prometheus`] | | the program writes a text for each scrape |
 //! | `OpenTelemetry` | `opentelemetry` | the SDK, at each collection |
 //! | `Metrics` | `metrics` | the program publishes to the recorder, at its own pace |
 //!
-//! All three use one table of instruments: [the conventions' for database clients][otel] where
-//! there is one, and others that begin with `caliburn.`. Nothing is exported while connections are
-//! lent and returned: exporters read [`Stats`](crate::Stats) when they are asked.
+//! All three use the same instruments: [the conventions' for database clients][otel], and for what
+//! these lack, names that begin with `caliburn`. Loans and returns export nothing: exporters read
+//! [`Stats`](crate::Stats) when they are asked.
 //!
 //! A pool's [reserve](crate::Builder::reserved) is exported beside it: that of `songs` is called
 //! `songs-reserved`.
 //!
-//! `OpenTelemetry` and `Metrics` do not keep a pool alive. Once the last handle of a pool is
-//! dropped, nothing new is reported of it, nor is what happened since the last collection. A pool
-//! that takes its name goes on from what its counters have come to.
+//! `OpenTelemetry` and `Metrics` do not keep a pool alive. Once its last handle is dropped, nothing
+//! more is reported of it, not even what happened since the last collection. The counters of a new
+//! pool that takes its name go on from where they stood.
 //!
 //! The pool counts durations in buckets, and these two take single values. So at each collection
 //! they are told one value for each duration recorded since the last: it lies in the same bucket,

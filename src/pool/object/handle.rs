@@ -158,7 +158,8 @@ impl<T: Send + 'static, E> ObjectPool<T, E> {
     ///
     /// # Errors
     ///
-    /// Returns [`ObjectError::Empty`] if all objects are lent, else as [`get`](Self::get) does.
+    /// Returns [`ObjectError::Empty`] if all objects are lent or other borrowers wait, else what
+    /// [`get`](Self::get) does.
     ///
     /// ```
     /// use caliburn::{ObjectError, ObjectPool};
@@ -194,7 +195,7 @@ impl<T: Send + 'static, E> ObjectPool<T, E> {
         Ok(())
     }
 
-    /// Makes objects until there are `count`, or as many as there may be.
+    /// Makes objects until there are `count`, or `max_size` if that is less.
     ///
     /// # Errors
     ///

@@ -144,7 +144,9 @@ fn a_kill_and_a_restart_are_soon_seen(clients: usize) {
             let latest = stream.latest();
             let text = latest["health"]["text"].as_str().unwrap();
             assert!(text.starts_with("down for ") && text.contains(": "), "{text}");
-            assert!(latest["events"].to_string().contains("an outage began"), "{latest}");
+            // A thread of its own tells of events, some milliseconds later.
+            let is_told = || stream.latest()["events"].to_string().contains("an outage began");
+            eventually("the event is told", is_told);
             // So that the pool has backed off for as long as it ever does.
             let failures = || stream.latest()["figures"]["connect_failures"].as_u64().unwrap();
             let before = failures();
