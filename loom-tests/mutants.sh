@@ -82,7 +82,7 @@ plant 'O6, O7: a granted slot is not acquired' waiter.rs 's/state.load\(Ordering
 plant 'O8: deadlines are noted by a plain store' waiters.rs 's/(next_deadline\s*\.)fetch_min\(earliest, Ordering::AcqRel\)/$1store(earliest, Ordering::Release)/'
 plant 'O9: a retirement looks at the debt with a load' mod.rs 's/self.debt.fetch_add\(0, Ordering::AcqRel\)/self.debt.load(Ordering::Acquire)/'
 plant 'O12: an epoch publishes nothing' mod.rs 's/epoch.fetch_add\(1, Ordering::Release\)/epoch.fetch_add(1, Ordering::Relaxed)/'
-plant 'O14: a waiter that leaves publishes nothing' room.rs 's/live.fetch_sub\(1, Ordering::AcqRel\)/live.fetch_sub(1, Ordering::Relaxed)/'
+plant 'O14: a waiter that leaves publishes nothing' room.rs 's/live.fetch_sub\(weight\(is_part\), Ordering::AcqRel\)/live.fetch_sub(weight(is_part), Ordering::Relaxed)/'
 
 # Steps: claim and release.
 plant 'an offer does not look at the waiters flag' bitmap.rs 's/if has_waiters\(seen\) \{\s*return false;/if false { return false;/'
@@ -96,7 +96,7 @@ plant 'the look after registering a waker is dropped' waiter.rs 's/let state = s
 plant 'the dispatcher leaves with requests unanswered' requests.rs 's/if requests == answered \{/if requests >= answered { self.0.store(0, Ordering::Release);/'
 plant 'a known waker is not looked at again' waiter.rs 's/if !self.knows\(cx.waker\(\)\) \{/if self.knows(cx.waker()) { return Poll::Pending; } else {/'
 plant 'a cancelled waiter keeps its grant' waiter.rs 's/None => drop\(granted\)/None => std::mem::forget(granted)/'
-plant 'a refused arrival goes without a look' waiters.rs 's/(is_full\(room\.live\.fetch_add.*?)self\.leave_line\(\);/$1room.left();/s'
+plant 'a refused arrival goes without a look' waiters.rs 's/(is_full\(room\.arrives.*?)self\.leave_line\(terms.is_part\);/$1room.left(terms.is_part);/s'
 plant 'a waiter that has waited before goes to the end of the line' waiters.rs 's/queue.stand\(Standing/queue.line.push_back(Standing/'
 plant 'a ticket that has claimed leaves its waker behind' waiter.rs 's/if !is_taken \|\| self.has_locked \{/if !is_taken {/'
 plant 'the flags are lowered while waiters are left' waiters.rs 's/(claim_past_flags\(crate::sync::thread_number\(\)\) else \{\s*)return;/$1return self.lower_flags(queue);/'
@@ -116,8 +116,8 @@ plant 'a taken-back slot is not acquired by who takes it next' waiter.rs 's/comp
 plant 'a grant is taken back though it was taken' waiter.rs 's/self.state.compare_exchange\(state, to.*?ok\(\)\?;/self.state.store(to, Ordering::Release);/s'
 plant 'a grant that is taken stays counted' waiter.rs 's/\n\s*pool\.granted\(\)\.subtract\(1\);//'
 plant 'a grant that is refused stays counted' waiter.rs 's/slot\.pool\(\)\.granted\(\)\.subtract\(1\);//'
-plant 'one that is late is not counted' grants.rs 's/self.room.live.fetch_add\(1, Ordering::Relaxed\);//'
-plant 'one that has taken its grant is counted as late' grants.rs 's/(queue.must_look_behind = true;\s*\} else \{\s*)self.room.left\(\);/$1/'
+plant 'one that is late is not counted' grants.rs 's/self.room.arrives\(is_part\);//'
+plant 'one that has taken its grant is counted as late' grants.rs 's/(queue.must_look_behind = true;\s*\} else \{\s*)self.room.left\(is_part\);/$1/'
 plant 'one that is late goes to the end of the line' grants.rs 's/queue.stand\(waiter\)/queue.line.push_back(waiter)/'
 plant 'a slot goes back to whom it was taken from' grants.rs 's/waiter.is_prompt\(\)/waiter.is_waiting()/'
 plant 'one that is late every time stays in line' grants.rs 's/waiter.was_late \|\| //'

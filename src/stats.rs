@@ -127,7 +127,8 @@ pub struct Stats {
     pub vacant: usize,
     /// Slots out of use because of a lowered limit, or because the pool is closed.
     pub retired: usize,
-    /// Borrowers that wait in line.
+    /// Borrowers that wait in line. A [`get_many`](crate::Pool::get_many) is one of them, also
+    /// while it waits for its turn.
     pub waiting: usize,
     /// Whether the pool is [paused](crate::Pool::pause).
     pub is_paused: bool,

@@ -124,14 +124,15 @@ impl<H: PoolHooks> RawPool<H> {
 
     /// Takes a grant back from one that stands in line again.
     fn put_back_in_line(&self, queue: &mut Queue, waiter: Standing) -> Option<Occupied<H>> {
-        // O14: before it may leave again. What is undone below is seen by this round.
-        self.room.live.fetch_add(1, Ordering::Relaxed);
+        // Before it may leave again. What is undone below is seen by this round.
+        let is_part = waiter.terms.is_part;
+        self.room.arrives(is_part);
         let slot = waiter.withdraw(self, LATE);
         if slot.is_some() {
             queue.stand(waiter);
             queue.must_look_behind = true;
         } else {
-            self.room.left();
+            self.room.left(is_part);
         }
         slot
     }

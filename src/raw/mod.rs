@@ -114,8 +114,8 @@ impl<H: PoolHooks> Home<H> for RawPool<H> {
         self.settle_debt();
     }
 
-    fn leave_line(&self) {
-        self.leave_line();
+    fn leave_line(&self, is_part: bool) {
+        self.leave_line(is_part);
     }
 
     fn granted(&self) -> &Relaxed<usize> {

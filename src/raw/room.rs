@@ -24,8 +24,9 @@ pub(super) struct WaitingRoom {
     pub(super) requests: Requests,
     /// What only the dispatcher touches. The lock is never contended: `requests` elects one.
     pub(super) queue: Mutex<Queue>,
-    /// Waiters in the line that still wait.
-    pub(super) live: AtomicUsize,
+    /// Waiters in the line that still wait; and, in units of [`BORROWER`], how many borrowers these
+    /// are.
+    live: AtomicU64,
     /// Slots that were granted and not taken.
     pub(super) granted: Relaxed<usize>,
     /// Waiters in the line, with those that have left, as the dispatcher left it.
@@ -36,6 +37,14 @@ pub(super) struct WaitingRoom {
     pub(super) expire_to: Relaxed<u64>,
     /// What the next round is to do besides.
     pub(super) errands: Errands,
+}
+
+/// One borrower, in [`WaitingRoom::live`]: above the count of waiters.
+const BORROWER: u64 = 1 << 32;
+
+/// What a waiter adds to the count: a part of what a borrower waits for is no borrower.
+fn weight(is_part: bool) -> u64 {
+    if is_part { 1 } else { BORROWER + 1 }
 }
 
 /// All waiters are to fail.
@@ -155,7 +164,7 @@ impl WaitingRoom {
             crowd: SegQueue::new(),
             requests: Requests::new(),
             queue: Mutex::new(Queue::new()),
-            live: AtomicUsize::new(0),
+            live: AtomicU64::new(0),
             granted: Relaxed::default(),
             queued: Relaxed::default(),
             next_deadline: AtomicU64::new(NEVER),
@@ -164,9 +173,16 @@ impl WaitingRoom {
         }
     }
 
+    /// Waiters in the line that still wait.
     pub(super) fn live(&self) -> usize {
         // O14: a gauge, or a limit on it; the last waiter to leave needs its own subtraction only.
-        self.live.load(Ordering::Relaxed)
+        (self.live.load(Ordering::Relaxed) % BORROWER) as usize
+    }
+
+    /// Borrowers that wait: one that waits for several slots has as many waiters in the line.
+    pub(super) fn borrowers(&self) -> usize {
+        // O14: as above.
+        (self.live.load(Ordering::Relaxed) / BORROWER) as usize
     }
 
     pub(super) fn queued(&self) -> usize {
@@ -178,10 +194,33 @@ impl WaitingRoom {
         self.next_deadline.load(Ordering::Acquire)
     }
 
-    pub(super) fn left(&self) {
+    /// Counts a waiter that joins the line, and returns how many borrowers were there before.
+    pub(super) fn arrives(&self, is_part: bool) -> usize {
+        // O14: nothing is read or left to be seen here.
+        (self.live.fetch_add(weight(is_part), Ordering::Relaxed) / BORROWER) as usize
+    }
+
+    pub(super) fn left(&self, is_part: bool) {
         // O14: the last waiter to leave, and the dispatch that it requests, see that all others
         // left.
-        self.live.fetch_sub(1, Ordering::AcqRel);
+        self.live.fetch_sub(weight(is_part), Ordering::AcqRel);
+    }
+
+    /// Counts a borrower whose waiters are parts, unless `most` wait already.
+    pub(super) fn enter(&self, most: usize) -> bool {
+        // O14: it counts itself first, as waiters do.
+        let is_welcome =
+            ((self.live.fetch_add(BORROWER, Ordering::Relaxed) / BORROWER) as usize) < most;
+        if !is_welcome {
+            self.leave();
+        }
+        is_welcome
+    }
+
+    /// It does not wait any more.
+    pub(super) fn leave(&self) {
+        // O14: no waiter leaves with it.
+        self.live.fetch_sub(BORROWER, Ordering::Relaxed);
     }
 
     /// More waiters have left than wait, or none waits.

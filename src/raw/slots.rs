@@ -45,7 +45,7 @@ pub(crate) trait Home<H: Lodging<Pool = Self>> {
     /// A slot was retired: perhaps one is to come back.
     fn settle_debt(&self);
     /// Counts off a waiter that has left the line.
-    fn leave_line(&self);
+    fn leave_line(&self, is_part: bool);
     /// How many slots are granted and not taken.
     fn granted(&self) -> &Relaxed<usize>;
     /// Wakes some of the waiters that were told the same as this one.

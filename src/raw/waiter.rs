@@ -57,6 +57,8 @@ pub(crate) struct Terms {
     /// Goes before all who have wanted one since then, however long the line is: it has waited
     /// before, and nothing came of it.
     pub(crate) ahead: bool,
+    /// One of several of a borrower that [counts as one](super::RawPool::enter_as_one).
+    pub(crate) is_part: bool,
 }
 
 /// The node of a waiter: its state, its terms and its waker.
@@ -272,7 +274,7 @@ impl<'a, H: Lodging> Ticket<'a, H> {
                 self.look()
             }
             Some(before) => {
-                self.pool.leave_line();
+                self.pool.leave_line(self.waiter.terms.is_part);
                 if before == NOTIFIED {
                     // Notified anew, of another slot: the next in line may have that.
                     self.pool.dispatch();
@@ -369,10 +371,10 @@ impl<H: Lodging> Ticket<'_, H> {
         let stale = self.waiter.lock_waker().take();
         match before {
             Some(_) if !self.waiter.in_line => {}
-            Some(WAITING) => self.pool.leave_line(),
+            Some(WAITING) => self.pool.leave_line(self.waiter.terms.is_part),
             Some(_) => {
                 // The next in line may have the slot of which this one was notified.
-                self.pool.leave_line();
+                self.pool.leave_line(self.waiter.terms.is_part);
                 self.pool.dispatch();
             }
             None => drop(granted),

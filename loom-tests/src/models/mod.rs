@@ -66,7 +66,7 @@ impl PoolHooks for Bare {
 const NOW: u64 = 5;
 /// First in, first out, for as long as it takes.
 pub(crate) const STRICT: Terms =
-    Terms { deadline: NEVER, patience: 0, grace: NEVER, since: 0, ahead: false };
+    Terms { deadline: NEVER, patience: 0, grace: NEVER, since: 0, ahead: false, is_part: false };
 /// Newcomers may claim before it.
 pub(crate) const PATIENT: Terms = Terms { patience: NOW + 1, ..STRICT };
 /// What it is granted may lapse.

@@ -2,7 +2,8 @@
 
 use crate::clock::Tick;
 use crate::error::{GetError, ManagerError, Phase};
-use crate::manager::Manager;
+use crate::manager::{Face, Manager};
+use crate::no_unwind::no_unwind;
 use crate::observe::EventKind;
 use crate::pool::snapshot::counts;
 use crate::pool::state::pooled::Raw;
@@ -54,9 +55,16 @@ pub(crate) fn all_evicted<M: Manager>(raw: &Raw<M>, evicted: usize) -> GetError<
     GetError::AllEvicted { evicted, counts: counts(raw) }
 }
 
-/// The driver needs the thread that would wait.
-pub(crate) fn wrong_thread<M: Manager>(raw: &Raw<M>) -> GetError<M::Error> {
-    GetError::WrongThread { counts: counts(raw) }
+/// Fails if the driver may need this very thread for what is waited for.
+pub(crate) fn ask_for_leave_to_wait<M: Manager>(
+    raw: &Raw<M>,
+    face: Face,
+) -> Result<(), GetError<M::Error>> {
+    let manager = raw.context().manager.load();
+    match no_unwind(|| manager.may_wait_here(face)) {
+        Some(false) => Err(GetError::WrongThread { counts: counts(raw) }),
+        Some(true) | None => Ok(()),
+    }
 }
 
 /// All connections are held by borrowers that wait for another.

@@ -29,5 +29,5 @@ pub(crate) fn of(
         Fairness::BoundedBarging(limit) if !ahead => (now + limit).0,
         _ => 0,
     };
-    Terms { deadline, patience, grace, since: begun.0, ahead }
+    Terms { deadline, patience, grace, since: begun.0, ahead, is_part: false }
 }

@@ -76,7 +76,8 @@ impl<T: Send + 'static, E> Drop for Source<T, E> {
 }
 
 /// Threads wake up, and tasks are polled; there is no clock to reckon by.
-const TERMS: Terms = Terms { deadline: NEVER, patience: 0, grace: NEVER, since: 0, ahead: false };
+const TERMS: Terms =
+    Terms { deadline: NEVER, patience: 0, grace: NEVER, since: 0, ahead: false, is_part: false };
 
 impl<T: Send + 'static, E> ObjectPool<T, E> {
     pub(crate) fn adopt(raw: Arc<Raw<T>>, make: Make<T, E>) -> Self {
