@@ -158,7 +158,8 @@ impl<T: Send + 'static, E> ObjectPool<T, E> {
     ///
     /// # Errors
     ///
-    /// Returns [`ObjectError::Empty`] if all objects are lent, else as [`get`](Self::get) does.
+    /// Returns [`ObjectError::Empty`] if all objects are lent, [`ObjectError::BeingMade`] if some
+    /// are just being made, else as [`get`](Self::get) does.
     ///
     /// ```
     /// use caliburn::{ObjectError, ObjectPool};
@@ -172,7 +173,7 @@ impl<T: Send + 'static, E> ObjectPool<T, E> {
     pub fn try_get(&self) -> Result<Object<T>, ObjectError<E>> {
         match self.lend_at_home() {
             Ok(object) => Ok(object),
-            Err(taken) => self.lend_now(taken).unwrap_or(Err(ObjectError::Empty)),
+            Err(taken) => self.lend_now(taken).unwrap_or_else(|| Err(self.none_idle())),
         }
     }
 
@@ -249,6 +250,12 @@ impl<T: Send + 'static, E> ObjectPool<T, E> {
             room.map(|room| room.fill(None))
         });
         place.map(|place| self.lend_filled(place))
+    }
+
+    /// Why a caller that does not wait gets none.
+    fn none_idle(&self) -> ObjectError<E> {
+        let is_making = self.raw.context().making() > 0;
+        if is_making { ObjectError::BeingMade } else { ObjectError::Empty }
     }
 
     /// The error is returned through `error`, so that an object comes back in registers.
@@ -331,7 +338,9 @@ impl<T: Send + 'static, E> ObjectPool<T, E> {
 
     /// Makes an object. If that fails or panics, the room for it is free.
     fn fill(&self, room: Room<T>) -> Result<Place<T>, E> {
+        let making = self.raw.context().make();
         let object = (self.source.make)()?;
+        drop(making);
         Ok(room.put(object))
     }
 
