@@ -84,6 +84,9 @@ impl Counters {
 
 /// A snapshot of a pool.
 ///
+/// While another manager is [tried](crate::Pool::switch_manager), its connection counts as opening
+/// and, if it is not kept, as in maintenance, beside the slots.
+///
 /// At rest everything agrees: `idle + lent + opening + maintenance + quarantined + vacant + retired
 /// = capacity`; and `checkouts = returns + lent`, but for connections that were handed to tasks
 /// which have not been polled since. While connections move, each figure is true of some moment

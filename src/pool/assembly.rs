@@ -77,6 +77,7 @@ impl<M: Manager> Builder<M> {
             closed_by: Relaxed::<u64>::new(Tick::NEVER.0),
             assignments: Mutex::default(),
             service: Default::default(),
+            beside: Default::default(),
             watch: Watch::new(),
             spawner: Foreign::new(self.spawner),
             events: Default::default(),

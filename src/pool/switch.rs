@@ -10,6 +10,7 @@ use super::add::take_in;
 use super::ground::caught::{Foreign, let_go};
 use super::ground::park::block_on;
 use super::handle::Pool;
+use super::state::beside::Guest;
 use super::state::entry::Fresh;
 use super::state::invalid::Replacing;
 use super::state::kept::give_up;
@@ -108,7 +109,8 @@ impl<M: Manager> Pool<M> {
         let state = self.state();
         let trial = Trial { raw: Arc::clone(&self.raw), report: Report::default() };
         let limit = deadline.min(state.clock.now() + state.settings.load().connect_timeout);
-        let work = attempt(Arc::clone(&self.raw), Arc::new(manager), trial.report.clone(), limit);
+        let guest = Guest::new(&self.raw, limit);
+        let work = attempt(guest, Arc::new(manager), trial.report.clone(), limit);
         if state.is_manual() {
             run_here(state, work);
         } else if !launch(&self.raw, work) {
@@ -121,7 +123,7 @@ impl<M: Manager> Pool<M> {
     /// is room for it.
     fn install(&self, opened: Opened<M>) -> Replacing<'_> {
         let state = self.state();
-        let Opened { fresh, begun } = opened;
+        let Opened { fresh, begun, guest } = opened;
         // Together, or another switch might come between: then the manager of the one would go with
         // the era of the other. No foreign code runs here.
         let installing = state.installing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -133,7 +135,7 @@ impl<M: Manager> Pool<M> {
         // What is known of the old server says nothing about this one.
         news::proven(state, begun);
         if let Err((fresh, _)) = take_in(&self.raw, fresh, replacing.era) {
-            dispose(&self.raw, fresh);
+            dispose(&self.raw, fresh, guest);
         }
         replacing
     }
@@ -143,6 +145,7 @@ impl<M: Manager> Pool<M> {
 struct Opened<M: Manager> {
     fresh: Fresh<M>,
     begun: Tick,
+    guest: Guest<M>,
 }
 
 /// How far a trial has come.
@@ -207,7 +210,7 @@ impl<M: Manager> Trial<M> {
         }
         match self.report.enter(Stage::Left) {
             Stage::Over(Ok(opened)) if self.raw.is_closed() => {
-                dispose(&self.raw, opened.fresh);
+                dispose(&self.raw, opened.fresh, opened.guest);
                 Err(SwitchError::Closed)
             }
             Stage::Over(outcome) => outcome.map_err(SwitchError::Connect),
@@ -227,7 +230,7 @@ impl<M: Manager> Drop for Trial<M> {
             return std::mem::forget(self.report.clone());
         }
         match self.report.enter(Stage::Left) {
-            Stage::Over(Ok(opened)) => dispose(&self.raw, opened.fresh),
+            Stage::Over(Ok(opened)) => dispose(&self.raw, opened.fresh, opened.guest),
             Stage::Over(Err(error)) => let_go(error),
             Stage::UnderWay | Stage::Left => {}
         }
@@ -235,7 +238,8 @@ impl<M: Manager> Drop for Trial<M> {
 }
 
 /// The worker's side.
-async fn attempt<M: Manager>(raw: Arc<Raw<M>>, manager: Arc<M>, report: Report<M>, limit: Tick) {
+async fn attempt<M: Manager>(guest: Guest<M>, manager: Arc<M>, report: Report<M>, limit: Tick) {
+    let raw = Arc::clone(guest.pool());
     let state = raw.context();
     let manager = Foreign::new(manager);
     let begun = state.clock.now();
@@ -250,7 +254,8 @@ async fn attempt<M: Manager>(raw: Arc<Raw<M>>, manager: Arc<M>, report: Report<M
             state.note(EventKind::ConnectFailed { took, is_permanent: false, cause });
         }
     }
-    let outcome = outcome.map(|fresh| Opened { fresh, begun });
+    guest.waits();
+    let outcome = outcome.map(|fresh| Opened { fresh, begun, guest });
     if let Stage::Left = report.enter(Stage::Over(outcome)) {
         // The caller has gone, so the report is still here.
         drop(Trial { raw: Arc::clone(&raw), report });
@@ -259,9 +264,9 @@ async fn attempt<M: Manager>(raw: Arc<Raw<M>>, manager: Arc<M>, report: Report<M
 }
 
 /// Closes a connection for which the pool has no use.
-fn dispose<M: Manager>(raw: &Arc<Raw<M>>, fresh: Fresh<M>) {
+fn dispose<M: Manager>(raw: &Arc<Raw<M>>, fresh: Fresh<M>, guest: Guest<M>) {
     let owned = Arc::clone(raw);
-    let work = async move { calls::say_goodbye(owned.context(), fresh).await };
+    let work = async move { calls::close_guest(owned.context(), fresh, guest).await };
     if raw.context().is_manual() {
         run_here(raw.context(), work);
     } else {

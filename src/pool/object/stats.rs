@@ -39,9 +39,8 @@ impl ObjectStats {
         // was made, and is not gone.
         let gone = shared.gone.get();
         let loans = raw.ledgers().map(Loans::turns);
-        let (checkouts, returns) = loans.fold((0, 0), |(out, back), turns| {
-            (out + turns.div_ceil(2), back + turns / 2)
-        });
+        let (checkouts, returns) =
+            loans.fold((0, 0), |(out, back), turns| (out + turns.div_ceil(2), back + turns / 2));
         let (lent, max_size) = (checkouts - returns, raw.capacity());
         // Processors may look in another order.
         let made = shared.made.get().max(gone + lent);
