@@ -44,6 +44,10 @@ impl Counter {
 pub(crate) struct Counters {
     pub(crate) waits: Counter,
     pub(crate) waits_in_vain: Counter,
+    /// Loans to borrowers that have stood in line; counted before the loan.
+    pub(crate) late_checkouts: Counter,
+    /// The most loans to others that a snapshot has shown.
+    direct_checkouts: Relaxed<u64>,
     pub(crate) timeouts: Counter,
     pub(crate) refusals: Counter,
     pub(crate) connects: Counter,
@@ -79,6 +83,13 @@ impl Counters {
             counters.use_time.prepare();
         }
         counters
+    }
+
+    /// Of so many loans, those to borrowers that have not stood in line. A borrower that is about
+    /// to have its connection is counted as one that has: so this never falls.
+    pub(crate) fn direct_checkouts(&self, checkouts: u64) -> u64 {
+        self.direct_checkouts.raise(checkouts.saturating_sub(self.late_checkouts.get()));
+        self.direct_checkouts.get()
     }
 }
 
@@ -141,6 +152,10 @@ pub struct Stats {
 
     /// Connections lent. This count and those below run from when the pool was built.
     pub checkouts: u64,
+    /// Those of them whose borrowers did not have to stand in line. Of all, the share that the pool
+    /// is large enough for: if it falls while the server is not slower, more connections would
+    /// help.
+    pub direct_checkouts: u64,
     /// Connections returned.
     pub returns: u64,
     /// Borrowers that had to stand in line, each counted once however often.
@@ -242,7 +257,7 @@ impl Stats {
         difference! {
             gauges: capacity max_size size idle lent opening maintenance quarantined vacant
                 retired waiting waiter_nodes is_paused;
-            counters: checkouts returns waits waits_in_vain cancellations timeouts refusals
+            counters: checkouts direct_checkouts returns waits waits_in_vain cancellations timeouts refusals
                 connects connect_failures connects_skipped outages pings ping_failures
                 pings_cancelled resets closes added detached launch_failures leaks nested_gets
                 sweeps;

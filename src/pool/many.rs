@@ -214,6 +214,7 @@ impl<'a, M: Manager> Gather<'a, M> {
             if lent.len() + 1 == self.count {
                 *listed = None;
             }
+            self.wait.note_loan();
             lent.push(lend(slot, self.borrower, self.face));
             self.gathered.set(lent.len());
         }

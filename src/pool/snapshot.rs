@@ -55,6 +55,7 @@ pub(crate) fn stats_of_slots<M: Manager>(raw: &Raw<M>) -> Stats {
         is_paused: raw.is_paused(),
         waiter_nodes: raw.queued(),
         checkouts,
+        direct_checkouts: counters.direct_checkouts(checkouts),
         returns,
         waits: counters.waits.get(),
         waits_in_vain: counters.waits_in_vain.get(),

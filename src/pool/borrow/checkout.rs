@@ -129,6 +129,7 @@ impl<'a, M: Manager> Checkout<'a, M> {
                 Step::Lend(slot) => {
                     // It does not wait any more, before it holds one more.
                     self.end_nested();
+                    self.wait.note_loan();
                     self.wait.end(WaitOutcome::Served);
                     return Ok(slot);
                 }

@@ -40,6 +40,13 @@ impl<'a, M: Manager> Wait<'a, M> {
         self.since.get() > 0
     }
 
+    /// The borrower is about to have a connection.
+    pub(crate) fn note_loan(&self) {
+        if self.has_begun() {
+            self.raw.context().counters.late_checkouts.add();
+        }
+    }
+
     /// What has come of it.
     pub(crate) fn end(&mut self, outcome: WaitOutcome) {
         self.outcome = outcome;
