@@ -7,6 +7,7 @@
 //! trial's connection is closed by whichever of the two comes second.
 
 use super::add::take_in;
+use super::borrow::failure;
 use super::ground::caught::{Foreign, let_go};
 use super::ground::park::block_on;
 use super::handle::Pool;
@@ -54,8 +55,9 @@ impl<M: Manager> Pool<M> {
     ///
     /// # Errors
     ///
-    /// Returns [`SwitchError`] if the trial does not succeed in time, or if the pool is closed. The
-    /// pool then keeps its manager and its connections, and `manager` is dropped.
+    /// Returns [`SwitchError`] if the trial does not succeed in time, if it needs the calling thread
+    /// ([`WrongThread`](SwitchError::WrongThread), at once), or if the pool is closed. The pool then
+    /// keeps its manager and its connections, and `manager` is dropped.
     pub fn switch_manager(
         &self,
         manager: M,
@@ -63,7 +65,7 @@ impl<M: Manager> Pool<M> {
     ) -> Result<usize, SwitchError<M::Error>> {
         let state = self.state();
         let deadline = state.clock.now() + timeout;
-        let trial = self.begin_trial(manager, deadline)?;
+        let trial = self.begin_trial(manager, Face::Blocking, deadline)?;
         block_on(state.events.wait_until(|| trial.is_over()), &state.clock, deadline);
         let replacing = self.install(trial.end()?);
         Ok(self.replace_all(replacing, deadline))
@@ -93,18 +95,26 @@ impl<M: Manager> Pool<M> {
     ) -> Result<usize, SwitchError<M::Error>> {
         let state = self.state();
         let deadline = state.clock.now() + timeout;
-        let trial = self.begin_trial(manager, deadline)?;
+        let trial = self.begin_trial(manager, Face::Async, deadline)?;
         trial.until_over(deadline).await;
         let replacing = self.install(trial.end()?);
         Ok(self.replace_all_async(replacing, deadline).await)
     }
 
-    fn begin_trial(&self, manager: M, deadline: Tick) -> Result<Trial<M>, SwitchError<M::Error>> {
+    fn begin_trial(
+        &self,
+        manager: M,
+        face: Face,
+        deadline: Tick,
+    ) -> Result<Trial<M>, SwitchError<M::Error>> {
         if self.raw.is_inherited() {
             return Err(SwitchError::Forked);
         }
         if self.raw.is_closed() {
             return Err(SwitchError::Closed);
+        }
+        if !failure::may_wait(&manager, face) {
+            return Err(SwitchError::WrongThread);
         }
         let state = self.state();
         let trial = Trial { raw: Arc::clone(&self.raw), report: Report::default() };
@@ -254,8 +264,11 @@ async fn attempt<M: Manager>(guest: Guest<M>, manager: Arc<M>, report: Report<M>
             state.note(EventKind::ConnectFailed { took, is_permanent: false, cause });
         }
     }
-    guest.waits();
-    let outcome = outcome.map(|fresh| Opened { fresh, begun, guest });
+    let outcome = match outcome {
+        Ok(fresh) => Ok(Opened { fresh, begun, guest: guest.wait() }),
+        // The guest goes last, after the manager.
+        Err(error) => Err(error),
+    };
     if let Stage::Left = report.enter(Stage::Over(outcome)) {
         // The caller has gone, so the report is still here.
         drop(Trial { raw: Arc::clone(&raw), report });

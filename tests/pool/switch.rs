@@ -5,7 +5,7 @@ use crate::invalidate::{runtime, soak_replacing};
 use caliburn::error::SwitchError;
 use caliburn::stats::Call;
 use caliburn::{
-    AsyncManager, BlockingManager, Deadline, EvictionCause, Manager, ManagerError, Pool,
+    AsyncManager, BlockingManager, Deadline, EvictionCause, Face, Manager, ManagerError, Pool,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
@@ -390,4 +390,40 @@ fn an_async_trial_that_hangs_ends_at_its_limit_in_a_closed_pool() {
         drop(pool);
         eventually("the manager is gone", || new.is_alone());
     }
+}
+
+/// Needs the thread that would block.
+struct AtHome(Fake);
+
+impl Manager for AtHome {
+    type Connection = Conn;
+    type Error = FakeError;
+
+    fn may_wait_here(&self, face: Face) -> bool {
+        face == Face::Async
+    }
+}
+
+impl AsyncManager for AtHome {
+    async fn connect(&self, deadline: &Deadline) -> Result<Conn, FakeError> {
+        AsyncManager::connect(&AsyncFake(self.0.clone()), deadline).await
+    }
+
+    async fn ping(&self, _: &mut Conn, _: &Deadline) -> Result<(), FakeError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_thread_that_the_new_manager_needs_is_told_at_once() {
+    let (old, new) = (Fake::new(), Fake::new());
+    let pool = Pool::builder_async(AtHome(old.clone())).max_size(1).build().unwrap();
+    let error = pool.switch_manager(AtHome(new.clone()), PLENTY).unwrap_err();
+    assert!(matches!(error, SwitchError::WrongThread), "{error:#}");
+    assert!(error.to_string().contains("switch_manager_async"), "{error}");
+    assert_eq!(new.books().attempts.load(SeqCst), 0);
+    assert!(new.is_alone() && std::ptr::eq(pool.manager().0.books(), old.books()));
+    let runtime = runtime();
+    let switched = runtime.block_on(pool.switch_manager_async(AtHome(new.clone()), PLENTY));
+    assert_eq!(switched.unwrap(), 0);
 }

@@ -60,11 +60,15 @@ pub(crate) fn ask_for_leave_to_wait<M: Manager>(
     raw: &Raw<M>,
     face: Face,
 ) -> Result<(), GetError<M::Error>> {
-    let manager = raw.context().manager.load();
-    match no_unwind(|| manager.may_wait_here(face)) {
-        Some(false) => Err(GetError::WrongThread { counts: counts(raw) }),
-        Some(true) | None => Ok(()),
+    if may_wait(&**raw.context().manager.load(), face) {
+        return Ok(());
     }
+    Err(GetError::WrongThread { counts: counts(raw) })
+}
+
+/// Whether the manager can open a connection while this thread waits for it.
+pub(crate) fn may_wait<M: Manager>(manager: &M, face: Face) -> bool {
+    no_unwind(|| manager.may_wait_here(face)).unwrap_or(true)
 }
 
 /// All connections are held by borrowers that wait for another.

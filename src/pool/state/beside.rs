@@ -75,13 +75,14 @@ impl<M: Manager> Guest<M> {
         }
     }
 
-    /// The call is over. What was opened is not in service yet, and in no one's way.
-    pub(crate) fn waits(&self) {
+    /// The call is over: what was opened waits to be put in service, or closed.
+    pub(crate) fn wait(self) -> Self {
         if let Some(mut guests) = self.raw.context().beside.lock()
             && let Some(call) = guests.calls.get_mut(&self.number)
         {
             call.limit = Tick::NEVER;
         }
+        self
     }
 }
 
