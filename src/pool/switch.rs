@@ -55,9 +55,9 @@ impl<M: Manager> Pool<M> {
     ///
     /// # Errors
     ///
-    /// Returns [`SwitchError`] if the trial does not succeed in time, if it needs the calling thread
-    /// ([`WrongThread`](SwitchError::WrongThread), at once), or if the pool is closed. The pool then
-    /// keeps its manager and its connections, and `manager` is dropped.
+    /// Returns [`SwitchError`] if the trial does not succeed in time, at once if it needs the
+    /// calling thread ([`WrongThread`](SwitchError::WrongThread)), and if the pool is closed. The
+    /// pool then keeps its manager and its connections, and `manager` is dropped.
     pub fn switch_manager(
         &self,
         manager: M,
