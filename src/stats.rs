@@ -258,9 +258,9 @@ impl Stats {
             gauges: capacity max_size size idle lent opening maintenance quarantined vacant
                 retired waiting waiter_nodes is_paused;
             counters: checkouts direct_checkouts returns waits waits_in_vain cancellations
-                timeouts refusals connects connect_failures connects_skipped outages pings ping_failures
-                pings_cancelled resets closes added detached launch_failures leaks nested_gets
-                sweeps;
+                timeouts refusals connects connect_failures connects_skipped outages pings
+                ping_failures pings_cancelled resets closes added detached launch_failures leaks
+                nested_gets sweeps;
             parts: evictions wait_time use_time connect_time ping_time reset_time
         }
     }

@@ -13,11 +13,12 @@ impl<M: Manager> Pool<M> {
     /// [resumed](Self::resume), and keeps its place. What is on loan stays there. Does not block. A
     /// second call does nothing.
     ///
-    /// Upkeep goes on: sweeps ping what is idle, what is dead or too old is replaced, and `min_size`
-    /// and `min_idle` are kept. But the pool opens nothing for those that wait, as it could not lend
-    /// it; it gives up connects that were asked for and not begun. [`resume`](Self::resume) asks for
-    /// them. To close what is open, too, [`change`](Self::change) `max_size` and `min_size` to 0:
-    /// then no sweep and no waiter opens anything.
+    /// Upkeep goes on: sweeps ping what is idle, what is dead or too old is replaced, and
+    /// `min_size` and `min_idle` are kept. But the pool opens nothing for those that wait, as it
+    /// could not lend it; it gives up connects that were asked for and not begun.
+    /// [`resume`](Self::resume) asks for them. To close what is open, too,
+    /// [`change`](Self::change) `max_size` and `min_size` to 0: then no sweep and no waiter opens
+    /// anything.
     ///
     /// A `get` that begins after this call has returned waits. One that began before, and already
     /// has its connection pinged or a connection granted to it, still gets that.
