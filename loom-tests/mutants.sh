@@ -82,7 +82,7 @@ plant 'O6, O7: a granted slot is not acquired' waiter.rs 's/state.load\(Ordering
 plant 'O8: deadlines are noted by a plain store' waiters.rs 's/(next_deadline\s*\.)fetch_min\(earliest, Ordering::AcqRel\)/$1store(earliest, Ordering::Release)/'
 plant 'O9: a retirement looks at the debt with a load' mod.rs 's/self.debt.fetch_add\(0, Ordering::AcqRel\)/self.debt.load(Ordering::Acquire)/'
 plant 'O12: an epoch publishes nothing' mod.rs 's/epoch.fetch_add\(1, Ordering::Release\)/epoch.fetch_add(1, Ordering::Relaxed)/'
-plant 'O14: a waiter that leaves publishes nothing' room.rs 's/live.fetch_sub\(1, Ordering::AcqRel\)/live.fetch_sub(1, Ordering::Relaxed)/'
+plant 'O14: a waiter that leaves publishes nothing' room.rs 's/live.fetch_sub\(weight\(terms.is_part\), Ordering::AcqRel\)/live.fetch_sub(weight(terms.is_part), Ordering::Relaxed)/'
 
 # Steps: claim and release.
 plant 'an offer does not look at the waiters flag' bitmap.rs 's/if has_waiters\(seen\) \{\s*return false;/if false { return false;/'
@@ -96,7 +96,7 @@ plant 'the look after registering a waker is dropped' waiter.rs 's/let state = s
 plant 'the dispatcher leaves with requests unanswered' requests.rs 's/if requests == answered \{/if requests >= answered { self.0.store(0, Ordering::Release);/'
 plant 'a known waker is not looked at again' waiter.rs 's/if !self.knows\(cx.waker\(\)\) \{/if self.knows(cx.waker()) { return Poll::Pending; } else {/'
 plant 'a cancelled waiter keeps its grant' waiter.rs 's/None => drop\(granted\)/None => std::mem::forget(granted)/'
-plant 'a refused arrival goes without a look' waiters.rs 's/(is_full\(room\.came.*?)self\.leave_line\(class\);/$1room.left(class);/s'
+plant 'a refused arrival goes without a look' waiters.rs 's/(is_full\(room\.came.*?)self\.leave_line\(&terms\);/$1room.left(&terms);/s'
 plant 'a waiter that has waited before goes to the end of the line' waiters.rs 's/queue.line.join_ahead\(waiter\)/queue.line.join(waiter)/'
 plant 'a ticket that has claimed leaves its waker behind' waiter.rs 's/if !is_taken \|\| self.has_locked \{/if !is_taken {/'
 plant 'the flags are lowered while waiters are left' waiters.rs 's/(claim_past_flags\(crate::sync::thread_number\(\)\) else \{\s*)return;/$1return self.lower_flags(queue);/'
@@ -116,8 +116,8 @@ plant 'a taken-back slot is not acquired by who takes it next' waiter.rs 's/comp
 plant 'a grant is taken back though it was taken' waiter.rs 's/self.state.compare_exchange\(state, to.*?ok\(\)\?;/self.state.store(to, Ordering::Release);/s'
 plant 'a grant that is taken stays counted' waiter.rs 's/\n\s*pool\.granted\(\)\.subtract\(1\);//'
 plant 'a grant that is refused stays counted' waiter.rs 's/slot\.pool\(\)\.granted\(\)\.subtract\(1\);//'
-plant 'one that is late is not counted' grants.rs 's/self.room.came\(class\);//'
-plant 'one that has taken its grant is counted as late' grants.rs 's/(queue.must_look_behind = true;\s*\} else \{\s*)self.room.left\(class\);/$1/'
+plant 'one that is late is not counted' grants.rs 's/self.room.came\(&terms\);//'
+plant 'one that has taken its grant is counted as late' grants.rs 's/(queue.must_look_behind = true;\s*\} else \{\s*)self.room.left\(&terms\);/$1/'
 plant 'one that is late goes to the end of the line' grants.rs 's/queue.stand\(waiter\)/queue.line.push_back(waiter)/'
 plant 'a slot goes back to whom it was taken from' grants.rs 's/waiter.is_prompt\(\)/waiter.is_waiting()/'
 plant 'one that is late every time stays in line' grants.rs 's/waiter.was_late \|\| //'
@@ -168,12 +168,12 @@ plant 'one that leaves the line keeps its place' turn.rs 's/let own = at.and_the
 # Steps: classes.
 plant 'a class is charged nothing' line.rs 's/class.pass \+= class.stride;//'
 plant 'a class that does not wait saves its share up' line.rs 's/class.pass = class.pass.max\(reached \+ class.stride\);//'
-plant 'one that leaves is not counted off its class' room.rs 's/own.live.fetch_sub\(1, Ordering::Relaxed\);//'
-plant 'the limit on waiters is one for all classes' room.rs 's/self.shares.get\(class\).map_or\(all, /self.shares.get(usize::MAX).map_or(all, /'
+plant 'one that leaves is not counted off its class' room.rs 's/self.count_share\(terms, 0, .*?\);//'
+plant 'the limit on waiters is one for all classes' room.rs 's/Some\(own\) if !terms.is_part => count\(own\)/Some(own) if !terms.is_part => { count(own); before }/'
 plant 'what lapses goes to another class' grants.rs 's/self.pass_on\(queue, class, slot, wakes, \|waiter\| waiter.is_prompt/self.pass_on(queue, 0, slot, wakes, |waiter| waiter.is_prompt/'
 
 # Steps: shedding.
-plant 'one that is shed is counted still' shed.rs 's/self.room.left\(class\);//'
+plant 'one that is shed is counted still' shed.rs 's/self.room.left\(&waiter.terms\);//'
 plant 'one that is shed is not told' shed.rs 's/wakes.add\(waiter.take_waker\(\)\);//'
 plant 'the last is shed, too' shed.rs 's/!queue.line.has_several\(\)/false/'
 plant 'one that has left is shed' shed.rs 's/if waiter.settle\(SHED\) \{/_ = waiter.settle(SHED); {/'

@@ -16,7 +16,7 @@ use std::pin::Pin;
 /// | [`needs_reset_after_hook`] | after hooks [before a loan] or [on return] | any of these |
 /// | [`needs_ping`] | before each loan, unless a ping is due | the borrower's thread |
 /// | [`may_ping_here`] | before each ping that a borrower could make | the borrower's thread |
-/// | [`may_wait_here`] | before each wait of a borrower | the borrower's thread |
+/// | [`may_wait_here`] | before each wait and each switch | the caller's thread |
 /// | [`renews_session`] | after each reset, if there are hooks after a connect | a worker |
 /// | [`classify`] | for each connect that fails with an error | a worker |
 /// | [`ping_is_cancel_safe`] | for each ping dropped half-way | the thread that dropped it |
@@ -188,8 +188,9 @@ pub trait Manager: Send + Sync + 'static {
     }
 
     /// Returns whether a borrower may wait on the calling thread for a connection to be opened,
-    /// pinged or returned. If not, its `get` returns [`GetError::WrongThread`](crate::GetError).
-    /// Default: `true`.
+    /// pinged or returned. If not, its `get` returns [`GetError::WrongThread`](crate::GetError). So
+    /// does [`switch_manager`](crate::Pool::switch_manager), which asks the new manager. Default:
+    /// `true`.
     ///
     /// The pool asks before each wait. If connections make progress only while the calling thread
     /// does, return `false` to a borrower that would block it. For a task, note its runtime here.

@@ -44,6 +44,10 @@ impl Counter {
 pub(crate) struct Counters {
     pub(crate) waits: Counter,
     pub(crate) waits_in_vain: Counter,
+    /// Loans to borrowers that have stood in line; counted before the loan.
+    pub(crate) late_checkouts: Counter,
+    /// The most loans to others that a snapshot has shown.
+    direct_checkouts: Relaxed<u64>,
     pub(crate) timeouts: Counter,
     pub(crate) refusals: Counter,
     pub(crate) shed: Counter,
@@ -81,9 +85,19 @@ impl Counters {
         }
         counters
     }
+
+    /// Of so many loans, those to borrowers that have not stood in line. A borrower that is about
+    /// to have its connection is counted as one that has: so this never falls.
+    pub(crate) fn direct_checkouts(&self, checkouts: u64) -> u64 {
+        self.direct_checkouts.raise(checkouts.saturating_sub(self.late_checkouts.get()));
+        self.direct_checkouts.get()
+    }
 }
 
 /// A snapshot of a pool.
+///
+/// While another manager is [tried](crate::Pool::switch_manager), its connection counts as opening
+/// and, if it is not kept, as in maintenance, beside the slots.
 ///
 /// At rest everything agrees: `idle + lent + opening + maintenance + quarantined + vacant + retired
 /// = capacity`; and `checkouts = returns + lent`, but for connections that were handed to tasks
@@ -128,7 +142,8 @@ pub struct Stats {
     pub vacant: usize,
     /// Slots out of use because of a lowered limit, or because the pool is closed.
     pub retired: usize,
-    /// Borrowers that wait in line.
+    /// Borrowers that wait in line. A [`get_many`](crate::Pool::get_many) is one of them, also
+    /// while it waits for its turn.
     pub waiting: usize,
     /// Whether the pool is [paused](crate::Pool::pause).
     pub is_paused: bool,
@@ -138,6 +153,10 @@ pub struct Stats {
 
     /// Connections lent. This count and those below run from when the pool was built.
     pub checkouts: u64,
+    /// Those of them whose borrowers did not have to stand in line. Of all, the share that the pool
+    /// is large enough for: if it falls while the server is not slower, more connections would
+    /// help.
+    pub direct_checkouts: u64,
     /// Connections returned.
     pub returns: u64,
     /// Borrowers that had to stand in line, each counted once however often.
@@ -241,10 +260,10 @@ impl Stats {
         difference! {
             gauges: capacity max_size size idle lent opening maintenance quarantined vacant
                 retired waiting waiter_nodes is_paused;
-            counters: checkouts returns waits waits_in_vain cancellations timeouts refusals
-                shed connects connect_failures connects_skipped outages pings ping_failures
-                pings_cancelled resets closes added detached launch_failures leaks nested_gets
-                sweeps;
+            counters: checkouts direct_checkouts returns waits waits_in_vain cancellations
+                timeouts refusals shed connects connect_failures connects_skipped outages pings
+                ping_failures pings_cancelled resets closes added detached launch_failures leaks
+                nested_gets sweeps;
             parts: evictions wait_time use_time connect_time ping_time reset_time
         }
     }

@@ -61,8 +61,8 @@ pub struct Settings {
     /// ms. `None` means the interval that the strategy asks for, else 30 s. Default: `None`.
     pub sweep_interval: Option<Duration>,
     /// Maximum number of borrowers in line; one more is refused at once. With zero no borrower
-    /// waits, and as none then asks for growth, only the minimum is ever open. Default:
-    /// `usize::MAX`, no limit.
+    /// waits, and as none then asks for growth, only the minimum is ever open. A
+    /// [`get_many`](crate::Pool::get_many) is one borrower. Default: `usize::MAX`, no limit.
     pub max_waiters: usize,
     /// Maximum number of connections opened at once, at least 1. Stuck connects do not count, up to
     /// the same number again: those that have outlived `connect_timeout`, and those that after 500

@@ -9,7 +9,8 @@ use std::fmt;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum GetManyError<E> {
-    /// More connections were asked for than there may be.
+    /// More connections were asked for than there may be, now that the call was made or, if
+    /// [`max_size`](crate::Settings::max_size) has sunk meanwhile, while it waited.
     TooMany {
         /// How many were asked for.
         wanted: usize,

@@ -14,6 +14,10 @@ pub enum SwitchError<E> {
     Connect(ManagerError<E>),
     /// The system has no thread left to try the new manager on.
     NoThread,
+    /// A blocking call on the one thread that drives the runtime of the new manager's connections:
+    /// the trial needs this thread. Use
+    /// [`switch_manager_async`](crate::Pool::switch_manager_async), or block another thread.
+    WrongThread,
     /// The pool is closed.
     Closed,
     /// The process was forked, and the pool is its [parent's](crate::Pool#forks).
@@ -26,6 +30,10 @@ impl<E: Error + 'static> fmt::Display for SwitchError<E> {
             Self::Connect(_) => "the new manager cannot connect; the pool keeps the old one",
             Self::NoThread => {
                 "no thread is left to try the new manager on; the pool keeps the old one"
+            }
+            Self::WrongThread => {
+                "a blocking switch on the thread that drives the connections would wait for \
+                 itself; use switch_manager_async, or block another thread"
             }
             Self::Closed => "the pool is closed",
             Self::Forked => FORKED,

@@ -162,6 +162,7 @@ impl<M: Manager> Parts<M> {
             closed_by: Relaxed::<u64>::new(Tick::NEVER.0),
             assignments: Mutex::default(),
             service: Default::default(),
+            beside: Default::default(),
             watch: Watch::new(),
             spawner: self.spawner.clone(),
             events: Default::default(),

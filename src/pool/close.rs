@@ -38,7 +38,8 @@ pub struct CloseReport {
     pub closes: u64,
     /// Connections still lent when the time was up.
     pub still_lent: usize,
-    /// Connections still being opened or closed when the time was up, those in quarantine included.
+    /// Connections still being opened or closed when the time was up, those in quarantine included,
+    /// and the one by which another manager is [tried](Pool::switch_manager).
     pub unfinished: usize,
     /// Which borrowers hold the connections that are still lent.
     pub holders: Vec<Holder>,
@@ -166,7 +167,7 @@ impl<M: Manager> Pool<M> {
     }
 
     async fn until_torn_down(&self) {
-        let is_over = || self.raw.is_torn_down() || self.raw.is_inherited();
+        let is_over = || self.raw.is_over() || self.raw.is_inherited();
         self.raw.context().events.wait_until(|| is_over().then_some(())).await
     }
 
@@ -180,7 +181,7 @@ impl<M: Manager> Pool<M> {
         let (overruns, holders) = (self.overruns(), self.holders());
         let stats = stats(&self.raw);
         // Slots go before the gauges.
-        if self.raw.is_torn_down() {
+        if self.raw.is_over() {
             let (holders, overruns) = Default::default();
             let closes = stats.closes;
             return CloseReport { closes, still_lent: 0, unfinished: 0, holders, overruns };
@@ -202,7 +203,7 @@ impl<M: Manager> Pool<M> {
 fn see_out<M: Manager>(raw: &Arc<Raw<M>>) {
     let ring = &raw.context().ring;
     // A thread that unwinds must not drop a manager, whose destructor might panic, too.
-    let is_needed = !raw.is_torn_down() || thread::panicking();
+    let is_needed = !raw.is_over() || thread::panicking();
     if !is_needed || !ring.is_heard() && hire_housekeeper(raw).is_err() {
         return;
     }

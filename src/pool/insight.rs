@@ -104,7 +104,7 @@ impl<M: Manager> Pool<M> {
         {
             return PoolHealth::Down { since: *since, cause: cause.clone() };
         }
-        let stats = self.stats();
+        let stats = snapshot::stats_of_slots(&self.raw);
         let in_service = stats.idle + stats.lent + stats.opening + stats.maintenance + stats.vacant;
         if in_service == 0
             && let Some(since) = overdue.iter().map(|overrun| overrun.since).max()

@@ -2,6 +2,7 @@
 
 use super::handle::Pool;
 use super::state::pooled::Raw;
+use super::work::worker;
 use crate::manager::Manager;
 use crate::observe::EventKind;
 use crate::sync::PoisonError;
@@ -9,10 +10,16 @@ use crate::sync::PoisonError;
 impl<M: Manager> Pool<M> {
     /// Pauses the pool, for example while a server is restarted or fails over: from now on it lends
     /// nothing. Whoever asks for a connection waits, within its own limit, until the pool is
-    /// [resumed](Self::resume), and keeps its place. What is on loan stays there, and upkeep goes
-    /// on; [`change`](Self::change) `max_size` to 0 to close what is open, too. The
+    /// [resumed](Self::resume), and keeps its place. What is on loan stays there. The
     /// [reserve](Self::reserved) goes on lending: an administrator may look at the server through
     /// it. Does not block. A second call does nothing.
+    ///
+    /// Upkeep goes on: sweeps ping what is idle, what is dead or too old is replaced, and
+    /// `min_size` and `min_idle` are kept. But the pool opens nothing for those that wait, as it
+    /// could not lend it; it gives up connects that were asked for and not begun.
+    /// [`resume`](Self::resume) asks for them. To close what is open, too,
+    /// [`change`](Self::change) `max_size` and `min_size` to 0: then no sweep and no waiter opens
+    /// anything.
     ///
     /// A `get` that begins after this call has returned waits. One that began before, and already
     /// has its connection pinged or a connection granted to it, still gets that.
@@ -45,7 +52,8 @@ impl<M: Manager> Pool<M> {
         }
     }
 
-    /// Goes on after a [`pause`](Self::pause): those that wait are served in order. Does not block.
+    /// Goes on after a [`pause`](Self::pause): those that wait are served in order, and what they
+    /// need is opened. Does not block.
     /// Does nothing if the pool is not paused.
     ///
     /// ```
@@ -67,6 +75,8 @@ impl<M: Manager> Pool<M> {
         if was_paused {
             self.state().note(EventKind::Resumed);
             self.raw.dispatch();
+            // For those that wait nothing was opened meanwhile.
+            worker::grow(&self.raw);
         }
     }
 

@@ -1,13 +1,25 @@
 //! A snapshot of gauges and counters.
 
 use super::state::pooled::Raw;
-use super::supply::overruns::overdue;
+use super::supply::overruns::{Guests, guests, overdue};
 use crate::error::Counts;
 use crate::manager::Manager;
 use crate::stats::{Evictions, Ledger, Stats};
 
 /// See [`Stats`] for what may disagree.
 pub(crate) fn stats<M: Manager>(raw: &Raw<M>) -> Stats {
+    let mut stats = stats_of_slots(raw);
+    let now = raw.context().clock.now();
+    let Guests { opening, closing, late, late_closes } = guests(raw, now);
+    stats.opening += opening;
+    stats.maintenance += closing;
+    stats.quarantined += late;
+    stats.size += closing + late_closes;
+    stats
+}
+
+/// The part of it that says whether the pool can serve: without connections beside the slots.
+pub(crate) fn stats_of_slots<M: Manager>(raw: &Raw<M>) -> Stats {
     let state = raw.context();
     let counters = &state.counters;
     let gauges = raw.gauges();
@@ -43,6 +55,7 @@ pub(crate) fn stats<M: Manager>(raw: &Raw<M>) -> Stats {
         is_paused: raw.is_paused(),
         waiter_nodes: raw.queued(),
         checkouts,
+        direct_checkouts: counters.direct_checkouts(checkouts),
         returns,
         waits: counters.waits.get(),
         waits_in_vain: counters.waits_in_vain.get(),
@@ -76,5 +89,5 @@ pub(crate) fn stats<M: Manager>(raw: &Raw<M>) -> Stats {
 
 /// The part of it that errors carry.
 pub(crate) fn counts<M: Manager>(raw: &Raw<M>) -> Counts {
-    stats(raw).counts()
+    stats_of_slots(raw).counts()
 }

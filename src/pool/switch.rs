@@ -7,9 +7,11 @@
 //! trial's connection is closed by whichever of the two comes second.
 
 use super::add::take_in;
+use super::borrow::failure;
 use super::ground::caught::{Foreign, let_go};
 use super::ground::park::block_on;
 use super::handle::Pool;
+use super::state::beside::Guest;
 use super::state::entry::Fresh;
 use super::state::invalid::Replacing;
 use super::state::kept::give_up;
@@ -54,7 +56,8 @@ impl<M: Manager> Pool<M> {
     ///
     /// # Errors
     ///
-    /// Returns [`SwitchError`] if the trial does not succeed in time, or if the pool is closed. The
+    /// Returns [`SwitchError`] if the trial does not succeed in time, at once if it needs the
+    /// calling thread ([`WrongThread`](SwitchError::WrongThread)), and if the pool is closed. The
     /// pool then keeps its manager and its connections, and `manager` is dropped.
     pub fn switch_manager(
         &self,
@@ -63,7 +66,7 @@ impl<M: Manager> Pool<M> {
     ) -> Result<usize, SwitchError<M::Error>> {
         let state = self.state();
         let deadline = state.clock.now() + timeout;
-        let trial = self.begin_trial(manager, deadline)?;
+        let trial = self.begin_trial(manager, Face::Blocking, deadline)?;
         block_on(state.events.wait_until(|| trial.is_over()), &state.clock, deadline);
         let begun = self.install(trial.end()?);
         Ok(self.replace_all(begun, deadline))
@@ -93,23 +96,32 @@ impl<M: Manager> Pool<M> {
     ) -> Result<usize, SwitchError<M::Error>> {
         let state = self.state();
         let deadline = state.clock.now() + timeout;
-        let trial = self.begin_trial(manager, deadline)?;
+        let trial = self.begin_trial(manager, Face::Async, deadline)?;
         trial.until_over(deadline).await;
         let begun = self.install(trial.end()?);
         Ok(self.replace_all_async(begun, deadline).await)
     }
 
-    fn begin_trial(&self, manager: M, deadline: Tick) -> Result<Trial<M>, SwitchError<M::Error>> {
+    fn begin_trial(
+        &self,
+        manager: M,
+        face: Face,
+        deadline: Tick,
+    ) -> Result<Trial<M>, SwitchError<M::Error>> {
         if self.raw.is_inherited() {
             return Err(SwitchError::Forked);
         }
         if self.raw.is_closed() {
             return Err(SwitchError::Closed);
         }
+        if !failure::may_wait(&manager, face) {
+            return Err(SwitchError::WrongThread);
+        }
         let state = self.state();
         let trial = Trial { raw: Arc::clone(&self.raw), report: Report::default() };
         let limit = deadline.min(state.clock.now() + state.settings.load().connect_timeout);
-        let work = attempt(Arc::clone(&self.raw), Arc::new(manager), trial.report.clone(), limit);
+        let guest = Guest::new(&self.raw, limit);
+        let work = attempt(guest, Arc::new(manager), trial.report.clone(), limit);
         if state.is_manual() {
             run_here(state, work);
         } else if !launch(&self.raw, work) {
@@ -121,7 +133,7 @@ impl<M: Manager> Pool<M> {
     /// From now on `opened`'s manager opens all connections. Its own is the first of them, if the
     /// pool has room for it.
     fn install(&self, opened: Opened<M>) -> Vec<Replacing<'_>> {
-        let Opened { fresh, begun } = opened;
+        let Opened { fresh, begun, guest } = opened;
         // Together, or another switch might come between: then the manager of the one would go with
         // the era of the other, or the reserve's with the pool's. No foreign code runs here.
         let lock = &self.state().installing;
@@ -137,7 +149,7 @@ impl<M: Manager> Pool<M> {
             news::proven(state, begun);
         }
         if let Err((fresh, _)) = take_in(&self.raw, fresh, replacing[0].era) {
-            dispose(&self.raw, fresh);
+            dispose(&self.raw, fresh, guest);
         }
         replacing
     }
@@ -147,6 +159,7 @@ impl<M: Manager> Pool<M> {
 struct Opened<M: Manager> {
     fresh: Fresh<M>,
     begun: Tick,
+    guest: Guest<M>,
 }
 
 /// How far a trial has come.
@@ -211,7 +224,7 @@ impl<M: Manager> Trial<M> {
         }
         match self.report.enter(Stage::Left) {
             Stage::Over(Ok(opened)) if self.raw.is_closed() => {
-                dispose(&self.raw, opened.fresh);
+                dispose(&self.raw, opened.fresh, opened.guest);
                 Err(SwitchError::Closed)
             }
             Stage::Over(outcome) => outcome.map_err(SwitchError::Connect),
@@ -231,7 +244,7 @@ impl<M: Manager> Drop for Trial<M> {
             return std::mem::forget(self.report.clone());
         }
         match self.report.enter(Stage::Left) {
-            Stage::Over(Ok(opened)) => dispose(&self.raw, opened.fresh),
+            Stage::Over(Ok(opened)) => dispose(&self.raw, opened.fresh, opened.guest),
             Stage::Over(Err(error)) => let_go(error),
             Stage::UnderWay | Stage::Left => {}
         }
@@ -239,7 +252,8 @@ impl<M: Manager> Drop for Trial<M> {
 }
 
 /// The worker's side.
-async fn attempt<M: Manager>(raw: Arc<Raw<M>>, manager: Arc<M>, report: Report<M>, limit: Tick) {
+async fn attempt<M: Manager>(guest: Guest<M>, manager: Arc<M>, report: Report<M>, limit: Tick) {
+    let raw = Arc::clone(guest.pool());
     let state = raw.context();
     let manager = Foreign::new(manager);
     let begun = state.clock.now();
@@ -254,7 +268,11 @@ async fn attempt<M: Manager>(raw: Arc<Raw<M>>, manager: Arc<M>, report: Report<M
             state.note(EventKind::ConnectFailed { took, is_permanent: false, cause });
         }
     }
-    let outcome = outcome.map(|fresh| Opened { fresh, begun });
+    let outcome = match outcome {
+        Ok(fresh) => Ok(Opened { fresh, begun, guest: guest.wait() }),
+        // The guest goes last, after the manager.
+        Err(error) => Err(error),
+    };
     if let Stage::Left = report.enter(Stage::Over(outcome)) {
         // The caller has gone, so the report is still here.
         drop(Trial { raw: Arc::clone(&raw), report });
@@ -263,9 +281,9 @@ async fn attempt<M: Manager>(raw: Arc<Raw<M>>, manager: Arc<M>, report: Report<M
 }
 
 /// Closes a connection for which the pool has no use.
-fn dispose<M: Manager>(raw: &Arc<Raw<M>>, fresh: Fresh<M>) {
+fn dispose<M: Manager>(raw: &Arc<Raw<M>>, fresh: Fresh<M>, guest: Guest<M>) {
     let owned = Arc::clone(raw);
-    let work = async move { calls::say_goodbye(owned.context(), fresh).await };
+    let work = async move { calls::close_guest(owned.context(), fresh, guest).await };
     if raw.context().is_manual() {
         run_here(raw.context(), work);
     } else {

@@ -8,6 +8,7 @@ pub(crate) struct Gauges {
     pub(crate) idle: usize,
     pub(crate) vacant: usize,
     pub(crate) retired: usize,
+    /// Borrowers, not slots that they wait for.
     pub(crate) waiting: usize,
     /// Handed to a waiter, and not yet taken.
     pub(crate) granted: usize,
@@ -39,7 +40,7 @@ impl<H: PoolHooks> RawPool<H> {
             idle: self.idle.count(),
             vacant: self.vacant.count(),
             retired: self.retired.count(),
-            waiting: self.room.live(),
+            waiting: self.room.borrowers(),
             granted: self.room.granted.get(),
         }
     }
@@ -58,7 +59,7 @@ impl<H: PoolHooks> RawPool<H> {
     /// are several classes.
     pub(crate) fn share(&self, class: usize) -> (usize, u64) {
         let served = self.room.shares.get(class).map_or(0, |share| share.served.get());
-        (self.room.live_of(class), served)
+        (self.room.borrowers_of(class), served)
     }
 
     /// How many nodes stand in the line, including those of waiters that have left.

@@ -126,15 +126,15 @@ impl<H: PoolHooks> RawPool<H> {
 
     /// Takes a grant back from one that stands in line again.
     fn put_back_in_line(&self, queue: &mut Queue, waiter: Standing) -> Option<Occupied<H>> {
-        // O14: before it may leave again. What is undone below is seen by this round.
-        let class = waiter.class();
-        self.room.came(class);
+        // Before it may leave again. What is undone below is seen by this round.
+        let terms = waiter.terms;
+        self.room.came(&terms);
         let slot = waiter.withdraw(self, LATE);
         if slot.is_some() {
             queue.stand(waiter);
             queue.must_look_behind = true;
         } else {
-            self.room.left(class);
+            self.room.left(&terms);
         }
         slot
     }

@@ -14,6 +14,7 @@ mod room;
 mod shed;
 pub(crate) mod slots;
 mod standing;
+mod terms;
 pub(crate) mod turn;
 pub(crate) mod waiter;
 mod waiters;
@@ -27,6 +28,7 @@ use era::Eras;
 use flow::Shedding;
 use room::WaitingRoom;
 use slots::{Home, Lodging, Occupied, Slot, Vacant};
+use terms::Terms;
 
 /// What the pool above the mechanism keeps in it, and is told by it.
 pub(crate) trait PoolHooks: Sized + 'static {
@@ -129,8 +131,8 @@ impl<H: PoolHooks> Home<H> for RawPool<H> {
         self.settle_debt();
     }
 
-    fn leave_line(&self, class: usize) {
-        self.leave_line(class);
+    fn leave_line(&self, terms: &Terms) {
+        self.leave_line(terms);
     }
 
     fn granted(&self) -> &Relaxed<usize> {

@@ -5,7 +5,7 @@ use super::flow::Flow;
 use super::line::Line;
 use super::requests::Requests;
 use super::standing::Standing;
-use super::waiter::{NEVER, Waiter};
+use super::waiter::{NEVER, Terms, Waiter};
 use crate::sync::{Arc, AtomicU64, AtomicUsize, Mutex, Ordering, Relaxed, SegQueue};
 use std::task::Waker;
 
@@ -25,9 +25,10 @@ pub(super) struct WaitingRoom {
     pub(super) requests: Requests,
     /// What only the dispatcher touches. The lock is never contended: `requests` elects one.
     pub(super) queue: Mutex<Queue>,
-    /// Waiters in the line that still wait.
-    pub(super) live: AtomicUsize,
-    /// The same by class, if there are several.
+    /// Waiters in the line that still wait; and, in units of [`BORROWER`], how many borrowers these
+    /// are.
+    live: AtomicU64,
+    /// What is known of each class, if there are several.
     pub(super) shares: Box<[Share]>,
     /// Slots that were granted and not taken.
     pub(super) granted: Relaxed<usize>,
@@ -41,11 +42,19 @@ pub(super) struct WaitingRoom {
     pub(super) errands: Errands,
 }
 
+/// One borrower, in [`WaitingRoom::live`]: above the count of waiters.
+const BORROWER: u64 = 1 << 32;
+
+/// What a waiter adds to the count: a part of what a borrower waits for is no borrower.
+fn weight(is_part: bool) -> u64 {
+    if is_part { 1 } else { BORROWER + 1 }
+}
+
 /// What is known of one class of waiters.
 #[derive(Debug, Default)]
 pub(super) struct Share {
-    /// Those that still wait.
-    live: AtomicUsize,
+    /// Borrowers that still wait.
+    borrowers: AtomicUsize,
     /// Slots that were handed to them.
     pub(super) served: Relaxed<u64>,
 }
@@ -126,7 +135,7 @@ impl WaitingRoom {
             crowd: SegQueue::new(),
             requests: Requests::new(),
             queue: Mutex::new(Queue::new(weights)),
-            live: AtomicUsize::new(0),
+            live: AtomicU64::new(0),
             shares: (0..classes).map(|_| Share::default()).collect(),
             granted: Relaxed::default(),
             queued: Relaxed::default(),
@@ -136,9 +145,22 @@ impl WaitingRoom {
         }
     }
 
+    /// Waiters in the line that still wait.
     pub(super) fn live(&self) -> usize {
         // O14: a gauge, or a limit on it; the last waiter to leave needs its own subtraction only.
-        self.live.load(Ordering::Relaxed)
+        (self.live.load(Ordering::Relaxed) % BORROWER) as usize
+    }
+
+    /// Borrowers that wait: one that waits for several slots has as many waiters in the line.
+    pub(super) fn borrowers(&self) -> usize {
+        // O14: as above.
+        (self.live.load(Ordering::Relaxed) / BORROWER) as usize
+    }
+
+    /// The same of a class.
+    pub(super) fn borrowers_of(&self, class: usize) -> usize {
+        let of = |own: &Share| own.borrowers.load(Ordering::Relaxed); // O14
+        self.shares.get(class).map_or_else(|| self.borrowers(), of)
     }
 
     pub(super) fn queued(&self) -> usize {
@@ -150,28 +172,58 @@ impl WaitingRoom {
         self.next_deadline.load(Ordering::Acquire)
     }
 
-    /// How many of a class wait.
-    pub(super) fn live_of(&self, class: usize) -> usize {
-        // O14
-        self.shares.get(class).map_or_else(|| self.live(), |own| own.live.load(Ordering::Relaxed))
-    }
-
-    /// Counts a waiter. Returns how many of its class waited before.
-    pub(super) fn came(&self, class: usize) -> usize {
-        // O14
-        let all = self.live.fetch_add(1, Ordering::Relaxed);
-        self.shares.get(class).map_or(all, |own| own.live.fetch_add(1, Ordering::Relaxed)) // O14
+    /// Counts a waiter that joins the line. Returns how many borrowers of its class waited before.
+    pub(super) fn came(&self, terms: &Terms) -> usize {
+        // O14: nothing is read or left to be seen here.
+        let before = self.live.fetch_add(weight(terms.is_part), Ordering::Relaxed);
+        self.count_share(terms, (before / BORROWER) as usize, |own| {
+            own.borrowers.fetch_add(1, Ordering::Relaxed) // O14
+        })
     }
 
     /// Counts a waiter off.
-    pub(super) fn left(&self, class: usize) {
-        if let Some(own) = self.shares.get(class) {
-            // O14: a gauge, and a limit.
-            own.live.fetch_sub(1, Ordering::Relaxed);
-        }
+    pub(super) fn left(&self, terms: &Terms) {
+        // O14: a gauge, and a limit.
+        self.count_share(terms, 0, |own| own.borrowers.fetch_sub(1, Ordering::Relaxed));
         // O14: the last waiter to leave, and the dispatch that it requests, see that all others
         // left.
-        self.live.fetch_sub(1, Ordering::AcqRel);
+        self.live.fetch_sub(weight(terms.is_part), Ordering::AcqRel);
+    }
+
+    /// Counts in the waiter's class, unless it is a part or there is one class alone: then `before`.
+    fn count_share(
+        &self,
+        terms: &Terms,
+        before: usize,
+        count: impl FnOnce(&Share) -> usize,
+    ) -> usize {
+        match self.shares.get(usize::from(terms.class)) {
+            Some(own) if !terms.is_part => count(own),
+            _ => before,
+        }
+    }
+
+    /// Counts an ordinary borrower whose waiters are parts, unless `most` wait already.
+    pub(super) fn enter(&self, most: usize) -> bool {
+        // O14: it counts itself first, as waiters do.
+        let before = (self.live.fetch_add(BORROWER, Ordering::Relaxed) / BORROWER) as usize;
+        let ordinary = self.shares.first();
+        // O14
+        let own = ordinary.map(|own| own.borrowers.fetch_add(1, Ordering::Relaxed));
+        let is_welcome = own.unwrap_or(before) < most;
+        if !is_welcome {
+            self.leave();
+        }
+        is_welcome
+    }
+
+    /// It does not wait any more.
+    pub(super) fn leave(&self) {
+        if let Some(own) = self.shares.first() {
+            own.borrowers.fetch_sub(1, Ordering::Relaxed); // O14
+        }
+        // O14: no waiter leaves with it.
+        self.live.fetch_sub(BORROWER, Ordering::Relaxed);
     }
 
     /// Counts a slot that one of the class was handed at its turn. For the dispatcher alone.

@@ -27,7 +27,7 @@ impl<H: PoolHooks> RawPool<H> {
             }
             let Some(waiter) = queue.line.pop(class) else { break };
             if waiter.settle(SHED) {
-                self.room.left(class);
+                self.room.left(&waiter.terms);
                 wakes.add(waiter.take_waker());
             }
         }

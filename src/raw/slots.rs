@@ -14,6 +14,7 @@
 #![allow(unsafe_code)]
 
 use super::bitmap::{self, Bitmap, Place};
+use super::terms::Terms;
 use crate::sync::{Arc, AtomicPtr, AtomicU64, Ordering, Relaxed, UnsafeCell};
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
@@ -45,7 +46,7 @@ pub(crate) trait Home<H: Lodging<Pool = Self>> {
     /// A slot was retired: perhaps one is to come back.
     fn settle_debt(&self);
     /// Counts off a waiter that has left the line.
-    fn leave_line(&self, class: usize);
+    fn leave_line(&self, terms: &Terms);
     /// How many slots are granted and not taken.
     fn granted(&self) -> &Relaxed<usize>;
     /// Wakes some of the waiters that were told the same as this one.

@@ -53,12 +53,9 @@ impl Turn {
         self.born_in != forks()
     }
 
-    /// Stands in line, unless `most` others wait there.
-    pub(crate) fn enter(&self, most: usize) -> Option<Place<'_>> {
+    /// Stands in line.
+    pub(crate) fn enter(&self) -> Place<'_> {
         let mut line = self.lock();
-        if line.current.is_some() && line.waiting.len() >= most {
-            return None;
-        }
         line.last += 1;
         let number = line.last;
         if line.current.is_none() {
@@ -66,7 +63,7 @@ impl Turn {
         } else {
             line.waiting.push_back((number, None));
         }
-        Some(Place { turn: self, number })
+        Place { turn: self, number }
     }
 }
 

@@ -4,6 +4,7 @@
 //! for a grant that is not taken. See `README.md` for the races.
 
 use super::slots::{Home, Lodging, Occupied};
+pub(crate) use super::terms::{NEVER, Terms};
 use super::wakes::wake_all;
 use crate::no_unwind::no_unwind;
 use crate::sync::{Arc, AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError, switch_point};
@@ -25,10 +26,6 @@ const TAKEN: usize = 8;
 const CANCELLED: usize = 9;
 const FIRST_GRANT: usize = 16;
 
-/// "No deadline": the ticket's owner keeps it itself, or there is none. As a grace: the
-/// waiter is polled once it is woken.
-pub(crate) const NEVER: u64 = u64::MAX;
-
 /// What became of a waiter.
 pub(crate) enum Outcome<H: Lodging> {
     /// The slot is the waiter's.
@@ -43,25 +40,6 @@ pub(crate) enum Outcome<H: Lodging> {
     Lapsed,
     /// The line is slow, and the waiter was late.
     Shed,
-}
-
-/// The terms on which a waiter stands in line.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Terms {
-    /// When it expires, or [`NEVER`].
-    pub(crate) deadline: u64,
-    /// Until when newcomers may claim before it. Zero: they never may.
-    pub(crate) patience: u64,
-    /// How long a grant or a notification may lie unheeded, or [`NEVER`]: then the slot goes to
-    /// another.
-    pub(crate) grace: u64,
-    /// Since when it has wanted a slot.
-    pub(crate) since: u64,
-    /// Goes before all who have wanted one since then, however long the line is: it has waited
-    /// before, and nothing came of it.
-    pub(crate) ahead: bool,
-    /// Its class, by number. Each has a share of the slots, and a limit of its own on its queue.
-    pub(crate) class: u8,
 }
 
 /// The node of a waiter: its state, its terms and its waker.
@@ -281,7 +259,7 @@ impl<'a, H: Lodging> Ticket<'a, H> {
                 self.look()
             }
             Some(before) => {
-                self.pool.leave_line(self.waiter.class());
+                self.pool.leave_line(&self.waiter.terms);
                 if before == NOTIFIED {
                     // Notified anew, of another slot: the next in line may have that.
                     self.pool.dispatch();
@@ -379,10 +357,10 @@ impl<H: Lodging> Ticket<'_, H> {
         let stale = self.waiter.lock_waker().take();
         match before {
             Some(_) if !self.waiter.in_line => {}
-            Some(WAITING) => self.pool.leave_line(self.waiter.class()),
+            Some(WAITING) => self.pool.leave_line(&self.waiter.terms),
             Some(_) => {
                 // The next in line may have the slot of which this one was notified.
-                self.pool.leave_line(self.waiter.class());
+                self.pool.leave_line(&self.waiter.terms);
                 self.pool.dispatch();
             }
             None => drop(granted),

@@ -26,18 +26,18 @@ impl<H: PoolHooks> RawPool<H> {
     ) -> Result<Ticket<'_, H>, TooMany> {
         let room = &self.room;
         let class = usize::from(terms.class);
-        let is_full = |live| live >= max_waiters && !terms.ahead;
+        let is_full = |borrowers| borrowers >= max_waiters && !terms.ahead;
         // A first look, so that a full room refuses without writing anything.
-        if is_full(room.live_of(class)) {
+        if is_full(room.borrowers_of(class)) {
             return Err(TooMany);
         }
         // Foreign code: before anything is counted.
         let waker = waker.clone();
-        // O14: an arrival counts itself first, so no two pass for one place.
-        if is_full(room.came(class)) {
+        // An arrival counts itself first, so no two pass for one place.
+        if is_full(room.came(&terms)) {
             // As any waiter leaves: the last of the others may have left meanwhile, and counted on
             // this one to be the last.
-            self.leave_line(class);
+            self.leave_line(&terms);
             return Err(TooMany);
         }
         let waiter = Waiter::new(waker, terms, true);
@@ -52,9 +52,20 @@ impl<H: PoolHooks> RawPool<H> {
         Ok(ticket)
     }
 
+    /// An ordinary borrower begins to wait for several slots. It counts as one: its waiters, if it
+    /// has some in line, are parts of it. `false`: `max_waiters` wait already.
+    pub(crate) fn enter_as_one(&self, max_waiters: usize) -> bool {
+        self.room.enter(max_waiters)
+    }
+
+    /// It does not wait any more.
+    pub(crate) fn leave_as_one(&self) {
+        self.room.leave();
+    }
+
     /// Counts off a waiter that has left the line, or that has been refused.
-    pub(super) fn leave_line(&self, class: usize) {
-        self.room.left(class);
+    pub(super) fn leave_line(&self, terms: &Terms) {
+        self.room.left(terms);
         if self.room.is_littered(self.room.queued()) {
             self.dispatch();
         }
@@ -204,7 +215,7 @@ impl<H: PoolHooks> RawPool<H> {
         wakes: &mut Wakes,
     ) -> Result<(), Occupied<H>> {
         let (was_late, waker) = waiter.grant(slot)?;
-        self.room.left(waiter.class());
+        self.room.left(&waiter.terms);
         wakes.add(waker);
         waiter.was_late = was_late && !waiter.was_robbed;
         waiter.was_robbed = false;
@@ -233,7 +244,7 @@ impl<H: PoolHooks> RawPool<H> {
     fn settle_line(&self, queue: &mut Queue, to: usize, wakes: &mut Wakes) {
         for waiter in queue.line.drain() {
             if waiter.settle(to) {
-                self.room.left(waiter.class());
+                self.room.left(&waiter.terms);
                 let waker = waiter.take_waker();
                 if waiter.terms.grace == NEVER {
                     wakes.is_crowd = true;
@@ -291,7 +302,7 @@ impl<H: PoolHooks> RawPool<H> {
                 return true;
             }
             if waiter.settle(EXPIRED) {
-                self.room.left(waiter.class());
+                self.room.left(&waiter.terms);
                 wakes.add(waiter.take_waker());
             }
             false

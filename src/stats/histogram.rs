@@ -66,7 +66,13 @@ impl std::fmt::Debug for Recorder {
     }
 }
 
-/// How often each duration was seen.
+/// How often each duration was seen, to an eighth of it.
+///
+/// Durations of more than about 17 minutes lie in one bucket, which is open above: there a
+/// [`quantile`](Self::quantile) is the [longest](Self::max) duration,
+/// [`count_up_to`](Self::count_up_to) counts none of them, however high its limit, and exporters
+/// report one value for all, such that the sum is right. [`count`](Self::count),
+/// [`sum`](Self::sum), [`mean`](Self::mean) and [`max`](Self::max) are exact.
 ///
 /// ```
 /// # use caliburn::Stats;

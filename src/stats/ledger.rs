@@ -56,10 +56,15 @@ impl Ledger {
         self.note(now);
     }
 
-    /// Notes that the connection is gone, or could not be opened.
-    pub(crate) fn end(&self) {
+    /// Notes that the connection is about to be closed.
+    pub(crate) fn leave(&self) {
         self.stamp.clear();
         self.signature.store(None);
+    }
+
+    /// Notes that the connection is gone, or could not be opened.
+    pub(crate) fn end(&self) {
+        self.leave();
         self.opened.set(0);
     }
 

@@ -122,6 +122,7 @@ fn write_cause<E: Error + 'static>(
     cause: Option<&ManagerError<E>>,
 ) -> fmt::Result {
     match cause {
+        // It has no `source` by which a report could ask for the rest.
         Some(cause) => write!(f, ": {cause:#}"),
         None => f.write_str(": connections are dead as soon as they are open"),
     }

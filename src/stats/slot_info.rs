@@ -13,7 +13,8 @@ pub struct SlotInfo {
     /// How long it has been idle or lent, or the call has been running. `None` for the other
     /// states.
     pub since: Option<Duration>,
-    /// How long ago the slot's connection was opened; `None` if it has none.
+    /// How long ago the slot's connection was opened; `None` if it has none. A connection that is
+    /// being closed is there until that is done.
     pub age: Option<Duration>,
     /// How often the slot was lent, by all the connections that it has had.
     pub checkouts: u64,

@@ -1,6 +1,7 @@
 //! Who holds what, and borrowers that wait for each other.
 
 use crate::common::*;
+use caliburn::error::GetManyError;
 use caliburn::observe::EventKind;
 use caliburn::stats::Borrower;
 use caliburn::{GetError, Pool, PooledConnection};
@@ -186,6 +187,101 @@ fn borrowers_that_are_served_in_turn_are_in_no_circle() {
                 let _first = pool.get().unwrap();
                 (0..20_000).for_each(|_| drop(pool.get().unwrap()));
             });
+        }
+    });
+}
+
+fn is_deadlock<E>(error: &GetManyError<E>) -> bool {
+    matches!(error, GetManyError::Get { error: GetError::Deadlock { .. }, .. })
+}
+
+/// Two connections: one is gathered, the other held by a thread that comes to wait for another.
+#[test]
+fn one_that_waits_for_another_that_gathers_is_told() {
+    let builder = Pool::builder(Fake::new()).max_size(2).min_size(2).identify_borrowers();
+    let pool = builder.wait_ready(PLENTY).build().unwrap();
+    let held = pool.get().unwrap();
+    thread::scope(|scope| {
+        let gathering = scope.spawn(|| pool.get_many(2, PLENTY).map(drop));
+        eventually("it has gathered one", || pool.stats().lent == 2 && pool.stats().waiting == 1);
+        let error = pool.get_timeout(PLENTY).unwrap_err();
+        assert!(matches!(error, GetError::Deadlock { .. }), "{error}");
+        drop(held);
+        gathering.join().unwrap().unwrap();
+    });
+    assert_eq!(pool.stats().nested_gets, 1, "the one that gathers held none when it began");
+}
+
+/// Three connections: the one that gathers three comes to hold two, while the third is held by a
+/// thread that waits behind it.
+#[test]
+fn one_that_gathers_is_told_if_what_it_gathers_closes_the_circle() {
+    let builder = Pool::builder(Fake::new()).max_size(3).min_size(3).identify_borrowers();
+    let pool = builder.wait_ready(PLENTY).build().unwrap();
+    let held = [pool.get().unwrap(), pool.get().unwrap()];
+    let all_hold = &Barrier::new(2);
+    thread::scope(|scope| {
+        let pool = &pool;
+        let (go, is_told) = std::sync::mpsc::channel::<()>();
+        let nested = scope.spawn(move || {
+            let first = pool.get().unwrap();
+            all_hold.wait();
+            is_told.recv().unwrap();
+            drop(pool.get_timeout(PLENTY).unwrap());
+            drop(first);
+        });
+        all_hold.wait();
+        let gathering = scope.spawn(|| pool.get_many(3, PLENTY).map(drop));
+        eventually("it waits", || pool.stats().waiting == 1);
+        go.send(()).unwrap();
+        eventually("both wait", || pool.stats().waiting == 2);
+        drop(held);
+        let error = gathering.join().unwrap().unwrap_err();
+        assert!(is_deadlock(&error), "{error}");
+        assert!(error.to_string().starts_with("2 of 3"), "{error}");
+        nested.join().unwrap();
+    });
+}
+
+/// Two connections: one is gathered by a thread, the other held by one that waits for its turn.
+#[test]
+fn one_that_holds_a_connection_and_waits_for_its_turn_is_told() {
+    let builder = Pool::builder(Fake::new()).max_size(2).min_size(2).identify_borrowers();
+    let pool = builder.wait_ready(PLENTY).build().unwrap();
+    let held = pool.get().unwrap();
+    thread::scope(|scope| {
+        let gathering = scope.spawn(|| pool.get_many(2, PLENTY).map(drop));
+        eventually("it has gathered one", || pool.stats().lent == 2 && pool.stats().waiting == 1);
+        let error = pool.get_many(1, PLENTY).unwrap_err();
+        assert!(is_deadlock(&error), "{error}");
+        drop(held);
+        gathering.join().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn one_that_gathers_all_while_it_holds_one_waits_for_itself() {
+    let builder = Pool::builder(Fake::new()).max_size(2).min_size(2).identify_borrowers();
+    let pool = builder.wait_ready(PLENTY).build().unwrap();
+    let held = pool.get().unwrap();
+    let error = pool.get_many(2, PLENTY).unwrap_err();
+    assert!(is_deadlock(&error), "{error}");
+    drop(held);
+    drop(pool.get_many(2, PLENTY).unwrap());
+}
+
+/// Whoever is about to have all that it wants waits for nothing any more.
+#[test]
+fn those_that_gather_and_are_served_in_turn_are_in_no_circle() {
+    let builder = Pool::builder(Fake::new()).max_size(4).min_size(4).identify_borrowers();
+    let pool = builder.wait_ready(PLENTY).build().unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let _first = pool.get().unwrap();
+            (0..10_000).for_each(|_| drop(pool.get().unwrap()));
+        });
+        for _ in 0..2 {
+            scope.spawn(|| (0..10_000).for_each(|_| drop(pool.get_many(3, PLENTY).unwrap())));
         }
     });
 }

@@ -18,6 +18,7 @@ fn counted(stats: &Stats) -> Vec<u64> {
     ];
     let counters = [
         stats.checkouts,
+        stats.direct_checkouts,
         stats.returns,
         stats.waits,
         stats.waits_in_vain,
@@ -194,4 +195,34 @@ fn the_longest_of_an_interval_is_not_that_of_the_whole() {
     let second = longest_of(20);
     assert!((20..=22).contains(&second.as_millis()), "{second:?}");
     assert_eq!(longest_of(900), Duration::from_millis(900));
+}
+
+#[test]
+fn loans_to_those_that_did_not_stand_in_line_are_counted() {
+    let (pool, clock) = full_manual(&Fake::new(), 2, |builder| builder);
+    let direct = || (pool.stats().direct_checkouts, pool.stats().checkouts);
+    let held = pool.get().unwrap();
+    drop(pool.try_get().unwrap());
+    drop(pool.get_timeout(PLENTY).unwrap());
+    assert_eq!(direct(), (3, 3));
+    // One of two is there at once; the other is waited for.
+    let mut both = Box::pin(pool.get_many_async(2, PLENTY));
+    assert!(poll_once(&mut both).is_pending());
+    assert_eq!(direct(), (4, 4));
+    let mut in_vain = Box::pin(pool.get_timeout_async(Duration::from_secs(1)));
+    let mut served = Box::pin(pool.get_async());
+    assert!(poll_once(&mut in_vain).is_pending() && poll_once(&mut served).is_pending());
+    clock.advance(Duration::from_secs(2));
+    pool.maintain();
+    assert!(poll_once(&mut in_vain).is_ready());
+    drop(held);
+    let std::task::Poll::Ready(Ok(all)) = poll_once(&mut both) else { panic!("both are there") };
+    assert_eq!(direct(), (4, 5));
+    drop(all);
+    assert!(poll_once(&mut served).is_ready());
+    assert_eq!(direct(), (4, 6));
+    drop(served);
+    let earlier = pool.stats();
+    drop(pool.get_many(2, PLENTY).unwrap());
+    assert_eq!(pool.stats().since(&earlier).direct_checkouts, 2);
 }

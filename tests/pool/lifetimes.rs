@@ -198,6 +198,39 @@ fn row_48_a_hundred_born_at_once_do_not_die_at_once_and_no_borrower_waits() {
     assert_settled(&pool, fake.books());
 }
 
+/// The same with a lifetime of 10 s, as its default spread has it, and sweeps more often than every
+/// half a second, by which they are ahead. In no second are more than twice as many replaced as on
+/// average, and no borrower meets a connection that is too old.
+#[test]
+fn row_48_of_a_hundred_born_at_once_at_most_twice_the_mean_are_replaced_in_any_second() {
+    const STEPS: usize = 10;
+    let fake = Fake::new();
+    let age = AgeEviction::unlimited().max_lifetime(10 * SECOND);
+    let (pool, hand) = manual_maintenance(&fake, 110, |b| {
+        b.min_size(100).idle_timeout(None).sweep_interval(Some(SECOND / 4)).health(age)
+    });
+    let mut replaced = Vec::new();
+    for _ in 0..60 * STEPS {
+        let before = aged(&pool);
+        hand.advance(SECOND / STEPS as u32);
+        let borrowed: Vec<_> = (0..10).map(|_| pool.try_get().unwrap()).collect();
+        assert_eq!(aged(&pool), before, "a borrower met one that was too old");
+        drop(borrowed);
+        pool.maintain();
+        replaced.push(aged(&pool) - before);
+    }
+    // From the first that is due on.
+    let first = replaced.iter().position(|died| *died > 0).unwrap();
+    let counted = &replaced[first..];
+    let mean = counted.iter().sum::<u64>() as f64 * STEPS as f64 / counted.len() as f64;
+    let most = replaced.windows(STEPS).map(|second| second.iter().sum::<u64>()).max().unwrap();
+    println!("{mean:.1} a second on average, at most {most}");
+    assert!(mean > 10.0 && most as f64 <= 2.0 * mean, "{most} in a second, {mean:.1} on average");
+    let stats = pool.stats();
+    assert_eq!((stats.waits, stats.direct_checkouts), (0, stats.checkouts));
+    assert_settled(&pool, fake.books());
+}
+
 /// The same without borrowers: it is for the sweep to replace them, each by the pass that follows
 /// its limit.
 #[test]

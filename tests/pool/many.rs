@@ -2,6 +2,7 @@
 
 use crate::common::*;
 use caliburn::error::GetManyError;
+use caliburn::observe::{EventKind, WaitOutcome};
 use caliburn::{GetError, Pool};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::task::Poll;
@@ -195,7 +196,7 @@ fn who_waits_for_its_turn_hears_of_a_close() {
 #[test]
 fn a_call_takes_one_place_among_those_that_wait() {
     let fake = Fake::new();
-    let pool = Pool::builder(fake.clone()).max_size(3).max_waiters(1).build().unwrap();
+    let pool = Pool::builder(fake.clone()).max_size(3).max_waiters(2).build().unwrap();
     drop(pool.get_many(3, PLENTY).unwrap());
     let held = pool.get().unwrap();
     let mut gets: Vec<_> = (0..3).map(|_| Box::pin(pool.get_many_async(3, PLENTY))).collect();
@@ -203,6 +204,14 @@ fn a_call_takes_one_place_among_those_that_wait() {
     assert!(outcomes[0].is_pending() && outcomes[1].is_pending());
     let Poll::Ready(Err(error)) = &outcomes[2] else { panic!("the line is full") };
     assert!(error.to_string().contains("max_waiters"), "{error}");
+    assert!(matches!(pool.get(), Err(GetError::TooManyWaiters { .. })));
+    assert_eq!((pool.stats().waiting, pool.stats().refusals), (2, 2));
+    gets.pop();
+    gets.pop();
+    let mut one = Box::pin(pool.get_async());
+    assert!(poll_once(&mut one).is_pending());
+    assert_eq!(pool.stats().waiting, 2);
+    drop(one);
     drop((outcomes, gets, held));
     assert_settled(&pool, fake.books());
 }
@@ -229,4 +238,113 @@ fn the_figures_of_a_closed_pool_add_up() {
         let stats = pool.stats();
         assert_eq!((stats.size, stats.maintenance, stats.retired), (0, 0, 8), "{stats}");
     }
+}
+
+/// The outcomes of waits, as observers were told.
+fn outcomes(pool: &Pool<Fake>) -> Vec<WaitOutcome> {
+    let events = pool.recent_events();
+    let outcome = |kind: &EventKind| match kind {
+        EventKind::WaitEnded { outcome, .. } => Some(*outcome),
+        _ => None,
+    };
+    events.iter().filter_map(|event| outcome(&event.kind)).collect()
+}
+
+#[test]
+fn a_call_is_one_wait_with_one_outcome_also_while_it_waits_for_its_turn() {
+    let (pool, clock) = full_manual(&Fake::new(), 3, |builder| builder.record_events(64));
+    let held = pool.get_many(3, PLENTY).unwrap();
+    let mut first = Box::pin(pool.get_many_async(3, SECOND));
+    let mut second = Box::pin(pool.get_many_async(1, SECOND));
+    assert!(poll_once(&mut first).is_pending());
+    assert_eq!((pool.stats().waiting, pool.stats().waits), (1, 1));
+    assert!(poll_once(&mut second).is_pending());
+    assert_eq!((pool.stats().waiting, pool.stats().waits), (2, 2));
+    drop(second);
+    assert_eq!((pool.stats().waiting, pool.stats().cancellations), (1, 1));
+    clock.advance(SECOND / 2);
+    drop(held);
+    // Handed over, and not taken yet: none of its parts stands in line any more.
+    assert_eq!(pool.stats().waiting, 1);
+    drop(poll_once(&mut first));
+    let stats = pool.stats();
+    assert_eq!((stats.waiting, stats.waits, stats.waits_in_vain), (0, 2, 1));
+    assert_eq!(stats.wait_time.count(), 2);
+    assert!(stats.wait_time.max() >= SECOND / 3, "{:?}", stats.wait_time.max());
+    assert_eq!(outcomes(&pool), [WaitOutcome::Cancelled, WaitOutcome::Served]);
+    let began = |kind: &EventKind| matches!(kind, EventKind::WaitBegan { .. });
+    assert_eq!(pool.recent_events().iter().filter(|event| began(&event.kind)).count(), 2);
+}
+
+#[test]
+fn calls_that_wait_in_vain_time_out_once_and_are_not_cancelled() {
+    let (pool, clock) = full_manual(&Fake::new(), 3, |builder| builder.record_events(64));
+    let held = pool.get().unwrap();
+    let mut first = Box::pin(pool.get_many_async(3, SECOND));
+    let mut second = Box::pin(pool.get_many_async(3, SECOND));
+    assert!(poll_once(&mut first).is_pending() && poll_once(&mut second).is_pending());
+    clock.advance(2 * SECOND);
+    pool.maintain();
+    assert!(matches!(poll_once(&mut second), Poll::Ready(Err(_))));
+    assert!(matches!(poll_once(&mut first), Poll::Ready(Err(_))));
+    let stats = pool.stats();
+    assert_eq!((stats.waits, stats.waits_in_vain, stats.timeouts), (2, 2, 2));
+    assert_eq!((stats.cancellations, stats.waiting), (0, 0));
+    assert_eq!(outcomes(&pool), [WaitOutcome::TimedOut; 2]);
+    drop(held);
+}
+
+#[test]
+fn threads_that_gather_in_vain_are_one_wait_each() {
+    let fake = Fake::new();
+    let builder = Pool::builder(fake).max_size(3).min_size(3).record_events(64);
+    let pool = builder.wait_ready(PLENTY).build().unwrap();
+    let held = pool.get().unwrap();
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| pool.get_many(3, Duration::from_millis(20)).unwrap_err());
+        }
+    });
+    let stats = pool.stats();
+    assert_eq!((stats.waits, stats.waits_in_vain, stats.timeouts), (2, 2, 2));
+    assert_eq!((stats.cancellations, stats.waiting, stats.wait_time.count()), (0, 0, 2));
+    pool.close();
+    drop(held);
+    assert!(pool.get_many(3, PLENTY).is_err());
+    assert_eq!(pool.stats().waits, 2, "one that is refused does not wait");
+}
+
+#[test]
+fn a_call_for_more_than_there_may_still_be_does_not_wait_on() {
+    let (pool, _) = full_manual(&Fake::new(), 3, |builder| builder);
+    let held = pool.get().unwrap();
+    let mut first = Box::pin(pool.get_many_async(3, PLENTY));
+    let mut second = Box::pin(pool.get_many_async(3, PLENTY));
+    let mut third = Box::pin(pool.get_many_async(2, PLENTY));
+    assert!(poll_once(&mut first).is_pending() && poll_once(&mut second).is_pending());
+    assert!(poll_once(&mut third).is_pending());
+    pool.change(|settings| (settings.min_size, settings.max_size) = (0, 2)).unwrap();
+    for get in [&mut second, &mut first] {
+        let Poll::Ready(Err(error)) = poll_once(get) else { panic!("it waits for ever") };
+        assert!(matches!(error, GetManyError::TooMany { wanted: 3, max_size: 2 }), "{error}");
+    }
+    pool.maintain();
+    assert!(poll_once(&mut third).is_pending());
+    drop(held);
+    assert!(matches!(poll_once(&mut third), Poll::Ready(Ok(_))));
+    assert_eq!((pool.stats().waits, pool.stats().waits_in_vain), (3, 2));
+}
+
+#[test]
+fn a_thread_that_gathers_more_than_there_may_still_be_does_not_wait_on() {
+    let pool = Pool::builder(Fake::new()).max_size(2).min_size(2).build().unwrap();
+    let held = pool.get().unwrap();
+    thread::scope(|scope| {
+        let gathering = scope.spawn(|| pool.get_many(2, PLENTY).unwrap_err());
+        eventually("it waits", || pool.stats().waiting == 1);
+        pool.change(|settings| (settings.min_size, settings.max_size) = (0, 1)).unwrap();
+        let error = gathering.join().unwrap();
+        assert!(matches!(error, GetManyError::TooMany { wanted: 2, max_size: 1 }), "{error}");
+    });
+    drop(held);
 }

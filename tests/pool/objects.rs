@@ -1,12 +1,12 @@
 //! Pools of plain objects.
 
 use crate::common::*;
-use caliburn::{Object, ObjectError, ObjectPool};
+use caliburn::{Object, ObjectError, ObjectPool, ObjectStats};
 use proptest::prelude::*;
 use std::panic::catch_unwind;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Barrier};
 use std::task::Poll;
 use std::thread;
 use std::time::Duration;
@@ -405,6 +405,102 @@ fn objects_are_added_and_made_ahead_as_far_as_there_is_room() {
     pool.add(4).unwrap();
     assert_eq!(pool.add(5), Err(5));
     assert_eq!(pool.stats().size, 2);
+}
+
+/// Nothing will come any more, however many wait and in whatever way the last objects go.
+#[test]
+fn of_a_fixed_set_that_is_taken_out_all_that_wait_get_the_error_of_the_maker() {
+    for take in [|thing| _ = Object::take(thing), Object::discard] {
+        let (pool, first, second) = fixed_set();
+        let (mut one, mut two) = (pin!(pool.get_async()), pin!(pool.get_async()));
+        assert!(poll_once(&mut one).is_pending() && poll_once(&mut two).is_pending());
+        thread::scope(|scope| {
+            let waiters = [(); 3].map(|()| scope.spawn(|| pool.get().map(drop)));
+            wait_for(&pool, 5);
+            take(first);
+            take(second);
+            assert!(matches!(poll_once(&mut one), Poll::Ready(Err(ObjectError::Make(())))));
+            assert!(matches!(poll_once(&mut two), Poll::Ready(Err(ObjectError::Make(())))));
+            for waiter in waiters {
+                assert_eq!(waiter.join().unwrap(), Err(ObjectError::Make(())));
+            }
+        });
+        assert_eq!((pool.stats().waiting, pool.stats().size), (0, 0));
+    }
+}
+
+#[test]
+fn who_finds_none_because_they_are_being_made_is_told_so() {
+    let (begun, may_end) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+    let (begins, ends) = (begun.clone(), may_end.clone());
+    let make = move || {
+        begins.wait();
+        ends.wait();
+        1
+    };
+    let pool = ObjectPool::new(1, make).unwrap();
+    let (at_once, late, stats) = thread::scope(|scope| {
+        let maker = scope.spawn(|| *pool.get().unwrap());
+        begun.wait();
+        let at_once = pool.try_get().map(drop).unwrap_err();
+        let late = pool.get_timeout(Duration::from_millis(1)).map(drop).unwrap_err();
+        let stats = pool.stats();
+        may_end.wait();
+        assert_eq!(maker.join().unwrap(), 1);
+        (at_once, late, stats)
+    });
+    assert_eq!(at_once, ObjectError::BeingMade);
+    assert!(!at_once.to_string().contains("all objects are lent"), "{at_once}");
+    assert!(late.to_string().ends_with("all are lent or being made"), "{late}");
+    assert_eq!((stats.making, stats.size, stats.lent, stats.idle), (1, 0, 0, 0));
+    let held = pool.get().unwrap();
+    assert_eq!(pool.try_get().unwrap_err(), ObjectError::Empty);
+    assert_eq!((pool.stats().making, pool.stats().lent), (0, 1));
+    drop(held);
+}
+
+#[test]
+fn objects_whose_making_fails_or_panics_are_not_being_made_any_more() {
+    expect_panics();
+    let pool = ObjectPool::<u32>::builder(1).build_fallible(|| Err(())).unwrap();
+    assert_eq!(pool.get().unwrap_err(), ObjectError::Make(()));
+    assert_eq!(pool.stats().making, 0);
+    let pool = ObjectPool::<u32>::new(1, || panic!("{ON_PURPOSE}")).unwrap();
+    assert!(catch_unwind(|| pool.get().map(drop)).is_err());
+    assert_eq!(pool.stats().making, 0);
+}
+
+#[test]
+fn the_figures_of_one_snapshot_do_not_contradict_each_other() {
+    let pool = ObjectPool::new(3, || 1).unwrap();
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for number in 0..4_usize {
+            let (pool, is_over) = (&pool, &is_over);
+            scope.spawn(move || {
+                for turn in number.. {
+                    if is_over.load(SeqCst) {
+                        return;
+                    }
+                    let object = pool.get().unwrap();
+                    match turn % 3 {
+                        0 => drop(object),
+                        1 => Object::discard(object),
+                        _ => drop(Object::take(object)),
+                    }
+                }
+            });
+        }
+        let agree = |stats: &ObjectStats| {
+            stats.checkouts.checked_sub(stats.returns) == Some(stats.lent as u64)
+                && stats.made.checked_sub(stats.gone) == Some(stats.size as u64)
+                && stats.idle + stats.lent == stats.size
+                && stats.size + stats.making <= stats.max_size
+        };
+        let odd = (0..50_000).map(|_| pool.stats()).find(|stats| !agree(stats));
+        is_over.store(true, SeqCst);
+        assert_eq!(odd, None);
+    });
 }
 
 #[test]

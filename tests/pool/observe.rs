@@ -5,7 +5,7 @@ use crate::common::*;
 use caliburn::health::{PeriodicSweep, PingOnBorrow};
 use caliburn::observe::{Event, EventKind, Observer, WaitOutcome};
 use caliburn::stats::{Defect, PoolHealth};
-use caliburn::{Builder, EvictionCause, Pool, PooledConnection, Prometheus};
+use caliburn::{Builder, EvictionCause, ManagerError, Pool, PooledConnection, Prometheus};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, channel};
@@ -616,4 +616,26 @@ mod tracing {
         has(Level::DEBUG, "songs-reserved", "connected");
         has(Level::INFO, "songs-reserved", "pool_closed");
     }
+}
+
+#[test]
+fn the_words_about_the_health_of_a_pool_tell_the_causes_of_the_cause() {
+    #[derive(Debug)]
+    struct Outer(FakeError);
+    impl std::fmt::Display for Outer {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("db error")
+        }
+    }
+    impl std::error::Error for Outer {
+        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+            Some(&self.0)
+        }
+    }
+    let cause = || Some(Arc::new(ManagerError::Failed(Outer(FakeError::WrongPassword))));
+    let since = Duration::from_secs(2);
+    let down = PoolHealth::Down { since, cause: cause() };
+    assert_eq!(down.to_string(), "down for 2.0s: db error: wrong password");
+    let degraded = PoolHealth::Degraded(vec![Defect::CannotConnect { since, cause: cause() }]);
+    assert!(degraded.to_string().ends_with(": db error: wrong password"), "{degraded}");
 }

@@ -2,6 +2,7 @@
 
 use crate::common::*;
 use caliburn::error::TryGetError;
+use caliburn::health::PeriodicSweep;
 use caliburn::stats::PoolHealth;
 use caliburn::{Fairness, GetError, Pool, PooledConnection};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
@@ -238,4 +239,89 @@ fn a_waker_may_pause_and_resume_the_pool_that_fires_it() {
     assert!(std::future::Future::poll(waiting.as_mut(), &mut context).is_pending());
     pool.resume();
     assert!(!pool.is_paused() && poll_once(&mut waiting).is_ready());
+}
+
+/// Nothing that is opened for those that wait could be lent to them.
+#[test]
+fn a_paused_pool_opens_nothing_for_those_that_wait_and_keeps_its_minimum() {
+    let fake = Fake::new();
+    let (builder, _) = manual_maintenance(&fake);
+    let pool = builder.max_size(4).min_size(1).build().unwrap();
+    assert_eq!(fake.books().alive(), 1);
+    // Asked for before the pause, and not begun.
+    let mut early = Box::pin(pool.get_async());
+    let lent = pool.get().map(drop);
+    assert!(lent.is_ok());
+    let held = pool.get().unwrap();
+    assert!(poll_once(&mut early).is_pending());
+    pool.pause();
+    pool.maintain();
+    assert_eq!((fake.books().attempts.load(SeqCst), pool.stats().connects_skipped), (1, 1));
+    let mut gets: Vec<_> = (0..2).map(|_| Box::pin(pool.get_async())).collect();
+    assert!(gets.iter_mut().all(|get| poll_once(get).is_pending()));
+    assert!(pool.get_timeout(Duration::ZERO).is_err());
+    pool.maintain();
+    pool.sweep();
+    assert_eq!(fake.books().attempts.load(SeqCst), 1, "it grew");
+    PooledConnection::discard(held);
+    pool.maintain();
+    assert_eq!((fake.books().attempts.load(SeqCst), pool.stats().idle), (2, 1), "the minimum");
+    pool.resume();
+    pool.maintain();
+    assert!(matches!(poll_once(&mut early), Poll::Ready(Ok(_))));
+    assert!(gets.iter_mut().all(|get| poll_once(get).is_ready()));
+    drop((early, gets));
+    assert_settled(&pool, fake.books());
+}
+
+#[test]
+fn the_end_of_a_pause_opens_what_those_that_wait_need() {
+    let fake = Fake::new();
+    let pool = Pool::builder(fake.clone()).max_size(3).build().unwrap();
+    pool.pause();
+    thread::scope(|scope| {
+        let gets = [(); 3].map(|()| scope.spawn(|| pool.get_timeout(PLENTY).map(drop)));
+        eventually("all wait", || pool.stats().waiting == 3);
+        pool.maintain();
+        assert_eq!((fake.books().attempts.load(SeqCst), pool.stats().opening), (0, 0));
+        pool.resume();
+        gets.into_iter().for_each(|get| get.join().unwrap().unwrap());
+    });
+}
+
+#[test]
+fn the_sweep_of_a_paused_pool_pings_and_replaces() {
+    let fake = Fake::new();
+    let (pool, clock) =
+        full_manual(&fake, 2, |builder| builder.health(PeriodicSweep::every(SECOND)));
+    pool.pause();
+    let mut waiting = Box::pin(pool.get_async());
+    assert!(poll_once(&mut waiting).is_pending());
+    clock.advance(2 * SECOND);
+    pool.sweep();
+    assert_eq!((fake.books().pings.load(SeqCst), fake.books().alive()), (2, 2));
+    fake.kill_all();
+    clock.advance(2 * SECOND);
+    pool.sweep();
+    for _ in 0..8 {
+        clock.advance(SECOND);
+        pool.maintain();
+    }
+    assert_eq!((pool.stats().idle, pool.stats().ping_failures), (2, 2));
+    assert!(poll_once(&mut waiting).is_pending());
+    assert_eq!(fake.books().alive(), 2);
+    // Everything is closed, and a sweep opens nothing.
+    pool.change(|settings| (settings.max_size, settings.min_size) = (0, 0)).unwrap();
+    pool.sweep();
+    clock.advance(2 * SECOND);
+    pool.sweep();
+    let attempts = fake.books().attempts.load(SeqCst);
+    assert_eq!((fake.books().alive(), attempts, pool.stats().waiting), (0, 4, 1));
+    // Neither the one nor the other alone lends anything.
+    pool.resume();
+    pool.maintain();
+    assert!(poll_once(&mut waiting).is_pending());
+    pool.change(|settings| settings.max_size = 1).unwrap();
+    pool.maintain();
+    assert!(matches!(poll_once(&mut waiting), Poll::Ready(Ok(_))));
 }

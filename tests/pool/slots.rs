@@ -122,3 +122,23 @@ fn a_connection_that_changes_hands_is_never_taken_for_an_empty_slot() {
     eventually("all are back", || count(&pool, |state| state == SlotState::Idle) == 4);
     assert_slots_agree_with_stats(&pool);
 }
+
+#[test]
+fn a_connection_has_its_age_until_it_is_closed() {
+    let (fake, (clock, hand)) = (Fake::new(), Clock::mock());
+    let builder = Pool::builder(fake.clone()).max_size(1).min_size(1).clock(clock);
+    let pool = builder.wait_ready(PLENTY).build().unwrap();
+    fake.on_close(Mode::Hang);
+    let conn = pool.get().unwrap();
+    hand.advance(SECOND);
+    pool.change(|settings| settings.min_size = 0).unwrap();
+    drop(conn);
+    pool.change(|settings| (settings.min_size, settings.max_size) = (0, 0)).unwrap();
+    let slot = || pool.slots().remove(0);
+    eventually("it is being closed", || slot().state == SlotState::Maintenance(Call::Close));
+    let age = slot().age;
+    fake.open_gate();
+    assert_eq!(age, Some(SECOND));
+    eventually("it is closed", || slot().state == SlotState::Retired);
+    assert_eq!(slot().age, None);
+}

@@ -3,8 +3,9 @@
 use crate::common::*;
 use crate::invalidate::{runtime, soak_replacing};
 use caliburn::error::SwitchError;
+use caliburn::stats::Call;
 use caliburn::{
-    AsyncManager, BlockingManager, Deadline, EvictionCause, Manager, ManagerError, Pool,
+    AsyncManager, BlockingManager, Deadline, EvictionCause, Face, Manager, ManagerError, Pool,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
@@ -285,4 +286,144 @@ fn a_failure_of_the_old_manager_says_nothing_about_the_new_one() {
     });
     drop(pool.get().unwrap());
     assert!(pool.health().is_ok());
+}
+
+/// A pool that is full, and another thread that switches it to `new`, which hangs in its connect.
+fn while_a_trial_hangs(pool: &Pool<Fake>, new: &Fake, look: impl FnOnce()) {
+    new.on_connect(Mode::Hang);
+    thread::scope(|scope| {
+        let switched = scope.spawn(|| pool.switch_manager(new.clone(), PLENTY));
+        eventually("it is tried", || new.books().attempts.load(SeqCst) == 1);
+        let looked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(look));
+        new.open_gate();
+        let _ = switched.join().unwrap();
+        looked.unwrap();
+    });
+}
+
+#[test]
+fn a_trial_that_hangs_counts_as_opening_and_as_unfinished() {
+    let (old, new) = (Fake::new(), Fake::new());
+    let builder = Pool::builder(old.clone()).max_size(2).min_size(2);
+    let pool = builder.wait_ready(PLENTY).build().unwrap();
+    while_a_trial_hangs(&pool, &new, || {
+        let stats = pool.stats();
+        assert_eq!((stats.opening, stats.idle, stats.size, stats.quarantined), (1, 2, 2, 0));
+        assert!(pool.overruns().is_empty() && pool.health().is_ok());
+        let report = pool.close_within(Duration::from_millis(10));
+        assert!(!report.is_complete(), "{report}");
+        assert_eq!((report.unfinished, report.still_lent), (1, 0));
+    });
+    let report = pool.close_within(PLENTY);
+    assert!(report.is_complete(), "{report}");
+    assert_eq!((new.books().alive(), new.books().opened.load(SeqCst)), (0, 1));
+    assert_eq!((pool.stats().opening, pool.stats().maintenance), (0, 0));
+}
+
+#[test]
+fn a_trial_that_is_late_is_named_and_takes_nothing_from_the_pool() {
+    let (old, new) = (Fake::new(), Fake::new());
+    let (builder, clock) = manual_maintenance(&old);
+    let builder = builder.max_size(1).min_size(1).idle_timeout(None);
+    let pool = builder.connect_timeout(SECOND).build().unwrap();
+    new.on_connect(Mode::Hang);
+    thread::scope(|scope| {
+        let switched = scope.spawn(|| pool.switch_manager(new.clone(), PLENTY));
+        eventually("it is tried", || new.books().attempts.load(SeqCst) == 1);
+        let before = pool.overruns();
+        clock.advance(2 * SECOND);
+        let (overruns, stats, health) = (pool.overruns(), pool.stats(), pool.health());
+        let is_lent = pool.get().is_ok();
+        new.open_gate();
+        switched.join().unwrap().unwrap();
+        assert_eq!(before, []);
+        let [overrun] = &overruns[..] else { panic!("{overruns:?}") };
+        assert_eq!((overrun.call, overrun.since), (Some(Call::Connect), 2 * SECOND));
+        assert_eq!((stats.opening, stats.quarantined, stats.idle), (0, 1, 1));
+        assert!(health.is_serving() && !health.is_ok() && is_lent, "{health}");
+    });
+    assert!(pool.overruns().is_empty());
+    assert_eq!(pool.stats().quarantined, 0);
+}
+
+/// There is no room for the trial's connection, so it is closed, which hangs.
+#[test]
+fn a_trial_whose_goodbye_hangs_counts_as_unfinished() {
+    let (old, new) = (Fake::new(), Fake::new());
+    let builder = Pool::builder(old.clone()).max_size(1).min_size(1);
+    let pool = builder.wait_ready(PLENTY).build().unwrap();
+    let held = pool.get().unwrap();
+    new.on_close(Mode::Hang);
+    assert_eq!(pool.switch_manager(new.clone(), Duration::from_millis(10)).unwrap(), 1);
+    assert_eq!((pool.stats().maintenance, pool.stats().size), (1, 2));
+    old.on_close(Mode::Ok);
+    drop(held);
+    let report = pool.close_within(Duration::from_millis(10));
+    let overruns: Vec<_> = report.overruns.iter().map(|overrun| overrun.call).collect();
+    new.open_gate();
+    assert!(report.unfinished >= 1 && overruns.contains(&Some(Call::Close)), "{report:?}");
+    assert!(pool.close_within(PLENTY).is_complete());
+    assert_eq!(new.books().alive(), 0);
+}
+
+/// Also once the pool has no connection and no handle any more.
+#[test]
+fn an_async_trial_that_hangs_ends_at_its_limit_in_a_closed_pool() {
+    for keeps_handle in [true, false] {
+        let runtime = runtime();
+        let handle = runtime.handle().clone();
+        let new = Fake::new();
+        new.on_connect(Mode::Hang);
+        let builder = Pool::builder_async(AsyncFake(Fake::new())).max_size(1);
+        let builder = builder.spawner(move |task| _ = handle.spawn(task));
+        let pool = builder.connect_timeout(Duration::from_millis(50)).build().unwrap();
+        {
+            let mut switch = Box::pin(pool.switch_manager_async(AsyncFake(new.clone()), PLENTY));
+            assert!(poll_once(&mut switch).is_pending());
+            eventually("it is tried", || new.books().attempts.load(SeqCst) == 1);
+            assert_eq!(pool.stats().opening, 1);
+        }
+        if keeps_handle {
+            let report = pool.close_within(PLENTY);
+            assert!(report.is_complete() && new.is_alone(), "{report}");
+        }
+        drop(pool);
+        eventually("the manager is gone", || new.is_alone());
+    }
+}
+
+/// Needs the thread that would block.
+struct AtHome(Fake);
+
+impl Manager for AtHome {
+    type Connection = Conn;
+    type Error = FakeError;
+
+    fn may_wait_here(&self, face: Face) -> bool {
+        face == Face::Async
+    }
+}
+
+impl AsyncManager for AtHome {
+    async fn connect(&self, deadline: &Deadline) -> Result<Conn, FakeError> {
+        AsyncManager::connect(&AsyncFake(self.0.clone()), deadline).await
+    }
+
+    async fn ping(&self, _: &mut Conn, _: &Deadline) -> Result<(), FakeError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_thread_that_the_new_manager_needs_is_told_at_once() {
+    let (old, new) = (Fake::new(), Fake::new());
+    let pool = Pool::builder_async(AtHome(old.clone())).max_size(1).build().unwrap();
+    let error = pool.switch_manager(AtHome(new.clone()), PLENTY).unwrap_err();
+    assert!(matches!(error, SwitchError::WrongThread), "{error:#}");
+    assert!(error.to_string().contains("switch_manager_async"), "{error}");
+    assert_eq!(new.books().attempts.load(SeqCst), 0);
+    assert!(new.is_alone() && std::ptr::eq(pool.manager().0.books(), old.books()));
+    let runtime = runtime();
+    let switched = runtime.block_on(pool.switch_manager_async(AtHome(new.clone()), PLENTY));
+    assert_eq!(switched.unwrap(), 0);
 }

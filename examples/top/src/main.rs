@@ -19,7 +19,7 @@ use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 use snapshot::{Log, Snapshot};
 use std::error::Error;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use switch::Switch;
@@ -106,6 +106,10 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         let is_help = matches!(argument.as_deref(), Some("--help" | "-h"));
         println!("{HELP}");
         return Ok(if is_help { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    if !(io::stdin().is_terminal() && io::stdout().is_terminal()) {
+        eprintln!("top needs a terminal to draw in; see top --help");
+        return Ok(ExitCode::FAILURE);
     }
     let (runtime, log) = (Runtime::new()?, Log::default());
     let _inside = runtime.enter();

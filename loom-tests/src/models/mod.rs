@@ -18,7 +18,7 @@ mod turn;
 
 use crate::raw::flow::Shedding;
 use crate::raw::slots::Occupied;
-use crate::raw::waiter::{NEVER, Outcome, Terms, Ticket};
+use crate::raw::waiter::{Outcome, Terms, Ticket};
 use crate::raw::{PoolHooks, RawPool};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
@@ -84,8 +84,7 @@ pub(crate) struct Scene {
 /// What the clock shows at first.
 const NOW: u64 = 5;
 /// First in, first out, for as long as it takes.
-pub(crate) const STRICT: Terms =
-    Terms { deadline: NEVER, patience: 0, grace: NEVER, since: 0, ahead: false, class: 0 };
+pub(crate) const STRICT: Terms = Terms::STRICT;
 /// Newcomers may claim before it.
 pub(crate) const PATIENT: Terms = Terms { patience: NOW + 1, ..STRICT };
 /// What it is granted may lapse.

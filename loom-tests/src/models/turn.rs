@@ -7,7 +7,7 @@ use loom::thread;
 use std::task::{Context, Poll, Waker};
 
 fn take_turn<R>(turn: &Turn, gather: impl FnOnce() -> R) -> R {
-    let (sleeper, place) = (Sleeper::new(), turn.enter(2).expect("few wait"));
+    let (sleeper, place) = (Sleeper::new(), turn.enter());
     let waker = Waker::from(sleeper.clone());
     while place.poll(&mut Context::from_waker(&waker)).is_pending() {
         sleeper.wait();
@@ -37,15 +37,15 @@ fn two_that_gather_two_of_two_slots_do_not_wait_for_each_other() {
 fn one_that_leaves_the_line_passes_the_turn_on() {
     model(|| {
         let turn = Arc::new(Turn::default());
-        let first = turn.enter(2).expect("few wait");
+        let first = turn.enter();
         let theirs = Arc::clone(&turn);
         let other = thread::spawn(move || take_turn(&theirs, || ()));
-        let mine = turn.enter(2).expect("few wait");
+        let mine = turn.enter();
         // Before or after it has become its turn.
         drop(first);
         drop(mine);
         other.join().unwrap();
-        let place = turn.enter(2).expect("few wait");
+        let place = turn.enter();
         let mut context = Context::from_waker(Waker::noop());
         assert!(matches!(place.poll(&mut context), Poll::Ready(())), "the turn was lost");
     });

@@ -5,13 +5,14 @@ use super::failure::{self, phase};
 use super::guard::PooledConnection;
 use super::last_look::look;
 use super::step::{Step, judge, judge_or_claim, lend};
+use super::wait::Wait;
 use super::{nested, terms};
 use crate::clock::Tick;
 use crate::config::{Fairness, PingOn, Settings};
 use crate::error::GetError;
 use crate::manager::{Face, Manager};
 use crate::no_unwind::no_unwind;
-use crate::observe::{EventKind, WaitOutcome};
+use crate::observe::WaitOutcome;
 use crate::pool::service::enqueue;
 use crate::pool::state::classes::ORDINARY;
 use crate::pool::state::job::{Job, Reservation};
@@ -44,25 +45,17 @@ pub(crate) struct Checkout<'a, M: Manager> {
     is_pinging: &'a Relaxed<bool>,
     /// A connection that was pinged for it since then was not taken in time.
     pinged_in_vain: Option<Tick>,
-    /// When it first stood in line.
-    waiting_since: Option<Tick>,
+    wait: Wait<'a, M>,
     /// Its number among the borrowers that hold a connection, if it does.
     nested: Option<NonZeroU64>,
     /// See [`part_of_many`](Self::part_of_many).
     is_part: bool,
-    /// What has come of its wait.
-    outcome: WaitOutcome,
 }
 
-/// A borrower's wait is counted and timed once, however often it stands in line and however it
-/// ends: a thread whose time is up drops its checkout half-way.
+/// A thread whose time is up drops its checkout half-way.
 impl<M: Manager> Drop for Checkout<'_, M> {
     fn drop(&mut self) {
         self.end_nested();
-        let Some(since) = self.waiting_since else { return };
-        let state = self.raw.context();
-        let (waited, location) = (state.clock.now().since(since), self.borrower);
-        state.note(EventKind::WaitEnded { location, waited, outcome: self.outcome });
     }
 }
 
@@ -92,10 +85,9 @@ impl<'a, M: Manager> Checkout<'a, M> {
             fail_fast,
             is_pinging,
             pinged_in_vain: None,
-            waiting_since: None,
+            wait: Wait::new(raw, face, borrower),
             nested: None,
             is_part: false,
-            outcome: failure::outcome_of_leaving(face),
         }
     }
 
@@ -104,22 +96,12 @@ impl<'a, M: Manager> Checkout<'a, M> {
         self
     }
 
-    /// It is one of several of a borrower, which keeps what it has until it has all. All but the
-    /// first take no place in line.
-    pub(crate) fn part_of_many(mut self, is_first: bool) -> Self {
+    /// It is one of several of a borrower, which keeps what it has until it has all. The borrower
+    /// counts as one that waits; its parts do not.
+    pub(crate) fn part_of_many(mut self) -> Self {
         self.is_part = true;
-        if !is_first {
-            self.max_waiters = usize::MAX;
-        }
+        self.max_waiters = usize::MAX;
         self
-    }
-
-    /// Notes that the borrower stands in line.
-    fn note_wait(&mut self, now: Tick) {
-        if self.waiting_since.is_none() {
-            self.waiting_since = Some(now);
-            self.raw.context().note(EventKind::WaitBegan { location: self.borrower });
-        }
     }
 
     pub(crate) fn deadline(&self) -> Tick {
@@ -132,9 +114,15 @@ impl<'a, M: Manager> Checkout<'a, M> {
 
     /// Runs the checkout to its end, from `step` on.
     pub(crate) async fn run(
-        mut self,
-        mut step: Step<M>,
+        self,
+        step: Step<M>,
     ) -> Result<PooledConnection<M>, GetError<M::Error>> {
+        let (borrower, face) = (self.borrower, self.face);
+        self.find(step).await.map(|slot| lend(slot, borrower, face))
+    }
+
+    /// As [`run`](Self::run), up to the loan.
+    pub(crate) async fn find(mut self, mut step: Step<M>) -> Result<Slot<M>, GetError<M::Error>> {
         let (mut evicted, mut dead) = (0, 0);
         let capacity = self.raw.capacity();
         loop {
@@ -142,8 +130,9 @@ impl<'a, M: Manager> Checkout<'a, M> {
                 Step::Lend(slot) => {
                     // It does not wait any more, before it holds one more.
                     self.end_nested();
-                    self.outcome = WaitOutcome::Served;
-                    return Ok(lend(slot, self.borrower, self.face));
+                    self.wait.note_loan();
+                    self.wait.end(WaitOutcome::Served);
+                    return Ok(slot);
                 }
                 Step::Ping(slot) => self.ping(slot, true).await,
                 Step::Prepare(slot) => self.ping(slot, false).await,
@@ -163,7 +152,7 @@ impl<'a, M: Manager> Checkout<'a, M> {
                     }
                 }
             };
-            step = next.inspect_err(|error| self.outcome = failure::outcome_of(error))?;
+            step = next.inspect_err(|error| self.wait.end(failure::outcome_of(error)))?;
         }
     }
 
@@ -195,7 +184,7 @@ impl<'a, M: Manager> Checkout<'a, M> {
             }
             return Err(self.timed_out());
         }
-        self.ask_for_leave_to_wait()?;
+        failure::ask_for_leave_to_wait(self.raw, self.face)?;
         if self.raw.context().identifies {
             self.look_for_circle()?;
         }
@@ -226,22 +215,15 @@ impl<'a, M: Manager> Checkout<'a, M> {
         Ok(())
     }
 
-    /// The driver may need this very thread for what is waited for.
-    fn ask_for_leave_to_wait(&self) -> Result<(), GetError<M::Error>> {
-        let manager = self.raw.context().manager.load();
-        match no_unwind(|| manager.may_wait_here(self.face)) {
-            Some(false) => Err(failure::wrong_thread(self.raw)),
-            Some(true) | None => Ok(()),
-        }
-    }
-
     /// A pool that was closed meanwhile lends nothing.
     fn unless_closed(&self, slot: Slot<M>) -> Result<Slot<M>, GetError<M::Error>> {
         if self.raw.is_closed() { Err(GetError::Closed) } else { Ok(slot) }
     }
 
     fn terms(&self, ahead: bool, now: Tick) -> Terms {
-        terms::of(self.face, self.fairness, self.begun, self.deadline, ahead, now, self.class)
+        let Self { face, fairness, begun, deadline, class, .. } = *self;
+        let terms = terms::of(face, fairness, begun, deadline, ahead, now, class);
+        Terms { is_part: self.is_part, ..terms }
     }
 
     async fn stand_in_line(
@@ -259,7 +241,9 @@ impl<'a, M: Manager> Checkout<'a, M> {
             let Ok(new) = raw.enroll(cx.waker(), terms, self.max_waiters) else {
                 return Poll::Ready(Err(failure::refused(raw)));
             };
-            self.note_wait(now);
+            if !self.is_part {
+                self.wait.begin(now);
+            }
             let ticket = ticket.insert(new);
             if ticket.is_settled() {
                 return ticket.poll(cx).map(Ok);
@@ -323,7 +307,7 @@ impl<'a, M: Manager> Checkout<'a, M> {
             }
             (true, Face::Async) => self.ping_here(slot, now).await,
             (false, _) => {
-                if let Err(error) = self.ask_for_leave_to_wait() {
+                if let Err(error) = failure::ask_for_leave_to_wait(self.raw, self.face) {
                     enqueue::ping(slot, None);
                     return Err(error);
                 }

@@ -4,6 +4,7 @@ use crate::clock::Tick;
 use crate::config::Shedding;
 use crate::error::{GetError, ManagerError, Phase};
 use crate::manager::{Face, Manager};
+use crate::no_unwind::no_unwind;
 use crate::observe::{EventKind, WaitOutcome};
 use crate::pool::snapshot::counts;
 use crate::pool::state::pooled::Raw;
@@ -23,14 +24,6 @@ pub(crate) fn outcome_of<E>(error: &GetError<E>) -> WaitOutcome {
     match error {
         GetError::TimedOut { .. } => WaitOutcome::TimedOut,
         _ => WaitOutcome::Failed,
-    }
-}
-
-/// What has come of a wait whose checkout is dropped: a thread drops it when its time is up.
-pub(crate) fn outcome_of_leaving(face: Face) -> WaitOutcome {
-    match face {
-        Face::Blocking => WaitOutcome::TimedOut,
-        Face::Async => WaitOutcome::Cancelled,
     }
 }
 
@@ -84,9 +77,20 @@ pub(crate) fn all_evicted<M: Manager>(raw: &Raw<M>, evicted: usize) -> GetError<
     GetError::AllEvicted { evicted, counts: counts(raw) }
 }
 
-/// The driver needs the thread that would wait.
-pub(crate) fn wrong_thread<M: Manager>(raw: &Raw<M>) -> GetError<M::Error> {
-    GetError::WrongThread { counts: counts(raw) }
+/// Fails if the driver may need this very thread for what is waited for.
+pub(crate) fn ask_for_leave_to_wait<M: Manager>(
+    raw: &Raw<M>,
+    face: Face,
+) -> Result<(), GetError<M::Error>> {
+    if may_wait(&**raw.context().manager.load(), face) {
+        return Ok(());
+    }
+    Err(GetError::WrongThread { counts: counts(raw) })
+}
+
+/// Whether the manager can open a connection while this thread waits for it.
+pub(crate) fn may_wait<M: Manager>(manager: &M, face: Face) -> bool {
+    no_unwind(|| manager.may_wait_here(face)).unwrap_or(true)
 }
 
 /// All connections are held by borrowers that wait for another.

@@ -8,3 +8,4 @@ pub(crate) mod last_look;
 pub(crate) mod nested;
 pub(crate) mod step;
 mod terms;
+pub(crate) mod wait;

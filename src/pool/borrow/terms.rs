@@ -30,5 +30,5 @@ pub(crate) fn of(
         Fairness::BoundedBarging(limit) if !ahead => (now + limit).0,
         _ => 0,
     };
-    Terms { deadline, patience, grace, since: begun.0, ahead, class }
+    Terms { deadline, patience, grace, since: begun.0, ahead, class, is_part: false }
 }

@@ -115,6 +115,8 @@ pub(crate) const ALL: &[Instrument] = &instruments! {
         One(|of| of.stats.timeouts);
     "caliburn.checkouts" "{checkout}" "Connections lent."
         One(|of| of.stats.checkouts);
+    "caliburn.direct_checkouts" "{checkout}" "Connections lent to borrowers that did not wait."
+        One(|of| of.stats.direct_checkouts);
     "caliburn.waits" "{wait}" "Borrowers that had to stand in line."
         One(|of| of.stats.waits);
     "caliburn.cancellations" "{wait}" "Waiters whose future was dropped."

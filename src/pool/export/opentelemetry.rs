@@ -14,9 +14,13 @@ use std::collections::BTreeMap;
 ///
 /// Names, units and kinds of instruments are [those of the conventions][otel], with the pool's name
 /// as `db.client.connection.pool.name`; the [module](super)'s page has more on them. Counters and
-/// up-down counters are observable: the SDK asks for them at each collection. Histograms get the
-/// durations recorded since the last collection just before it. One meter should have one exporter,
-/// to which pools can be [added](Self::add) at any time.
+/// up-down counters are observable: the SDK asks for them at each collection. One meter should have
+/// one exporter, to which pools can be [added](Self::add) at any time.
+///
+/// Histograms cannot be observed in OpenTelemetry. They get the durations recorded since the last
+/// collection when the first observable instrument is asked for its figures. So views that drop all
+/// observable instruments leave the histograms empty: keep one of them, such as
+/// `db.client.connection.max`.
 ///
 /// The meter's provider keeps what it asks, so the exporter itself need not be kept. Pools are not
 /// kept alive: once the last handle of a pool is dropped, its up-down counters are not reported any

@@ -8,7 +8,6 @@ use crate::fork;
 use crate::pool::ground::caught::Foreign;
 use crate::raw::RawPool;
 use crate::raw::bitmap::Bitmap;
-use crate::stats::Counter;
 use crate::sync::{Arc, Weak, thread};
 use std::fmt;
 
@@ -91,12 +90,7 @@ impl<T: Send + 'static> ObjectPoolBuilder<T> {
         ConfigError::of(Settings::check_size(max_size).into_iter().collect())?;
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let stripes = Bitmap::stripes_for(max_size, threads);
-        let shared = Shared {
-            reset: reset.map(Foreign::new),
-            made: Counter::default(),
-            gone: Counter::default(),
-            waits: Counter::default(),
-        };
+        let shared = Shared::new(reset.map(Foreign::new));
         let raw = RawPool::build(max_size as u32, stripes, shared);
         let weak: Weak<Raw<T>> = Arc::downgrade(&raw);
         fork::enroll(weak);

@@ -18,13 +18,15 @@ use std::time::Duration;
 pub enum ObjectError<E> {
     /// The pool had room for an object, and the function that makes them returned this error.
     Make(E),
-    /// All objects were lent, and none came back in time.
+    /// All objects were lent or being made, and none came back in time.
     TimedOut {
         /// How long the borrower waited.
         waited: Duration,
     },
     /// All objects are lent, or other borrowers wait for one.
     Empty,
+    /// No object is idle, and some are just being made, for other borrowers.
+    BeingMade,
     /// The pool belongs to the parent process: this one was forked after it was built.
     Forked,
 }
@@ -34,9 +36,10 @@ impl<E> fmt::Display for ObjectError<E> {
         match self {
             Self::Make(_) => f.write_str("the object could not be made"),
             Self::TimedOut { waited } => {
-                write!(f, "no object came back within {waited:.1?}: all are lent")
+                write!(f, "no object came back within {waited:.1?}: all are lent or being made")
             }
             Self::Empty => f.write_str("all objects are lent, or others wait for one"),
+            Self::BeingMade => f.write_str("no object is idle: some are just being made"),
             Self::Forked => {
                 f.write_str("the pool belongs to the parent process: build pools anew after a fork")
             }
@@ -48,7 +51,7 @@ impl<E: Error + 'static> Error for ObjectError<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Make(error) => Some(error),
-            Self::TimedOut { .. } | Self::Empty | Self::Forked => None,
+            Self::TimedOut { .. } | Self::Empty | Self::BeingMade | Self::Forked => None,
         }
     }
 }

@@ -7,7 +7,7 @@ use super::stats::{ObjectStats, size};
 use crate::clock::{Clock, Tick};
 use crate::pool::ground::caught::Foreign;
 use crate::pool::ground::park::block_on;
-use crate::raw::waiter::{NEVER, Outcome, Terms, Ticket};
+use crate::raw::waiter::{Outcome, Terms, Ticket};
 use crate::sync::Arc;
 use std::convert::Infallible;
 use std::fmt;
@@ -76,8 +76,7 @@ impl<T: Send + 'static, E> Drop for Source<T, E> {
 }
 
 /// Threads wake up, and tasks are polled; there is no clock to reckon by.
-const TERMS: Terms =
-    Terms { deadline: NEVER, patience: 0, grace: NEVER, since: 0, ahead: false, class: 0 };
+const TERMS: Terms = Terms::STRICT;
 
 impl<T: Send + 'static, E> ObjectPool<T, E> {
     pub(crate) fn adopt(raw: Arc<Raw<T>>, make: Make<T, E>) -> Self {
@@ -158,8 +157,8 @@ impl<T: Send + 'static, E> ObjectPool<T, E> {
     ///
     /// # Errors
     ///
-    /// Returns [`ObjectError::Empty`] if all objects are lent or other borrowers wait, else what
-    /// [`get`](Self::get) does.
+    /// Returns [`ObjectError::Empty`] if all objects are lent or other borrowers wait,
+    /// [`ObjectError::BeingMade`] if some are just being made, else what [`get`](Self::get) does.
     ///
     /// ```
     /// use caliburn::{ObjectError, ObjectPool};
@@ -173,7 +172,7 @@ impl<T: Send + 'static, E> ObjectPool<T, E> {
     pub fn try_get(&self) -> Result<Object<T>, ObjectError<E>> {
         match self.lend_at_home() {
             Ok(object) => Ok(object),
-            Err(taken) => self.lend_now(taken).unwrap_or(Err(ObjectError::Empty)),
+            Err(taken) => self.lend_now(taken).unwrap_or_else(|| Err(self.none_idle())),
         }
     }
 
@@ -250,6 +249,12 @@ impl<T: Send + 'static, E> ObjectPool<T, E> {
             room.map(|room| room.fill(None))
         });
         place.map(|place| self.lend_filled(place))
+    }
+
+    /// Why a caller that does not wait gets none.
+    fn none_idle(&self) -> ObjectError<E> {
+        let is_making = self.raw.context().making() > 0;
+        if is_making { ObjectError::BeingMade } else { ObjectError::Empty }
     }
 
     /// The error is returned through `error`, so that an object comes back in registers.
@@ -332,7 +337,9 @@ impl<T: Send + 'static, E> ObjectPool<T, E> {
 
     /// Makes an object. If that fails or panics, the room for it is free.
     fn fill(&self, room: Room<T>) -> Result<Place<T>, E> {
+        let making = self.raw.context().make();
         let object = (self.source.make)()?;
+        drop(making);
         Ok(room.put(object))
     }
 

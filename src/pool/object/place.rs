@@ -32,6 +32,34 @@ pub(crate) struct Shared<T> {
     /// Objects taken out or dropped.
     pub(crate) gone: Counter,
     pub(crate) waits: Counter,
+    making: Relaxed<usize>,
+}
+
+impl<T> Shared<T> {
+    pub(crate) fn new(reset: Option<Foreign<Reset<T>>>) -> Self {
+        let (made, gone, waits, making) = Default::default();
+        Self { reset, made, gone, waits, making }
+    }
+
+    /// Objects being made.
+    pub(crate) fn making(&self) -> usize {
+        self.making.get()
+    }
+
+    /// An object is being made as long as this lives.
+    pub(crate) fn make(&self) -> Making<'_> {
+        self.making.add(1);
+        Making(&self.making)
+    }
+}
+
+/// Stands for an object that is being made: that may fail, or panic.
+pub(crate) struct Making<'a>(&'a Relaxed<usize>);
+
+impl Drop for Making<'_> {
+    fn drop(&mut self) {
+        self.0.subtract(1);
+    }
 }
 
 /// Loans and returns of a place: an odd number while it is lent. Only the owner of the place
@@ -50,12 +78,9 @@ impl Loans {
         self.0.get() % 2 == 1
     }
 
-    pub(crate) fn checkouts(&self) -> u64 {
-        self.0.get().div_ceil(2)
-    }
-
-    pub(crate) fn returns(&self) -> u64 {
-        self.0.get() / 2
+    /// Loans and returns so far.
+    pub(crate) fn turns(&self) -> u64 {
+        self.0.get()
     }
 }
 

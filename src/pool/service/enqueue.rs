@@ -150,7 +150,7 @@ impl<M: Manager> Job<M> {
             return None;
         };
         drop(reservation);
-        slot.ledger().end();
+        slot.ledger().leave();
         let (vacant, Entry { connection, manager, .. }) = slot.vacate();
         self.held = Held::Empty(vacant, None);
         Some((connection, Foreign::new(manager)))
@@ -180,10 +180,10 @@ impl<M: Manager> Job<M> {
         let raw = Kept::of_vacant(&vacant);
         let state = raw.context();
         let was_open = order.is_none();
+        vacant.ledger().end();
         if let Some(order) = order {
             // This says nothing about the server.
             let now = state.clock.now();
-            vacant.ledger().end();
             state.supply.pace(|pace| pace.backoff.call_off(order.permit, now));
             state.supply.end_order(&order);
         }

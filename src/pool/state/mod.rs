@@ -1,5 +1,6 @@
 //! What all parts of one pool share: plain data, read-only methods, no policy.
 
+pub(crate) mod beside;
 pub(crate) mod classes;
 pub(crate) mod entry;
 pub(crate) mod invalid;
@@ -32,6 +33,7 @@ use crate::raw::turn::Turn;
 use crate::stats::Counters;
 use crate::sync::{Arc, AtomicUsize, Mutex, MutexGuard, PoisonError, Relaxed};
 use arc_swap::{ArcSwap, ArcSwapOption};
+use beside::Beside;
 use classes::Classes;
 use invalid::Invalid;
 use job::{Lane, Queue, Service};
@@ -98,6 +100,8 @@ pub(crate) struct State<M: Manager> {
     pub(crate) assignments: Mutex<Vec<Arc<Assignment>>>,
     /// Slots queued for a call into the manager, or in one.
     pub(crate) service: Service,
+    /// Connections that no slot stands for.
+    pub(crate) beside: Beside,
     /// When the next running call will have taken long.
     pub(crate) watch: Watch,
     pub(crate) spawner: Foreign<Option<Spawner>>,

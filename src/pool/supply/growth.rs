@@ -110,7 +110,7 @@ fn begin<M: Manager>(
 fn meet_tries<M: Manager>(raw: &Raw<M>) {
     let (state, supply) = (raw.context(), &raw.context().supply);
     let is_due = supply.try_due.get() && supply.try_due.replace(false);
-    if !is_due || raw.gauges().idle > 0 || supply.try_connects.get() {
+    if !is_due || raw.is_paused() || raw.gauges().idle > 0 || supply.try_connects.get() {
         return;
     }
     match begin(raw, state.service.connecting(), usize::MAX) {

@@ -35,6 +35,35 @@ fn running<M: Manager>(raw: &Raw<M>) -> impl Iterator<Item = Running> {
     raw.ledgers().filter_map(Ledger::running).map(|call| with_limit(raw, call))
 }
 
+/// How many connections beside the slots are in which call.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Guests {
+    /// In a connect that is not late.
+    pub(crate) opening: usize,
+    /// In a close that is not late.
+    pub(crate) closing: usize,
+    /// In a call that is late, and those of them that are open.
+    pub(crate) late: usize,
+    pub(crate) late_closes: usize,
+}
+
+/// Counts connections beside the slots.
+pub(crate) fn guests<M: Manager>(raw: &Raw<M>, now: Tick) -> Guests {
+    beside(raw).fold(Guests::default(), |mut guests, call| {
+        let (is_late, is_close) = (call.is_late(now), call.call == Call::Close);
+        guests.opening += usize::from(!is_late && !is_close);
+        guests.closing += usize::from(!is_late && is_close);
+        guests.late += usize::from(is_late);
+        guests.late_closes += usize::from(is_late && is_close);
+        guests
+    })
+}
+
+/// The calls that connections beside the slots are in.
+fn beside<M: Manager>(raw: &Raw<M>) -> impl Iterator<Item = Running> {
+    raw.context().beside.calls().into_iter().map(|call| with_limit(raw, call))
+}
+
 /// The call with its real limit: a goodbye that is being said while a caller waits for the last of
 /// them is late when that caller's time is up.
 pub(crate) fn with_limit<M: Manager>(raw: &Raw<M>, mut call: Running) -> Running {
@@ -102,6 +131,7 @@ pub(crate) fn has_elder<M: Manager>(raw: &Raw<M>, begun: Tick, now: Tick) -> boo
 pub(crate) fn overruns<M: Manager>(raw: &Raw<M>) -> Vec<Overrun> {
     let now = raw.context().clock.now();
     running(raw)
+        .chain(beside(raw))
         .filter(|call| call.is_late(now))
         .map(|call| Overrun { call: Some(call.call), since: now.since(call.begun) })
         .collect()

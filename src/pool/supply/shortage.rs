@@ -17,7 +17,7 @@ pub(crate) struct Shortage {
     pub(crate) free: usize,
     /// How many more the minimum asks for.
     pub(crate) missing: usize,
-    /// Waiters that idle connections will not serve.
+    /// Waiters that idle connections will not serve. None during a pause: no connection will.
     pub(crate) waiting: usize,
 }
 
@@ -28,7 +28,7 @@ impl Shortage {
         // Before, or a connection that has just been opened or put back would be seen nowhere; and
         // after, or one that has just been taken would be.
         let (connecting, soon) = (service.connecting(), service.briefly_out());
-        let (open, waiting) = (service.open(), raw.waiting());
+        let (open, waiting) = (service.open(), if raw.is_paused() { 0 } else { raw.waiting() });
         // Counting looks at all words, so only where it matters.
         let idle = if settings.min_idle > 0 || waiting > 0 { raw.count_idle() } else { 0 };
         let connecting = connecting.max(service.connecting());

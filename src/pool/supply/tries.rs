@@ -7,10 +7,10 @@
 use crate::manager::Manager;
 use crate::pool::state::pooled::Raw;
 
-/// An attempt has found nothing in an open pool. Wait-free.
+/// An attempt has found nothing. Wait-free. During a pause it says nothing about demand.
 pub(crate) fn note<M: Manager>(raw: &Raw<M>) {
     let (state, supply) = (raw.context(), &raw.context().supply);
-    if !supply.tried.get() && raw.has_vacant() {
+    if !supply.tried.get() && raw.has_vacant() && !raw.is_paused() {
         supply.tried.set(true);
         state.ring.mark();
     }

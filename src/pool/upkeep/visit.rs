@@ -38,7 +38,7 @@ impl<M: Manager> Household for Raw<M> {
     }
 
     fn is_over(&self) -> bool {
-        self.is_torn_down()
+        self.is_torn_down() && self.context().beside.is_empty()
     }
 
     fn is_deserted(&self) -> bool {
@@ -103,7 +103,7 @@ fn rest<M: Manager>(raw: &Raw<M>) -> Duration {
 fn is_at_rest<M: Manager>(raw: &Raw<M>) -> bool {
     let state = raw.context();
     let is_quiet = state.has_no_jobs() && state.journal.is_told();
-    is_quiet && state.service.is_empty() && (!raw.is_closed() || raw.is_torn_down())
+    is_quiet && state.service.is_empty() && (!raw.is_closed() || raw.is_over())
 }
 
 /// Connections are missing, and one might be opened now.

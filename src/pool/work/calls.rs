@@ -13,6 +13,7 @@ use crate::pool::service::enqueue;
 use crate::pool::service::judge::suspect_generation;
 use crate::pool::service::release;
 use crate::pool::state::State;
+use crate::pool::state::beside::Guest;
 use crate::pool::state::entry::{Entry, Fresh};
 use crate::pool::state::job::{Held, Job};
 use crate::pool::state::pooled::{Raw, Slot};
@@ -61,26 +62,36 @@ pub(super) async fn close<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
     let limit = state.settings.load().close_timeout;
     let (begun, deadline, _noted) =
         begin(state, vacant.ledger(), Call::Close, Priority::Upkeep, limit);
+    say_goodbye(state, &manager, connection, is_broken, begun, &deadline).await;
+}
+
+/// Closes a connection that was never in service.
+pub(crate) async fn close_guest<M: Manager>(state: &State<M>, fresh: Fresh<M>, guest: Guest<M>) {
+    let Fresh { connection, manager, .. } = fresh;
+    let manager = Foreign::new(manager);
+    let limit = state.settings.load().close_timeout;
+    let (begun, deadline) = limits(state, Call::Close, limit);
+    guest.enters(Call::Close, begun, deadline.moment());
+    say_goodbye(state, &manager, connection, false, begun, &deadline).await;
+}
+
+async fn say_goodbye<M: Manager>(
+    state: &State<M>,
+    manager: &M,
+    connection: M::Connection,
+    is_broken: bool,
+    begun: Tick,
+    deadline: &Deadline,
+) {
     let goodbye = if is_broken {
         // The server would not hear it, and in an outage it would keep the slot from the next
         // attempt.
         Box::pin(async move { drop(connection) })
     } else {
-        state.driver.close(&manager, connection, &deadline)
+        state.driver.close(manager, connection, deadline)
     };
     // Its outcome does not matter: the connection is gone.
-    let _ = call(state, &deadline, goodbye).await;
-    state.note(EventKind::Closed { took: state.clock.now().since(begun) });
-}
-
-/// Closes a connection that was never in service.
-pub(crate) async fn say_goodbye<M: Manager>(state: &State<M>, fresh: Fresh<M>) {
-    let Fresh { connection, manager, .. } = fresh;
-    let (begun, manager) = (state.clock.now(), Foreign::new(manager));
-    let deadline = Deadline::at(&state.clock, begun + state.settings.load().close_timeout);
-    let goodbye = state.driver.close(&manager, connection, &deadline);
-    // As above.
-    let _ = call(state, &deadline, goodbye).await;
+    let _ = call(state, deadline, goodbye).await;
     state.note(EventKind::Closed { took: state.clock.now().since(begun) });
 }
 
@@ -255,6 +266,14 @@ pub(super) fn begin<'a, M: Manager>(
     priority: Priority,
     limit: Duration,
 ) -> (Tick, Deadline, Noted<'a>) {
+    let (begun, deadline) = limits(state, call, limit);
+    let noted = ledger.call(call, priority, begun, deadline.moment());
+    state.watch.note(taking_long_at(call, begun, deadline.moment()));
+    (begun, deadline, noted)
+}
+
+/// When a call begins that begins now, and when it should end.
+fn limits<M: Manager>(state: &State<M>, call: Call, limit: Duration) -> (Tick, Deadline) {
     let begun = state.clock.now();
     // A goodbye that is said while a caller waits for the last of them is late when that caller's
     // time is up.
@@ -262,10 +281,7 @@ pub(super) fn begin<'a, M: Manager>(
     let is_waited_for = call == Call::Close && begun < closed_by;
     let limit = begun + limit;
     let deadline = if is_waited_for { limit.min(closed_by) } else { limit };
-    let deadline = Deadline::at(&state.clock, deadline);
-    let noted = ledger.call(call, priority, begun, deadline.moment());
-    state.watch.note(taking_long_at(call, begun, deadline.moment()));
-    (begun, deadline, noted)
+    (begun, Deadline::at(&state.clock, deadline))
 }
 
 /// Drives a manager's call: a panic ends it, and so does its deadline, unless it blocks the thread.

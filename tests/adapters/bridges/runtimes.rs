@@ -3,6 +3,7 @@
 
 use crate::common::PLENTY;
 use caliburn::adapters::bridges::{Bb8Manager, Bridged, DeadpoolManager};
+use caliburn::error::SwitchError;
 use caliburn::health::PingOnBorrow;
 use caliburn::{GetError, Manager, Pool};
 use deadpool::managed::{self, Metrics, RecycleResult};
@@ -202,6 +203,28 @@ fn a_bridge_refuses_to_block_the_one_thread_that_its_connections_need() {
         let error = pool.get_timeout(PLENTY).err().unwrap();
         assert!(matches!(error, GetError::WrongThread { .. }), "{error}");
         assert!(begun.elapsed() < PLENTY / 2);
+        served(&pool).await;
+    });
+}
+
+/// Also if the new manager's runtime is chosen, so that it would be waited for.
+#[test]
+fn a_switch_refuses_to_block_the_one_thread_that_the_new_connections_need() {
+    let (runtime, address) = (of_one_thread(), echo());
+    let pool = Pool::builder_async(Bb8Manager::new(Echo(address))).max_size(1).build().unwrap();
+    runtime.block_on(async {
+        let begun = Instant::now();
+        let here = tokio::runtime::Handle::current();
+        let managers = [(); 2].map(|()| Bb8Manager::new(Echo(address)));
+        let [chosen, other] = managers;
+        for manager in [chosen.runtime(here), other] {
+            let error = pool.switch_manager(manager, PLENTY).unwrap_err();
+            assert!(matches!(error, SwitchError::WrongThread), "{error}");
+        }
+        println!("refused within {:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_millis(500));
+        let new = Bb8Manager::new(Echo(address));
+        assert_eq!(pool.switch_manager_async(new, PLENTY).await.unwrap(), 0);
         served(&pool).await;
     });
 }
