@@ -276,7 +276,7 @@ impl Model<'_> {
                 let deadline = if n & 1 == 0 { u64::MAX } else { self.now + n as u64 };
                 let ahead = matches!(op, PoolOp::EnrollAhead);
                 // What is not taken in time is left to the models.
-                let terms = Terms { deadline, patience: 0, grace: u64::MAX, since: 0, ahead };
+                let terms = Terms { deadline, ahead, ..Terms::STRICT };
                 match self.pool.enroll(Waker::noop(), terms, 3) {
                     Ok(ticket) => {
                         assert!(before.waiting < 3 || ahead);

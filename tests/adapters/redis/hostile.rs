@@ -99,7 +99,8 @@ fn limits_hold<A: Adapter>(moment: Moment, fault: Fault, protocol: &str) {
             } else {
                 drop(conn);
             }
-            assert!(begun.elapsed() < ms(1) + ROOM / 10, "{:?}", begun.elapsed());
+            // It waits for nothing: else it would be for the whole limit.
+            assert!(begun.elapsed() < END / 2, "{:?}", begun.elapsed());
         }
     }
     server.misbehave(None);

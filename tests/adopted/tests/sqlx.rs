@@ -119,7 +119,8 @@ async fn a_session_that_is_not_through_within_the_limit_is_replaced() {
     let pool = builder.reset_timeout(Duration::from_millis(50)).build().unwrap();
     let mut conn = pool.get_async().await.unwrap();
     let slow = sqlx::query("SELECT pg_sleep(60)").fetch_all(&mut *conn);
-    assert!(timeout(Duration::from_millis(5), slow).await.is_err());
+    // By then the server is at it.
+    assert!(timeout(Duration::from_secs(1), slow).await.is_err());
     drop(conn);
     let begun = Instant::now();
     assert_eq!(number(&mut pool.get_async().await.unwrap()).await, 7);
