@@ -30,9 +30,12 @@ pub enum Shedding {
     /// over during an `interval` went to a borrower that had waited for more than `target`, the
     /// line is slow. From then on those that have waited for longer than `target` are turned away
     /// whenever a connection could be handed to one of them, but for the last in line; until the
-    /// line is empty, or none has waited for so long for an `interval`. A burst is thus served
-    /// whole if that takes no longer than an `interval` or so. Where connections are not handed
-    /// over at all, as in an outage, nobody is turned away. In such a pool
+    /// line is empty, or none that is served has waited for so long for an `interval`. A burst is
+    /// thus served whole if that takes no longer than an `interval` or so. Only hand-overs tell how
+    /// fast the line is: after two intervals without one, as in an outage or a pause, it counts as
+    /// swift, so choose an interval longer than a loan. Each [class](crate::Pool::class) is judged
+    /// by its own waits; [`get_many`](crate::Pool::get_many) is not, and a
+    /// [reserve](crate::Pool::reserved) turns nobody away. In such a pool
     /// [`fairness`](crate::Settings::fairness) is [`Fifo`](crate::Fairness::Fifo), whatever is set.
     CoDel {
         /// The longest wait that is right, more than zero: a fifth of what callers can bear is a

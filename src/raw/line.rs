@@ -5,8 +5,9 @@
 //! stride with each slot it is handed; the class with the lowest pass is next. A stride is the
 //! inverse of a weight, so a pass is the moment, in rounds, by which the class is due its next
 //! slot; and as the earliest is served first, a class that waits is never a whole slot behind its
-//! share.
+//! share. One of which none waits keeps its distance from the others, as the source has it.
 
+use super::flow::Flow;
 use super::standing::Standing;
 use std::collections::VecDeque;
 use std::iter::once;
@@ -34,12 +35,18 @@ struct Class {
     stride: u128,
     /// Of so many bits that it never wraps.
     pass: u128,
+    /// While none of it waits: how far its pass was ahead when the last one left. What was earned
+    /// by waiting is kept, even if nothing came of it, and nothing is earned meanwhile.
+    remain: Option<u128>,
+    /// How fast its queue is.
+    flow: Flow,
 }
 
 impl Class {
     fn new(weight: u32) -> Self {
         let stride = STRIDE / u128::from(weight.max(1));
-        Self { queue: VecDeque::new(), stride, pass: 0 }
+        let (queue, flow) = (VecDeque::new(), Flow::default());
+        Self { queue, stride, pass: 0, remain: Some(stride), flow }
     }
 
     /// Its first waiter. Drops the nodes of those before it that have left.
@@ -52,7 +59,8 @@ impl Class {
     }
 
     #[inline]
-    fn shrink(&mut self) {
+    fn rest(&mut self) {
+        self.flow = Flow::default();
         if self.queue.capacity() > ROOMY {
             self.queue = VecDeque::new();
         }
@@ -88,18 +96,38 @@ impl Line {
         queue.insert(at, waiter);
     }
 
-    /// The queue of a class, to which a waiter is about to be added. While none of a class waited,
-    /// it has earned nothing; what it has used up stays.
+    /// The queue of a class, to which a waiter is about to be added.
     #[inline]
     fn enter(&mut self, class: usize) -> &mut VecDeque<Standing> {
         if self.are_several() {
             let reached = self.reached;
             let class = self.class_mut(class);
-            if class.queue.is_empty() {
-                class.pass = class.pass.max(reached + class.stride);
+            if let Some(remain) = class.remain.take() {
+                class.pass = reached + remain;
             }
         }
         &mut self.class_mut(class).queue
+    }
+
+    /// Notes the classes of which none waits any more. For the begin of a round: between two rounds
+    /// no slot is handed out.
+    #[inline]
+    pub(super) fn note_emptied(&mut self) {
+        if self.are_several() {
+            self.note_each_emptied();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn note_each_emptied(&mut self) {
+        let reached = self.reached;
+        for class in self.each_mut() {
+            if class.remain.is_none() && class.first().is_none() {
+                class.remain = Some(class.pass.saturating_sub(reached));
+                class.flow = Flow::default();
+            }
+        }
     }
 
     #[inline]
@@ -140,6 +168,17 @@ impl Line {
     #[inline]
     pub(super) fn pop(&mut self, class: usize) -> Option<Standing> {
         self.class_mut(class).queue.pop_front()
+    }
+
+    /// The first of a class. Drops the nodes of those before it that have left.
+    pub(super) fn first_of(&mut self, class: usize) -> Option<&Standing> {
+        self.class_mut(class).first()
+    }
+
+    /// Takes it out of the line.
+    pub(super) fn pop_first(&mut self, class: usize) -> Option<Standing> {
+        self.first_of(class)?;
+        self.pop(class)
     }
 
     /// The same with the last. Drops the nodes of those behind it that have left.
@@ -198,9 +237,15 @@ impl Line {
         self.each_mut().for_each(|class| class.queue.retain(&mut stays));
     }
 
-    /// Whether more than one waits.
-    pub(super) fn has_several(&self) -> bool {
-        self.iter().filter(|waiter| waiter.is_waiting()).nth(1).is_some()
+    /// Whether more than one of a class waits, and how fast its queue is.
+    pub(super) fn state_of(&mut self, class: usize) -> (bool, &mut Flow) {
+        let Class { queue, flow, .. } = self.class_mut(class);
+        (queue.iter().filter(|waiter| waiter.is_waiting()).nth(1).is_some(), flow)
+    }
+
+    /// The last of a class that waits.
+    pub(super) fn newest(&mut self, class: usize) -> Option<&Standing> {
+        self.class_mut(class).queue.iter().rev().find(|waiter| waiter.is_waiting())
     }
 
     #[inline]
@@ -209,10 +254,10 @@ impl Line {
         if self.are_several() { self.queues().map(VecDeque::len).sum() } else { first }
     }
 
-    /// Gives back the memory of queues that were long. For a line that is empty.
+    /// The line is empty: begins anew, and gives back the memory of queues that were long.
     #[inline]
-    pub(super) fn shrink(&mut self) {
-        self.first.shrink();
-        self.more.iter_mut().for_each(Class::shrink);
+    pub(super) fn rest(&mut self) {
+        self.first.rest();
+        self.more.iter_mut().for_each(Class::rest);
     }
 }

@@ -1,7 +1,6 @@
 //! The waiting room: what waiters share. `waiters` has the dispatch.
 
 use super::bitmap::Newcomers;
-use super::flow::Flow;
 use super::line::Line;
 use super::requests::Requests;
 use super::standing::Standing;
@@ -93,7 +92,6 @@ pub(super) struct Queue {
     /// A waiter in line may stand before others that were granted a slot: it was late, or waits
     /// ahead.
     pub(super) must_look_behind: bool,
-    pub(super) flow: Flow,
     /// The waiters flag is up, and the hand-off flag if newcomers must wait. `None`: both are down.
     pub(super) flags: Option<Newcomers>,
 }
@@ -114,7 +112,6 @@ impl Queue {
             granted: Vec::new(),
             lapses: Lapses { due: NEVER, hurried_until: 0 },
             must_look_behind: false,
-            flow: Flow::Swift,
             flags: None,
         }
     }

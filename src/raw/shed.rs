@@ -1,15 +1,17 @@
-//! Shedding waiters while the [line is slow](super::flow).
+//! Shedding waiters while their [queue is slow](super::flow).
 
-use super::flow::{Flow, Shedding};
+use super::flow::Shedding;
 use super::room::Queue;
 use super::standing::Standing;
-use super::waiter::SHED;
+use super::waiter::{NEVER, SHED};
 use super::wakes::Wakes;
 use super::{PoolHooks, RawPool};
 
 impl<H: PoolHooks> RawPool<H> {
-    /// A slot is there: takes the waiter that it is for out of the line. If the line is slow, sheds
-    /// those that are late; but not the last of all, as none would gain by it.
+    /// A slot is there: takes the waiter that it is for out of the line. If the queue is slow, sheds
+    /// those of the class that are late; but not the last of it, as none would gain by that, and
+    /// none while other slots are idle. One that waits for several slots is not judged: it is late
+    /// by its nature.
     #[cold]
     #[inline(never)]
     pub(super) fn pop_in_time(
@@ -19,20 +21,33 @@ impl<H: PoolHooks> RawPool<H> {
         wakes: &mut Wakes,
     ) -> Option<Standing> {
         let now = H::now(&self.context);
-        while let Some((class, first)) = queue.line.next() {
-            let is_late = now.saturating_sub(first.terms.since) > terms.target;
-            queue.flow.observe(is_late, now, terms.interval);
-            if !is_late || !matches!(queue.flow, Flow::Slow(_)) || !queue.line.has_several() {
-                break;
-            }
-            let Some(waiter) = queue.line.pop(class) else { break };
+        let line = &mut queue.line;
+        let is_late = |waiter: &Standing| {
+            !waiter.terms.is_part && now.saturating_sub(waiter.terms.since) > terms.target
+        };
+        let (class, first) = line.next()?;
+        let (mut first_is_late, is_part) = (is_late(first), first.terms.is_part);
+        let reverses = terms.newest_first && line.state_of(class).1.is_slow();
+        let served_is_late =
+            if reverses { line.newest(class).is_some_and(is_late) } else { first_is_late };
+        if !is_part {
+            line.state_of(class).1.observe(served_is_late, now, terms.interval);
+        }
+        let is_slow = line.state_of(class).1.is_slow();
+        while is_slow && first_is_late && line.state_of(class).0 && self.idle.is_empty() {
+            let Some(waiter) = line.pop(class) else { break };
             if waiter.settle(SHED) {
                 self.room.left(&waiter.terms);
-                wakes.add(waiter.take_waker());
+                let waker = waiter.take_waker();
+                if waiter.terms.grace == NEVER {
+                    wakes.is_crowd = true;
+                    waker.into_iter().for_each(|waker| self.room.crowd.push(waker));
+                } else {
+                    wakes.add_last(waker);
+                }
             }
+            first_is_late = line.first_of(class).is_some_and(is_late);
         }
-        let newest_first = terms.newest_first && matches!(queue.flow, Flow::Slow(_));
-        let (class, _) = queue.line.next()?;
-        if newest_first { queue.line.pop_newest(class) } else { queue.line.pop(class) }
+        if is_slow && terms.newest_first { line.pop_newest(class) } else { line.pop_first(class) }
     }
 }

@@ -288,7 +288,7 @@ impl<'a, H: Lodging> Ticket<'a, H> {
         loop {
             // O6
             let state = self.waiter.state.load(Ordering::Acquire);
-            if matches!(state, CLOSED | FAILED) {
+            if matches!(state, CLOSED | FAILED | SHED) {
                 self.pool.wake_some();
             }
             return Some(match state {

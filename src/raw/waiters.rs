@@ -5,7 +5,6 @@
 //! it. It alone owns the ordered line. See `README.md` for the states and the races.
 
 use super::bitmap::Newcomers;
-use super::flow::Flow;
 use super::room::{FAIL_ALL, Queue, RESUMED};
 use super::slots::Occupied;
 use super::standing::Standing;
@@ -118,6 +117,7 @@ impl<H: PoolHooks> RawPool<H> {
         // Both are taken before the inbox is drained, so that no waiter is missed.
         let expire_to = self.requested_expiry();
         let errands = room.errands.take();
+        queue.line.note_emptied();
         self.drain_inbox(queue);
         // After that: who came after a pause waits.
         let door = self.door();
@@ -320,8 +320,7 @@ impl<H: PoolHooks> RawPool<H> {
     fn lower_flags(&self, queue: &mut Queue) {
         if queue.flags.take().is_some() {
             self.idle.lower_flags();
-            queue.line.shrink();
-            queue.flow = Flow::Swift;
+            queue.line.rest();
         }
     }
 }

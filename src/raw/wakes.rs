@@ -26,6 +26,11 @@ impl Wakes {
         }
     }
 
+    /// Not before one that was granted a slot.
+    pub(super) fn add_last(&mut self, waker: Option<Waker>) {
+        self.rest.extend(waker);
+    }
+
     pub(crate) fn fire(self) {
         wake_all(self.first);
         if !self.rest.is_empty() {

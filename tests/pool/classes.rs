@@ -156,6 +156,25 @@ fn each_class_has_a_limit_on_its_waiters_of_its_own() {
     drop(web);
 }
 
+/// Ten to one, and each of the light class leaves long before its turn: the next goes on waiting
+/// where it stood.
+#[test]
+fn what_was_earned_by_waiting_is_not_lost_with_one_that_leaves() {
+    let (pool, _) = full_manual(&Fake::new(), 1, classes(&[("ordinary", 10), ("light", 1)]));
+    let mut held = Some(pool.get().unwrap());
+    let light = pool.class("light").unwrap();
+    let mut lines = [stand(pool.class("ordinary").unwrap(), 400), Vec::new()];
+    let mut served = Vec::new();
+    while served.len() < 330 {
+        lines[1] = stand(light, 1);
+        served.extend(pass_on(held.take(), &mut lines, 3));
+        // What is left of it leaves.
+        lines[1].clear();
+    }
+    // Each time one is served that is not listed, while none of the class is there.
+    assert!((26..=30).contains(&count(&served, 1)), "{served:?}");
+}
+
 #[test]
 fn newcomers_go_before_none_that_waits_where_there_are_classes() {
     let barging = Fairness::BoundedBarging(PLENTY);

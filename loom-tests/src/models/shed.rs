@@ -1,7 +1,7 @@
 //! Shed ‖ leaving, shed ‖ arrival, shed ‖ shed, shed ‖ close.
 
 use super::{
-    Asleep, Bare, STRICT, Sleeper, asleep, assert_at_rest, bury, claim, finish, granted,
+    Asleep, Bare, NOW, STRICT, Sleeper, asleep, assert_at_rest, bury, claim, finish, granted,
     granted_at_once, model, poll, pool_in, touch,
 };
 use crate::raw::RawPool;
@@ -10,10 +10,11 @@ use crate::raw::slots::Occupied;
 use crate::raw::waiter::Outcome;
 use loom::sync::Arc;
 use loom::thread;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Poll, Waker};
 
 /// All that wait are late, as the clock shows more.
-const TERMS: Shedding = Shedding { target: 1, interval: 0, newest_first: false };
+const TERMS: Shedding = Shedding { target: 1, interval: 3, newest_first: false };
 
 fn shedding_pool() -> Arc<RawPool<Bare>> {
     pool_in(1, 1, &[1], Some(TERMS))
@@ -21,9 +22,15 @@ fn shedding_pool() -> Arc<RawPool<Bare>> {
 
 /// `slot` goes to the `first` in line, which is late, and is held: now the line lags, and with the
 /// next slot it is slow.
-fn lag(slot: Occupied<Bare>, (mut first, _sleeper): Asleep<'_>) -> Occupied<Bare> {
+fn lag(
+    pool: &RawPool<Bare>,
+    slot: Occupied<Bare>,
+    (mut first, _sleeper): Asleep<'_>,
+) -> Occupied<Bare> {
     drop(slot);
-    granted_at_once(&mut first)
+    let slot = granted_at_once(&mut first);
+    pool.context().clock.store(NOW + TERMS.interval, Relaxed);
+    slot
 }
 
 #[test]
@@ -34,7 +41,7 @@ fn one_that_is_shed_while_it_leaves_is_counted_off_once() {
         let (leaver, _one) = asleep(&pool, STRICT);
         let (mut late, _two) = asleep(&pool, STRICT);
         let (mut last, _three) = asleep(&pool, STRICT);
-        let slot = lag(slot, before);
+        let slot = lag(&pool, slot, before);
         let returner = thread::spawn(move || drop(slot));
         drop(leaver);
         returner.join().unwrap();
@@ -53,7 +60,7 @@ fn one_that_may_be_the_last_is_served_or_shed_and_the_slot_is_not_lost() {
         let pool = shedding_pool();
         let (slot, before) = (claim(&pool).unwrap(), asleep(&pool, STRICT));
         let (mut first, _sleeper) = asleep(&pool, STRICT);
-        let slot = lag(slot, before);
+        let slot = lag(&pool, slot, before);
         let theirs = Arc::clone(&pool);
         let arrival = thread::spawn(move || {
             let sleeper = Sleeper::new();
@@ -80,7 +87,7 @@ fn who_sleeps_is_woken_when_it_is_shed() {
         let pool = shedding_pool();
         let (slot, before) = (claim(&pool).unwrap(), asleep(&pool, STRICT));
         let ((mut late, sleeper), (last, _two)) = (asleep(&pool, STRICT), asleep(&pool, STRICT));
-        let slot = lag(slot, before);
+        let slot = lag(&pool, slot, before);
         let returner = thread::spawn(move || {
             touch(&slot);
             drop(slot);
@@ -100,7 +107,7 @@ fn a_close_that_meets_a_shedding_leaves_nobody_waiting() {
         let (slot, before) = (claim(&pool).unwrap(), asleep(&pool, STRICT));
         let (mut first, _one) = asleep(&pool, STRICT);
         let (mut last, _two) = asleep(&pool, STRICT);
-        let slot = lag(slot, before);
+        let slot = lag(&pool, slot, before);
         let returner = thread::spawn(move || drop(slot));
         pool.close();
         returner.join().unwrap();
