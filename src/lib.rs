@@ -35,6 +35,8 @@ mod no_unwind;
 pub mod observe;
 mod pool;
 mod raw;
+mod role;
+mod router;
 pub mod stats;
 mod sync;
 
@@ -53,5 +55,10 @@ pub use pool::export::{self, Prometheus};
 pub use pool::{
     Builder, Class, ClassInfo, CloseReport, Object, ObjectError, ObjectPool, ObjectPoolBuilder,
     ObjectStats, Pool, PooledConnection,
+};
+pub use role::{Role, RoleDoubt, RoleReport};
+pub use router::{
+    EndpointChange, EndpointError, EndpointPool, EndpointState, EndpointStats, RouteError, Router, RouterBuilder,
+    RouterError, RouterStats, Target,
 };
 pub use stats::Stats;
