@@ -58,7 +58,7 @@ pub use pool::{
 };
 pub use role::{Role, RoleDoubt, RoleReport};
 pub use router::{
-    EndpointChange, EndpointError, EndpointPool, EndpointState, EndpointStats, RouteError, Router, RouterBuilder,
-    RouterError, RouterStats, Target,
+    EndpointChange, EndpointError, EndpointPool, EndpointState, EndpointStats, RouteError, Router,
+    RouterBuilder, RouterError, RouterStats, Target,
 };
 pub use stats::Stats;

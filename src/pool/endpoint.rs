@@ -123,7 +123,7 @@ impl<M: Manager> Pool<M> {
         lend_now(&self.raw, taken, borrower)
     }
 
-    /// The other steps, for a borrower of that `face`. A thread minds its time itself.
+    /// The other steps, for a borrower of that `face`.
     pub(crate) async fn get_slowly_as(
         &self,
         face: Face,
@@ -149,6 +149,10 @@ impl<M: Manager> Pool<M> {
             }
             checkout.as_mut().poll(cx)
         });
+        if face == Face::Async {
+            // The line minds its time.
+            return outcome.await;
+        }
         match self.state().timeout(begun + timeout, outcome).await {
             Some(outcome) => outcome,
             None => {

@@ -44,6 +44,6 @@ pub(crate) use ground::random;
 pub(crate) use ground::ring::Ring;
 pub(crate) use ground::timers::Timers;
 pub use handle::Pool;
+pub use object::{Object, ObjectError, ObjectPool, ObjectPoolBuilder, ObjectStats};
 pub(crate) use upkeep::housekeeper::take_on;
 pub(crate) use upkeep::keeper::{Household, PERIOD};
-pub use object::{Object, ObjectError, ObjectPool, ObjectPoolBuilder, ObjectStats};

@@ -113,10 +113,7 @@ impl<M: Manager> RouterBuilder<M> {
     /// it, or the thread that adds or drains an endpoint; it should not block, as it delays the
     /// upkeep. A panic in it is ignored. What happens in the pools is told to
     /// [their observers](crate::Builder::observer).
-    pub fn observer(
-        mut self,
-        observer: impl Fn(&EndpointChange) + Send + Sync + 'static,
-    ) -> Self {
+    pub fn observer(mut self, observer: impl Fn(&EndpointChange) + Send + Sync + 'static) -> Self {
         let observer: Observer = Box::new(observer);
         self.terms.observers.push(observer);
         self

@@ -1,12 +1,12 @@
 //! An endpoint: its pool, and what borrowers and probes leave there.
 
 use super::load::Response;
+use crate::Pool;
 use crate::clock::Tick;
 use crate::manager::Manager;
 use crate::pool::{Answer, Signs};
 use crate::role::Role;
 use crate::sync::{Arc, Mutex, PoisonError, Relaxed};
-use crate::Pool;
 use std::fmt;
 use std::time::Duration;
 

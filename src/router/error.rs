@@ -87,11 +87,11 @@ impl<E: Error + 'static> fmt::Display for RouteError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let endpoints = match self {
             Self::TimedOut { target, waited, endpoints } => {
-                write!(f, "timed out after {waited:.1?} waiting for a {target}")?;
+                write!(f, "timed out after {waited:.1?} waiting for {target}")?;
                 endpoints
             }
             Self::Unavailable { target, endpoints } => {
-                write!(f, "no {target} can serve")?;
+                write!(f, "no connection to {target} can be had")?;
                 endpoints
             }
             Self::Refused { endpoint, error } => return write!(f, "{endpoint}: {error}"),

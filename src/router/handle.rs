@@ -348,7 +348,8 @@ impl<M: Manager> Drop for Router<M> {
 impl<M: Manager> fmt::Debug for Router<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let roster = self.state.roster.load();
-        let endpoints = roster.views.iter().map(|view| (&view.endpoint.name, view.role, view.state));
+        let endpoints =
+            roster.views.iter().map(|view| (&view.endpoint.name, view.role, view.state));
         f.debug_struct("Router").field("endpoints", &endpoints.collect::<Vec<_>>()).finish()
     }
 }

@@ -1,8 +1,8 @@
 //! From what the upkeep knows to a new roster, and word of it.
 
 use super::roster::{Roster, View};
-use super::state::{Book, Record, State};
 use super::standing::Phase;
+use super::state::{Book, Record, State};
 use super::stats::{EndpointChange, EndpointState};
 use crate::clock::Tick;
 use crate::manager::Manager;

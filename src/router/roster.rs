@@ -41,7 +41,9 @@ impl<M: Manager> View<M> {
             let flags = (view.is_fallback, view.is_hopeless);
             (view.state, view.since, view.role, view.claim, view.relapses, flags)
         };
-        Arc::ptr_eq(&self.endpoint, &other.endpoint) && key(self) == key(other)
+        let address = |view: &Self| view.cause.as_ref().map(Arc::as_ptr);
+        let is_same = Arc::ptr_eq(&self.endpoint, &other.endpoint);
+        is_same && key(self) == key(other) && address(self) == address(other)
     }
 }
 

@@ -14,6 +14,11 @@ use std::future::{Future, poll_fn};
 use std::panic::Location;
 use std::pin::pin;
 use std::task::Poll;
+use std::time::Duration;
+
+/// A borrower that waits for so long looks whether a connection is idle elsewhere, and so again:
+/// the endpoint whose turn it was may have become slow since.
+const RESTLESS: Duration = Duration::from_millis(100);
 
 /// What comes of it.
 pub(super) type Routed<M> = Result<PooledConnection<M>, RouteError<<M as Manager>::Error>>;
@@ -78,7 +83,8 @@ impl<M: Manager> Route<'_, M> {
         }
     }
 
-    /// Borrows at `endpoint`, unless that is left out first.
+    /// Borrows at `endpoint`, unless that is left out first. Looks elsewhere meanwhile, without
+    /// leaving its place.
     async fn wait_at(&self, endpoint: &Arc<Endpoint<M>>, taken: Taken<M>) -> Option<Lending<M>> {
         let Self { state, target, face, deadline, borrower, .. } = *self;
         let left = deadline.since(state.clock.now());
@@ -88,11 +94,32 @@ impl<M: Manager> Route<'_, M> {
         };
         let mut served = pin!(endpoint.pool.get_slowly_as(face, taken, left, borrower));
         let mut left_out = pin!(state.published.wait_until(is_left_out));
-        poll_fn(|cx| match served.as_mut().poll(cx) {
-            Poll::Ready(lending) => Poll::Ready(Some(lending)),
-            Poll::Pending => left_out.as_mut().poll(cx).map(|()| None),
+        loop {
+            let either = poll_fn(|cx| match served.as_mut().poll(cx) {
+                Poll::Ready(lending) => Poll::Ready(Some(lending)),
+                Poll::Pending => left_out.as_mut().poll(cx).map(|()| None),
+            });
+            let look = state.clock.now() + RESTLESS;
+            if let Some(outcome) = state.timers.timeout(&state.ring, look, either).await {
+                return outcome;
+            }
+            if let Some(connection) = self.elsewhere(endpoint) {
+                return Some(Ok(connection));
+            }
+        }
+    }
+
+    /// An idle connection of another endpoint.
+    fn elsewhere(&self, endpoint: &Arc<Endpoint<M>>) -> Option<PooledConnection<M>> {
+        if self.state.is_inherited() {
+            return None;
+        }
+        let roster = self.state.roster.load_full();
+        let mut others = roster.candidates(self.target).iter();
+        others.find_map(|one| match Arc::ptr_eq(one, endpoint) {
+            true => None,
+            false => one.pool.lend_idle(self.borrower).ok(),
         })
-        .await
     }
 
     /// Waits until there is an endpoint to go to, or none will be.

@@ -108,7 +108,11 @@ mod tests {
         let (mut returns, mut was) = (0, Phase::Up);
         for tenth in 0..6_000 {
             let now = at(100 * tenth);
-            if tenth % 2 == 0 { standing.failed(now) } else { standing.answered(now) }
+            if tenth % 2 == 0 {
+                standing.failed(now)
+            } else {
+                standing.answered(now)
+            }
             let is_back = standing.phase() == Phase::Up && was != Phase::Up;
             (returns, was) = (returns + u32::from(is_back), standing.phase());
         }

@@ -18,7 +18,8 @@ pub enum Target {
 }
 
 impl Target {
-    pub(super) const ALL: [Self; 4] = [Self::Primary, Self::Replica, Self::PreferReplica, Self::Any];
+    pub(super) const ALL: [Self; 4] =
+        [Self::Primary, Self::Replica, Self::PreferReplica, Self::Any];
 
     /// Whether an endpoint of that role could serve.
     pub(super) fn takes(self, role: Role) -> bool {
@@ -34,10 +35,10 @@ impl Target {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Primary => "primary",
-            Self::Replica => "replica",
-            Self::PreferReplica => "replica or primary",
-            Self::Any => "endpoint",
+            Self::Primary => "the primary",
+            Self::Replica => "a replica",
+            Self::PreferReplica => "a replica or the primary",
+            Self::Any => "any endpoint",
         })
     }
 }

@@ -194,9 +194,10 @@ fn hear<M: Manager>(
         }
         Answer::Failed(cause) => {
             record.probe.failures += 1;
-            record.probe.due = asked_at + interval / 10;
+            let is_sure = record.probe.failures >= FAILURES;
+            record.probe.due = asked_at + if is_sure { interval } else { interval / 10 };
             record.probe.wanted_since = None;
-            if record.probe.failures < FAILURES && record.standing.phase() == Phase::Up {
+            if !is_sure && record.standing.phase() == Phase::Up {
                 return Some(cause);
             }
             record.standing.failed(now);

@@ -42,6 +42,7 @@ mod pause;
 mod properties;
 mod quarantine;
 mod reentry;
+mod router;
 mod settings;
 mod slots;
 mod switch;
