@@ -53,6 +53,8 @@ pub(super) struct Record<M: Manager> {
     pub(super) endpoint: Arc<Endpoint<M>>,
     pub(super) standing: Standing,
     pub(super) role: Role,
+    /// It was the primary before it was what it is.
+    pub(super) was_primary: bool,
     /// What it said last; `Unknown` if it never did.
     pub(super) told: Role,
     pub(super) term: u64,
@@ -89,6 +91,7 @@ impl<M: Manager> Record<M> {
         Self {
             standing: Standing::new(now),
             role: endpoint.declared,
+            was_primary: false,
             told: Role::Unknown,
             term: 0,
             promoted_at: Tick::default(),

@@ -19,6 +19,8 @@ const RETRY: Duration = PERIOD;
 const PATIENCE: Duration = Duration::from_millis(250);
 /// One that is on trial is asked so often at least.
 const ON_TRIAL: Duration = Duration::from_millis(100);
+/// While there is no primary, all are asked so often at least.
+const HEADLESS: Duration = Duration::from_millis(100);
 /// An answer that is so much later than it may be will not come.
 const LOST: Duration = Duration::from_secs(1);
 /// One failure may be that of a single connection.
@@ -75,7 +77,12 @@ pub(super) fn look_round<M: Manager>(state: &Arc<State<M>>) {
         let now = state.clock.now();
         let mut next = Tick::NEVER;
         let mut questions = book.questions;
+        let is_headless = is_headless(&book.records);
         for record in &mut book.records {
+            if is_headless {
+                let soon = record.probe.asked_at + state.terms.probe_interval.min(HEADLESS);
+                record.probe.due = record.probe.due.min(soon);
+            }
             let is_due = look_at(record, state, now, &mut waste);
             if let Some(in_line) = is_due {
                 questions += 1;
@@ -103,6 +110,13 @@ pub(super) fn look_round<M: Manager>(state: &Arc<State<M>>) {
             return;
         }
     }
+}
+
+/// Whether there was a primary and now is none: another may be promoted at any moment.
+fn is_headless<M: Manager>(records: &[Record<M>]) -> bool {
+    let is_up = |one: &Record<M>| one.role == Role::Primary && one.standing.phase() == Phase::Up;
+    let was = |one: &Record<M>| one.role == Role::Primary || one.was_primary;
+    records.iter().any(was) && !records.iter().any(is_up)
 }
 
 fn lost_at<M: Manager>(record: &Record<M>, state: &State<M>) -> Tick {
@@ -148,7 +162,8 @@ fn look_at<M: Manager>(
     }
     if endpoint.is_doubted.get() && record.probe.number.is_none() {
         endpoint.is_doubted.set(false);
-        record.probe.due = now;
+        // Borrowers that try in vain over and over again do not make it ask all the time.
+        record.probe.due = now.max(record.probe.asked_at + PERIOD);
     }
     measure(record, signs, now);
     let may_ask = !signs.is_closed && !signs.is_shut && record.probe.number.is_none();
@@ -211,6 +226,7 @@ fn learn<M: Manager>(record: &mut Record<M>, report: RoleReport, now: Tick) {
     if record.told == Role::Replica && role == Role::Primary {
         record.promoted_at = now;
     }
+    record.was_primary |= record.role == Role::Primary;
     record.told = role;
     record.role = if role == Role::Unknown { record.endpoint.declared } else { role };
     record.term = term.unwrap_or(0);

@@ -57,7 +57,7 @@ fn a_demotion_is_noticed_at_once_if_the_manager_sees_a_write_fail() {
     group.servers[0].set_role(RoleReport::primary(None));
     group.servers[1].set_role(RoleReport::replica(None));
     group.router.recheck();
-    group.router.maintain();
+    group.step();
     assert_eq!((group.role("db1"), group.role("db2")), (PRIMARY, REPLICA));
 }
 
