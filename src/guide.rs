@@ -6,7 +6,8 @@
 //! | [tuning]: settings, sizes, fairness | [Redis](redis), [SQLite](sqlite) | [benchmarks] |
 //! | [runtimes, threads, forks](runtimes) | [configuration files](configuration) | [contributing] |
 //! | [failures of the server](failures) | [migrating from another pool](migrating) | [changelog] |
-//! | [watching a pool](operating) | [pools of plain objects](objects) | |
+//! | [several endpoints](endpoints) | [pools of plain objects](objects) | |
+//! | [watching a pool](operating) | | |
 //!
 //! # Words
 //!
@@ -33,6 +34,10 @@ pub mod runtimes {}
 /// What the pool does when something fails, with figures; guarantees and non-guarantees.
 #[doc = include_str!("guide/failures.md")]
 pub mod failures {}
+
+/// Primary and replicas: a pool for each, and a router above them.
+#[doc = include_str!("guide/endpoints.md")]
+pub mod endpoints {}
 
 /// Health, figures, events: what a pool reports about itself.
 #[doc = include_str!("guide/operating.md")]

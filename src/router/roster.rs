@@ -114,38 +114,37 @@ fn lesser_of_two<M: Manager>(several: &[Arc<Endpoint<M>>]) -> &Arc<Endpoint<M>> 
 /// Those that are up; if none is, those that can serve nevertheless.
 fn candidates<M: Manager>(views: &[View<M>], target: Target) -> Vec<Arc<Endpoint<M>>> {
     let is_up = |view: &View<M>| view.state == EndpointState::Up;
-    let is_fallback = |view: &View<M>| view.is_fallback;
-    let choices: [&dyn Fn(&View<M>) -> bool; 2] = [&is_up, &is_fallback];
-    let chosen = choices.into_iter().find_map(|may_serve| {
-        let found = match target {
-            Target::Primary => primary(views, may_serve),
-            Target::Replica => replicas(views, may_serve),
-            Target::PreferReplica => {
-                let replicas = replicas(views, may_serve);
-                if replicas.is_empty() { primary(views, may_serve) } else { replicas }
-            }
-            Target::Any => views.iter().filter(|view| may_serve(view)).collect(),
-        };
-        Some(found).filter(|found| !found.is_empty())
-    });
-    let chosen = chosen.unwrap_or_default();
+    let up = of_target(views, target, is_up);
+    let chosen = match up.is_empty() {
+        true => of_target(views, target, |view| view.is_fallback),
+        false => up,
+    };
     chosen.into_iter().map(|view| Arc::clone(&view.endpoint)).collect()
 }
 
-fn replicas<'a, M: Manager>(
-    views: &'a [View<M>],
-    may_serve: &dyn Fn(&View<M>) -> bool,
-) -> Vec<&'a View<M>> {
-    views.iter().filter(|view| view.role == Role::Replica && may_serve(view)).collect()
+fn of_target<M: Manager>(
+    views: &[View<M>],
+    target: Target,
+    may_serve: impl Fn(&View<M>) -> bool,
+) -> Vec<&View<M>> {
+    let of_role = |role: Role| -> Vec<&View<M>> {
+        views.iter().filter(|view| view.role == role && may_serve(view)).collect()
+    };
+    match target {
+        Target::Primary => primary(views, may_serve),
+        Target::Replica => of_role(Role::Replica),
+        Target::PreferReplica => {
+            let replicas = of_role(Role::Replica);
+            if replicas.is_empty() { primary(views, may_serve) } else { replicas }
+        }
+        Target::Any => views.iter().filter(|view| may_serve(view)).collect(),
+    }
 }
 
 /// One: two primaries that take writes do not have the same data for long. A higher term is right
 /// even while its endpoint is out, or a former primary would get writes then. Of equal terms it is
 /// the one that was promoted last, of those that may serve.
-fn primary<'a, M: Manager>(
-    views: &'a [View<M>],
-    may_serve: &dyn Fn(&View<M>) -> bool,
-) -> Vec<&'a View<M>> {
+fn primary<M: Manager>(views: &[View<M>], may_serve: impl Fn(&View<M>) -> bool) -> Vec<&View<M>> {
     let claims = || views.iter().filter(|view| view.role == Role::Primary);
     let known = claims().filter(|view| view.state.may_come_back());
     let term = known.map(|view| view.claim.0).max();

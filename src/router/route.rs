@@ -26,6 +26,9 @@ pub(super) type Routed<M> = Result<PooledConnection<M>, RouteError<<M as Manager
 /// Where a borrower went first, and what it claimed there.
 pub(super) type First<M> = Option<(Arc<Endpoint<M>>, Taken<M>)>;
 
+/// An endpoint that did not serve a borrower, and what it said.
+pub(super) type Refusal<M> = (Arc<Endpoint<M>>, GetError<<M as Manager>::Error>);
+
 /// See the [module](self).
 pub(super) struct Route<'a, M: Manager> {
     pub(super) state: &'a State<M>,
@@ -35,7 +38,7 @@ pub(super) struct Route<'a, M: Manager> {
     pub(super) deadline: Tick,
     pub(super) borrower: &'static Location<'static>,
     /// Endpoints to which it need not go again, and what they said.
-    pub(super) refused: Vec<(Arc<Endpoint<M>>, GetError<M::Error>)>,
+    pub(super) refused: Vec<Refusal<M>>,
 }
 
 /// Where to go next.
@@ -163,7 +166,7 @@ pub(super) fn timed_out<M: Manager>(
     state: &State<M>,
     target: Target,
     begun: Tick,
-    refused: Vec<(Arc<Endpoint<M>>, GetError<M::Error>)>,
+    refused: Vec<Refusal<M>>,
 ) -> RouteError<M::Error> {
     if state.is_inherited() {
         return RouteError::Forked;
@@ -175,7 +178,7 @@ pub(super) fn timed_out<M: Manager>(
 /// Why no endpoint served.
 fn each<M: Manager>(
     state: &State<M>,
-    mut refused: Vec<(Arc<Endpoint<M>>, GetError<M::Error>)>,
+    mut refused: Vec<Refusal<M>>,
 ) -> Vec<EndpointError<M::Error>> {
     let roster = state.roster.load_full();
     let each = roster.views.iter().map(|view| {

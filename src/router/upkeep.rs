@@ -194,7 +194,7 @@ fn hear<M: Manager>(
         Answer::NoConnection => {
             record.probe.wanted_since.get_or_insert(asked_at);
             record.probe.due = now + RETRY;
-            return None;
+            None
         }
         Answer::Told(report) => {
             learn(record, report, now);

@@ -14,6 +14,7 @@ mod memory;
 mod objects;
 mod redis_look;
 mod redis_memory;
+mod router;
 mod threads;
 mod working_directory;
 

@@ -11,7 +11,8 @@ use tokio_postgres::{Error, SimpleQueryMessage};
 /// Whether the server takes writes is asked of what sessions begin with, not of this one, in which
 /// a borrower may have set anything. The term is the timeline, which each promotion raises. A
 /// replica that has replayed all that it has received is not behind, if it is receiving; else the
-/// last commit that it has replayed tells, which is too old if nothing was written since.
+/// last commit that it has replayed tells, which is too old if nothing was written since; without
+/// any, what it has is older than its server.
 pub(super) const ROLE: &str = "\
     BEGIN ISOLATION LEVEL READ COMMITTED; \
     SELECT pg_catalog.pg_is_in_recovery(), \
@@ -24,13 +25,12 @@ pub(super) const ROLE: &str = "\
     pg_catalog.pg_last_wal_replay_lsn() \
     AND EXISTS (SELECT FROM pg_catalog.pg_stat_wal_receiver) THEN 0 \
     ELSE pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() \
-    OPERATOR(pg_catalog.-) pg_catalog.pg_last_xact_replay_timestamp()) END; \
+    OPERATOR(pg_catalog.-) COALESCE(pg_catalog.pg_last_xact_replay_timestamp(), \
+    pg_catalog.pg_postmaster_start_time())) END; \
     ROLLBACK";
 
 /// What the answer says. Of a server that does not know the question, nothing is known.
-pub(super) fn read(
-    answer: Result<Vec<SimpleQueryMessage>, Error>,
-) -> Result<RoleReport, Error> {
+pub(super) fn read(answer: Result<Vec<SimpleQueryMessage>, Error>) -> Result<RoleReport, Error> {
     let answer = match answer {
         Ok(answer) => answer,
         Err(error) if is_unknown(&error) => return Ok(RoleReport::default()),

@@ -5,13 +5,14 @@ use super::blocking_open::Opened;
 use super::errors::{check_timeout, classify, out_of_time, unexpected};
 use super::link::{Unasked, after};
 use super::pulse::Question;
+use super::role;
 use super::sentinel::{Place, Role, Sentinels, Watch};
 use super::talk::{converse, left};
 use super::target::Target;
 use super::url::IntoServer;
 use crate::adapters::addresses::share;
 use crate::adapters::idle::Occasion;
-use crate::{BlockingManager, Deadline, ErrorClass, Manager};
+use crate::{BlockingManager, Deadline, ErrorClass, Manager, RoleReport};
 use redis::{Pipeline, RedisError, RedisResult, Value};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -179,7 +180,7 @@ impl BlockingManager for RedisManager {
             Some(watch) => self.open_watched(watch, limit)?,
         };
         let database = self.target.session.db();
-        let mut connection = RedisConnection::new(driver, link, pulse, database, self.role());
+        let mut connection = RedisConnection::new(driver, link, pulse, database, self.sought());
         connection.limit_commands(self.response_timeout)?;
         Ok(connection)
     }
@@ -187,10 +188,10 @@ impl BlockingManager for RedisManager {
     fn ping(&self, connection: &mut RedisConnection, deadline: &Deadline) -> RedisResult<()> {
         let (mut commands, question) = (redis::pipe(), Question::new());
         question.add_to(&mut commands, connection.pulse);
-        self.role().add_question(&mut commands);
+        self.sought().add_question(&mut commands);
         let answers = self.converse(connection, &commands, deadline)?;
         question.check(answers.first().ok_or_else(unexpected)?, connection.pulse)?;
-        self.role().check(answers.get(1))
+        self.sought().check(answers.get(1))
     }
 
     fn reset(&self, connection: &mut RedisConnection, deadline: &Deadline) -> RedisResult<()> {
@@ -207,10 +208,18 @@ impl BlockingManager for RedisManager {
     fn close(&self, mut connection: RedisConnection, deadline: &Deadline) {
         let _ = self.converse(&mut connection, redis::pipe().cmd("QUIT"), deadline);
     }
+
+    fn role(
+        &self,
+        connection: &mut RedisConnection,
+        deadline: &Deadline,
+    ) -> RedisResult<RoleReport> {
+        role::read(&self.converse(connection, &role::question(), deadline)?)
+    }
 }
 
 impl RedisManager {
-    fn role(&self) -> Role {
+    fn sought(&self) -> Role {
         self.watch.as_ref().map_or(Role::Any, |watch| watch.role)
     }
 
@@ -248,9 +257,9 @@ impl RedisManager {
     fn open_in_role(&self, target: &Target, limit: Instant) -> RedisResult<Opened> {
         let mut opened = target.open(limit)?;
         let mut commands = redis::pipe();
-        self.role().add_question(&mut commands);
+        self.sought().add_question(&mut commands);
         let answers = converse(&mut opened.driver, &opened.link, &commands, limit)?;
-        self.role().check(answers.first())?;
+        self.sought().check(answers.first())?;
         Ok(opened)
     }
 
