@@ -24,6 +24,7 @@ pub mod adapters;
 mod clock;
 mod config;
 mod data;
+mod driver;
 pub mod error;
 mod fork;
 #[cfg(doc)]

@@ -1,9 +1,5 @@
 //! What a driver must offer.
 
-mod driver;
-
-pub(crate) use driver::{Async, Blocking, Driver};
-
 use crate::clock::Deadline;
 use crate::role::{RoleDoubt, RoleReport};
 use std::future::Future;

@@ -149,8 +149,8 @@ impl<M: Manager> RouterBuilder<M> {
     ///
     /// # Errors
     ///
-    /// Returns [`RouterError`] if two endpoints have the same name, if a pool cannot be built, or if
-    /// the system has no thread left for the upkeep.
+    /// Returns [`RouterError`] if two endpoints have the same name, if a pool cannot be built, or
+    /// if the system has no thread left for the upkeep.
     pub fn build(self) -> Result<Router<M>, RouterError<M::Error>> {
         let state = Arc::new(State::new(self.clock, self.terms));
         let router = Router { state };

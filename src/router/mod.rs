@@ -7,9 +7,9 @@
 //!
 //! | who | does | on |
 //! |---|---|---|
-//! | a borrower | reads the [roster](roster), chooses by load, waits in one pool's line | its thread |
-//! | the upkeep | looks at each pool, moves its state, publishes a new roster | one thread at a time |
-//! | a probe | asks a server for its role, and leaves the answer in the [mailbox](endpoint) | a worker |
+//! | a borrower | reads the roster, chooses by load, waits in one pool's line | its thread |
+//! | the upkeep | looks at the pools, moves states, publishes a roster | one thread at a time |
+//! | a probe | asks a server for its role, leaves the answer in a mailbox | a worker |
 //! | the user | adds, drains, restores, removes | any thread, under the upkeep's lock |
 //!
 //! A roster never changes: it is replaced as a whole, and has the list of candidates for each
@@ -21,15 +21,16 @@
 //! | state | lends | moves on when | to |
 //! |---|---|---|---|
 //! | up | yes | connects fail; two probes in a row fail | out |
-//! | out | if no other can, and it has open connections | a probe was answered and connects work | up, or on trial |
-//! | on trial | no | it has answered for long enough | up |
+//! | out | in need, if only connects fail | a probe is answered, connects work | on trial |
+//! | on trial | in need | it has answered for long enough | up |
 //! | | | connects or a probe fail | out |
+//! | lagging | no | it has caught up | up |
 //! | draining | no | the user restores it | up |
 //! | paused, closed | no | its pool is resumed; never | up |
 //!
-//! The first return is at once. An endpoint that has come back less than 30 s before it failed
-//! [relapses](standing), and is tried for a second, then two, up to 30 s: so one that flaps is
-//! chosen once for each time that its trial has doubled.
+//! In need is a borrower for which no endpoint is up. The first trial takes no time. An endpoint
+//! that fails within 30 s of its return [relapses](standing), and is tried for a second, then for
+//! two, up to 30 s: so one that flaps is chosen once for each time that its trial has doubled.
 //!
 //! # Roles
 //!

@@ -6,8 +6,10 @@ use crate::text::Source;
 
 /// At the bottom: for all rooms.
 const SHARED: [&str; 3] = ["no_unwind", "sync", "fork"];
-const MIDDLE: [&str; 10] =
-    ["config", "stats", "health", "manager", "observe", "error", "clock", "hooks", "data", "role"];
+const MIDDLE: [&str; 11] = [
+    "config", "stats", "health", "manager", "driver", "observe", "error", "clock", "hooks", "data",
+    "role",
+];
 
 /// (a) Imports point down only. `public` are the names that the crate exports.
 fn imports_point_down(source: &Source, public: &[String]) -> Vec<String> {

@@ -1,7 +1,7 @@
 //! Both kinds of manager behind one table.
 
-use super::{AsyncManager, BlockingManager, BoxFuture, Face, Manager};
 use crate::clock::Deadline;
+use crate::manager::{AsyncManager, BlockingManager, BoxFuture, Face, Manager};
 use crate::role::RoleReport;
 use std::fmt;
 
