@@ -103,7 +103,7 @@ impl<M: Manager> RouterBuilder<M> {
     }
 
     /// Sets how far a replica may be behind the primary, if the manager can tell how far it is; one
-    /// that is further behind is left out. Default: no limit.
+    /// that is further behind is left out. While the primary is out, none is. Default: no limit.
     pub fn max_lag(mut self, max_lag: Duration) -> Self {
         self.terms.max_lag = Some(max_lag);
         self
@@ -153,7 +153,7 @@ impl<M: Manager> RouterBuilder<M> {
     /// if the system has no thread left for the upkeep.
     pub fn build(self) -> Result<Router<M>, RouterError<M::Error>> {
         let state = Arc::new(State::new(self.clock, self.terms));
-        let router = Router { state };
+        let router = Router::adopt(state);
         for (name, role, pool) in self.endpoints {
             router.add(name, role, pool)?;
         }

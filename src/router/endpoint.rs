@@ -1,13 +1,15 @@
 //! An endpoint: its pool, and what borrowers and probes leave there.
 
 use super::load::Response;
-use crate::Pool;
 use crate::clock::Tick;
+use crate::error::TryGetError;
 use crate::manager::Manager;
 use crate::pool::{Answer, Signs};
 use crate::role::Role;
 use crate::sync::{Arc, Mutex, PoisonError, Relaxed};
+use crate::{Pool, PooledConnection};
 use std::fmt;
+use std::panic::Location;
 use std::time::Duration;
 
 /// What loans last is looked at no more often.
@@ -67,6 +69,19 @@ impl<M: Manager> Endpoint<M> {
         self.lag.set(lag.map_or(u64::MAX, nanos));
     }
 
+    /// An idle connection, if there is one that need not be pinged first.
+    pub(super) fn lend_if_idle(
+        &self,
+        borrower: &'static Location<'static>,
+    ) -> Result<PooledConnection<M>, TryGetError> {
+        match self.pool.lend_idle(borrower) {
+            Ok(connection) => Ok(connection),
+            // It is no demand for another one.
+            Err(taken) if taken.is_nothing() => Err(TryGetError::Empty),
+            Err(taken) => self.pool.lend_now(taken, borrower),
+        }
+    }
+
     /// Its borrowers, and what a loan lasts.
     pub(super) fn load(&self) -> (usize, u64) {
         (self.pool.load(), self.response.nanos())
@@ -89,11 +104,16 @@ impl<E> Default for Mailbox<E> {
 }
 
 impl<E> Mailbox<E> {
-    /// Leaves an answer, in place of an older one.
+    /// Leaves an answer, unless one to a later question is there.
     pub(super) fn put(&self, number: u64, answer: Answer<E>) {
-        let old = self.0.lock().unwrap_or_else(PoisonError::into_inner).replace((number, answer));
+        let mut letter = Some((number, answer));
+        let mut there = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if there.as_ref().is_none_or(|(other, _)| *other <= number) {
+            std::mem::swap(&mut *there, &mut letter);
+        }
+        drop(there);
         // Foreign code, not under the lock.
-        drop(old);
+        drop(letter);
     }
 
     pub(super) fn take(&self) -> Option<(u64, Answer<E>)> {
@@ -102,5 +122,20 @@ impl<E> Mailbox<E> {
 
     pub(super) fn is_empty(&self) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_answer_does_not_take_the_place_of_a_newer_one() {
+        let mailbox = Mailbox::<std::io::Error>::default();
+        mailbox.put(2, Answer::NoConnection);
+        mailbox.put(1, Answer::NoConnection);
+        assert!(!mailbox.is_empty());
+        assert!(matches!(mailbox.take(), Some((2, _))));
+        assert!(mailbox.take().is_none());
     }
 }

@@ -1,5 +1,6 @@
 //! The handle: what callers do with a router.
 
+use super::roster::Roster;
 use super::route::{First, Route, Routed, timed_out};
 use super::state::State;
 use super::stats::{EndpointStats, RouterStats};
@@ -10,7 +11,7 @@ use crate::error::TryGetError;
 use crate::manager::{Face, Manager};
 use crate::observe::cause_of;
 use crate::pool::block_on;
-use crate::sync::Arc;
+use crate::sync::{Arc, Ordering};
 use crate::{Pool, PooledConnection};
 use std::fmt;
 use std::future::Future;
@@ -66,6 +67,12 @@ pub struct Router<M: Manager> {
 }
 
 impl<M: Manager> Router<M> {
+    pub(super) fn adopt(state: Arc<State<M>>) -> Self {
+        // O11: counted here, compared when dropped.
+        state.handles.fetch_add(1, Ordering::Relaxed);
+        Self { state }
+    }
+
     /// Borrows a connection to an endpoint of that kind, blocking the thread for up to
     /// [`checkout_timeout`](crate::RouterBuilder::checkout_timeout).
     ///
@@ -144,7 +151,7 @@ impl<M: Manager> Router<M> {
     ///
     /// # Errors
     ///
-    /// Returns [`TryGetError`], of the endpoint that was tried last.
+    /// Returns [`TryGetError`], of the endpoint that was tried first;
     /// [`Empty`](TryGetError::Empty) if no endpoint of that kind is up.
     #[track_caller]
     pub fn try_get(&self, target: Target) -> Result<PooledConnection<M>, TryGetError> {
@@ -162,13 +169,8 @@ impl<M: Manager> Router<M> {
             }
         }
         for endpoint in roster.candidates(target) {
-            match endpoint.pool.lend_idle(borrower) {
-                Ok(connection) => return Ok(connection),
-                Err(taken) if taken.is_nothing() => {}
-                Err(taken) => match endpoint.pool.lend_now(taken, borrower) {
-                    Ok(connection) => return Ok(connection),
-                    Err(why) => error = why,
-                },
+            if let Ok(connection) = endpoint.lend_if_idle(borrower) {
+                return Ok(connection);
             }
         }
         Err(error)
@@ -282,6 +284,9 @@ impl<M: Manager> Router<M> {
     /// # }
     /// ```
     pub fn recheck(&self) {
+        if self.state.is_inherited() {
+            return;
+        }
         let roster = self.state.roster.load();
         roster.views.iter().for_each(|view| view.endpoint.is_doubted.set(true));
         self.state.ring.ring();
@@ -332,7 +337,7 @@ impl<M: Manager> Router<M> {
 
 impl<M: Manager> Clone for Router<M> {
     fn clone(&self) -> Self {
-        Self { state: Arc::clone(&self.state) }
+        Self::adopt(Arc::clone(&self.state))
     }
 }
 
@@ -340,7 +345,15 @@ impl<M: Manager> Drop for Router<M> {
     fn drop(&mut self) {
         if self.state.is_inherited() {
             // Never the last of it: what is in it is the parent's.
-            std::mem::forget(Arc::clone(&self.state));
+            return std::mem::forget(Arc::clone(&self.state));
+        }
+        // O9: the drop of the last handle comes after all that the others did.
+        if self.state.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // Not with the state, which the upkeep may hold for a while.
+            let records = std::mem::take(&mut self.state.book().records);
+            let roster = self.state.roster.swap(Arc::new(Roster::new(Vec::new())));
+            drop((records, roster));
+            self.state.ring.ring();
         }
     }
 }

@@ -18,7 +18,8 @@ pub(super) struct Replaced<M: Manager>(Option<Arc<Roster<M>>>);
 
 /// Publishes a roster, if it differs from the last.
 pub(super) fn show<M: Manager>(state: &State<M>, book: &mut Book<M>, now: Tick) -> Replaced<M> {
-    let max_lag = state.terms.max_lag;
+    // There is nothing newer to be read than what the replicas have.
+    let max_lag = state.terms.max_lag.filter(|_| !book.is_headless());
     let views = book.records.iter_mut().map(|record| view(record, max_lag, now)).collect();
     Replaced(state.publish(views))
 }

@@ -121,7 +121,7 @@ impl<M: Manager> Route<'_, M> {
         let mut others = roster.candidates(self.target).iter();
         others.find_map(|one| match Arc::ptr_eq(one, endpoint) {
             true => None,
-            false => one.pool.lend_idle(self.borrower).ok(),
+            false => one.lend_if_idle(self.borrower).ok(),
         })
     }
 

@@ -3,14 +3,14 @@
 use super::endpoint::Endpoint;
 use super::load::Measuring;
 use super::roster::{Roster, View};
-use super::standing::Standing;
+use super::standing::{Phase, Standing};
 use super::stats::{EndpointChange, EndpointState};
 use crate::clock::{Clock, Tick};
 use crate::error::ManagerError;
 use crate::manager::Manager;
 use crate::pool::{Events, Ring, Timers};
 use crate::role::Role;
-use crate::sync::{Arc, Mutex, MutexGuard, PoisonError, Relaxed, forks};
+use crate::sync::{Arc, AtomicUsize, Mutex, MutexGuard, PoisonError, Relaxed, forks};
 use arc_swap::ArcSwap;
 use std::time::Duration;
 
@@ -38,6 +38,8 @@ pub(super) struct State<M: Manager> {
     pub(super) ring: Arc<Ring>,
     /// When the next probe or measurement is due.
     pub(super) chores_due: Relaxed<u64>,
+    /// `Router` handles alive.
+    pub(super) handles: AtomicUsize,
     born_in: u64,
 }
 
@@ -84,6 +86,18 @@ pub(super) struct Probe {
     pub(super) failures: u32,
 }
 
+impl<M: Manager> Book<M> {
+    /// Whether there was a primary and now is none: another may be promoted at any moment. Until
+    /// then there is nothing that a replica could be behind of.
+    pub(super) fn is_headless(&self) -> bool {
+        let is_up = |one: &Record<M>| {
+            one.role == Role::Primary && one.standing.phase() == Phase::Up && !one.is_draining
+        };
+        let was = |one: &Record<M>| one.role == Role::Primary || one.was_primary;
+        self.records.iter().any(was) && !self.records.iter().any(is_up)
+    }
+}
+
 impl<M: Manager> Record<M> {
     pub(super) fn new(endpoint: Arc<Endpoint<M>>, now: Tick) -> Self {
         let probe =
@@ -117,6 +131,7 @@ impl<M: Manager> State<M> {
             published: Events::default(),
             ring: Arc::new(Ring::new()),
             chores_due: Relaxed::<u64>::new(0),
+            handles: AtomicUsize::new(0),
             born_in: forks(),
         }
     }

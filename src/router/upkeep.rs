@@ -10,7 +10,7 @@ use crate::manager::Manager;
 use crate::no_unwind::no_unwind;
 use crate::pool::{Answer, Household, PERIOD, Ring, Signs};
 use crate::role::{Role, RoleDoubt, RoleReport};
-use crate::sync::{Arc, PoisonError};
+use crate::sync::{Arc, Ordering, PoisonError};
 use std::time::Duration;
 
 /// When there was no connection to ask by, it is tried again after so long; and a probe stands in
@@ -52,7 +52,8 @@ impl<M: Manager> Household for State<M> {
     }
 
     fn is_over(&self) -> bool {
-        false
+        // O11: the thread that drops the last handle rings afterwards.
+        self.handles.load(Ordering::Relaxed) == 0
     }
 
     fn is_deserted(&self) -> bool {
@@ -77,7 +78,7 @@ pub(super) fn look_round<M: Manager>(state: &Arc<State<M>>) {
         let now = state.clock.now();
         let mut next = Tick::NEVER;
         let mut questions = book.questions;
-        let is_headless = is_headless(&book.records);
+        let is_headless = book.is_headless();
         for record in &mut book.records {
             if is_headless {
                 let soon = record.probe.asked_at + state.terms.probe_interval.min(HEADLESS);
@@ -110,13 +111,6 @@ pub(super) fn look_round<M: Manager>(state: &Arc<State<M>>) {
             return;
         }
     }
-}
-
-/// Whether there was a primary and now is none: another may be promoted at any moment.
-fn is_headless<M: Manager>(records: &[Record<M>]) -> bool {
-    let is_up = |one: &Record<M>| one.role == Role::Primary && one.standing.phase() == Phase::Up;
-    let was = |one: &Record<M>| one.role == Role::Primary || one.was_primary;
-    records.iter().any(was) && !records.iter().any(is_up)
 }
 
 fn lost_at<M: Manager>(record: &Record<M>, state: &State<M>) -> Tick {

@@ -93,10 +93,15 @@ fn a_manager_is_let_go_with_its_router() {
     let router = live(servers.iter().map(|one| (REPLICA, one.clone())).collect(), 2);
     let router = router.build().unwrap();
     drop(router.get(Target::Any).unwrap());
+    let pools = ["db1", "db2"].map(|name| router.pool(name).unwrap());
+    let mut closed = pools.each_ref().map(|pool| Box::pin(pool.until_closed()));
+    drop(pools);
     let other = router.clone();
     drop(router);
     drop(other.get(Target::Any).unwrap());
     drop(other);
+    // Whatever the upkeep is at.
+    assert!(closed.iter_mut().all(|closed| crate::common::poll_once(closed).is_ready()));
     eventually("nobody has the managers", || servers.iter().all(Fake::is_alone));
 }
 

@@ -156,6 +156,13 @@ fn a_replica_that_lags_too_much_is_not_chosen_until_it_has_caught_up() {
         assert_eq!(group.sent_to(Target::Replica).as_deref(), Some("db3"));
         assert_ne!(group.sent_to(Target::Any).as_deref(), Some("db2"));
     }
+    // Without a primary there is nothing to be behind of.
+    group.servers[0].kill();
+    group.pass(2 * SECOND);
+    assert_eq!(group.state("db2"), EndpointState::Up);
+    group.servers[0].revive();
+    group.pass(2 * SECOND);
+    assert_eq!(group.state("db2"), EndpointState::Lagging);
     group.servers[2].kill();
     group.pass(2 * SECOND);
     assert_eq!(group.sent_to(Target::Replica), None);
