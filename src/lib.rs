@@ -37,7 +37,7 @@ pub mod observe;
 mod pool;
 mod raw;
 mod role;
-mod router;
+pub mod router;
 pub mod stats;
 mod sync;
 
@@ -58,8 +58,5 @@ pub use pool::{
     ObjectStats, Pool, PooledConnection,
 };
 pub use role::{Role, RoleDoubt, RoleReport};
-pub use router::{
-    EndpointChange, EndpointError, EndpointPool, EndpointState, EndpointStats, RouteError, Router,
-    RouterBuilder, RouterError, RouterStats, Target,
-};
+pub use router::{RouteError, Router, RouterBuilder, Target};
 pub use stats::Stats;

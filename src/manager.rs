@@ -202,8 +202,8 @@ pub trait Manager: Send + Sync + 'static {
 
     /// Takes a handle by which to tell a [`Router`](crate::Router) that the server may have another
     /// [role](BlockingManager::role) than it last said: when it refused a write, for example. The
-    /// router then asks at once. Default: tells nothing, so that the router learns of it when it
-    /// next asks.
+    /// router then asks at once. [`RoleDoubt`] has an [example](RoleDoubt). Default: tells nothing,
+    /// so that the router learns of it when it next asks.
     fn tell_doubts(&self, doubt: RoleDoubt) {
         let _ = doubt;
     }
@@ -229,7 +229,7 @@ pub enum ErrorClass {
 /// [needs it](Manager::needs_reset).
 ///
 /// ```
-/// use caliburn::{BlockingManager, Deadline, Manager};
+/// use caliburn::{BlockingManager, Deadline, Manager, RoleReport};
 /// use std::net::{SocketAddr, TcpStream};
 ///
 /// struct Tcp(SocketAddr);
@@ -252,6 +252,10 @@ pub enum ErrorClass {
 ///     }
 ///     fn close(&self, stream: TcpStream, _: &Deadline) {
 ///         let _ = stream.shutdown(std::net::Shutdown::Both);
+///     }
+///     // Called only by a router.
+///     fn role(&self, _: &mut TcpStream, _: &Deadline) -> std::io::Result<RoleReport> {
+///         Ok(RoleReport::replica(None))
 ///     }
 /// }
 /// ```
@@ -291,8 +295,11 @@ pub trait BlockingManager: Manager {
         drop(connection);
     }
 
-    /// Asks the server for its role among the [endpoints](crate::Router) of a router. Default:
-    /// [`Role::Unknown`](crate::Role), and so the role with which the endpoint was declared.
+    /// Asks the server for its role among the [endpoints](crate::Router) of a router, which calls
+    /// this each [`probe_interval`](crate::RouterBuilder::probe_interval) and more often when
+    /// something has changed. The connection goes back to the pool as from a borrower; if this
+    /// fails, the pool closes it. Default: [`Role::Unknown`](crate::Role), and so the role with
+    /// which the endpoint was declared.
     fn role(
         &self,
         connection: &mut Self::Connection,

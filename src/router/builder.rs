@@ -34,7 +34,7 @@ impl<M: Manager> Router<M> {
 /// Builds a [`Router`].
 ///
 /// ```
-/// # use caliburn::{BlockingManager, Pool, Router, RouterError};
+/// # use caliburn::{BlockingManager, Pool, Router, router::RouterError};
 /// # use std::time::Duration;
 /// fn build<M: BlockingManager>(
 ///     [db1, db2, db3]: [M; 3],

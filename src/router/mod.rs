@@ -1,5 +1,8 @@
 //! Several endpoints: a pool for each server of a group, and who of them serves a borrower.
 //!
+//! [`Router`] has an example, the [guide](crate::guide::endpoints) says how to use it; this page says
+//! how it works.
+//!
 //! A router stands above pools and knows of them only what [`Pool`](crate::Pool) shows: it changes
 //! nothing in them, and each pool goes on connecting, pinging and backing off by itself.
 //!
@@ -29,7 +32,7 @@
 //! | paused, closed | no | its pool is resumed; never | up |
 //!
 //! In need is a borrower for which no endpoint is up. The first trial takes no time. An endpoint
-//! that fails within 30 s of its return [relapses](standing), and is tried for a second, then for
+//! that fails within 30 s of its return relapses, and is tried for a second, then for
 //! two, up to 30 s: so one that flaps is chosen once for each time that its trial has doubled.
 //!
 //! # Roles

@@ -60,7 +60,7 @@ impl RouterStats {
     /// Returns the figures of the endpoint of that name.
     ///
     /// ```
-    /// # use caliburn::{EndpointState, Manager, Router};
+    /// # use caliburn::{Manager, Router, router::EndpointState};
     /// fn is_up<M: Manager>(router: &Router<M>, name: &str) -> bool {
     ///     router.stats().endpoint(name).is_some_and(|one| one.state == EndpointState::Up)
     /// }

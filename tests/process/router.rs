@@ -3,7 +3,7 @@
 use crate::alone;
 use crate::common::fork::{LIMIT, in_a_child, require};
 use crate::common::{Fake, PLENTY};
-use caliburn::{Pool, Role, RouteError, Router, RouterError, Target, TryGetError};
+use caliburn::{Pool, Role, RouteError, Router, Target, TryGetError, router::RouterError};
 use std::time::{Duration, Instant};
 
 fn router(fakes: &[Fake]) -> Router<Fake> {

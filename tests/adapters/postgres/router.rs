@@ -5,7 +5,7 @@ use crate::common::pg::{Driver, both};
 use crate::common::servers::postgres::Postgres;
 use crate::common::{PLENTY, eventually};
 use caliburn::adapters::postgres::{AsyncPostgresManager, PostgresManager};
-use caliburn::{EndpointState, Role, Router, RouterBuilder, Target};
+use caliburn::{Role, Router, RouterBuilder, Target, router::EndpointState};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};

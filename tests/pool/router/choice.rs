@@ -64,8 +64,8 @@ proptest! {
                     _ => true,
                 };
                 prop_assert!(is_right, "{target} is sent to {chosen}");
-                let is_up = |one: &&caliburn::EndpointStats| one.state == EndpointState::Up;
-                let fits = |one: &&caliburn::EndpointStats| match target {
+                let is_up = |one: &&caliburn::router::EndpointStats| one.state == EndpointState::Up;
+                let fits = |one: &&caliburn::router::EndpointStats| match target {
                     Target::Primary => one.role == PRIMARY,
                     Target::Replica => one.role == REPLICA,
                     _ => true,

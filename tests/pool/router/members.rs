@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::common::{FakeError, eventually};
-use caliburn::RouterError;
+use caliburn::router::RouterError;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread;

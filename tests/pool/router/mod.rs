@@ -9,8 +9,8 @@ mod waiting;
 
 use crate::common::{Fake, PLENTY};
 use caliburn::{
-    BlockingManager, Clock, EndpointState, MockClock, Pool, PooledConnection, Role, RoleReport,
-    RouteError, Router, RouterBuilder, Target,
+    BlockingManager, Clock, MockClock, Pool, PooledConnection, Role, RoleReport, RouteError,
+    Router, RouterBuilder, Target, router::EndpointState,
 };
 use std::time::Duration;
 
