@@ -1,7 +1,7 @@
 //! A primary and two replicas that follow it: killed, promoted, lagging.
 #![cfg(all(feature = "postgres", feature = "tokio-postgres"))]
 
-use crate::common::pg::{Driver, both};
+use crate::common::pg::{Driver, RUNTIME, both};
 use crate::common::servers::postgres::Postgres;
 use crate::common::{PLENTY, eventually};
 use caliburn::adapters::postgres::{AsyncPostgresManager, PostgresManager};
@@ -205,4 +205,75 @@ both! {
             stop.store(true, SeqCst);
         });
     }
+}
+
+const TASKS: usize = 64;
+
+fn p99(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() * 99 / 100]
+}
+
+/// When a `get` began, how long it took, and whether the query failed.
+type Seen = (Instant, Duration, bool);
+
+async fn read_until(stop: &AtomicBool, router: &Router<AsyncPostgresManager>) -> Vec<Seen> {
+    let mut seen = Vec::new();
+    while !stop.load(SeqCst) {
+        let begun = Instant::now();
+        let client = router.get_async(Target::Replica).await.expect("a get does not fail");
+        let took = begun.elapsed();
+        let failed = client.query_one_cached("SELECT count(*) FROM song", &[]).await.is_err();
+        seen.push((begun, took, failed));
+    }
+    seen
+}
+
+#[test]
+#[ignore = "needs PostgreSQL (initdb, postgres, pg_basebackup)"]
+fn when_one_of_three_replicas_is_killed_under_64_tasks_only_its_loans_fail() {
+    let primary = Postgres::start(&["max_wal_senders=8", "hot_standby=on", "max_connections=120"]);
+    primary.ask("CREATE TABLE song (id BIGSERIAL, title TEXT)");
+    let mut replicas = [primary.standby(), primary.standby(), primary.standby()];
+    let mut builder = Router::builder().checkout_timeout(PLENTY);
+    for (n, replica) in replicas.iter().enumerate() {
+        let pool = AsyncPostgresManager::open(&replica.dsn()).builder();
+        builder = builder.replica(format!("db{n}"), pool.max_size(TASKS));
+    }
+    let router = builder.build().unwrap();
+    let stop = AtomicBool::new(false);
+    let (seen, killed, most_lent) = RUNTIME.block_on(async {
+        let tasks = (0..TASKS).map(|_| read_until(&stop, &router));
+        let killer = async {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            let before = router.stats().endpoints[0].pool.lent;
+            let killed = Instant::now();
+            tokio::task::block_in_place(|| replicas[0].kill());
+            let lent = router.stats().endpoints[0].pool.lent;
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            stop.store(true, SeqCst);
+            (killed, before.max(lent))
+        };
+        let tasks = futures_util::future::join_all(tasks);
+        let (seen, (killed, lent)) = futures_util::future::join(tasks, killer).await;
+        (seen.concat(), killed, lent)
+    });
+    let within = |from: i64, to: i64| {
+        let at = |moment: Instant| match moment.checked_duration_since(killed) {
+            Some(after) => after.as_millis() as i64,
+            None => -(killed.duration_since(moment).as_millis() as i64),
+        };
+        let window = seen.iter().filter(|(begun, ..)| (from..to).contains(&at(*begun)));
+        p99(window.map(|(_, took, _)| *took).collect())
+    };
+    let failed = seen.iter().filter(|(.., failed)| *failed).count();
+    let (before, after) = (within(-1_000, 0), within(1_000, 2_000));
+    println!(
+        "{failed} queries failed, {most_lent} were lent; p99 of a get {before:?} before, {:?} in \
+         the first second, {after:?} in the second",
+        within(0, 1_000)
+    );
+    assert!(failed <= TASKS / 2, "{failed} queries failed");
+    let room = Duration::from_millis(5);
+    assert!(after <= 3 * before + room, "{before:?} before, {after:?} after");
 }
