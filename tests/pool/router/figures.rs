@@ -16,9 +16,10 @@ struct Replicas {
     router: Router<AsyncFake>,
 }
 
-/// Three replicas, with a pool of `size` each.
+/// Three replicas, with a pool of `size` each, for tasks that share a thread: so nothing is lent or
+/// returned while one of them looks.
 fn replicas(size: usize) -> Replicas {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut builder = Router::builder().checkout_timeout(PLENTY);
     let fakes: Vec<_> = (0..3).map(|_| Fake::new()).collect();
     for (n, fake) in fakes.iter().enumerate() {
@@ -38,7 +39,8 @@ fn p99(mut times: Vec<Duration>) -> Duration {
 #[test]
 fn when_one_of_three_replicas_is_killed_only_its_loans_fail() {
     const QUERY: Duration = Duration::from_millis(3);
-    let Replicas { runtime, fakes, router } = replicas(TASKS / 2);
+    // Two can serve all.
+    let Replicas { runtime, fakes, router } = replicas(TASKS);
     let stop = Arc::new(AtomicBool::new(false));
     let failed = Arc::new(AtomicUsize::new(0));
     // Connections of the first server below this are dead.
