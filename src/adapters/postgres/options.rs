@@ -2,10 +2,10 @@
 
 use super::errors::classify;
 use super::reach::Reachable;
-use super::role::Doubt;
 use super::statements::USUAL_SIZE;
 use crate::ErrorClass;
 use crate::adapters::Reset;
+use crate::adapters::doubt::Doubt;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -1,8 +1,7 @@
 //! Which part a server plays in its cluster, and signs that it has another one now.
 
 use super::messages::text_of;
-use crate::{RoleDoubt, RoleReport};
-use std::sync::{Mutex, PoisonError};
+use crate::RoleReport;
 use std::time::Duration;
 use tokio_postgres::{Error, SimpleQueryMessage};
 
@@ -70,23 +69,6 @@ pub(super) fn is_refused_write(mut fields: &[u8]) -> bool {
         fields = rest;
     }
     false
-}
-
-/// The router's handle, if there is a router.
-#[derive(Debug, Default)]
-pub(super) struct Doubt(Mutex<Option<RoleDoubt>>);
-
-impl Doubt {
-    pub(super) fn set(&self, doubt: RoleDoubt) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(doubt);
-    }
-
-    /// The server has refused a write.
-    pub(super) fn tell(&self) {
-        if let Some(doubt) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            doubt.tell();
-        }
-    }
 }
 
 #[cfg(test)]

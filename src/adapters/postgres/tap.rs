@@ -9,7 +9,8 @@
 use super::greeting::Greeting;
 use super::messages::Message;
 use super::named::Named;
-use super::role::{Doubt, is_refused_write};
+use super::role::is_refused_write;
+use crate::adapters::doubt::Doubt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

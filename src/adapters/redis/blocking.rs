@@ -11,8 +11,9 @@ use super::talk::{converse, left};
 use super::target::Target;
 use super::url::IntoServer;
 use crate::adapters::addresses::share;
+use crate::adapters::doubt::Doubt;
 use crate::adapters::idle::Occasion;
-use crate::{BlockingManager, Deadline, ErrorClass, Manager, RoleReport};
+use crate::{BlockingManager, Deadline, ErrorClass, Manager, RoleDoubt, RoleReport};
 use redis::{Pipeline, RedisError, RedisResult, Value};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -74,6 +75,7 @@ pub struct RedisManager {
     target: Target,
     watch: Option<Watch>,
     response_timeout: Option<Duration>,
+    doubt: Doubt,
 }
 
 impl RedisManager {
@@ -85,7 +87,12 @@ impl RedisManager {
     ///
     /// Returns an error that does not repeat the URL if it makes no sense.
     pub fn new(server: impl IntoServer) -> RedisResult<Self> {
-        Ok(Self { target: Target::new(server)?, watch: None, response_timeout: None })
+        Ok(Self {
+            target: Target::new(server)?,
+            watch: None,
+            response_timeout: None,
+            doubt: Doubt::default(),
+        })
     }
 
     /// Connects to the server that sentinels name. Each connect asks them again; they share its
@@ -96,7 +103,7 @@ impl RedisManager {
     /// Returns an error if a setting makes no sense.
     pub fn sentinel(sentinels: Sentinels) -> RedisResult<Self> {
         let (target, watch) = sentinels.into_targets()?;
-        Ok(Self { target, watch: Some(watch), response_timeout: None })
+        Ok(Self { target, watch: Some(watch), response_timeout: None, doubt: Doubt::default() })
     }
 
     /// Connects to the server at `url`, as [`new`](Self::new) does.
@@ -151,6 +158,9 @@ impl Manager for RedisManager {
 
     fn has_broken(&self, connection: &mut RedisConnection) -> bool {
         let occasion = connection.idle.occasion();
+        if connection.session.take_refusal() {
+            self.doubt.tell();
+        }
         connection.is_known_to_be_dead()
             || occasion == Occasion::LoanAfterIdling && connection.link.has_ended(self.unasked())
     }
@@ -168,6 +178,10 @@ impl Manager for RedisManager {
 
     fn classify(&self, error: &RedisError) -> ErrorClass {
         classify(error)
+    }
+
+    fn tell_doubts(&self, doubt: RoleDoubt) {
+        self.doubt.set(doubt);
     }
 }
 

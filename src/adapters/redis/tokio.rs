@@ -10,10 +10,11 @@ use super::tokio_connection::AsyncRedisConnection;
 use super::tokio_open::Opened;
 use super::url::IntoServer;
 use crate::adapters::addresses::share;
+use crate::adapters::doubt::Doubt;
 use crate::adapters::idle::Occasion;
 use crate::adapters::race::{HEAD_START, race};
 use crate::adapters::runtime::Runtimes;
-use crate::{AsyncManager, Deadline, ErrorClass, Face, Manager, RoleReport};
+use crate::{AsyncManager, Deadline, ErrorClass, Face, Manager, RoleDoubt, RoleReport};
 use redis::io::AsyncDNSResolver;
 use redis::{AsyncConnectionConfig, Pipeline, RedisError, RedisResult};
 use std::fmt;
@@ -88,6 +89,7 @@ pub struct AsyncRedisManager {
     resolver: Option<Arc<dyn AsyncDNSResolver>>,
     response_timeout: Option<Duration>,
     runtimes: Runtimes,
+    doubt: Doubt,
 }
 
 impl AsyncRedisManager {
@@ -121,6 +123,7 @@ impl AsyncRedisManager {
             resolver: None,
             response_timeout: Some(DEFAULT_RESPONSE_TIMEOUT),
             runtimes: Runtimes::here(),
+            doubt: Doubt::default(),
         }
     }
 
@@ -313,6 +316,9 @@ impl Manager for AsyncRedisManager {
     fn has_broken(&self, connection: &mut AsyncRedisConnection) -> bool {
         let occasion = connection.idle.occasion();
         let unasked = self.unasked();
+        if connection.session.take_refusal() {
+            self.doubt.tell();
+        }
         connection.session.is_unfit()
             || connection.line.is_gone()
             || unasked == Unasked::Nothing && connection.has_heard_more()
@@ -341,6 +347,10 @@ impl Manager for AsyncRedisManager {
 
     fn classify(&self, error: &RedisError) -> ErrorClass {
         classify(error)
+    }
+
+    fn tell_doubts(&self, doubt: RoleDoubt) {
+        self.doubt.set(doubt);
     }
 
     fn ping_is_cancel_safe(&self) -> bool {
