@@ -7,7 +7,7 @@ use super::state::{Observer, State, Terms};
 use super::stats::EndpointChange;
 use crate::clock::Clock;
 use crate::manager::Manager;
-use crate::pool::take_on;
+use crate::pool::{PERIOD, take_on};
 use crate::role::Role;
 use crate::sync::{Arc, Weak};
 use std::fmt;
@@ -88,17 +88,17 @@ impl<M: Manager> RouterBuilder<M> {
         self
     }
 
-    /// Sets how often each endpoint is asked for its role, by a connection of its pool. Default: 1
-    /// s.
+    /// Sets how often each endpoint is asked for its role, by a connection of its pool: each 25 ms
+    /// at most. Default: 1 s.
     pub fn probe_interval(mut self, probe_interval: Duration) -> Self {
-        self.terms.probe_interval = probe_interval;
+        self.terms.probe_interval = probe_interval.max(PERIOD);
         self
     }
 
-    /// Sets how long an endpoint may take to tell its role. When two answers in a row are late or
-    /// wrong, the endpoint is left out. Default: 1 s.
+    /// Sets how long an endpoint may take to tell its role, 25 ms at least. When two answers in a
+    /// row are late or wrong, the endpoint is left out. Default: 1 s.
     pub fn probe_timeout(mut self, probe_timeout: Duration) -> Self {
-        self.terms.probe_timeout = probe_timeout;
+        self.terms.probe_timeout = probe_timeout.max(PERIOD);
         self
     }
 

@@ -4,8 +4,8 @@
 //! would be there. The number of borrowers alone does not do: where there are fewer borrowers than
 //! connections, it is the same everywhere most of the time: of three replicas one that was ten
 //! times slower got 32 % of the loans of a single task so, and 12 % of those of 64; with what a
-//! loan lasts it got less than 1 % and 3 %. The measured wait alone does not, either: where there is a
-//! connection for each borrower, nobody waits.
+//! loan lasts it got less than 1 % and 3 %. The measured wait alone does not, either: where there
+//! is a connection for each borrower, nobody waits.
 //!
 //! The mean is one of logarithms, of the median of each interval, and each loan measured has an
 //! eighth of the weight: a single report that runs for a minute does not make its replica an

@@ -114,7 +114,7 @@ pub(super) fn look_round<M: Manager>(state: &Arc<State<M>>) {
 }
 
 fn lost_at<M: Manager>(record: &Record<M>, state: &State<M>) -> Tick {
-    record.probe.asked_at + 2 * state.terms.probe_timeout + LOST
+    record.probe.asked_at + state.terms.probe_timeout.saturating_mul(2) + LOST
 }
 
 /// Moves one endpoint on. The answer is whether a probe is due, and if so whether it stands in

@@ -166,3 +166,24 @@ fn pools_of_async_managers_are_routed_the_same() {
     fakes[1].set_role(RoleReport::primary(None));
     eventually("the other is the primary", || name(Target::Primary) == "two");
 }
+
+#[test]
+fn limits_that_make_no_sense_do_no_harm() {
+    for limit in [Duration::ZERO, Duration::from_nanos(1), Duration::MAX] {
+        let fake = Fake::new();
+        let router = live(vec![(REPLICA, fake.clone())], 2)
+            .probe_interval(limit)
+            .probe_timeout(limit)
+            .max_lag(limit)
+            .checkout_timeout(limit)
+            .build()
+            .unwrap();
+        eventually("it is served", || router.try_get(Target::Replica).is_ok());
+        let held: Vec<_> =
+            (0..2).map(|_| router.get_timeout(Target::Replica, Duration::MAX).unwrap()).collect();
+        let tried = router.get_timeout(Target::Replica, Duration::ZERO);
+        assert!(matches!(tried, Err(RouteError::TimedOut { .. })), "{tried:?}");
+        drop(held);
+        drop(router.get_timeout(Target::Any, Duration::MAX).unwrap());
+    }
+}
