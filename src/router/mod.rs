@@ -1,7 +1,7 @@
 //! Several endpoints: a pool for each server of a group, and who of them serves a borrower.
 //!
-//! [`Router`] has an example, and the [guide](crate::guide::endpoints) says how to use it. This page
-//! says how it works.
+//! [`Router`] has an example, and the [guide](crate::guide::endpoints) says how to use it. This
+//! page says how it works.
 //!
 //! A router stands above pools and knows of them only what [`Pool`](crate::Pool) shows: it changes
 //! nothing in them, and each pool goes on connecting, pinging and backing off by itself.
