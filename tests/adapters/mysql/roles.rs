@@ -28,6 +28,6 @@ async fn a_server_that_is_read_only_is_a_replica<A: Adapter>() {
     eventually("the change is noticed", || roles() == (Role::Replica, Role::Primary));
     for endpoint in router.stats().endpoints {
         let pool = endpoint.pool;
-        assert_eq!((pool.connects, pool.resets, pool.ping_failures), (1, 0, 0), "{pool}");
+        assert_eq!((pool.closes, pool.resets, pool.ping_failures), (0, 0, 0), "{pool}");
     }
 }

@@ -38,7 +38,7 @@ fn a_server_that_follows_another_is_a_replica<A: Adapter>() {
     eventually("the change is noticed", || roles() == (Role::Replica, Role::Primary));
     for endpoint in router.stats().endpoints {
         let pool = endpoint.pool;
-        assert_eq!((pool.connects, pool.resets, pool.ping_failures), (1, 0, 0), "{pool}");
+        assert_eq!((pool.closes, pool.resets, pool.ping_failures), (0, 0, 0), "{pool}");
     }
 }
 
