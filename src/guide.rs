@@ -17,6 +17,7 @@
 //! [changelog]: crate::guide::changelog
 //! [operating]: crate::guide::operating
 //! [objects]: crate::guide::objects
+//! [endpoints]: crate::guide::endpoints
 //!
 #![doc = include_str!("guide/README.md")]
 
@@ -35,6 +36,10 @@ pub mod runtimes {}
 /// What the pool does when something fails, with figures; guarantees and non-guarantees.
 #[doc = include_str!("guide/failures.md")]
 pub mod failures {}
+
+/// Primary and replicas: a pool for each, and a router above them.
+#[doc = include_str!("guide/endpoints.md")]
+pub mod endpoints {}
 
 /// Health, figures, events: what a pool reports about itself.
 #[doc = include_str!("guide/operating.md")]

@@ -24,6 +24,7 @@ pub mod adapters;
 mod clock;
 mod config;
 mod data;
+mod driver;
 pub mod error;
 mod fork;
 #[cfg(doc)]
@@ -35,6 +36,8 @@ mod no_unwind;
 pub mod observe;
 mod pool;
 mod raw;
+mod role;
+pub mod router;
 pub mod stats;
 mod sync;
 
@@ -54,4 +57,6 @@ pub use pool::{
     Builder, Class, ClassInfo, CloseReport, Object, ObjectError, ObjectPool, ObjectPoolBuilder,
     ObjectStats, Pool, PooledConnection,
 };
+pub use role::{Role, RoleDoubt, RoleReport};
+pub use router::{RouteError, Router, RouterBuilder, Target};
 pub use stats::Stats;

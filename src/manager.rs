@@ -1,7 +1,7 @@
 //! What a driver must offer.
 
 use crate::clock::Deadline;
-use std::fmt;
+use crate::role::{RoleDoubt, RoleReport};
 use std::future::Future;
 use std::pin::Pin;
 
@@ -20,6 +20,7 @@ use std::pin::Pin;
 /// | [`renews_session`] | after each reset, if there are hooks after a connect | a worker |
 /// | [`classify`] | for each connect that fails with an error | a worker |
 /// | [`ping_is_cancel_safe`] | for each ping dropped half-way | the thread that dropped it |
+/// | [`tell_doubts`] | when a router begins to use the manager | a thread of the router |
 ///
 /// [`has_broken`]: Self::has_broken
 /// [`needs_reset`]: Self::needs_reset
@@ -31,6 +32,7 @@ use std::pin::Pin;
 /// [`may_ping_here`]: Self::may_ping_here
 /// [`may_wait_here`]: Self::may_wait_here
 /// [`renews_session`]: Self::renews_session
+/// [`tell_doubts`]: Self::tell_doubts
 /// [`classify`]: Self::classify
 /// [`ping_is_cancel_safe`]: Self::ping_is_cancel_safe
 ///
@@ -198,6 +200,14 @@ pub trait Manager: Send + Sync + 'static {
         let _ = face;
         true
     }
+
+    /// Takes a handle by which to tell a [`Router`](crate::Router) that the server may have another
+    /// [role](BlockingManager::role) than it last said: when it refused a write, for example. The
+    /// router then asks at once. [`RoleDoubt`] has an [example](RoleDoubt). Default: tells nothing,
+    /// so that the router learns of it when it next asks.
+    fn tell_doubts(&self, doubt: RoleDoubt) {
+        let _ = doubt;
+    }
 }
 
 /// See [`Manager::classify`].
@@ -220,7 +230,7 @@ pub enum ErrorClass {
 /// [needs it](Manager::needs_reset).
 ///
 /// ```
-/// use caliburn::{BlockingManager, Deadline, Manager};
+/// use caliburn::{BlockingManager, Deadline, Manager, RoleReport};
 /// use std::net::{SocketAddr, TcpStream};
 ///
 /// struct Tcp(SocketAddr);
@@ -243,6 +253,10 @@ pub enum ErrorClass {
 ///     }
 ///     fn close(&self, stream: TcpStream, _: &Deadline) {
 ///         let _ = stream.shutdown(std::net::Shutdown::Both);
+///     }
+///     // Called only by a router.
+///     fn role(&self, _: &mut TcpStream, _: &Deadline) -> std::io::Result<RoleReport> {
+///         Ok(RoleReport::replica(None))
 ///     }
 /// }
 /// ```
@@ -280,6 +294,20 @@ pub trait BlockingManager: Manager {
     fn close(&self, connection: Self::Connection, deadline: &Deadline) {
         let _ = deadline;
         drop(connection);
+    }
+
+    /// Asks the server for its role among the [endpoints](crate::Router) of a router, which calls
+    /// this each [`probe_interval`](crate::RouterBuilder::probe_interval) and more often when
+    /// something has changed. The connection goes back to the pool as from a borrower; if this
+    /// fails, the pool closes it. Default: [`Role::Unknown`](crate::Role), and so the role with
+    /// which the endpoint was declared.
+    fn role(
+        &self,
+        connection: &mut Self::Connection,
+        deadline: &Deadline,
+    ) -> Result<RoleReport, Self::Error> {
+        let _ = (connection, deadline);
+        Ok(RoleReport::default())
     }
 }
 
@@ -347,6 +375,16 @@ pub trait AsyncManager: Manager {
         let _ = deadline;
         async move { drop(connection) }
     }
+
+    /// As [`BlockingManager::role`].
+    fn role(
+        &self,
+        connection: &mut Self::Connection,
+        deadline: &Deadline,
+    ) -> impl Future<Output = Result<RoleReport, Self::Error>> + Send {
+        let _ = (connection, deadline);
+        async { Ok(RoleReport::default()) }
+    }
 }
 
 /// How a call waits: which of the two traits a manager implements, and which kind of method a
@@ -361,90 +399,3 @@ pub enum Face {
 
 /// A future in a box, which any thread may poll.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-/// Both kinds of manager behind one table: a blocking call is a future that is ready at its first
-/// poll.
-pub(crate) trait Driver<M: Manager>: Send + Sync {
-    fn kind(&self) -> Face;
-    fn connect<'a>(
-        &self,
-        manager: &'a M,
-        deadline: &'a Deadline,
-    ) -> BoxFuture<'a, Result<M::Connection, M::Error>>;
-    fn ping<'a>(
-        &self,
-        manager: &'a M,
-        connection: &'a mut M::Connection,
-        deadline: &'a Deadline,
-    ) -> BoxFuture<'a, Result<(), M::Error>>;
-    fn reset<'a>(
-        &self,
-        manager: &'a M,
-        connection: &'a mut M::Connection,
-        deadline: &'a Deadline,
-    ) -> BoxFuture<'a, Result<(), M::Error>>;
-    fn close<'a>(
-        &self,
-        manager: &'a M,
-        connection: M::Connection,
-        deadline: &'a Deadline,
-    ) -> BoxFuture<'a, ()>;
-}
-
-pub(crate) struct Blocking;
-pub(crate) struct Async;
-
-/// Writes the table once for both kinds; `$call` turns the manager's answer into the future's.
-macro_rules! driver {
-    ($driver:ty, $manager:ident, $kind:expr $(, $await:tt)?) => {
-        impl<M: $manager> Driver<M> for $driver {
-            fn kind(&self) -> Face {
-                $kind
-            }
-
-            fn connect<'a>(
-                &self,
-                manager: &'a M,
-                deadline: &'a Deadline,
-            ) -> BoxFuture<'a, Result<M::Connection, M::Error>> {
-                Box::pin(async move { manager.connect(deadline)$(.$await)? })
-            }
-
-            fn ping<'a>(
-                &self,
-                manager: &'a M,
-                connection: &'a mut M::Connection,
-                deadline: &'a Deadline,
-            ) -> BoxFuture<'a, Result<(), M::Error>> {
-                Box::pin(async move { manager.ping(connection, deadline)$(.$await)? })
-            }
-
-            fn reset<'a>(
-                &self,
-                manager: &'a M,
-                connection: &'a mut M::Connection,
-                deadline: &'a Deadline,
-            ) -> BoxFuture<'a, Result<(), M::Error>> {
-                Box::pin(async move { manager.reset(connection, deadline)$(.$await)? })
-            }
-
-            fn close<'a>(
-                &self,
-                manager: &'a M,
-                connection: M::Connection,
-                deadline: &'a Deadline,
-            ) -> BoxFuture<'a, ()> {
-                Box::pin(async move { manager.close(connection, deadline)$(.$await)? })
-            }
-        }
-    };
-}
-
-driver!(Blocking, BlockingManager, Face::Blocking);
-driver!(Async, AsyncManager, Face::Async, await);
-
-impl<M: Manager> fmt::Debug for dyn Driver<M> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.kind().fmt(f)
-    }
-}

@@ -74,6 +74,8 @@ pub mod sqlx;
     feature = "tokio-postgres"
 ))]
 mod addresses;
+#[cfg(any(feature = "postgres", feature = "redis", feature = "tokio-postgres"))]
+mod doubt;
 #[cfg(any(feature = "mysql_async", feature = "redis-tokio", feature = "tokio-postgres"))]
 mod race;
 

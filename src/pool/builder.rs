@@ -8,10 +8,11 @@ use crate::clock::Clock;
 #[cfg(feature = "serde")]
 use crate::config::PoolConfig;
 use crate::config::{Fairness, PingOn, Settings, Shedding};
+use crate::driver::{Async, Blocking, Driver};
 use crate::error::{BuildError, ConfigError, Problem};
 use crate::health::HealthStrategy;
 use crate::hooks::Hooks;
-use crate::manager::{Async, AsyncManager, Blocking, BlockingManager, BoxFuture, Driver, Manager};
+use crate::manager::{AsyncManager, BlockingManager, BoxFuture, Manager};
 use crate::observe::Observer;
 use crate::sync::Arc;
 use std::fmt;

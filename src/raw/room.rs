@@ -187,7 +187,8 @@ impl WaitingRoom {
         self.live.fetch_sub(weight(terms.is_part), Ordering::AcqRel);
     }
 
-    /// Counts in the waiter's class, unless it is a part or there is one class alone: then `before`.
+    /// Counts in the waiter's class, unless it is a part or there is one class alone: then it is
+    /// `before`.
     fn count_share(
         &self,
         terms: &Terms,

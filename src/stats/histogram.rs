@@ -51,6 +51,11 @@ impl Recorder {
         self.buckets.get_or_init(|| (0..BUCKETS).map(|_| Relaxed::default()).collect());
     }
 
+    /// The sum of all durations, in nanoseconds.
+    pub(crate) fn sum(&self) -> u64 {
+        self.sum.get()
+    }
+
     pub(crate) fn snapshot(&self) -> Histogram {
         Histogram {
             buckets: self.buckets.get().into_iter().flatten().map(Relaxed::<u64>::get).collect(),

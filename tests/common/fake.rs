@@ -2,6 +2,7 @@
 
 use caliburn::{
     AsyncManager, BlockingManager, Builder, Clock, Deadline, ErrorClass, Manager, MockClock, Pool,
+    RoleDoubt, RoleReport,
 };
 use std::fmt;
 use std::future::Future;
@@ -73,6 +74,8 @@ pub struct State {
     ping: Mutex<Mode>,
     reset: Mutex<Mode>,
     close: Mutex<Mode>,
+    role: Mutex<(Mode, RoleReport)>,
+    doubt: Mutex<Option<RoleDoubt>>,
     needs_reset: AtomicBool,
     needs_ping: AtomicBool,
     renews_session: AtomicBool,
@@ -150,6 +153,31 @@ impl Fake {
 
     pub fn on_close(&self, mode: Mode) {
         *self.0.close.lock().unwrap() = mode;
+    }
+
+    /// What it says of its role.
+    pub fn set_role(&self, report: RoleReport) {
+        self.0.role.lock().unwrap().1 = report;
+    }
+
+    pub fn on_role(&self, mode: Mode) {
+        self.0.role.lock().unwrap().0 = mode;
+    }
+
+    /// Tells the router, if there is one, that the role may have changed.
+    pub fn doubt_role(&self) {
+        self.0.doubt.lock().unwrap().as_ref().unwrap().tell();
+    }
+
+    /// The server is killed: its connections are known to be dead, and no new one is opened.
+    pub fn kill(&self) {
+        self.on_connect(Mode::Fail);
+        self.hear_of_all();
+    }
+
+    /// It is back.
+    pub fn revive(&self) {
+        self.on_connect(Mode::Ok);
     }
 
     /// `needs_reset` says yes for every connection, not only for dirty ones.
@@ -253,6 +281,12 @@ impl Fake {
         if mode == Mode::Ok && conn.id < self.0.dead_below.load(SeqCst) { Mode::Fail } else { mode }
     }
 
+    fn ask_role(&self, conn: &Conn) -> (Mode, RoleReport) {
+        let (mode, report) = *self.0.role.lock().unwrap();
+        let is_dead = conn.id < self.0.dead_below.load(SeqCst);
+        (if mode == Mode::Ok && is_dead { Mode::Fail } else { mode }, report)
+    }
+
     fn begin_reset(&self, conn: &mut Conn) -> Mode {
         self.0.books.resets.fetch_add(1, SeqCst);
         conn.dirty = false;
@@ -302,6 +336,10 @@ impl Manager for Fake {
     fn ping_is_cancel_safe(&self) -> bool {
         self.0.ping_is_cancel_safe.load(SeqCst)
     }
+
+    fn tell_doubts(&self, doubt: RoleDoubt) {
+        *self.0.doubt.lock().unwrap() = Some(doubt);
+    }
 }
 
 impl BlockingManager for Fake {
@@ -330,6 +368,12 @@ impl BlockingManager for Fake {
         self.block(mode);
         let _ = Self::outcome(mode);
         drop(conn);
+    }
+
+    fn role(&self, conn: &mut Conn, _: &Deadline) -> Result<RoleReport, FakeError> {
+        let (mode, report) = self.ask_role(conn);
+        self.block(mode);
+        Self::outcome(mode).map(|()| report)
     }
 }
 
@@ -364,6 +408,10 @@ impl Manager for AsyncFake {
     fn ping_is_cancel_safe(&self) -> bool {
         self.0.ping_is_cancel_safe()
     }
+
+    fn tell_doubts(&self, doubt: RoleDoubt) {
+        self.0.tell_doubts(doubt);
+    }
 }
 
 async fn hang(mode: Mode) {
@@ -397,6 +445,12 @@ impl AsyncManager for AsyncFake {
         hang(mode).await;
         let _ = Fake::outcome(mode);
         drop(conn);
+    }
+
+    async fn role(&self, conn: &mut Conn, _: &Deadline) -> Result<RoleReport, FakeError> {
+        let (mode, report) = self.0.ask_role(conn);
+        hang(mode).await;
+        Fake::outcome(mode).map(|()| report)
     }
 }
 

@@ -45,6 +45,7 @@ mod quarantine;
 mod reentry;
 mod reserve;
 mod reserve_whole;
+mod router;
 mod settings;
 mod shedding;
 mod slots;

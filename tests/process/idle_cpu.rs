@@ -2,7 +2,7 @@
 //! process is measured.
 
 use crate::common::*;
-use caliburn::Pool;
+use caliburn::{Pool, Router};
 use cpu_time::ProcessTime;
 use std::time::{Duration, Instant};
 
@@ -62,6 +62,27 @@ fn five_hundred_threads() -> f64 {
     });
     assert_settled(&pool, fake.books());
     share
+}
+
+fn a_router_at_rest() -> f64 {
+    let mut builder = Router::builder();
+    for n in 0..3 {
+        builder = builder.replica(format!("db{n}"), Pool::builder(Fake::new()).max_size(4));
+    }
+    let router = builder.build().unwrap();
+    let are_asked = || router.stats().endpoints.iter().all(|one| one.pool.checkouts > 0);
+    eventually("all are asked for their roles", are_asked);
+    share_of_a_core()
+}
+
+#[test]
+fn a_router_at_rest_uses_less_than_a_hundredth_of_a_core() {
+    let _alone = crate::alone();
+    in_child("a_router_at_rest_uses_less_than_a_hundredth_of_a_core", 3 * PLENTY, || {
+        let share = a_router_at_rest();
+        assert!(share < 0.01, "{:.2} % of a core", share * 100.0);
+        println!("{:.3} % of a core", share * 100.0);
+    });
 }
 
 /// HikariCP #2398: a return spins until a waiter takes what it brought, and all cores are busy with

@@ -15,6 +15,7 @@ mod objects;
 mod redis_look;
 mod redis_memory;
 mod reserve;
+mod router;
 mod threads;
 mod working_directory;
 

@@ -6,8 +6,10 @@ use crate::text::Source;
 
 /// At the bottom: for all rooms.
 const SHARED: [&str; 3] = ["no_unwind", "sync", "fork"];
-const MIDDLE: [&str; 9] =
-    ["config", "stats", "health", "manager", "observe", "error", "clock", "hooks", "data"];
+const MIDDLE: [&str; 11] = [
+    "config", "stats", "health", "manager", "driver", "observe", "error", "clock", "hooks", "data",
+    "role",
+];
 
 /// (a) Imports point down only. `public` are the names that the crate exports.
 fn imports_point_down(source: &Source, public: &[String]) -> Vec<String> {
@@ -32,6 +34,10 @@ fn imports_point_down(source: &Source, public: &[String]) -> Vec<String> {
                     SHARED.contains(&named) || MIDDLE.contains(&named)
                 }
                 "pool" => SHARED.contains(&named) || named == "raw" || MIDDLE.contains(&named),
+                "router" => {
+                    let is_below = ["pool", "Pool", "PooledConnection", "Builder"].contains(&named);
+                    is_below || SHARED.contains(&named) || MIDDLE.contains(&named)
+                }
                 // `crate::Pool`, `crate::health::…`: as anybody outside would say it.
                 // Beside it, what is of the process must be anew in a forked child.
                 "adapters" => named == "fork" || public.iter().any(|public| public == named),

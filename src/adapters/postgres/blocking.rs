@@ -8,11 +8,12 @@ use super::course::{Course, hosts_of, names};
 use super::errors::parse;
 use super::options::{Options, setters};
 use super::reach::{Reachable as _, Route};
+use super::role;
 use super::statements::Statements;
 use super::tap::Tap;
 use crate::adapters::Reset;
 use crate::adapters::idle::Idle;
-use crate::{BlockingManager, Deadline, ErrorClass, Manager};
+use crate::{BlockingManager, Deadline, ErrorClass, Manager, RoleDoubt, RoleReport};
 use ::postgres::tls::{MakeTlsConnect, TlsConnect};
 use ::postgres::{Config, Error, NoTls, Socket};
 use std::any::TypeId;
@@ -114,6 +115,7 @@ impl PostgresManager {
             found.map(|found| found.map(hosts_of).unwrap_or_default()).collect();
         let course = Arc::new(Course::plot(&mut config, until, &addresses));
         let tap = Tap::default();
+        tap.set_doubt(&self.options.doubt);
         tap.set_limit(Some(until));
         let purpose = Purpose::Connect(course.clone());
         let route = Route::of(&config, self.tls.is_some());
@@ -175,6 +177,10 @@ impl Manager for PostgresManager {
     fn classify(&self, error: &Error) -> ErrorClass {
         self.options.classify(error)
     }
+
+    fn tell_doubts(&self, doubt: RoleDoubt) {
+        self.options.doubt.set(doubt);
+    }
 }
 
 impl BlockingManager for PostgresManager {
@@ -193,5 +199,10 @@ impl BlockingManager for PostgresManager {
 
     fn close(&self, client: PostgresClient, deadline: &Deadline) {
         client.close(deadline);
+    }
+
+    fn role(&self, client: &mut PostgresClient, deadline: &Deadline) -> Result<RoleReport, Error> {
+        let until = Instant::now() + deadline.remaining();
+        role::read(client.within(until, |client| client.client.simple_query(role::ROLE)))
     }
 }

@@ -46,6 +46,7 @@ mod notifications;
 mod options;
 mod probe;
 mod reach;
+mod role;
 #[cfg(feature = "tokio-postgres")]
 mod session;
 mod statements;

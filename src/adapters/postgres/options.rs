@@ -5,7 +5,9 @@ use super::reach::Reachable;
 use super::statements::USUAL_SIZE;
 use crate::ErrorClass;
 use crate::adapters::Reset;
+use crate::adapters::doubt::Doubt;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio_postgres::Error;
@@ -21,6 +23,7 @@ pub(super) struct Options<C> {
     pub(super) response_timeout: Option<Duration>,
     pub(super) cancel_after: Option<Duration>,
     pub(super) statement_cache_size: usize,
+    pub(super) doubt: Arc<Doubt>,
     last: Last,
 }
 
@@ -44,6 +47,7 @@ impl<C: Reachable> Options<C> {
             response_timeout: None,
             cancel_after: Some(USUAL_GRACE),
             statement_cache_size: USUAL_SIZE,
+            doubt: Arc::default(),
             last: Last::default(),
         }
     }

@@ -9,6 +9,8 @@
 use super::greeting::Greeting;
 use super::messages::Message;
 use super::named::Named;
+use super::role::is_refused_write;
+use crate::adapters::doubt::Doubt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -66,6 +68,8 @@ pub(super) struct State {
     /// A message has begun that is longer than any that the pool has use for.
     is_too_long: bool,
     named: Named,
+    /// To be told when the server refuses a write.
+    doubt: Option<Arc<Doubt>>,
 }
 
 /// Of a message that no borrower has asked for: the drivers keep each until its end has come. One
@@ -108,7 +112,8 @@ impl Tap {
     /// There is no stream yet, or a raw one, which cannot be watched.
     pub(super) fn detach(&self) {
         let mut state = self.state();
-        *state = State { limit: state.limit, reads_left: state.reads_left, ..State::default() };
+        let (limit, reads_left, doubt) = (state.limit, state.reads_left, state.doubt.take());
+        *state = State { limit, reads_left, doubt, ..State::default() };
     }
 
     /// A stream goes through the tap from here on.
@@ -230,6 +235,11 @@ impl Tap {
         ForThePool(self.clone())
     }
 
+    /// Whom to tell when the server refuses a write.
+    pub(super) fn set_doubt(&self, doubt: &Arc<Doubt>) {
+        self.state().doubt = Some(Arc::clone(doubt));
+    }
+
     /// Reads fail with [`TimedOut`](io::ErrorKind::TimedOut) from then on.
     pub(super) fn set_limit(&self, limit: Option<Instant>) {
         self.state().limit = limit;
@@ -336,6 +346,11 @@ impl State {
             b'E' => {
                 self.has_erred = true;
                 self.named.received(message, self.answered + 1);
+                if let Some(doubt) = &self.doubt
+                    && is_refused_write(message.body)
+                {
+                    doubt.tell();
+                }
             }
             b'A' => self.listens = true,
             b'C' => {

@@ -8,6 +8,7 @@ use super::driver::Driver;
 use super::errors::{classify, out_of_step, parse};
 use super::options::{Options, setters};
 use super::reach::{Reachable as _, Route};
+use super::role;
 use super::session::{OnNotice, Session};
 use super::statements::Statements;
 use super::tap::Tap;
@@ -17,7 +18,7 @@ use crate::adapters::addresses::by_turns;
 use crate::adapters::idle::Idle;
 use crate::adapters::race::{HEAD_START, race};
 use crate::adapters::runtime::Runtimes;
-use crate::{AsyncManager, Deadline, ErrorClass, Face, Manager};
+use crate::{AsyncManager, Deadline, ErrorClass, Face, Manager, RoleDoubt, RoleReport};
 use std::any::TypeId;
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -199,6 +200,7 @@ impl AsyncPostgresManager {
     ) -> Result<Reached, Error> {
         let course = Arc::new(Course::plot(&mut config, until, &addresses));
         let tap = Tap::default();
+        tap.set_doubt(&self.options.doubt);
         tap.set_limit(Some(until));
         let purpose = Purpose::Connect(course.clone());
         let route = Route::of(&config, self.tls.is_some());
@@ -273,6 +275,10 @@ impl Manager for AsyncPostgresManager {
         self.options.classify(error)
     }
 
+    fn tell_doubts(&self, doubt: RoleDoubt) {
+        self.options.doubt.set(doubt);
+    }
+
     fn ping_is_cancel_safe(&self) -> bool {
         true
     }
@@ -312,5 +318,16 @@ impl AsyncManager for AsyncPostgresManager {
     async fn close(&self, client: AsyncPostgresClient, _: &Deadline) {
         let home = client.home.clone();
         home.run(client.close()).await;
+    }
+
+    async fn role(
+        &self,
+        client: &mut AsyncPostgresClient,
+        _: &Deadline,
+    ) -> Result<RoleReport, Error> {
+        let _asks = client.session.tap().ask_for_the_pool();
+        let home = client.home.clone();
+        let answer = home.run(client.simple_query(role::ROLE)).await;
+        role::read(answer.unwrap_or_else(|| Err(out_of_step())))
     }
 }

@@ -5,13 +5,15 @@ use super::blocking_open::Opened;
 use super::errors::{check_timeout, classify, out_of_time, unexpected};
 use super::link::{Unasked, after};
 use super::pulse::Question;
+use super::role;
 use super::sentinel::{Place, Role, Sentinels, Watch};
 use super::talk::{converse, left};
 use super::target::Target;
 use super::url::IntoServer;
 use crate::adapters::addresses::share;
+use crate::adapters::doubt::Doubt;
 use crate::adapters::idle::Occasion;
-use crate::{BlockingManager, Deadline, ErrorClass, Manager};
+use crate::{BlockingManager, Deadline, ErrorClass, Manager, RoleDoubt, RoleReport};
 use redis::{Pipeline, RedisError, RedisResult, Value};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -73,6 +75,7 @@ pub struct RedisManager {
     target: Target,
     watch: Option<Watch>,
     response_timeout: Option<Duration>,
+    doubt: Doubt,
 }
 
 impl RedisManager {
@@ -84,7 +87,12 @@ impl RedisManager {
     ///
     /// Returns an error that does not repeat the URL if it makes no sense.
     pub fn new(server: impl IntoServer) -> RedisResult<Self> {
-        Ok(Self { target: Target::new(server)?, watch: None, response_timeout: None })
+        Ok(Self {
+            target: Target::new(server)?,
+            watch: None,
+            response_timeout: None,
+            doubt: Doubt::default(),
+        })
     }
 
     /// Connects to the server that sentinels name. Each connect asks them again; they share its
@@ -95,7 +103,7 @@ impl RedisManager {
     /// Returns an error if a setting makes no sense.
     pub fn sentinel(sentinels: Sentinels) -> RedisResult<Self> {
         let (target, watch) = sentinels.into_targets()?;
-        Ok(Self { target, watch: Some(watch), response_timeout: None })
+        Ok(Self { target, watch: Some(watch), response_timeout: None, doubt: Doubt::default() })
     }
 
     /// Connects to the server at `url`, as [`new`](Self::new) does.
@@ -150,6 +158,9 @@ impl Manager for RedisManager {
 
     fn has_broken(&self, connection: &mut RedisConnection) -> bool {
         let occasion = connection.idle.occasion();
+        if connection.session.take_refusal() {
+            self.doubt.tell();
+        }
         connection.is_known_to_be_dead()
             || occasion == Occasion::LoanAfterIdling && connection.link.has_ended(self.unasked())
     }
@@ -168,6 +179,10 @@ impl Manager for RedisManager {
     fn classify(&self, error: &RedisError) -> ErrorClass {
         classify(error)
     }
+
+    fn tell_doubts(&self, doubt: RoleDoubt) {
+        self.doubt.set(doubt);
+    }
 }
 
 impl BlockingManager for RedisManager {
@@ -179,7 +194,7 @@ impl BlockingManager for RedisManager {
             Some(watch) => self.open_watched(watch, limit)?,
         };
         let database = self.target.session.db();
-        let mut connection = RedisConnection::new(driver, link, pulse, database, self.role());
+        let mut connection = RedisConnection::new(driver, link, pulse, database, self.sought());
         connection.limit_commands(self.response_timeout)?;
         Ok(connection)
     }
@@ -187,10 +202,10 @@ impl BlockingManager for RedisManager {
     fn ping(&self, connection: &mut RedisConnection, deadline: &Deadline) -> RedisResult<()> {
         let (mut commands, question) = (redis::pipe(), Question::new());
         question.add_to(&mut commands, connection.pulse);
-        self.role().add_question(&mut commands);
+        self.sought().add_question(&mut commands);
         let answers = self.converse(connection, &commands, deadline)?;
         question.check(answers.first().ok_or_else(unexpected)?, connection.pulse)?;
-        self.role().check(answers.get(1))
+        self.sought().check(answers.get(1))
     }
 
     fn reset(&self, connection: &mut RedisConnection, deadline: &Deadline) -> RedisResult<()> {
@@ -207,10 +222,18 @@ impl BlockingManager for RedisManager {
     fn close(&self, mut connection: RedisConnection, deadline: &Deadline) {
         let _ = self.converse(&mut connection, redis::pipe().cmd("QUIT"), deadline);
     }
+
+    fn role(
+        &self,
+        connection: &mut RedisConnection,
+        deadline: &Deadline,
+    ) -> RedisResult<RoleReport> {
+        role::read(&self.converse(connection, &role::question(), deadline)?)
+    }
 }
 
 impl RedisManager {
-    fn role(&self) -> Role {
+    fn sought(&self) -> Role {
         self.watch.as_ref().map_or(Role::Any, |watch| watch.role)
     }
 
@@ -248,9 +271,9 @@ impl RedisManager {
     fn open_in_role(&self, target: &Target, limit: Instant) -> RedisResult<Opened> {
         let mut opened = target.open(limit)?;
         let mut commands = redis::pipe();
-        self.role().add_question(&mut commands);
+        self.sought().add_question(&mut commands);
         let answers = converse(&mut opened.driver, &opened.link, &commands, limit)?;
-        self.role().check(answers.first())?;
+        self.sought().check(answers.first())?;
         Ok(opened)
     }
 

@@ -26,6 +26,7 @@ mod cluster_tokio;
 mod errors;
 mod link;
 mod pulse;
+mod role;
 mod sentinel;
 mod session;
 mod talk;

@@ -28,6 +28,8 @@ pub(super) struct Session {
     is_unanswered: bool,
     /// A server that refuses to write is the wrong one.
     must_write: bool,
+    /// A write was refused, and nobody has been told of it.
+    was_refused: bool,
     /// Each request may go to another node, which has traces of its own.
     has_many_nodes: bool,
 }
@@ -70,9 +72,15 @@ impl Session {
             Ok(value) => value.is_read_only(),
             Err(error) => error.kind() == READ_ONLY,
         };
+        self.was_refused |= refuses_to_write;
         if self.must_write && refuses_to_write {
             self.spoil();
         }
+    }
+
+    /// Whether a write was refused, because the server is a replica, since this was last asked.
+    pub(super) fn take_refusal(&mut self) -> bool {
+        std::mem::take(&mut self.was_refused)
     }
 
     pub(super) fn spoil(&mut self) {

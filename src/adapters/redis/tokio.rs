@@ -3,16 +3,18 @@
 use super::errors::{check_timeout, classify, out_of_time, unexpected};
 use super::link::Unasked;
 use super::pulse::Question;
+use super::role;
 use super::sentinel::{Role, Sentinels, Watch};
 use super::target::Target;
 use super::tokio_connection::AsyncRedisConnection;
 use super::tokio_open::Opened;
 use super::url::IntoServer;
 use crate::adapters::addresses::share;
+use crate::adapters::doubt::Doubt;
 use crate::adapters::idle::Occasion;
 use crate::adapters::race::{HEAD_START, race};
 use crate::adapters::runtime::Runtimes;
-use crate::{AsyncManager, Deadline, ErrorClass, Face, Manager};
+use crate::{AsyncManager, Deadline, ErrorClass, Face, Manager, RoleDoubt, RoleReport};
 use redis::io::AsyncDNSResolver;
 use redis::{AsyncConnectionConfig, Pipeline, RedisError, RedisResult};
 use std::fmt;
@@ -87,6 +89,7 @@ pub struct AsyncRedisManager {
     resolver: Option<Arc<dyn AsyncDNSResolver>>,
     response_timeout: Option<Duration>,
     runtimes: Runtimes,
+    doubt: Doubt,
 }
 
 impl AsyncRedisManager {
@@ -120,6 +123,7 @@ impl AsyncRedisManager {
             resolver: None,
             response_timeout: Some(DEFAULT_RESPONSE_TIMEOUT),
             runtimes: Runtimes::here(),
+            doubt: Doubt::default(),
         }
     }
 
@@ -276,13 +280,13 @@ impl AsyncRedisManager {
     ) -> RedisResult<Opened> {
         let mut opened = self.open_at(target, config, left).await?;
         let mut commands = redis::pipe();
-        self.role().add_question(&mut commands);
+        self.sought().add_question(&mut commands);
         let answers = opened.driver.send_packed_commands(&commands, 0, 1).await?;
-        self.role().check(answers.first())?;
+        self.sought().check(answers.first())?;
         Ok(opened)
     }
 
-    fn role(&self) -> Role {
+    fn sought(&self) -> Role {
         self.watch.as_ref().map_or(Role::Any, |watch| watch.role)
     }
 
@@ -312,6 +316,9 @@ impl Manager for AsyncRedisManager {
     fn has_broken(&self, connection: &mut AsyncRedisConnection) -> bool {
         let occasion = connection.idle.occasion();
         let unasked = self.unasked();
+        if connection.session.take_refusal() {
+            self.doubt.tell();
+        }
         connection.session.is_unfit()
             || connection.line.is_gone()
             || unasked == Unasked::Nothing && connection.has_heard_more()
@@ -342,6 +349,10 @@ impl Manager for AsyncRedisManager {
         classify(error)
     }
 
+    fn tell_doubts(&self, doubt: RoleDoubt) {
+        self.doubt.set(doubt);
+    }
+
     fn ping_is_cancel_safe(&self) -> bool {
         true
     }
@@ -351,17 +362,17 @@ impl AsyncManager for AsyncRedisManager {
     async fn connect(&self, deadline: &Deadline) -> RedisResult<AsyncRedisConnection> {
         let (opened, home) = self.runtimes.run(|| self.open(deadline)).await;
         let (timeout, database) = (self.response_timeout, self.target.session.db());
-        Ok(AsyncRedisConnection::new(opened?, timeout, database, self.role(), home))
+        Ok(AsyncRedisConnection::new(opened?, timeout, database, self.sought(), home))
     }
 
     async fn ping(&self, connection: &mut AsyncRedisConnection, _: &Deadline) -> RedisResult<()> {
         let (mut commands, question) = (redis::pipe(), Question::new());
         question.add_to(&mut commands, connection.pulse);
-        self.role().add_question(&mut commands);
+        self.sought().add_question(&mut commands);
         connection.ask_for_the_pool();
         let answers = connection.send(&commands).await?;
         question.check(answers.first().ok_or_else(unexpected)?, connection.pulse)?;
-        self.role().check(answers.get(1))?;
+        self.sought().check(answers.get(1))?;
         connection.settle();
         Ok(())
     }
@@ -381,6 +392,17 @@ impl AsyncManager for AsyncRedisManager {
         connection.ask_for_the_pool();
         let (home, quit) = (connection.home.clone(), redis::cmd("QUIT"));
         let _ = home.run(connection.unhurried.send_packed_command(&quit)).await;
+    }
+
+    async fn role(
+        &self,
+        connection: &mut AsyncRedisConnection,
+        _: &Deadline,
+    ) -> RedisResult<RoleReport> {
+        connection.ask_for_the_pool();
+        let report = role::read(&connection.send(&role::question()).await?)?;
+        connection.settle();
+        Ok(report)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::pool::service::enqueue;
 use crate::pool::service::release::end_loan;
 use crate::pool::state::entry::Entry;
 use crate::pool::state::kept::{Kept, give_up};
-use crate::pool::state::pooled::{Pooled, Slot};
+use crate::pool::state::pooled::{Pooled, Raw, Slot};
 use crate::raw::slots::Lent;
 use crate::stats::{Signature, cut};
 use std::fmt;
@@ -49,6 +49,14 @@ impl<M: Manager> PooledConnection<M> {
     #[inline(always)]
     pub(crate) fn new(slot: Lent<Pooled<M>>) -> Self {
         Self(slot)
+    }
+
+    pub(crate) fn pool(this: &Self) -> &Raw<M> {
+        this.0.pool()
+    }
+
+    pub(crate) fn entry_mut(this: &mut Self) -> &mut Entry<M> {
+        this.0.value_mut()
     }
 
     /// Takes the connection out of the pool for good. Its slot becomes free for another connection.

@@ -8,7 +8,8 @@ pub(crate) fn share() -> f64 {
     share_of(bits())
 }
 
-fn bits() -> u64 {
+/// A random number.
+pub(crate) fn bits() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(0u8)
 }

@@ -9,6 +9,7 @@ mod left_over;
 mod load;
 mod outages;
 mod refusals;
+mod roles;
 mod round_trips;
 mod secrets;
 mod sessions;

@@ -11,6 +11,7 @@ mod known_dead;
 mod left_over;
 mod pgbouncer;
 mod round_trips;
+mod router;
 mod sessions;
 mod statements;
 mod tls;

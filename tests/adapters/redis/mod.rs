@@ -7,6 +7,7 @@ mod left_over;
 mod network;
 mod no_server;
 mod outages;
+mod roles;
 mod round_trips;
 mod sentinel;
 mod sessions;

@@ -2,13 +2,14 @@
 
 use super::cancel::Ending;
 use super::statements::Statements;
-use crate::Deadline;
 use crate::adapters::idle::{Idle, Occasion};
 use crate::adapters::mysql::session::errors::is_farewell;
 use crate::adapters::mysql::session::line::{Limit, Line};
 use crate::adapters::mysql::session::proof::{Found, Ping, Proof, ProofRow, set_autocommit};
+use crate::adapters::mysql::session::role::{self, ROLE};
 use crate::adapters::mysql::session::statement::Effect;
 use crate::adapters::mysql::session::watch::{End, Watch};
+use crate::{Deadline, RoleReport};
 use mysql::prelude::{AsStatement, Protocol, Queryable};
 use mysql::{
     Binary, ChangeUserOpts, Conn, DriverError, Error, Opts, Params, QueryResult, Result, Row, Text,
@@ -170,6 +171,14 @@ impl MysqlConnection {
         }
         self.watch.give_up();
         Err(DriverError::PacketOutOfSync.into())
+    }
+
+    /// The server's role.
+    pub(super) fn role(&mut self) -> Result<RoleReport> {
+        let call = self.watch.begin(Effect::Keeps);
+        let outcome = only_row(&mut self.conn, ROLE);
+        self.watch.end(call, end_of(&outcome));
+        Ok(role::read(outcome?.and_then(|mut row| row.take_opt(0)?.ok())))
     }
 
     /// Makes sure.

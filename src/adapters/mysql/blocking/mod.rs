@@ -17,7 +17,7 @@ use super::session::on_return::on_return;
 use super::session::setters::setters;
 use super::session::url::{UrlError, parse};
 use crate::adapters::Reset;
-use crate::{BlockingManager, Deadline, ErrorClass, Manager};
+use crate::{BlockingManager, Deadline, ErrorClass, Manager, RoleReport};
 use mysql::{DriverError, Error, Opts, OptsBuilder, Result};
 use std::fmt;
 use std::io;
@@ -235,6 +235,10 @@ impl BlockingManager for MysqlManager {
 
     fn close(&self, connection: MysqlConnection, deadline: &Deadline) {
         connection.close(deadline);
+    }
+
+    fn role(&self, connection: &mut MysqlConnection, deadline: &Deadline) -> Result<RoleReport> {
+        connection.within(deadline, MysqlConnection::role)
     }
 }
 

@@ -6,6 +6,7 @@ pub(super) mod errors;
 pub(super) mod line;
 pub(super) mod on_return;
 pub(super) mod proof;
+pub(super) mod role;
 pub(super) mod setters;
 pub(super) mod statement;
 pub(super) mod url;

@@ -3,9 +3,11 @@
 use super::cancel::{Canceller, Running};
 use super::seen::{Answer, Executed, Kind, Seen};
 use super::transaction::AsyncMysqlTransaction;
+use crate::RoleReport;
 use crate::adapters::idle::{Idle, Occasion};
 use crate::adapters::mysql::session::line::Line;
 use crate::adapters::mysql::session::proof::{Found, Ping, Proof, ProofRow, set_autocommit};
+use crate::adapters::mysql::session::role::{self, ROLE};
 use crate::adapters::mysql::session::statement::Effect;
 use crate::adapters::mysql::session::watch::{End, Watch};
 use crate::adapters::runtime::Home;
@@ -132,6 +134,15 @@ impl AsyncMysqlConnection {
         }
         self.seen.watch.give_up();
         Err(DriverError::PacketOutOfOrder.into())
+    }
+
+    /// The server's role.
+    pub(super) async fn role(&mut self) -> Result<RoleReport> {
+        self.seen.catch_up(&self.conn);
+        let call = self.seen.watch.begin(Effect::Keeps);
+        let row = self.only_row(ROLE).await?;
+        self.seen.watch.end(call, End::InStep { has_failed: false });
+        Ok(role::read(row.and_then(|mut row| row.take_opt(0)?.ok())))
     }
 
     /// The answer to a question that has only one. More rows may be without end, and the driver

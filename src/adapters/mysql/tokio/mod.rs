@@ -19,7 +19,7 @@ use super::session::setters::setters;
 use super::session::url::{UrlError, parse};
 use crate::adapters::Reset;
 use crate::adapters::runtime::Runtimes;
-use crate::{AsyncManager, Deadline, ErrorClass, Face, Manager};
+use crate::{AsyncManager, Deadline, ErrorClass, Face, Manager, RoleReport};
 use mysql_async::{DriverError, Error, IoError, Opts, OptsBuilder, Result};
 use std::fmt;
 use std::io;
@@ -280,6 +280,16 @@ impl AsyncManager for AsyncMysqlManager {
     async fn close(&self, connection: AsyncMysqlConnection, _: &Deadline) {
         // It says goodbye as well as it can.
         connection.disconnect().await;
+    }
+
+    async fn role(
+        &self,
+        connection: &mut AsyncMysqlConnection,
+        deadline: &Deadline,
+    ) -> Result<RoleReport> {
+        let _limit = limit(connection.line(), deadline)?;
+        let home = connection.home().clone();
+        home.run(connection.role()).await.unwrap_or_else(|| Err(without_runtime()))
     }
 }
 
