@@ -306,6 +306,7 @@ impl Model<'_> {
                     Outcome::Failed => assert!(told == Told::Failed),
                     Outcome::Expired => assert!(told == Told::Expired),
                     Outcome::Lapsed => panic!("nothing lapses"),
+                    Outcome::Shed => panic!("nobody is shed"),
                 }
             }
             PoolOp::Leave => drop(pick(&mut self.line, n)),

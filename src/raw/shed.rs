@@ -8,10 +8,10 @@ use super::wakes::Wakes;
 use super::{PoolHooks, RawPool};
 
 impl<H: PoolHooks> RawPool<H> {
-    /// A slot is there: takes the waiter that it is for out of the line. If the queue is slow, sheds
-    /// those of the class that are late; but not the last of it, as none would gain by that, and
-    /// none while other slots are idle. One that waits for several slots is not judged: it is late
-    /// by its nature.
+    /// A slot is there: takes the waiter that it is for out of the line. If the queue is slow,
+    /// sheds those of the class that are late; but not the last of it, as none would gain by that,
+    /// and none while other slots are idle. One that waits for several slots is not judged: it is
+    /// late by its nature.
     #[cold]
     #[inline(never)]
     pub(super) fn pop_in_time(
