@@ -170,8 +170,8 @@ impl Settings {
         }
     }
 
-    /// Those of a reserve of so many connections, whose pool has these: it is kept full, and turns
-    /// nobody away.
+    /// Those of a reserve of so many connections, whose pool has these: it is kept full, also while
+    /// its connections are replaced, and turns nobody away.
     pub(crate) fn of_reserve(&self, reserved: usize) -> Self {
         let sizes = Self { max_size: reserved, min_size: reserved, ..Self::default() };
         self.with_sizes_of(&sizes)
@@ -180,7 +180,8 @@ impl Settings {
     /// The same with the sizes of a reserve's `own`.
     pub(crate) fn with_sizes_of(&self, own: &Self) -> Self {
         let Self { max_size, min_size, min_idle, .. } = *own;
-        Self { max_size, min_size, min_idle, shedding: Shedding::Off, ..self.clone() }
+        let (maintenance_concurrency, shedding) = (1, Shedding::Off);
+        Self { max_size, min_size, min_idle, maintenance_concurrency, shedding, ..self.clone() }
     }
 
     /// What is wrong with a reserve of so many connections.

@@ -45,17 +45,19 @@ impl<M: Manager> Pool<M> {
     ///
     /// The reserve has the pool's manager, strategy, hooks, observers, clock and spawner. It opens,
     /// pings and closes its connections by itself, within limits of its own: a
-    /// `connect_concurrency` of 4 is one of 4 for each.
+    /// `connect_concurrency` of 4 is one of 4 for each. Only `maintenance_concurrency` is 1, so
+    /// that `invalidate` and `switch_manager` replace one connection after the other; a reserve of
+    /// one lends none meanwhile. It [turns nobody away](crate::Shedding).
     ///
     /// | concerns the pool and its reserve | concerns the pool alone |
     /// |---|---|
     /// | `close`, `close_within`, `until_closed`, the last handle's drop | `pause`, `resume` |
     /// | `invalidate`, `switch_manager` | `evict_where`, `add` |
-    /// | `set`, `change`, except for sizes | `stats`, `health`, `slots` |
+    /// | `set`, `change`, but for sizes and what is said above | `stats`, `health`, `slots` |
     /// | `ready`, [`wait_ready`](crate::Builder::wait_ready) | `holders`, `overruns` |
     /// | `maintain`, `sweep`, `recent_events` | `settings`, `capacity`, `manager` |
     ///
-    /// A method of the reserve concerns the reserve alone. Its sizes can be changed, up to the
+    /// A method of the reserve concerns the reserve alone, but for `recent_events`. Its sizes can be changed, up to the
     /// number that it was built with; a change of the pool's settings overwrites the others. A
     /// reserve that is closed by itself stays closed. A clone of the reserve does not keep the pool
     /// open, and is closed with it. A reserve has no reserve.

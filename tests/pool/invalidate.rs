@@ -57,6 +57,23 @@ fn to_invalidate_in_no_time_lends_nothing_old_from_then_on() {
 }
 
 #[test]
+fn no_get_fails_however_often_all_is_invalidated_meanwhile() {
+    let pool = Pool::builder(Fake::new()).max_size(1).build().unwrap();
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(SeqCst) {
+                pool.invalidate(Duration::ZERO);
+            }
+        });
+        let served = (0..1_000).map(|_| pool.get_timeout(PLENTY).map(drop));
+        let failed = served.filter_map(Result::err).next();
+        is_over.store(true, SeqCst);
+        assert!(failed.is_none(), "{}", failed.unwrap());
+    });
+}
+
+#[test]
 fn a_connect_that_was_begun_before_is_as_old_as_what_was_open() {
     let fake = Fake::new();
     fake.on_connect(Mode::Hang);

@@ -4,7 +4,7 @@ use super::guard::PooledConnection;
 use super::last_look::look;
 use crate::clock::Tick;
 use crate::error::TryGetError;
-use crate::health::Verdict;
+use crate::health::{EvictionCause, Verdict};
 use crate::manager::{Face, Manager};
 use crate::pool::ground::sampling::Seed;
 use crate::pool::service::flaw::doubt;
@@ -27,7 +27,7 @@ pub(crate) enum Step<M: Manager> {
     Prepare(Slot<M>),
     /// The strategy evicted a connection born at that moment: there may be others.
     Evicted(Tick),
-    /// The manager knew a connection to be dead: there may be others.
+    /// The manager knew a connection to be dead, or it is to be replaced: there may be others.
     Dead,
     /// The wait was in vain: look again.
     Again,
@@ -74,7 +74,8 @@ pub(crate) fn judge<M: Manager>(raw: &Raw<M>, mut slot: Slot<M>) -> Step<M> {
         Verdict::Evict(cause) => {
             let born = slot.value().info.born;
             enqueue::close(slot, cause);
-            Step::Evicted(born)
+            // The strategy has no part in it, and the next one may be newer.
+            if cause == EvictionCause::Invalidated { Step::Dead } else { Step::Evicted(born) }
         }
     }
 }
