@@ -57,10 +57,10 @@ impl<M: Manager> Pool<M> {
     /// | `ready`, [`wait_ready`](crate::Builder::wait_ready) | `holders`, `overruns` |
     /// | `maintain`, `sweep`, `recent_events` | `settings`, `capacity`, `manager` |
     ///
-    /// A method of the reserve concerns the reserve alone, but for `recent_events`. Its sizes can be changed, up to the
-    /// number that it was built with; a change of the pool's settings overwrites the others. A
-    /// reserve that is closed by itself stays closed. A clone of the reserve does not keep the pool
-    /// open, and is closed with it. A reserve has no reserve.
+    /// A method of the reserve concerns the reserve alone, but for `recent_events`. Its sizes can
+    /// be changed, up to the number that it was built with; a change of the pool's settings
+    /// overwrites the others. A reserve that is closed by itself stays closed. A clone of the
+    /// reserve does not keep the pool open, and is closed with it. A reserve has no reserve.
     ///
     /// An [`Event`](crate::observe::Event) says whether it happened in the reserve.
     /// [Exporters](crate::export) report it beside the pool.
