@@ -144,7 +144,7 @@ impl<H: PoolHooks> RawPool<H> {
     /// would always be granted to one that is not polled yet.
     pub(super) fn serve_those_back(&self, queue: &mut Queue, wakes: &mut Wakes) {
         // First: one that is polled from now on requests another round, which then looks again.
-        queue.must_look_behind = queue.line.iter().any(|waiter| waiter.is_late());
+        queue.must_look_behind = queue.line.has_late();
         for class in 0..queue.line.queues().count() {
             while let Some(at) = granted_behind(queue, class) {
                 let mut last = queue.granted.swap_remove(at);

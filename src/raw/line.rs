@@ -243,6 +243,13 @@ impl Line {
         (queue.iter().filter(|waiter| waiter.is_waiting()).nth(1).is_some(), flow)
     }
 
+    /// Whether one has let a grant lapse and was not polled since. Mostly it is the first of its
+    /// class.
+    pub(super) fn has_late(&self) -> bool {
+        let is_first = |queue: &VecDeque<Standing>| queue.front().is_some_and(|it| it.is_late());
+        self.queues().any(is_first) || self.iter().any(|waiter| waiter.is_late())
+    }
+
     /// The last of a class that waits.
     pub(super) fn newest(&mut self, class: usize) -> Option<&Standing> {
         self.class_mut(class).queue.iter().rev().find(|waiter| waiter.is_waiting())
