@@ -168,15 +168,15 @@ plant 'one that leaves the line keeps its place' turn.rs 's/let own = at.and_the
 # Steps: classes.
 plant 'a class is charged nothing' line.rs 's/class.pass \+= class.stride;//'
 plant 'a class that does not wait saves its share up' line.rs 's/Some\(class.pass.saturating_sub\(reached\)\)/Some(0)/'
-plant 'one that leaves is not counted off its class' room.rs 's/self.count_share\(terms, 0, .*?\);//'
-plant 'the limit on waiters is one for all classes' room.rs 's/Some\(own\) if !terms.is_part => count\(own\)/Some(own) if !terms.is_part => { count(own); before }/'
+plant 'one that leaves is not counted off its class' room.rs 's/own.borrowers.fetch_sub\(1, Ordering::Relaxed\);(\s*\}\s*\/\/ O14: the last)/$1/'
+plant 'the limit on waiters is one for all classes' room.rs 's/Some\(own\) => own.borrowers.fetch_add\(1, Ordering::Relaxed\)/Some(own) => { own.borrowers.fetch_add(1, Ordering::Relaxed); (before \/ BORROWER) as usize }/'
 plant 'what lapses goes to another class' grants.rs 's/self.pass_on\(queue, class, slot, wakes, \|waiter\| waiter.is_prompt/self.pass_on(queue, 0, slot, wakes, |waiter| waiter.is_prompt/'
 
 # Steps: shedding.
-plant 'one that is shed is counted still' shed.rs 's/self.room.left\(&waiter.terms\);//'
-plant 'one that is shed is not told' shed.rs 's/waker.into_iter\(\).for_each\(\|waker\| self.room.crowd.push\(waker\)\);//'
-plant 'the last is shed, too' shed.rs 's/line.state_of\(class\).0 &&/true &&/'
-plant 'one that has left is shed' shed.rs 's/if waiter.settle\(SHED\) \{/_ = waiter.settle(SHED); {/'
+plant 'one that is shed is counted still' waiters.rs 's/(return;\s*\}\s*)self.room.left\(&waiter.terms\);/$1/'
+plant 'one that is shed is not told' waiters.rs 's/waker.into_iter\(\).for_each\(\|waker\| self.room.crowd.push\(waker\)\);//'
+plant 'the last is shed, too' shed.rs 's/line.has_several\(class\) &&/true &&/'
+plant 'one that has left is shed' waiters.rs 's/if !waiter.settle\(to\) \{\s*return;\s*\}/_ = waiter.settle(to);/'
 
 # Steps: close and resize.
 plant 'the crowd is left to those who were woken' waiters.rs 's/wake_all\(std::iter::from_fn\(\|\| self.room.crowd.pop\(\)\)\);//'

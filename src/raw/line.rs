@@ -237,10 +237,15 @@ impl Line {
         self.each_mut().for_each(|class| class.queue.retain(&mut stays));
     }
 
-    /// Whether more than one of a class waits, and how fast its queue is.
-    pub(super) fn state_of(&mut self, class: usize) -> (bool, &mut Flow) {
-        let Class { queue, flow, .. } = self.class_mut(class);
-        (queue.iter().filter(|waiter| waiter.is_waiting()).nth(1).is_some(), flow)
+    /// Whether more than one of a class waits.
+    pub(super) fn has_several(&mut self, class: usize) -> bool {
+        let queue = &self.class_mut(class).queue;
+        queue.iter().filter(|waiter| waiter.is_waiting()).nth(1).is_some()
+    }
+
+    /// How fast the queue of a class is.
+    pub(super) fn flow(&mut self, class: usize) -> &mut Flow {
+        &mut self.class_mut(class).flow
     }
 
     /// Whether one has let a grant lapse and was not polled since. Mostly it is the first of its

@@ -173,32 +173,27 @@ impl WaitingRoom {
     pub(super) fn came(&self, terms: &Terms) -> usize {
         // O14: nothing is read or left to be seen here.
         let before = self.live.fetch_add(weight(terms.is_part), Ordering::Relaxed);
-        self.count_share(terms, (before / BORROWER) as usize, |own| {
-            own.borrowers.fetch_add(1, Ordering::Relaxed) // O14
-        })
+        match self.share_of(terms) {
+            Some(own) => own.borrowers.fetch_add(1, Ordering::Relaxed), // O14
+            None => (before / BORROWER) as usize,
+        }
     }
 
     /// Counts a waiter off.
     pub(super) fn left(&self, terms: &Terms) {
-        // O14: a gauge, and a limit.
-        self.count_share(terms, 0, |own| own.borrowers.fetch_sub(1, Ordering::Relaxed));
+        if let Some(own) = self.share_of(terms) {
+            // O14: a gauge, and a limit.
+            own.borrowers.fetch_sub(1, Ordering::Relaxed);
+        }
         // O14: the last waiter to leave, and the dispatch that it requests, see that all others
         // left.
         self.live.fetch_sub(weight(terms.is_part), Ordering::AcqRel);
     }
 
-    /// Counts in the waiter's class, unless it is a part or there is one class alone: then it is
-    /// `before`.
-    fn count_share(
-        &self,
-        terms: &Terms,
-        before: usize,
-        count: impl FnOnce(&Share) -> usize,
-    ) -> usize {
-        match self.shares.get(usize::from(terms.class)) {
-            Some(own) if !terms.is_part => count(own),
-            _ => before,
-        }
+    /// Where the waiter's borrower is counted, unless the waiter is a part or there is one class
+    /// alone.
+    fn share_of(&self, terms: &Terms) -> Option<&Share> {
+        self.shares.get(usize::from(terms.class)).filter(|_| !terms.is_part)
     }
 
     /// Counts an ordinary borrower whose waiters are parts, unless `most` wait already.

@@ -3,7 +3,7 @@
 use super::flow::Shedding;
 use super::room::Queue;
 use super::standing::Standing;
-use super::waiter::{NEVER, SHED};
+use super::waiter::SHED;
 use super::wakes::Wakes;
 use super::{PoolHooks, RawPool};
 
@@ -27,25 +27,16 @@ impl<H: PoolHooks> RawPool<H> {
         };
         let (class, first) = line.next()?;
         let (mut first_is_late, is_part) = (is_late(first), first.terms.is_part);
-        let reverses = terms.newest_first && line.state_of(class).1.is_slow();
+        let reverses = terms.newest_first && line.flow(class).is_slow();
         let served_is_late =
             if reverses { line.newest(class).is_some_and(is_late) } else { first_is_late };
         if !is_part {
-            line.state_of(class).1.observe(served_is_late, now, terms.interval);
+            line.flow(class).observe(served_is_late, now, terms.interval);
         }
-        let is_slow = line.state_of(class).1.is_slow();
-        while is_slow && first_is_late && line.state_of(class).0 && self.idle.is_empty() {
+        let is_slow = line.flow(class).is_slow();
+        while is_slow && first_is_late && line.has_several(class) && self.idle.is_empty() {
             let Some(waiter) = line.pop(class) else { break };
-            if waiter.settle(SHED) {
-                self.room.left(&waiter.terms);
-                let waker = waiter.take_waker();
-                if waiter.terms.grace == NEVER {
-                    wakes.is_crowd = true;
-                    waker.into_iter().for_each(|waker| self.room.crowd.push(waker));
-                } else {
-                    wakes.add_last(waker);
-                }
-            }
+            self.turn_away(&waiter, SHED, wakes);
             first_is_late = line.first_of(class).is_some_and(is_late);
         }
         if is_slow && terms.newest_first { line.pop_newest(class) } else { line.pop_first(class) }

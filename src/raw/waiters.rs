@@ -167,7 +167,7 @@ impl<H: PoolHooks> RawPool<H> {
     /// Grants idle slots in order, and keeps the waiters flag up exactly while waiters are left.
     fn serve_line(&self, queue: &mut Queue, is_paused: bool, wakes: &mut Wakes) {
         'slots: loop {
-            let Some((mut class, first)) = queue.line.next() else {
+            let Some((class, first)) = queue.line.next() else {
                 return self.lower_flags(queue);
             };
             let patience = first.terms.patience;
@@ -186,12 +186,12 @@ impl<H: PoolHooks> RawPool<H> {
                 return;
             };
             let mut slot = Occupied::<H>::adopt(self, index);
-            let mut first = match H::shedding(&self.context) {
+            let mut next = match H::shedding(&self.context) {
                 None => queue.line.pop(class),
                 Some(terms) => self.pop_in_time(queue, terms, wakes),
             };
-            while let Some(waiter) = first {
-                class = waiter.class();
+            while let Some(waiter) = next {
+                let class = waiter.class();
                 match self.grant_in_line(queue, waiter, slot, wakes) {
                     Ok(()) => {
                         queue.line.charge(class);
@@ -200,7 +200,7 @@ impl<H: PoolHooks> RawPool<H> {
                     }
                     Err(refused) => slot = refused,
                 }
-                first = queue.line.next().map(|(next, _)| next).and_then(|at| queue.line.pop(at));
+                next = queue.line.next().map(|(class, _)| class).and_then(|at| queue.line.pop(at));
             }
             slot.put_without_dispatch();
         }
@@ -242,17 +242,22 @@ impl<H: PoolHooks> RawPool<H> {
     }
 
     fn settle_line(&self, queue: &mut Queue, to: usize, wakes: &mut Wakes) {
-        for waiter in queue.line.drain() {
-            if waiter.settle(to) {
-                self.room.left(&waiter.terms);
-                let waker = waiter.take_waker();
-                if waiter.terms.grace == NEVER {
-                    wakes.is_crowd = true;
-                    waker.into_iter().for_each(|waker| self.room.crowd.push(waker));
-                } else {
-                    wakes.add(waker);
-                }
-            }
+        queue.line.drain().for_each(|waiter| self.turn_away(&waiter, to, wakes));
+    }
+
+    /// Settles a waiter that was taken out of the line, and has it woken after one that was granted
+    /// a slot. Threads wake each other.
+    pub(super) fn turn_away(&self, waiter: &Standing, to: usize, wakes: &mut Wakes) {
+        if !waiter.settle(to) {
+            return;
+        }
+        self.room.left(&waiter.terms);
+        let waker = waiter.take_waker();
+        if waiter.terms.grace == NEVER {
+            wakes.is_crowd = true;
+            waker.into_iter().for_each(|waker| self.room.crowd.push(waker));
+        } else {
+            wakes.add_last(waker);
         }
     }
 

@@ -221,9 +221,8 @@ impl<'a, M: Manager> Checkout<'a, M> {
     }
 
     fn terms(&self, ahead: bool, now: Tick) -> Terms {
-        let Self { face, fairness, begun, deadline, class, .. } = *self;
-        let terms = terms::of(face, fairness, begun, deadline, ahead, now, class);
-        Terms { is_part: self.is_part, ..terms }
+        let terms = terms::of(self.face, self.fairness, self.begun, self.deadline, ahead, now);
+        Terms { class: self.class, is_part: self.is_part, ..terms }
     }
 
     async fn stand_in_line(

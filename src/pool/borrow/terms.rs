@@ -18,7 +18,6 @@ pub(crate) fn of(
     deadline: Tick,
     ahead: bool,
     now: Tick,
-    class: u8,
 ) -> Terms {
     // A thread looks at the clock itself, and runs once it is woken. The housekeeper wakes a task,
     // whose executor may not poll it soon.
@@ -30,5 +29,5 @@ pub(crate) fn of(
         Fairness::BoundedBarging(limit) if !ahead => (now + limit).0,
         _ => 0,
     };
-    Terms { deadline, patience, grace, since: begun.0, ahead, class, is_part: false }
+    Terms { deadline, patience, grace, since: begun.0, ahead, ..Terms::STRICT }
 }
