@@ -1,9 +1,8 @@
 //! Classes of borrowers, each with a share of the connections when there are too few for all.
 
-use super::borrow::fast_path::{FastPath, Lending, lend_at_home};
+use super::borrow::fast_path::{FastPath, Lending};
 use super::builder::Builder;
 use super::handle::Pool;
-use crate::error::GetError;
 use crate::manager::Manager;
 use std::fmt;
 use std::future::Future;
@@ -99,7 +98,7 @@ impl<'a, M: Manager> Class<'a, M> {
     /// Returns [`GetError`], as [`Pool::get`] does.
     #[track_caller]
     pub fn get(&self) -> Lending<M> {
-        self.lend(None, Location::caller())
+        self.pool.lend(None, Location::caller(), self.number)
     }
 
     /// As [`Pool::get_timeout`], for this class.
@@ -109,16 +108,7 @@ impl<'a, M: Manager> Class<'a, M> {
     /// Returns [`GetError`], as [`Pool::get`] does.
     #[track_caller]
     pub fn get_timeout(&self, timeout: Duration) -> Lending<M> {
-        self.lend(Some(timeout), Location::caller())
-    }
-
-    #[inline]
-    fn lend(&self, timeout: Option<Duration>, borrower: &'static Location<'static>) -> Lending<M> {
-        lend_at_home(&self.pool.raw, borrower).or_else(|taken| {
-            let mut error = GetError::Closed;
-            let lent = self.pool.get_slowly(taken, timeout, borrower, self.number, &mut error);
-            lent.ok_or(error)
-        })
+        self.pool.lend(Some(timeout), Location::caller(), self.number)
     }
 
     /// As [`Pool::get_async`], for this class.
@@ -152,6 +142,7 @@ impl<'a, M: Manager> Class<'a, M> {
         self.lend_async(Some(timeout), Location::caller())
     }
 
+    // Not the pool's own way, where class and limit are constants that its future need not keep.
     #[inline]
     fn lend_async(
         &self,

@@ -2,7 +2,7 @@
 
 use super::borrow::checkout::Checkout;
 use super::borrow::failure::{self, phase};
-use super::borrow::fast_path::{FastPath, lend_at_home};
+use super::borrow::fast_path::{FastPath, Lending, lend_at_home};
 use super::borrow::guard::PooledConnection;
 use super::borrow::step::{Step, judge_or_claim, lend, lend_now};
 use super::ground::park::block_on;
@@ -54,14 +54,7 @@ impl<M: Manager> Pool<M> {
     #[inline(always)]
     #[track_caller]
     pub fn get(&self) -> Result<PooledConnection<M>, GetError<M::Error>> {
-        let borrower = Location::caller();
-        match lend_at_home(&self.raw, borrower) {
-            Ok(connection) => Ok(connection),
-            Err(taken) => {
-                let mut error = GetError::Closed;
-                self.get_slowly(taken, None, borrower, ORDINARY, &mut error).ok_or(error)
-            }
-        }
+        self.lend(None, Location::caller(), ORDINARY)
     }
 
     /// As [`get`](Self::get), but waits up to `timeout`. With zero it lends an idle connection or
@@ -77,20 +70,29 @@ impl<M: Manager> Pool<M> {
         &self,
         timeout: Duration,
     ) -> Result<PooledConnection<M>, GetError<M::Error>> {
-        let borrower = Location::caller();
+        self.lend(Some(timeout), Location::caller(), ORDINARY)
+    }
+
+    /// The error is returned through `error`, so that a connection comes back in registers.
+    #[inline(always)]
+    pub(super) fn lend(
+        &self,
+        timeout: Option<Duration>,
+        borrower: &'static Location<'static>,
+        class: u8,
+    ) -> Lending<M> {
         match lend_at_home(&self.raw, borrower) {
             Ok(connection) => Ok(connection),
             Err(taken) => {
                 let mut error = GetError::Closed;
-                self.get_slowly(taken, Some(timeout), borrower, ORDINARY, &mut error).ok_or(error)
+                self.get_slowly(taken, timeout, borrower, class, &mut error).ok_or(error)
             }
         }
     }
 
-    /// The error is returned through `error`, so that a connection comes back in registers.
     #[cold]
     #[inline(never)]
-    pub(super) fn get_slowly(
+    fn get_slowly(
         &self,
         taken: Option<Slot<M>>,
         timeout: Option<Duration>,
@@ -170,8 +172,9 @@ impl<M: Manager> Pool<M> {
         timeout: Duration,
     ) -> impl Future<Output = Result<PooledConnection<M>, GetError<M::Error>>> + Send + '_ {
         let borrower = Location::caller();
-        let slowly = move |taken| self.get_slowly_async(taken, Some(timeout), borrower, ORDINARY);
-        FastPath::new(&self.raw, borrower, slowly)
+        FastPath::new(&self.raw, borrower, move |taken| {
+            self.get_slowly_async(taken, Some(timeout), borrower, ORDINARY)
+        })
     }
 
     pub(super) async fn get_slowly_async(
