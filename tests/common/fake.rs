@@ -1,11 +1,12 @@
 //! A manager of fake connections that keeps its own books, for both kinds.
 
 use caliburn::{
-    AsyncManager, BlockingManager, Builder, Clock, Deadline, ErrorClass, Manager, MockClock, Pool,
-    RoleDoubt, RoleReport,
+    AsyncManager, BlockingManager, Builder, Clock, Deadline, ErrorClass, GetError, Manager,
+    MockClock, Pool, PooledConnection, RoleDoubt, RoleReport,
 };
 use std::fmt;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
@@ -520,6 +521,23 @@ pub fn use_each<M: Manager>(pool: &Pool<M>, count: usize) {
 /// Polls once with a waker that does nothing.
 pub fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     std::pin::Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// What a `get` of the fake's pools comes to.
+pub type Outcome = Result<PooledConnection<Fake>, GetError<FakeError>>;
+
+/// A `get` that is under way.
+pub type Get<'a> = Pin<Box<dyn Future<Output = Outcome> + 'a>>;
+
+/// So many of those that `get` makes, which stand in line.
+#[track_caller]
+pub fn in_line<'a, F>(many: usize, get: impl Fn() -> F) -> Vec<Get<'a>>
+where
+    F: Future<Output = Outcome> + 'a,
+{
+    let mut gets: Vec<Get<'a>> = (0..many).map(|_| Box::pin(get()) as Get<'a>).collect();
+    assert!(gets.iter_mut().all(|get| poll_once(get).is_pending()), "one was served at once");
+    gets
 }
 
 /// Waits until `is_so`, looking every now and then; fails after [`PLENTY`].

@@ -195,19 +195,27 @@ fn is_deadlock<E>(error: &GetManyError<E>) -> bool {
     matches!(error, GetManyError::Get { error: GetError::Deadlock { .. }, .. })
 }
 
-/// Two connections: one is gathered, the other held by a thread that comes to wait for another.
-#[test]
-fn one_that_waits_for_another_that_gathers_is_told() {
+/// Two connections: one is gathered by a thread, the other held by this one, which does `next` and
+/// then gives it back.
+fn beside_one_that_gathers(next: impl FnOnce(&Pool<Fake>)) -> Pool<Fake> {
     let builder = Pool::builder(Fake::new()).max_size(2).min_size(2).identify_borrowers();
     let pool = builder.wait_ready(PLENTY).build().unwrap();
     let held = pool.get().unwrap();
     thread::scope(|scope| {
         let gathering = scope.spawn(|| pool.get_many(2, PLENTY).map(drop));
         eventually("it has gathered one", || pool.stats().lent == 2 && pool.stats().waiting == 1);
-        let error = pool.get_timeout(PLENTY).unwrap_err();
-        assert!(matches!(error, GetError::Deadlock { .. }), "{error}");
+        next(&pool);
         drop(held);
         gathering.join().unwrap().unwrap();
+    });
+    pool
+}
+
+#[test]
+fn one_that_waits_for_another_that_gathers_is_told() {
+    let pool = beside_one_that_gathers(|pool| {
+        let error = pool.get_timeout(PLENTY).unwrap_err();
+        assert!(matches!(error, GetError::Deadlock { .. }), "{error}");
     });
     assert_eq!(pool.stats().nested_gets, 1, "the one that gathers held none when it began");
 }
@@ -243,19 +251,11 @@ fn one_that_gathers_is_told_if_what_it_gathers_closes_the_circle() {
     });
 }
 
-/// Two connections: one is gathered by a thread, the other held by one that waits for its turn.
 #[test]
 fn one_that_holds_a_connection_and_waits_for_its_turn_is_told() {
-    let builder = Pool::builder(Fake::new()).max_size(2).min_size(2).identify_borrowers();
-    let pool = builder.wait_ready(PLENTY).build().unwrap();
-    let held = pool.get().unwrap();
-    thread::scope(|scope| {
-        let gathering = scope.spawn(|| pool.get_many(2, PLENTY).map(drop));
-        eventually("it has gathered one", || pool.stats().lent == 2 && pool.stats().waiting == 1);
+    beside_one_that_gathers(|pool| {
         let error = pool.get_many(1, PLENTY).unwrap_err();
         assert!(is_deadlock(&error), "{error}");
-        drop(held);
-        gathering.join().unwrap().unwrap();
     });
 }
 

@@ -3,15 +3,10 @@
 use crate::common::*;
 use caliburn::{BuildError, Builder, Class, Fairness, GetError, Pool, PooledConnection};
 use proptest::prelude::*;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
-
-type Get<'a> = Pin<Box<dyn Future<Output = Outcome> + 'a>>;
-type Outcome = Result<PooledConnection<Fake>, GetError<FakeError>>;
 
 fn classes(of: &[(&'static str, u32)]) -> impl FnOnce(Builder<Fake>) -> Builder<Fake> {
     move |builder| of.iter().fold(builder, |builder, &(name, weight)| builder.class(name, weight))
@@ -19,12 +14,7 @@ fn classes(of: &[(&'static str, u32)]) -> impl FnOnce(Builder<Fake>) -> Builder<
 
 /// So many of a class stand in line.
 fn stand<'a>(class: Class<'a, Fake>, many: usize) -> Vec<Get<'a>> {
-    let gets = (0..many).map(|_| {
-        let mut get: Get<'a> = Box::pin(class.get_timeout_async(PLENTY));
-        assert!(poll_once(&mut get).is_pending());
-        get
-    });
-    gets.collect()
+    in_line(many, || class.get_timeout_async(PLENTY))
 }
 
 /// The one connection goes from hand to hand, until it has been in so many. Which class each was

@@ -2,14 +2,9 @@
 
 use crate::common::*;
 use caliburn::{Fairness, GetError, MockClock, Pool, PooledConnection, Settings, Shedding};
-use std::future::Future;
-use std::pin::Pin;
 use std::task::Poll;
 use std::thread;
 use std::time::Duration;
-
-type Get<'a> = Pin<Box<dyn Future<Output = Outcome> + 'a>>;
-type Outcome = Result<PooledConnection<Fake>, GetError<FakeError>>;
 
 const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -26,12 +21,7 @@ fn held(shedding: Shedding) -> (Pool<Fake>, MockClock, PooledConnection<Fake>) {
 }
 
 fn stand(pool: &Pool<Fake>, many: usize) -> Vec<Get<'_>> {
-    let gets = (0..many).map(|_| {
-        let mut get: Get<'_> = Box::pin(pool.get_timeout_async(PLENTY));
-        assert!(poll_once(&mut get).is_pending());
-        get
-    });
-    gets.collect()
+    in_line(many, || pool.get_timeout_async(PLENTY))
 }
 
 /// What has become of the first in line, which is settled.
@@ -277,11 +267,8 @@ fn a_class_is_judged_by_its_own_waits() {
     let mut lines = [stand(&pool, 3), Vec::new()];
     let mut served = [0; 2];
     for _ in 0..440 {
-        lines[1].extend((lines[1].is_empty()).then(|| -> Get<'_> {
-            let mut get: Get<'_> = Box::pin(batch.get_timeout_async(PLENTY));
-            assert!(poll_once(&mut get).is_pending());
-            get
-        }));
+        let missing = usize::from(lines[1].is_empty());
+        lines[1].extend(in_line(missing, || batch.get_timeout_async(PLENTY)));
         clock.advance(ms(10));
         drop(lent);
         let (class, at, next) = lines
