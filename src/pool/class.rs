@@ -95,7 +95,7 @@ impl<'a, M: Manager> Class<'a, M> {
     ///
     /// # Errors
     ///
-    /// Returns [`GetError`], as [`Pool::get`] does.
+    /// Returns [`GetError`](crate::GetError), as [`Pool::get`] does.
     #[track_caller]
     pub fn get(&self) -> Lending<M> {
         self.pool.lend(None, Location::caller(), self.number)
@@ -105,7 +105,7 @@ impl<'a, M: Manager> Class<'a, M> {
     ///
     /// # Errors
     ///
-    /// Returns [`GetError`], as [`Pool::get`] does.
+    /// Returns [`GetError`](crate::GetError), as [`Pool::get`] does.
     #[track_caller]
     pub fn get_timeout(&self, timeout: Duration) -> Lending<M> {
         self.pool.lend(Some(timeout), Location::caller(), self.number)
@@ -119,7 +119,7 @@ impl<'a, M: Manager> Class<'a, M> {
     ///
     /// # Errors
     ///
-    /// Returns [`GetError`], as [`Pool::get`] does.
+    /// Returns [`GetError`](crate::GetError), as [`Pool::get`] does.
     #[track_caller]
     pub fn get_async(&self) -> impl Future<Output = Lending<M>> + Send + use<'a, M> {
         self.lend_async(None, Location::caller())
@@ -133,7 +133,7 @@ impl<'a, M: Manager> Class<'a, M> {
     ///
     /// # Errors
     ///
-    /// Returns [`GetError`], as [`Pool::get`] does.
+    /// Returns [`GetError`](crate::GetError), as [`Pool::get`] does.
     #[track_caller]
     pub fn get_timeout_async(
         &self,
