@@ -1,6 +1,8 @@
 //! Settings: one validated struct, swapped whole at run time.
 
 #[cfg(feature = "serde")]
+mod choices;
+#[cfg(feature = "serde")]
 mod health;
 #[cfg(feature = "serde")]
 mod pool_config;
@@ -62,7 +64,8 @@ pub struct Settings {
     pub sweep_interval: Option<Duration>,
     /// Maximum number of borrowers in line; one more is refused at once. With zero no borrower
     /// waits, and as none then asks for growth, only the minimum is ever open. A
-    /// [`get_many`](crate::Pool::get_many) is one borrower. Default: `usize::MAX`, no limit.
+    /// [`get_many`](crate::Pool::get_many) is one borrower. Each [class](crate::Pool::class) has
+    /// this limit for itself. Default: `usize::MAX`, no limit.
     pub max_waiters: usize,
     /// Maximum number of connections opened at once, at least 1. Stuck connects do not count, up to
     /// the same number again: those that have outlived `connect_timeout`, and those that after 500

@@ -2,7 +2,7 @@
 
 use super::reader::Reader;
 use super::value::{Setting, Table, Value, key_of};
-use super::{Fairness, PingOn, Settings, Shedding, health};
+use super::{PingOn, Settings, health};
 use crate::error::{ConfigError, Problem};
 use crate::health::HealthStrategy;
 use serde::{Deserialize, Deserializer};
@@ -42,8 +42,9 @@ use std::time::Duration;
 /// | `url` | for the manager: the pool does not read it, you [take](Self::url) it |
 /// | each of [`Settings`], by its name | a number; a time as `"1h 30m"`; `"none"`: no limit |
 /// | `ping_on` | `"borrower"`, `"worker"` |
-/// | `fairness` | `"fifo"`, or `{ bounded_barging = "1ms" }` |
-/// | `shedding` | `"off"`, or `{ target = "50ms", interval = "100ms", newest_first = false }` |
+/// | `fairness` | `"fifo"`, or `{ bounded_barging = "1ms" }`; as a text `"bounded_barging 1ms"` |
+/// | `shedding` | `"off"`, or `{ target = "50ms", interval = "100ms", newest_first = true }` |
+/// | the same as a text | `"50ms, 100ms"`, or `"50ms, 100ms, newest_first"` |
 /// | `capacity`, `initial_size`, `reserved`, `wait_ready` | as in the [`Builder`](crate::Builder) |
 /// | `health` | `"none"`, names of strategies, or a table as below |
 ///
@@ -234,68 +235,10 @@ fn read_settings(reader: &mut Reader<'_>, settings: &mut Settings) {
     set(worker_threads, reader.read("worker_threads"));
     let places = [("borrower", PingOn::Borrower), ("worker", PingOn::Worker)];
     set(ping_on, reader.choose("ping_on", &places, "borrower or worker"));
-    set(fairness, read_fairness(reader));
-    set(shedding, read_shedding(reader));
+    set(fairness, reader.read("fairness"));
+    set(shedding, reader.read("shedding"));
     set(fail_fast, reader.read("fail_fast"));
     set(leak_threshold, reader.read("leak_threshold"));
-}
-
-fn read_fairness(reader: &mut Reader<'_>) -> Option<Fairness> {
-    let key = "fairness";
-    let fairness = match reader.take(key)? {
-        Value::Text(text) if key_of(text.trim()) == "fifo" => Some(Fairness::Fifo),
-        // In the environment: `bounded_barging 1ms`.
-        Value::Text(text) => text
-            .trim()
-            .split_once(' ')
-            .filter(|(name, _)| key_of(name) == "bounded_barging")
-            .and_then(|(_, limit)| humantime::parse_duration(limit.trim()).ok())
-            .map(Fairness::BoundedBarging),
-        Value::Table(table) if table.len() == 1 => table
-            .first()
-            .filter(|(name, _)| key_of(name) == "bounded_barging")
-            .and_then(|(_, limit)| Duration::of(limit))
-            .map(Fairness::BoundedBarging),
-        _ => None,
-    };
-    if fairness.is_none() {
-        reader.object(key, "fifo, or bounded_barging with a time such as \"1ms\"");
-    }
-    fairness
-}
-
-fn read_shedding(reader: &mut Reader<'_>) -> Option<Shedding> {
-    let key = "shedding";
-    let shedding = match reader.take(key)? {
-        Value::Text(text) if key_of(text.trim()) == "off" => Some(Shedding::Off),
-        // In the environment: `50ms, 100ms`.
-        Value::Text(text) => {
-            let mut times = text.split(',').map(|time| humantime::parse_duration(time.trim()).ok());
-            match (times.next().flatten(), times.next().flatten(), times.next()) {
-                (Some(target), Some(interval), None) => {
-                    Some(Shedding::CoDel { target, interval, newest_first: false })
-                }
-                _ => None,
-            }
-        }
-        Value::Table(table) => {
-            let mut own = reader.within(key, table);
-            let (target, interval) = (own.read("target"), own.read("interval"));
-            let newest_first = own.read("newest_first").unwrap_or_default();
-            own.end();
-            match (target, interval) {
-                (Some(target), Some(interval)) => {
-                    Some(Shedding::CoDel { target, interval, newest_first })
-                }
-                _ => None,
-            }
-        }
-        _ => None,
-    };
-    if shedding.is_none() {
-        reader.object(key, "off, or codel's target and interval such as \"50ms, 100ms\"");
-    }
-    shedding
 }
 
 impl<'de> Deserialize<'de> for PoolConfig {

@@ -45,7 +45,7 @@ pub enum Shedding {
         /// time that bursts may take.
         interval: Duration,
         /// Whether the newest in line is served first while the line is slow: it has the most time
-        /// left (adaptive LIFO).
+        /// left (adaptive LIFO). What a task did not take in time goes to the oldest all the same.
         newest_first: bool,
     },
 }

@@ -180,8 +180,9 @@ pub struct ClassInfo {
     pub weight: u32,
     /// How many of it wait now.
     pub waiting: usize,
-    /// How many connections were handed to borrowers of it that waited in line. Zero in a pool of
-    /// one class, where nothing is divided.
+    /// How many connections were handed to borrowers of it that waited in line; one that a task did
+    /// not take in time, and that went back, counts too. Zero in a pool of one class, where nothing
+    /// is divided.
     pub served: u64,
 }
 

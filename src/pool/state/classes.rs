@@ -40,18 +40,15 @@ impl Classes {
     }
 
     pub(crate) fn check(&self, problems: &mut Vec<Problem>) {
-        let above = |setting, value, limit, bound| Problem::Above { setting, value, bound, limit };
         let classes = self.names.len();
         if classes > MOST {
-            problems.push(above("the number of classes", classes, MOST, "the most"));
+            let (setting, bound) = ("the number of classes", "the most");
+            problems.push(Problem::Above { setting, value: classes, bound, limit: MOST });
         }
-        for &weight in &self.weights {
-            if weight == 0 {
-                problems.push(Problem::Zero("the weight of a class"));
-            } else if weight > HEAVIEST {
-                let (weight, limit) = (weight as usize, HEAVIEST as usize);
-                problems.push(above("the weight of a class", weight, limit, "the greatest"));
-            }
+        for (name, _) in self.iter().filter(|(_, weight)| !(1..=HEAVIEST).contains(weight)) {
+            let setting = format!("the weight of class {name:?}");
+            let expected = "from 1 to 1000";
+            problems.push(Problem::Invalid { setting, expected });
         }
     }
 
