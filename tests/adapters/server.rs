@@ -4,7 +4,7 @@
 mod browser;
 mod live;
 
-use crate::common::{PLENTY, eventually};
+use crate::common::{Ends, PLENTY, eventually};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -340,6 +340,7 @@ fn a_postgresql_that_is_killed_or_frozen_under_load_is_not_healthy_until_it_is_b
     eventually("it is there", || server.is_healthy());
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _end = Ends(&is_over);
         for _ in 0..CLIENTS {
             scope.spawn(|| {
                 let mut client = server.client();

@@ -540,6 +540,16 @@ where
     gets
 }
 
+/// Tells threads of a scope that it is over, at the latest when a check beside them has failed:
+/// otherwise the scope would wait for them for ever.
+pub struct Ends<'a>(pub &'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
+    }
+}
+
 /// Waits until `is_so`, looking every now and then; fails after [`PLENTY`].
 #[track_caller]
 pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {

@@ -61,6 +61,7 @@ fn no_get_fails_however_often_all_is_invalidated_meanwhile() {
     let pool = Pool::builder(Fake::new()).max_size(1).build().unwrap();
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
+        let _end = Ends(&is_over);
         scope.spawn(|| {
             while !is_over.load(SeqCst) {
                 pool.invalidate(Duration::ZERO);
@@ -98,6 +99,7 @@ fn under_load_no_get_fails_and_none_lends_what_is_older() {
     let (is_over, oldest) = (AtomicBool::new(false), AtomicU64::new(0));
     let (loans, fewest) = (AtomicUsize::new(0), AtomicUsize::new(usize::MAX));
     thread::scope(|scope| {
+        let _end = Ends(&is_over);
         for _ in 0..16 {
             scope.spawn(|| {
                 while !is_over.load(SeqCst) {
@@ -189,6 +191,7 @@ where
     let (is_over, oldest, loans) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     let mut in_service = Vec::<usize>::new();
     thread::scope(|scope| {
+        let _end = Ends(&is_over);
         scope.spawn(|| {
             runtime.block_on(async {
                 let tasks = (0..64).map(|_| async {

@@ -322,6 +322,7 @@ fn churn(faults: impl Fn(&Fake, &mut Chance) + Sync, pool: &Pool<Fake>, fake: &F
     let is_over = AtomicBool::new(false);
     let served = AtomicUsize::new(0);
     std::thread::scope(|scope| {
+        let _end = Ends(&is_over);
         for n in 0..8 {
             let (is_over, served) = (&is_over, &served);
             scope.spawn(move || {

@@ -121,6 +121,7 @@ fn of_those_that_gather_under_load_none_waits_for_ever() {
     let pool = Pool::builder(fake.clone()).max_size(4).min_size(4).build().unwrap();
     let (is_over, gathered) = (AtomicBool::new(false), AtomicUsize::new(0));
     thread::scope(|scope| {
+        let _end = Ends(&is_over);
         for wanted in [2, 3, 4, 4] {
             let (pool, gathered, is_over) = (&pool, &gathered, &is_over);
             scope.spawn(move || {

@@ -148,6 +148,7 @@ fn under_load_a_pause_fails_no_get_and_lends_nothing_until_it_is_over() {
     let (is_over, turns) = (AtomicBool::new(false), AtomicUsize::new(0));
     let loans = AtomicU64::new(0);
     thread::scope(|scope| {
+        let _end = Ends(&is_over);
         for _ in 0..16 {
             scope.spawn(|| {
                 while !is_over.load(SeqCst) {

@@ -92,6 +92,7 @@ fn a_connection_that_changes_hands_is_never_taken_for_an_empty_slot() {
     let pool = builder.wait_ready(PLENTY).build().unwrap();
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
+        let _end = Ends(&is_over);
         for _ in 0..6 {
             scope.spawn(|| {
                 while !is_over.load(SeqCst) {

@@ -201,6 +201,7 @@ fn under_load_no_get_fails_and_none_lends_what_an_older_manager_opened() {
     let (is_over, oldest) = (AtomicBool::new(false), AtomicU64::new(0));
     let loans = AtomicUsize::new(0);
     thread::scope(|scope| {
+        let _end = Ends(&is_over);
         for _ in 0..16 {
             scope.spawn(|| {
                 while !is_over.load(SeqCst) {

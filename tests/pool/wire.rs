@@ -4,7 +4,7 @@
 use crate::common::proxy::{Mode, Proxy};
 use crate::common::server::{Behaviour, PASSWORD, Server};
 use crate::common::wire::{AsyncWire, Conn, Wire, WireError};
-use crate::common::{PLENTY, Watch, eventually, poll_once};
+use crate::common::{Ends, PLENTY, Watch, eventually, poll_once};
 use caliburn::health::{PeriodicSweep, PingAfterFailure, PingOnBorrow};
 use caliburn::{
     Builder, Clock, EvictionCause, GetError, HealthStrategy, Manager, Pool, PooledConnection,
@@ -234,6 +234,7 @@ fn row_27_half_the_connections_cut_cost_no_caller_more_than_one_failed_use<F: Fa
         (failed, waits)
     };
     let ended: Vec<_> = thread::scope(|scope| {
+        let _end = Ends(&is_over);
         let callers: Vec<_> = (0..16).map(|_| scope.spawn(call)).collect();
         eventually("all are at work", || uses.load(SeqCst) > 500);
         assert_eq!(proxy.cut_where(|link| link % 2 == 0), SIZE / 2);

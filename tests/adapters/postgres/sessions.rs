@@ -1,9 +1,9 @@
 //! How many sessions a pool has at the server.
 #![cfg(all(feature = "postgres", feature = "tokio-postgres"))]
 
-use crate::common::PLENTY;
 use crate::common::pg::{Driver, both, named, single};
 use crate::common::servers::postgres::Postgres;
+use crate::common::{Ends, PLENTY};
 use caliburn::adapters::postgres::{AsyncPostgresManager, PostgresManager};
 use caliburn::health::AgeEviction;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -27,6 +27,7 @@ both! {
         let mut watcher = watcher.get_timeout(PLENTY).unwrap();
         let is_over = AtomicBool::new(false);
         let most = thread::scope(|scope| {
+            let _end = Ends(&is_over);
             for _ in 0..4 {
                 scope.spawn(|| {
                     while !is_over.load(SeqCst) {

@@ -3,8 +3,8 @@
 
 use super::browser::Browser;
 use super::*;
-use crate::common::Watch;
 use crate::common::servers::postgres::Postgres;
+use crate::common::{Ends, Watch};
 use std::sync::Arc;
 use std::thread;
 
@@ -109,15 +109,6 @@ fn the_page_needs_nothing_from_elsewhere_and_its_stream_tells_of_all_parts() {
     assert!(begun.elapsed() < 5 * SECOND, "{:?}", begun.elapsed());
 }
 
-/// Says that something is over when it is dropped, be it by a panic.
-struct Ends<'a>(&'a AtomicBool);
-
-impl Drop for Ends<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, SeqCst);
-    }
-}
-
 /// With `clients` that use the pool, or none, in which case the sweep finds out.
 #[track_caller]
 fn a_kill_and_a_restart_are_soon_seen(clients: usize) {
@@ -128,6 +119,7 @@ fn a_kill_and_a_restart_are_soon_seen(clients: usize) {
     let (mut red, mut green) = (Vec::new(), Vec::new());
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
+        let _end = Ends(&is_over);
         for _ in 0..clients {
             scope.spawn(|| {
                 let mut client = server.client();
@@ -136,7 +128,6 @@ fn a_kill_and_a_restart_are_soon_seen(clients: usize) {
                 }
             });
         }
-        let _until_its_end = Ends(&is_over);
         for _ in 0..ROUNDS {
             let begun = Watch::start();
             postgres.kill();

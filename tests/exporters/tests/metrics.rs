@@ -3,7 +3,7 @@
 use caliburn::Pool;
 use caliburn::export::Metrics;
 use caliburn_exporters::{ODD_NAMES, borrow_for, counters, pool, pool_with_reserve, time_out};
-use caliburn_testing::Fake;
+use caliburn_testing::{Ends, Fake};
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use opentelemetry_semantic_conventions::{attribute, metric};
@@ -190,6 +190,7 @@ fn each_event_counts_once_however_many_publish_at_once() {
     let publish = || metrics::with_local_recorder(&recorder, || metrics.publish());
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _end = Ends(&is_over);
         for _ in 0..2 {
             scope.spawn(|| {
                 while !is_over.load(SeqCst) {

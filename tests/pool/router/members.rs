@@ -1,7 +1,7 @@
 //! Endpoints that come and go.
 
 use super::*;
-use crate::common::{FakeError, eventually};
+use crate::common::{Ends, FakeError, eventually};
 use caliburn::router::RouterError;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -63,6 +63,7 @@ fn nothing_fails_while_endpoints_are_added_drained_and_removed_under_load() {
     let router = live(servers, 2).build().unwrap();
     let (stop, done) = (AtomicBool::new(false), AtomicUsize::new(0));
     thread::scope(|scope| {
+        let _end = Ends(&stop);
         for _ in 0..8 {
             scope.spawn(|| {
                 while !stop.load(SeqCst) {
