@@ -133,7 +133,7 @@ impl<M: Manager> Parts<M> {
         State {
             occasions: self.occasions,
             strategy_interval: self.strategy_interval,
-            manager: ArcSwap::new(Arc::clone(&self.manager)),
+            manager: Foreign::new(ArcSwap::new(Arc::clone(&self.manager))),
             driver: self.driver,
             strategy: self.strategy.clone(),
             hooks: self.hooks.clone(),

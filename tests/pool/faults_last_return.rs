@@ -228,3 +228,19 @@ fn destructors_that_panic_abort_nothing_when_the_last_handle_is_dropped_by_a_pan
         }
     });
 }
+
+#[test]
+fn no_destructor_that_panics_is_felt_by_whoever_drops_the_last_handle() {
+    let mut felt = Vec::new();
+    for bombs in [&["manager"], &["strategy"], &["spawner"], &["connection"]] as [Bombs; 4] {
+        for by_hand in [false, true] {
+            let diary = Diary::default();
+            let pool = pool_of_mine(&diary, bombs, by_hand);
+            if catch_unwind(AssertUnwindSafe(|| drop(pool))).is_err() {
+                felt.push(format!("{bombs:?}, by hand: {by_hand}"));
+            }
+            soon("all is dropped", || PARTS.iter().all(|part| diary.has(part)));
+        }
+    }
+    assert!(felt.is_empty(), "panics that left a drop: {felt:#?}");
+}

@@ -52,7 +52,7 @@ pub(crate) type Spawner = Arc<dyn Fn(BoxFuture<'static, ()>) + Send + Sync>;
 /// The context of a pool's mechanism. See the [module](self).
 pub(crate) struct State<M: Manager> {
     /// Which opens connections from now on; each is looked after by the one that opened it.
-    pub(crate) manager: ArcSwap<M>,
+    pub(crate) manager: Foreign<ArcSwap<M>>,
     pub(crate) driver: &'static dyn Driver<M>,
     pub(crate) strategy: Foreign<Arc<dyn HealthStrategy>>,
     pub(crate) hooks: Foreign<Arc<Hooks<M>>>,
@@ -178,8 +178,8 @@ impl<M: Manager> State<M> {
     }
 }
 
-/// Each destructor of the user's is guarded but the manager's: two that panic at once would abort
-/// the process.
+/// Each destructor of the user's is guarded: a panic in one would leave `drop` of a handle, and two
+/// at once would abort the process.
 impl<M: Manager> Drop for State<M> {
     fn drop(&mut self) {
         let_go(self.last_connect_failure.swap(None));
