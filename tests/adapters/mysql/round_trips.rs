@@ -48,6 +48,17 @@ impl Deed {
     }
 }
 
+/// A session that sees what the server counts. Others of its user have said goodbye, which counts as
+/// a statement.
+async fn only_eye(server: &MariaDb) -> mysql::Conn {
+    use mysql::prelude::Queryable;
+    let mut eye = root(server);
+    let sql = "SELECT COUNT(*) FROM information_schema.processlist \
+               WHERE user = SUBSTRING_INDEX(USER(), '@', 1)";
+    soon("they are gone", || eye.query_first::<usize, _>(sql).unwrap() == Some(1)).await;
+    eye
+}
+
 /// How many statements the server has counted, this question not included.
 fn questions(eye: &mut mysql::Conn) -> usize {
     use mysql::prelude::Queryable;
@@ -82,7 +93,7 @@ async fn extra<A: Adapter>(eye: &mut mysql::Conn, pool: &Pool<A>, deed: Deed) ->
 async fn a_loan_that_left_nothing_open_costs_no_round_trip<A: Adapter>() {
     let server = MariaDb::start(&[]);
     let pool = alone::<A>(&server);
-    let mut eye = root(&server);
+    let mut eye = only_eye(&server).await;
     for deed in [
         Deed::Asks("SELECT 1"),
         Deed::Asks("-- who asks\nSELECT 1"),
@@ -106,7 +117,7 @@ async fn a_loan_that_left_nothing_open_costs_no_round_trip<A: Adapter>() {
 async fn a_loan_of_which_it_is_not_known_costs_one<A: Adapter>() {
     let server = MariaDb::start(&[]);
     let pool = alone::<A>(&server);
-    let mut eye = root(&server);
+    let mut eye = only_eye(&server).await;
     for deed in [
         Deed::Asks("SET @mine = 1"),
         Deed::Asks("SELECT 'it\\'s; BEGIN'"),

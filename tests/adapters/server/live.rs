@@ -170,7 +170,8 @@ fn a_browser_shows_a_killed_postgresql_in_red_and_one_that_is_back_in_green() {
     let mut page = Browser::open(&format!("http://{}/pool/live", server.address));
     let color = "getComputedStyle(document.getElementById('health')).backgroundColor";
     eventually("it is green", || page.says(color) == GREEN);
-    assert_eq!(page.says("document.querySelectorAll('#slots > [data-state=idle]').length"), SIZE);
+    let idle = "document.querySelectorAll('#slots > [data-state=idle]').length";
+    eventually("all are open", || page.says(idle) == SIZE);
     assert_eq!(page.says("document.getElementById('sign').textContent"), "✓");
     assert_eq!(page.says("document.querySelectorAll('#waits > .bar').length"), 9);
     assert_eq!(page.says("document.querySelectorAll('#holders td').length"), 1);
@@ -191,7 +192,7 @@ fn a_browser_shows_a_killed_postgresql_in_red_and_one_that_is_back_in_green() {
     let cause = page.says("document.getElementById('cause').textContent");
     assert!(cause.as_str().unwrap().contains("refused"), "{cause}");
     assert_eq!(page.says("document.title"), "✖ Pool: down");
-    assert_eq!(page.says("document.querySelectorAll('#slots > [data-state=idle]').length"), 0);
+    assert_eq!(page.says(idle), 0);
     page.prefer("light");
     page.picture("down-light");
     postgres.restart();
