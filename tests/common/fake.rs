@@ -15,6 +15,10 @@ use std::time::Duration;
 /// Long enough for anything that must happen; a test that waits for so long has failed.
 pub const PLENTY: Duration = Duration::from_secs(20);
 
+/// What a busy machine may add to a limit; a limit that does not hold lasts for ever, or until
+/// another one that is longer by much more.
+pub const ROOM: Duration = Duration::from_secs(3);
+
 /// The truth about all connections of one fake server, kept by the connections themselves.
 #[derive(Debug, Default)]
 pub struct Books {

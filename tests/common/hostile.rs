@@ -1,7 +1,7 @@
 //! Servers that turn hostile: at some step of a connection's life, in some manner. What of it the
 //! pool's callers notice is measured and held against the pool's limits.
 
-use super::{PLENTY, eventually};
+use super::{PLENTY, ROOM, eventually};
 use caliburn::health::PingOnBorrow;
 use caliburn::{Builder, Manager, Pool, PooledConnection};
 use std::fmt;
@@ -87,8 +87,6 @@ pub const LIMIT: Duration = Duration::from_millis(300);
 pub const LATEST: Duration = Duration::from_millis(320);
 /// What the drop of a guard may take.
 pub const AT_ONCE: Duration = Duration::from_millis(1);
-/// What a busy machine may add.
-const ROOM: Duration = Duration::from_secs(3);
 /// Another process may keep a core for a while, but not each time.
 const TRIES: usize = 3;
 /// How often an honest connect may fail meanwhile, on a machine that is too busy.

@@ -13,9 +13,6 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-/// How late a busy machine may be.
-pub const ROOM: Duration = Duration::from_secs(2);
-
 /// What the two adapters have in common, as their callers see it.
 pub trait Adapter: Manager<Connection: std::fmt::Debug, Error: Send> + Sized {
     fn manager(url: &str) -> Self;

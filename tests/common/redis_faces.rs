@@ -31,9 +31,6 @@ macro_rules! for_threads_and_tasks {
 }
 pub use for_threads_and_tasks;
 
-/// What a busy machine may add to any limit.
-pub const ROOM: Duration = Duration::from_millis(500);
-
 /// At once, as opposed to [`PLENTY`], on a machine as busy.
 pub const AT_ONCE: Duration = Duration::from_secs(3);
 

@@ -3,9 +3,9 @@
 //! driver for tasks.
 #![cfg(all(feature = "mysql", feature = "mysql_async"))]
 
-use crate::common::PLENTY;
 use crate::common::my::*;
 use crate::common::servers::mariadb::MariaDb;
+use crate::common::{PLENTY, ROOM};
 use caliburn::GetError;
 use caliburn::adapters::mysql::{AsyncMysqlManager, MysqlManager};
 use caliburn::health::{AgeEviction, PingOnBorrow};

@@ -1,10 +1,10 @@
 //! What becomes of a connect to MySQL that is refused, or not answered at all.
 #![cfg(all(feature = "mysql", feature = "mysql_async"))]
 
-use crate::common::PLENTY;
 use crate::common::my::*;
 use crate::common::servers::mariadb::{DATABASE, MariaDb, PASSWORD, ROOT, USER};
 use crate::common::servers::process::free_port;
+use crate::common::{PLENTY, ROOM};
 use caliburn::adapters::mysql::{AsyncMysqlManager, MysqlManager};
 use caliburn::{ErrorClass, GetError, ManagerError};
 use std::net::TcpListener;

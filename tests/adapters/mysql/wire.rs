@@ -2,9 +2,9 @@
 //! limit holds, and nobody is given another's answer.
 #![cfg(all(feature = "mysql", feature = "mysql_async"))]
 
-use crate::common::PLENTY;
 use crate::common::my::*;
 use crate::common::my_fake::{FakeMySql, How, When};
+use crate::common::{PLENTY, ROOM};
 use caliburn::health::PingOnBorrow;
 use caliburn::{EvictionCause, GetError, Pool};
 use std::time::{Duration, Instant};

@@ -6,7 +6,7 @@ use crate::common::pg::{
     Driver, MARK, RUNTIME, ask, assert_unmarked, both, drivers, named, root, single,
 };
 use crate::common::servers::postgres::Postgres;
-use crate::common::{PLENTY, eventually, poll_once};
+use crate::common::{PLENTY, ROOM, eventually, poll_once};
 use caliburn::adapters::Reset;
 use caliburn::adapters::postgres::{AsyncPostgresManager, PostgresManager};
 use caliburn::health::PingOnBorrow;
@@ -18,9 +18,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
-
-/// What a busy machine may add to a limit.
-const ROOM: Duration = Duration::from_millis(500);
 
 both! {
     #[ignore = "needs PostgreSQL (initdb, postgres)"]

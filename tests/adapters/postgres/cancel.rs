@@ -4,7 +4,7 @@
 use crate::common::pg::{Driver, RUNTIME, ask, both, named, single};
 use crate::common::pg_fake::{done, request, serve, startup, welcome};
 use crate::common::servers::postgres::Postgres;
-use crate::common::{PLENTY, eventually, poll_once};
+use crate::common::{PLENTY, ROOM, eventually, poll_once};
 use caliburn::adapters::postgres::{AsyncPostgresManager, PostgresManager};
 use caliburn::{Pool, PooledConnection};
 use futures_util::{Stream, StreamExt};
@@ -17,8 +17,6 @@ use std::time::{Duration, Instant};
 use tokio_postgres::NoTls;
 use tokio_postgres::types::ToSql;
 
-/// What a busy machine may add to a limit.
-const ROOM: Duration = Duration::from_millis(1_500);
 const SLEEP: &str = "SELECT pg_sleep(60)";
 
 const fn ms(ms: u64) -> Duration {

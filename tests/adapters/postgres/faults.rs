@@ -4,7 +4,7 @@
 
 use crate::common::pg::{Driver, RUNTIME, named};
 use crate::common::servers::postgres::Postgres;
-use crate::common::{PLENTY, eventually};
+use crate::common::{PLENTY, ROOM, eventually};
 use caliburn::adapters::postgres::{AsyncPostgresClient, AsyncPostgresManager, PostgresManager};
 use caliburn::health::{PingAfterFailure, PingOnBorrow};
 use caliburn::{Builder, HealthStrategy, Pool};
@@ -13,9 +13,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
-
-/// What a busy machine may add to a limit.
-const ROOM: Duration = Duration::from_millis(500);
 
 const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)

@@ -6,7 +6,7 @@ use crate::common::pg::{Driver, Pretence, RUNTIME, both};
 use crate::common::pg_fake::{
     done, flood, message, notice, request, serve, serve_on, startup, welcome,
 };
-use crate::common::{PLENTY, eventually};
+use crate::common::{PLENTY, ROOM, eventually};
 use caliburn::adapters::postgres::{AsyncPostgresManager, PostgresManager};
 use caliburn::{GetError, Pool, error::Phase};
 use std::io::{Read, Write};
@@ -15,8 +15,6 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
-/// What a busy machine may add to a limit.
-const ROOM: Duration = Duration::from_millis(500);
 const LIMIT: Duration = Duration::from_millis(1_500);
 
 /// A server in order.

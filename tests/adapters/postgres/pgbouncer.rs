@@ -5,16 +5,13 @@
 use crate::common::pg::{Driver, MARK, RUNTIME, ask, assert_unmarked, both, drivers, single};
 use crate::common::servers::pgbouncer::PgBouncer;
 use crate::common::servers::postgres::Postgres;
-use crate::common::{PLENTY, eventually};
+use crate::common::{PLENTY, ROOM, eventually};
 use caliburn::adapters::postgres::{AsyncPostgresManager, PostgresManager};
 use caliburn::health::PingOnBorrow;
 use caliburn::{GetError, Pool};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
-
-/// What a busy machine may add to a limit.
-const ROOM: Duration = Duration::from_millis(500);
 
 fn behind(size: usize) -> (Postgres, PgBouncer) {
     let server = Postgres::start(&[]);

@@ -3,7 +3,7 @@
 
 use crate::common::redis_faces::*;
 use crate::common::resp::{FAULTS, Fault, MOMENTS, Moment, Resp};
-use crate::common::{PLENTY, eventually};
+use crate::common::{PLENTY, ROOM, eventually};
 use caliburn::health::PingOnBorrow;
 use caliburn::{Builder, Pool, PooledConnection};
 use redis::cmd;

@@ -1,10 +1,10 @@
 //! The Redis adapters where there is no Redis.
 #![cfg(all(feature = "redis", feature = "redis-tokio"))]
 
-use crate::common::PLENTY;
 use crate::common::redis_faces::*;
 use crate::common::resp::Resp;
 use crate::common::servers::process::free_port;
+use crate::common::{PLENTY, ROOM};
 use caliburn::adapters::redis::{AsyncRedisManager, RedisManager};
 use caliburn::health::PingOnBorrow;
 use caliburn::{ErrorClass, GetError, Manager, Pool};

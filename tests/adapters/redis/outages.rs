@@ -3,7 +3,7 @@
 
 use crate::common::redis_faces::*;
 use crate::common::servers::redis::Redis;
-use crate::common::{PLENTY, eventually};
+use crate::common::{PLENTY, ROOM, eventually};
 use caliburn::health::{AgeEviction, PingOnBorrow};
 use caliburn::{ErrorClass, GetError, Manager};
 use std::net::TcpStream;
@@ -41,7 +41,7 @@ fn a_server_killed_and_restarted_costs_each_connection_one_command_and_no_slot<A
         server.restart();
         let back = Instant::now();
         while pool.stats().size < SIZE {
-            assert!(back.elapsed() < ms(2000) + 2 * ROOM, "{}", pool.stats());
+            assert!(back.elapsed() < ms(2000) + ROOM, "{}", pool.stats());
             thread::sleep(ms(5));
         }
         tally.go_on();
@@ -76,7 +76,7 @@ fn a_frozen_server_keeps_no_borrower_beyond_its_limit_and_serves_again_once_thaw
                 let begun = Instant::now();
                 let error = pool.get_timeout(LIMIT).unwrap_err();
                 assert!(matches!(error, GetError::TimedOut { .. }), "{error}");
-                let limit = LIMIT * 21 / 20 + 2 * ROOM;
+                let limit = LIMIT * 21 / 20 + ROOM;
                 assert!(begun.elapsed() < limit, "{:?}: {error}", begun.elapsed());
             });
         }
@@ -84,7 +84,7 @@ fn a_frozen_server_keeps_no_borrower_beyond_its_limit_and_serves_again_once_thaw
     server.thaw();
     let thawed = Instant::now();
     let mut conn = pool.get_timeout(PLENTY).unwrap();
-    assert!(thawed.elapsed() < ms(1000) + 2 * ROOM, "{:?}", thawed.elapsed());
+    assert!(thawed.elapsed() < ms(1000) + ROOM, "{:?}", thawed.elapsed());
     assert_echo::<A>(&mut conn, "awake");
     drop(conn);
     all(&pool).iter_mut().for_each(|conn| assert_echo::<A>(conn, "whole"));

@@ -3,7 +3,7 @@
 
 use crate::common::redis_faces::*;
 use crate::common::servers::redis::Redis;
-use crate::common::{PLENTY, eventually};
+use crate::common::{PLENTY, ROOM, eventually};
 use caliburn::{EvictionCause, GetError};
 use redis::{ConnectionLike as _, Pipeline, Value, cmd, pipe};
 use std::future::{Future, poll_fn};
