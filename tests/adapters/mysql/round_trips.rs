@@ -48,8 +48,8 @@ impl Deed {
     }
 }
 
-/// A session that sees what the server counts. Others of its user have said goodbye, which counts as
-/// a statement.
+/// A session that sees what the server counts. Others of its user have said goodbye, which counts
+/// as a statement.
 async fn only_eye(server: &MariaDb) -> mysql::Conn {
     use mysql::prelude::Queryable;
     let mut eye = root(server);
