@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 
 const ABOUT: &str = "\
 More requests than the pool can serve, for a while: answers in time of caliburn with and without \
-shedding, r2d2, deadpool and bb8. Six minutes.";
+shedding, r2d2, deadpool and bb8. Seven minutes.";
 
 const CONNECTIONS: usize = 16;
 const QUERY: Duration = ms(20);
