@@ -568,7 +568,7 @@ pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
 /// server's.
 #[track_caller]
 pub fn assert_settled<M: Manager>(pool: &caliburn::Pool<M>, books: &Books) {
-    eventually("the accounts agree", || {
+    let agree = || {
         let stats = pool.stats();
         let slots = stats.idle + stats.lent + stats.vacant + stats.retired;
         let is_at_rest =
@@ -577,5 +577,12 @@ pub fn assert_settled<M: Manager>(pool: &caliburn::Pool<M>, books: &Books) {
             && slots == stats.capacity
             && stats.size == books.alive()
             && stats.checkouts == stats.returns + stats.lent as u64
-    });
+    };
+    let deadline = std::time::Instant::now() + PLENTY;
+    while !agree() {
+        let (alive, stats) = (books.alive(), pool.stats());
+        let is_over = std::time::Instant::now() > deadline;
+        assert!(!is_over, "the accounts do not agree: {alive} alive, {stats:#?}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
