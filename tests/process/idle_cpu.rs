@@ -6,8 +6,8 @@ use caliburn::{Pool, Router};
 use cpu_time::ProcessTime;
 use std::time::{Duration, Instant};
 
-/// The most that counts as next to none: a wake-up costs 15 to 100 µs in a debug build, and there are
-/// forty in a second. What spins uses a whole core.
+/// The most that counts as next to none: a wake-up costs 15 to 100 µs in a debug build, and there
+/// are forty in a second. What spins uses a whole core.
 const NEXT_TO_NONE: f64 = 0.03;
 
 /// How long each kind of waiters is watched.
