@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Long enough for anything that must happen; a test that waits for so long has failed.
 pub const PLENTY: Duration = Duration::from_secs(20);
@@ -554,12 +554,26 @@ impl Drop for Ends<'_> {
     }
 }
 
+/// Whether `is_so` at some moment within `limit`.
+pub fn is_soon(limit: Duration, mut is_so: impl FnMut() -> bool) -> bool {
+    let until = Instant::now() + limit;
+    loop {
+        if is_so() {
+            return true;
+        }
+        if Instant::now() > until {
+            return false;
+        }
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+}
+
 /// Waits until `is_so`, looking every now and then; fails after [`PLENTY`].
 #[track_caller]
 pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = std::time::Instant::now() + PLENTY;
+    let deadline = Instant::now() + PLENTY;
     while !is_so() {
-        assert!(std::time::Instant::now() < deadline, "never happened: {what}");
+        assert!(Instant::now() < deadline, "never happened: {what}");
         std::thread::yield_now();
     }
 }
@@ -578,11 +592,7 @@ pub fn assert_settled<M: Manager>(pool: &caliburn::Pool<M>, books: &Books) {
             && stats.size == books.alive()
             && stats.checkouts == stats.returns + stats.lent as u64
     };
-    let deadline = std::time::Instant::now() + PLENTY;
-    while !agree() {
-        let (alive, stats) = (books.alive(), pool.stats());
-        let is_over = std::time::Instant::now() > deadline;
-        assert!(!is_over, "the accounts do not agree: {alive} alive, {stats:#?}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    let do_agree = is_soon(PLENTY, agree);
+    let (alive, stats) = (books.alive(), pool.stats());
+    assert!(do_agree, "the accounts do not agree: {alive} alive, {stats:#?}");
 }

@@ -1,6 +1,6 @@
 //! For faults that would take the whole process along, or never come to an end.
 
-use super::Fake;
+use super::{Fake, is_soon};
 use caliburn::{Pool, PooledConnection};
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -59,20 +59,6 @@ pub fn in_time<T: Send + 'static>(
 #[track_caller]
 pub fn soon(what: &str, is_so: impl FnMut() -> bool) {
     assert!(is_soon(ENOUGH, is_so), "not so after {ENOUGH:?}: {what}");
-}
-
-/// Whether `is_so` at some moment within `limit`.
-pub fn is_soon(limit: Duration, mut is_so: impl FnMut() -> bool) -> bool {
-    let until = Instant::now() + limit;
-    loop {
-        if is_so() {
-            return true;
-        }
-        if Instant::now() > until {
-            return false;
-        }
-        std::thread::park_timeout(Duration::from_millis(1));
-    }
 }
 
 /// Wakes a thread. There is a flag, as what the thread drives may park as well, and so take an
