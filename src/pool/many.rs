@@ -172,7 +172,8 @@ impl<'a, M: Manager> Gather<'a, M> {
         let parts = self.are_pinging.iter().map(|is_pinging| {
             let step = judge_or_claim(raw, None);
             let checkout = Checkout::begin(raw, self.face, Some(left), self.borrower, is_pinging);
-            Some(Box::pin(checkout.part_of_many().find(step)))
+            let mut checkout = checkout.part_of_many();
+            Some(Box::pin(async move { checkout.find(step).await }))
         });
         let mut parts = parts.collect::<Vec<_>>();
         self.unless_hindered(|cx| self.poll(&mut parts, &mut lent, &mut listed, cx)).await?;
