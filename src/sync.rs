@@ -293,6 +293,13 @@ mod switched {
             ready.store(true, Ordering::Release);
         }
 
+        /// May miss an item, as a pop may.
+        pub(crate) fn is_empty(&self) -> bool {
+            let next = self.cells.get(self.head.get());
+            // O15: as in a pop.
+            !next.is_some_and(|(ready, _)| ready.load(Ordering::Acquire))
+        }
+
         pub(crate) fn pop(&self) -> Option<T> {
             let mut head = self.head.get();
             let cell = loop {

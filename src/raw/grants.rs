@@ -10,7 +10,7 @@ use super::standing::Standing;
 use super::waiter::{CLOSED, EXPIRED, LAPSED, LATE, NEVER, Terms, Ticket, Waiter};
 use super::wakes::{Wakes, wake_all};
 use super::{PoolHooks, RawPool};
-use crate::sync::{Arc, Ordering};
+use crate::sync::Arc;
 use std::task::Waker;
 
 /// Once a grant has lapsed, others probably will, too: a task that keeps one future unpolled keeps
@@ -72,11 +72,14 @@ impl<H: PoolHooks> RawPool<H> {
             grace = grace.div_ceil(HURRY);
         }
         waiter.due = now.saturating_add(grace).min(deadline);
-        // Only the dispatcher forgets what was noted, so a look will do, mostly.
-        if waiter.due < self.room.next_deadline() {
-            // O8
-            self.room.next_deadline.fetch_min(waiter.due, Ordering::AcqRel);
-            lapses.due = waiter.due.min(lapses.due);
+        self.note_due(lapses, waiter.due);
+    }
+
+    /// At that moment something expires or lapses, and the pool above has to come.
+    pub(super) fn note_due(&self, lapses: &mut Lapses, due: u64) {
+        if due < self.room.next_deadline() {
+            self.room.note_next_deadline(due);
+            lapses.due = due.min(lapses.due);
         }
     }
 

@@ -33,8 +33,9 @@ pub(super) struct WaitingRoom {
     pub(super) granted: Relaxed<usize>,
     /// Waiters in the line, with those that have left, as the dispatcher left it.
     pub(super) queued: Relaxed<usize>,
-    /// No later than the earliest deadline in the line, and the first moment a grant lapses.
-    pub(super) next_deadline: AtomicU64,
+    /// No later than the earliest deadline in the line, and the first moment a grant lapses. The
+    /// dispatcher alone writes it.
+    next_deadline: AtomicU64,
     /// Deadlines up to here are to expire; zero: none. O4 orders it: it rides on a request.
     pub(super) expire_to: Relaxed<u64>,
     /// What the next round is to do besides.
@@ -167,6 +168,12 @@ impl WaitingRoom {
     pub(super) fn next_deadline(&self) -> u64 {
         // O8
         self.next_deadline.load(Ordering::Acquire)
+    }
+
+    /// For the dispatcher alone.
+    pub(super) fn note_next_deadline(&self, at: u64) {
+        // O8: before the pool above is told, which then looks when its next visit is.
+        self.next_deadline.store(at, Ordering::Release);
     }
 
     /// Counts a waiter that joins the line. Returns how many borrowers of its class waited before.

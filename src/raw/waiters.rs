@@ -11,7 +11,7 @@ use super::standing::Standing;
 use super::waiter::{CLOSED, EXPIRED, FAILED, NEVER, Notice, Terms, Ticket, Waiter};
 use super::wakes::{Wakes, wake_all};
 use super::{PoolHooks, RawPool};
-use crate::sync::{Arc, Ordering, PoisonError};
+use crate::sync::{Arc, PoisonError};
 use std::task::Waker;
 
 impl<H: PoolHooks> RawPool<H> {
@@ -42,11 +42,6 @@ impl<H: PoolHooks> RawPool<H> {
         let waiter = Waiter::new(waker, terms, true);
         let ticket = Ticket::in_line(self, Arc::clone(&waiter));
         room.inbox.push(waiter);
-        if terms.deadline != NEVER {
-            // O8: after the push, so that the round that forgets this figure (`requested_expiry`)
-            // finds the waiter.
-            room.next_deadline.fetch_min(terms.deadline, Ordering::AcqRel);
-        }
         self.dispatch();
         Ok(ticket)
     }
@@ -146,7 +141,11 @@ impl<H: PoolHooks> RawPool<H> {
 
     /// Moves arrivals into the line.
     fn drain_inbox(&self, queue: &mut Queue) {
-        while let Some(waiter) = self.room.inbox.pop() {
+        let inbox = &self.room.inbox;
+        // A look costs no fence, as a pop in vain does.
+        while !inbox.is_empty()
+            && let Some(waiter) = inbox.pop()
+        {
             let waiter = Standing::new(waiter);
             if !waiter.in_line {
                 // A reservation has its slot, but the grant may lapse.
@@ -154,6 +153,7 @@ impl<H: PoolHooks> RawPool<H> {
                 continue;
             }
             queue.earliest = queue.earliest.min(waiter.terms.deadline);
+            self.note_due(&mut queue.lapses, waiter.terms.deadline);
             if waiter.terms.ahead {
                 queue.line.join_ahead(waiter);
                 // Others may have been granted what it comes before.
@@ -271,15 +271,13 @@ impl<H: PoolHooks> RawPool<H> {
         wake_all(std::iter::from_fn(|| self.room.crowd.pop()).take(EACH));
     }
 
-    /// Up to when deadlines are to expire, if that was requested. Forgets the earliest deadline,
-    /// before the inbox is drained: a deadline that is noted later belongs to a waiter that the
-    /// scan may not see.
+    /// Up to when deadlines are to expire, if that was requested. Forgets the earliest deadline:
+    /// the round notes it anew.
     fn requested_expiry(&self) -> Option<u64> {
         // Taken, not kept: what was requested once says nothing of waiters that come later, nor
         // does it depend on a clock that only rises.
         let expire_to = (self.room.expire_to.get() > 0).then(|| self.room.expire_to.replace(0))?;
-        // O8
-        self.room.next_deadline.swap(NEVER, Ordering::AcqRel);
+        self.room.note_next_deadline(NEVER);
         Some(expire_to)
     }
 
@@ -289,9 +287,7 @@ impl<H: PoolHooks> RawPool<H> {
             queue.earliest = self.scan_line(queue, now, wakes);
         }
         let earliest = self.take_back(queue, now, wakes).min(queue.earliest);
-        // O8
-        self.room.next_deadline.fetch_min(earliest, Ordering::AcqRel);
-        queue.lapses.due = queue.lapses.due.min(earliest);
+        self.note_due(&mut queue.lapses, earliest);
     }
 
     /// Looks at the whole line. Returns when the next look is due.

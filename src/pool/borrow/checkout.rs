@@ -114,7 +114,7 @@ impl<'a, M: Manager> Checkout<'a, M> {
 
     /// Runs the checkout to its end, from `step` on.
     pub(crate) async fn run(
-        self,
+        mut self,
         step: Step<M>,
     ) -> Result<PooledConnection<M>, GetError<M::Error>> {
         let (borrower, face) = (self.borrower, self.face);
@@ -122,7 +122,7 @@ impl<'a, M: Manager> Checkout<'a, M> {
     }
 
     /// As [`run`](Self::run), up to the loan.
-    pub(crate) async fn find(mut self, mut step: Step<M>) -> Result<Slot<M>, GetError<M::Error>> {
+    pub(crate) async fn find(&mut self, mut step: Step<M>) -> Result<Slot<M>, GetError<M::Error>> {
         let (mut evicted, mut dead) = (0, 0);
         let capacity = self.raw.capacity();
         loop {
@@ -253,7 +253,6 @@ impl<'a, M: Manager> Checkout<'a, M> {
             if raw.has_vacant() {
                 worker::grow(raw);
             }
-            raw.context().ring.ring_before(Tick(terms.deadline));
             // It has left the waker of this very poll.
             Poll::Pending
         })
