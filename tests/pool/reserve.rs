@@ -218,6 +218,25 @@ fn the_reserve_is_exported_beside_its_pool() {
     );
 }
 
+#[test]
+fn two_pools_of_one_name_and_their_reserves_are_told_apart_in_a_scrape() {
+    let (first, _) = full_manual(&Fake::new(), 1, |builder| builder.reserved(2));
+    let (second, _) = full_manual(&Fake::new(), 3, |builder| builder.reserved(4));
+    let text = Prometheus::new().with("songs", &first).with("songs", &second).to_string();
+    let counts = [("songs", 1), ("songs-reserved", 2), ("songs-2", 3), ("songs-reserved-2", 4)];
+    for (name, count) in counts {
+        let labels = format!("{{db_client_connection_pool_name=\"{name}\"}}");
+        let line = format!("db_client_connection_max{labels} {count}\n");
+        assert_eq!(text.matches(&line).count(), 1, "{line}{text}");
+    }
+    let mut series: Vec<_> = text.lines().filter_map(|line| line.split("} ").next()).collect();
+    let all = series.iter().filter(|line| !line.starts_with('#')).count();
+    series.retain(|line| !line.starts_with('#'));
+    series.sort_unstable();
+    series.dedup();
+    assert_eq!(series.len(), all, "{text}");
+}
+
 /// Counts how often it is asked what it wants, and dropped.
 struct Counted(Arc<[AtomicUsize; 2]>);
 

@@ -33,14 +33,23 @@ impl Prometheus {
         Self::default()
     }
 
-    /// Adds the figures of `pool` at this moment, under a unique `name`, and those of its
+    /// Adds the figures of `pool` at this moment, under its `name`, and those of its
     /// [reserve](Pool::reserved), under the name with `-reserved` after it.
+    ///
+    /// Prometheus refuses a whole text in which a name stands for two pools. So one that is taken
+    /// is numbered: the second pool called `songs` is reported as `songs-2`.
     pub fn with<M: Manager>(mut self, name: &str, pool: &Pool<M>) -> Self {
         for (name, pool) in by_name(name, pool) {
-            let figures = Figures { stats: pool.stats(), settings: pool.settings() };
-            self.pools.push((escaped(&name), figures));
+            let name = self.free_name(escaped(&name));
+            self.pools.push((name, Figures { stats: pool.stats(), settings: pool.settings() }));
         }
         self
+    }
+
+    fn free_name(&self, name: String) -> String {
+        let is_free = |name: &String| self.pools.iter().all(|(taken, _)| taken != name);
+        let numbered = (2u32..).map(|number| format!("{name}-{number}"));
+        std::iter::once(name.clone()).chain(numbered).find(is_free).unwrap_or(name)
     }
 }
 

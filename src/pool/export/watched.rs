@@ -61,7 +61,7 @@ impl Pools {
     /// Adds a pool and its reserve, unless one that is not gone has the name of either.
     pub(crate) fn add<M: Manager>(&self, name: &str, pool: &Pool<M>) -> Result<(), NameTaken> {
         let new: Vec<_> = by_name(name, pool)
-            .map(|(name, pool)| Arc::new(Watched::new(name.into(), pool)))
+            .map(|(name, part)| Arc::new(Watched::new(name.into(), part, pool)))
             .collect();
         let own = self.0.get();
         let mut all = lock(&own);
@@ -119,9 +119,9 @@ pub(crate) struct Look {
 }
 
 impl Watched {
-    fn new<M: Manager>(name: Arc<str>, pool: &Pool<M>) -> Self {
-        let raw: Weak<Raw<M>> = Arc::downgrade(&pool.raw);
-        Self { name, pool: Box::new(raw), last: Mutex::new(None), born_in: forks() }
+    fn new<M: Manager>(name: Arc<str>, part: &Pool<M>, whole: &Pool<M>) -> Self {
+        let pool = Part { raw: Arc::downgrade(&part.raw), of: Arc::downgrade(&whole.raw) };
+        Self { name, pool: Box::new(pool), last: Mutex::new(None), born_in: forks() }
     }
 
     fn is_there(&self) -> bool {
@@ -175,13 +175,25 @@ trait Source: Send + Sync {
     fn figures(&self) -> Option<Figures>;
 }
 
-impl<M: Manager> Source for Weak<Raw<M>> {
+/// A pool, or the reserve of one: that is gone with its pool, even if handles of it are left.
+struct Part<M: Manager> {
+    raw: Weak<Raw<M>>,
+    of: Weak<Raw<M>>,
+}
+
+impl<M: Manager> Part<M> {
+    fn living(&self) -> Option<Kept<M>> {
+        living(&self.of).and_then(|_| living(&self.raw))
+    }
+}
+
+impl<M: Manager> Source for Part<M> {
     fn is_there(&self) -> bool {
-        living(self).is_some()
+        self.living().is_some()
     }
 
     fn figures(&self) -> Option<Figures> {
-        living(self).map(|raw| Figures {
+        self.living().map(|raw| Figures {
             stats: snapshot::stats(&raw),
             settings: raw.context().settings.load().as_ref().clone(),
         })

@@ -171,6 +171,17 @@ fn a_name_is_taken_while_any_pool_has_it_and_free_once_none_has() {
 }
 
 #[test]
+fn a_handle_of_a_reserve_does_not_keep_its_name() {
+    let metrics = Metrics::new();
+    let ((first, _), (second, _)) = (pool_with_reserve(), pool_with_reserve());
+    metrics.add("songs", &first).unwrap();
+    let reserve = first.reserved().unwrap().clone();
+    drop(first);
+    metrics.add("songs", &second).unwrap();
+    drop(reserve);
+}
+
+#[test]
 fn pools_that_have_gone_are_not_remembered_if_nobody_publishes() {
     let metrics = Metrics::new();
     for number in 0..20 {
