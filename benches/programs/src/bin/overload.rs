@@ -6,7 +6,7 @@
 //! it was at first, whether the pool has recovered.
 
 use caliburn_benches::harness::*;
-use caliburn_benches::pools::{Books, Limits, Peer, Sleepy, Which};
+use caliburn_benches::pools::{Books, Limits, Peer, Sleepy, SleepySqlx, Which};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 
 const ABOUT: &str = "\
 More requests than the pool can serve, for a while: answers in time of caliburn with and without \
-shedding, r2d2, deadpool and bb8. Seven minutes.";
+shedding, r2d2, deadpool, bb8 and sqlx. Eight minutes.";
 
 const CONNECTIONS: usize = 16;
 const QUERY: Duration = ms(20);
@@ -99,14 +99,20 @@ impl Run {
     }
 }
 
-fn run(which: Which, shed: Option<(Duration, Duration)>, lasts: Duration) -> Seen {
-    let runtime = Runtime::new().expect("a runtime");
-    let face = which.face();
-    let books = Books::default();
+async fn open(which: Option<Which>, shed: Option<(Duration, Duration)>) -> Arc<dyn Peer> {
+    let Some(which) = which else { return Arc::new(SleepySqlx::open(CONNECTIONS, QUERY).await) };
+    let (face, books) = (which.face(), Books::default());
     let driver = Sleepy { connect: ms(1), ping: ms(0), query: QUERY, face, books };
     let get = Duration::from_secs(30);
     let limits = Limits { max: CONNECTIONS, idle: CONNECTIONS, get, check: None, shed };
-    let pool = runtime.block_on(which.build(limits, driver)).expect("it connects");
+    which.build(limits, driver).await.expect("it connects")
+}
+
+/// `None`: sqlx's pool.
+fn run(which: Option<Which>, shed: Option<(Duration, Duration)>, lasts: Duration) -> Seen {
+    let runtime = Runtime::new().expect("a runtime");
+    let face = which.map_or(Face::Tasks, Which::face);
+    let pool = runtime.block_on(open(which, shed));
     let phases = Default::default();
     let run = Arc::new(Run { pool, face, begun: Instant::now(), lasts, phases });
     run.offer(&runtime);
@@ -136,8 +142,10 @@ fn main() {
             (Which::CaliburnTasks, Some(_)) => "caliburn, tasks, shedding",
             _ => which.name(),
         };
-        Entrant::new(kind, name, move || run(which, shed, lasts))
+        Entrant::new(kind, name, move || run(Some(which), shed, lasts))
     });
+    let sqlx = Entrant::new(Kind::Peer, "sqlx", move || run(None, None, lasts));
+    let entrants = entrants.chain([sqlx]);
     let title = "16 connections, queries of 20 ms: answers within 250 ms, per second";
     let rounds = Rounds::exactly(length.pick(5, 1));
     let records = by_turns("overload", rounds, entrants.collect(), || ());
@@ -149,6 +157,7 @@ fn main() {
         ("% in the first second of that", Better::More, Show::Median, &|o| o.figure.recovered),
         ("p99 of answers, ms", Better::Less, Show::Median, &|o| o.figure.p99),
     ]);
-    say!("{}; {}\n", versions(&Which::PACKAGES), conditions());
+    let packages: Vec<_> = Which::PACKAGES.into_iter().chain(["sqlx-core"]).collect();
+    say!("{}; {}\n", versions(&packages), conditions());
     say!("{title}\n\n{sheet}");
 }

@@ -19,7 +19,7 @@ pub use self::bb8::Bb8;
 pub use self::caliburn::{Adapter, GetAsync, builder, full, pool};
 pub use self::deadpool::Deadpool;
 pub use self::mobc::Mobc;
-pub use self::sqlx::Sqlx;
+pub use self::sqlx::{SleepySqlx, Sqlx};
 pub use driver::{Books, Driver};
 pub use line::Line;
 pub use object::{Boxes, Object, Touch};
