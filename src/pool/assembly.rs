@@ -138,6 +138,7 @@ impl<M: Manager> Parts<M> {
             strategy: self.strategy.clone(),
             hooks: self.hooks.clone(),
             timers: Timers::new(self.clock.clone()),
+            built: self.clock.now(),
             clock: self.clock.clone(),
             generation: Relaxed::<u64>::new(0),
             invalid: Invalid::default(),

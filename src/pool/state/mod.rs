@@ -59,6 +59,8 @@ pub(crate) struct State<M: Manager> {
     pub(crate) occasions: Occasions,
     pub(crate) strategy_interval: Option<Duration>,
     pub(crate) clock: Clock,
+    /// When the pool was built.
+    pub(crate) built: Tick,
     /// Raised when a connection of the newest generation is found dead.
     pub(crate) generation: Relaxed<u64>,
     pub(crate) invalid: Invalid,

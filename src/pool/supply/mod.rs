@@ -5,4 +5,5 @@ pub(crate) mod growth;
 pub(crate) mod news;
 pub(crate) mod overruns;
 pub(crate) mod shortage;
+pub(crate) mod speed;
 pub(crate) mod tries;
