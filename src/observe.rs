@@ -126,6 +126,14 @@ pub enum EventKind {
         /// How long the borrower had waited.
         waited: Duration,
     },
+    /// A checkout was refused at once, because the borrower could not be [served in
+    /// time](crate::Settings::deadline_admission).
+    Hopeless {
+        /// How long it would have had to wait.
+        expected_wait: Duration,
+        /// Its own limit.
+        limit: Duration,
+    },
     /// A connection was opened.
     Connected {
         /// How long that took, with the hooks.
@@ -292,6 +300,7 @@ impl EventKind {
             Self::TimedOut { .. } => "timed_out",
             Self::Refused => "refused",
             Self::Shed { .. } => "shed",
+            Self::Hopeless { .. } => "hopeless",
             Self::Connected { .. } => "connected",
             Self::ConnectFailed { .. } => "connect_failed",
             Self::ConnectSkipped => "connect_skipped",

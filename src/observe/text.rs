@@ -27,6 +27,11 @@ impl fmt::Display for EventKind {
             Self::Shed { waited } => {
                 write!(f, "a checkout was turned away after {waited:.1?}: the line is too slow")
             }
+            Self::Hopeless { expected_wait, limit } => write!(
+                f,
+                "a checkout was refused: a wait of {expected_wait:.1?} is too long for a limit of \
+                 {limit:.1?}"
+            ),
             Self::Connected { took } => write!(f, "connected in {took:.1?}"),
             Self::ConnectFailed { took, is_permanent, cause } => {
                 let kind =

@@ -53,6 +53,7 @@ impl Observer for Tracing {
             | EventKind::TimedOut { .. }
             | EventKind::Refused
             | EventKind::Shed { .. }
+            | EventKind::Hopeless { .. }
             | EventKind::ConnectFailed { .. }
             | EventKind::PingFailed { .. }
             | EventKind::PingCancelled

@@ -144,6 +144,7 @@ impl<M: Manager> Parts<M> {
             invalid: Invalid::default(),
             discard_on_unwind: self.discard_on_unwind,
             shed: Shed::new(settings.shedding),
+            admits_by_deadline: Relaxed::<bool>::new(settings.deadline_admission),
             settings: ArcSwap::from_pointee(settings),
             door: Mutex::default(),
             installing: Arc::clone(&self.installing),

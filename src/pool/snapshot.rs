@@ -70,6 +70,7 @@ pub(crate) fn stats_of_slots<M: Manager>(raw: &Raw<M>) -> Stats {
         timeouts: counters.timeouts.get(),
         refusals: counters.refusals.get(),
         shed: counters.shed.get(),
+        hopeless: counters.hopeless.get(),
         connects: counters.connects.get(),
         connect_failures: counters.connect_failures.get(),
         connects_skipped: counters.connects_skipped.get(),

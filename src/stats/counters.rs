@@ -31,6 +31,7 @@ pub(crate) struct Counters {
     pub(crate) timeouts: Counter,
     pub(crate) refusals: Counter,
     pub(crate) shed: Counter,
+    pub(crate) hopeless: Counter,
     pub(crate) connects: Counter,
     pub(crate) connect_failures: Counter,
     pub(crate) connects_skipped: Counter,

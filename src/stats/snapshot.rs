@@ -99,6 +99,9 @@ pub struct Stats {
     pub refusals: u64,
     /// Borrowers [turned away](crate::Shedding) because the line was too slow for all.
     pub shed: u64,
+    /// Borrowers refused because they could not be [served in
+    /// time](crate::Settings::deadline_admission).
+    pub hopeless: u64,
     /// Connections opened.
     pub connects: u64,
     /// Attempts to connect that failed.
@@ -193,9 +196,9 @@ impl Stats {
                 retired waiting waiter_nodes is_paused hand_over_interval usual_hold_time
                 shortest_hold_time usual_connect_time;
             counters: uptime checkouts direct_checkouts returns waits waits_in_vain cancellations
-                timeouts refusals shed connects connect_failures connects_skipped growth_decisions
-                outages pings ping_failures pings_cancelled resets closes added detached
-                launch_failures leaks nested_gets sweeps;
+                timeouts refusals shed hopeless connects connect_failures connects_skipped
+                growth_decisions outages pings ping_failures pings_cancelled resets closes added
+                detached launch_failures leaks nested_gets sweeps;
             parts: evictions wait_time use_time connect_time ping_time reset_time
         }
     }
@@ -231,11 +234,13 @@ impl fmt::Display for Stats {
             "connections  {size} of {max_size}: {idle} idle, {lent} lent, {maintenance} in \
              maintenance; {opening} opening; {quarantined} quarantined; {waiting} waiting"
         )?;
-        let Self { checkouts, returns, waits, waits_in_vain, timeouts, refusals, shed, .. } = self;
+        let Self { checkouts, returns, waits, waits_in_vain, timeouts, refusals, .. } = self;
+        let Self { shed, hopeless, .. } = self;
         writeln!(
             f,
             "checkouts    {checkouts} ({returns} returned, {waits} waited, {waits_in_vain} of them \
-             in vain, {timeouts} timed out, {refusals} refused, {shed} turned away)"
+             in vain, {timeouts} timed out, {refusals} refused, {shed} turned away, {hopeless} \
+             hopeless)"
         )?;
         let Self { connects, connect_failures, connects_skipped, closes, detached, .. } = self;
         writeln!(

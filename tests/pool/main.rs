@@ -3,6 +3,7 @@
 extern crate caliburn_testing as common;
 
 mod add;
+mod admission;
 mod bad_input;
 mod borrowers;
 mod cancellation;

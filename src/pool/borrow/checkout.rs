@@ -185,6 +185,9 @@ impl<'a, M: Manager> Checkout<'a, M> {
             return Err(self.timed_out());
         }
         failure::ask_for_leave_to_wait(self.raw, self.face)?;
+        if self.raw.context().admits_by_deadline.get() && !ahead && !self.is_part {
+            failure::look_for_time(self.raw, self.class, now, self.begun, self.deadline)?;
+        }
         if self.raw.context().identifies {
             self.look_for_circle()?;
         }

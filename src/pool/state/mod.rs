@@ -68,6 +68,8 @@ pub(crate) struct State<M: Manager> {
 
     pub(crate) settings: ArcSwap<Settings>,
     pub(crate) shed: Shed,
+    /// Borrowers that cannot be served in time are refused.
+    pub(crate) admits_by_deadline: Relaxed<bool>,
     /// Held while the pool is paused or resumed.
     pub(crate) door: Mutex<()>,
     /// Held while another manager is installed, in the pool or its reserve or both.
@@ -142,13 +144,15 @@ impl<M: Manager> State<M> {
     /// From now on these settings are in force.
     pub(crate) fn put(&self, settings: Settings) {
         self.shed.set(settings.shedding);
+        self.admits_by_deadline.set(settings.deadline_admission);
         self.settings.store(Arc::new(settings));
     }
 
     /// Whether no newcomer may go before a waiter: shares are of what is handed over, and only what
     /// is handed over tells how fast the line is.
     pub(crate) fn hands_over_only(&self) -> bool {
-        self.classes.are_several() || self.shed.terms().is_some()
+        let is_judged = self.shed.terms().is_some() || self.admits_by_deadline.get();
+        self.classes.are_several() || is_judged
     }
 
     /// Locks the list of borrowers that hold a connection and wait for another.

@@ -52,6 +52,7 @@ fn count(counters: &Counters, kind: &EventKind) {
         EventKind::TimedOut { .. } => counters.timeouts.add(),
         EventKind::Refused => counters.refusals.add(),
         EventKind::Shed { .. } => counters.shed.add(),
+        EventKind::Hopeless { .. } => counters.hopeless.add(),
         EventKind::Connected { took } => {
             counters.connects.add();
             counters.connect_time.record(*took);
