@@ -4,6 +4,7 @@
 //! checkout costs plain loads and stores on a line that the borrower owns anyway. Slow paths use
 //! shared relaxed counters.
 
+mod advice;
 mod borrower;
 mod counters;
 mod evictions;
@@ -13,6 +14,7 @@ mod pool_health;
 mod slot_info;
 mod snapshot;
 
+pub use advice::{Advice, Bottleneck};
 pub use borrower::Borrower;
 pub(crate) use borrower::{Signature, cut};
 pub(crate) use counters::{Counter, Counters};

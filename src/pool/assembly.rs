@@ -150,6 +150,7 @@ impl<M: Manager> Parts<M> {
             installing: Arc::clone(&self.installing),
             changing: Arc::clone(&self.changing),
             counters: Counters::new(self.sampling.is_on()),
+            marks: Mutex::default(),
             sampling: self.sampling,
             is_watched: self.is_watched,
             journal: Arc::clone(&self.journal),

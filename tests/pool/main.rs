@@ -4,6 +4,7 @@ extern crate caliburn_testing as common;
 
 mod add;
 mod admission;
+mod advice;
 mod bad_input;
 mod borrowers;
 mod cancellation;

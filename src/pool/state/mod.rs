@@ -7,6 +7,7 @@ pub(crate) mod invalid;
 pub(crate) mod job;
 pub(crate) mod kept;
 pub(crate) mod leaks;
+pub(crate) mod marks;
 pub(crate) mod nested;
 mod note;
 pub(crate) mod pass;
@@ -39,6 +40,7 @@ use classes::Classes;
 use invalid::Invalid;
 use job::{Lane, Queue, Service};
 use leaks::Leaks;
+use marks::Marks;
 use nested::Nested;
 use pass::Pass;
 use shedding::Shed;
@@ -77,6 +79,8 @@ pub(crate) struct State<M: Manager> {
     /// Held while the settings are changed, of the pool or its reserve or both.
     pub(crate) changing: Arc<Mutex<()>>,
     pub(crate) counters: Counters,
+    /// For [advice](crate::Pool::advice).
+    pub(crate) marks: Mutex<Marks>,
     pub(crate) sampling: Sampling,
     pub(crate) journal: Arc<Journal>,
     /// The pool is another one's reserve.
