@@ -219,6 +219,18 @@ pub enum GetError<E> {
         /// What the pool looked like.
         counts: Counts,
     },
+    /// The borrower was refused at once, as
+    /// [`Settings::deadline_admission`](crate::Settings::deadline_admission) says: it could not be
+    /// served in time.
+    Hopeless {
+        /// How long it would have had to wait, as far as can be told. Twice as long is more than
+        /// it had left of its limit.
+        expected_wait: Duration,
+        /// Its own limit.
+        limit: Duration,
+        /// What the pool looked like.
+        counts: Counts,
+    },
     /// Connecting failed with a permanent error or, with [`fail_fast`](crate::Settings::fail_fast),
     /// with any error.
     Connect {
@@ -285,6 +297,12 @@ impl<E: Error + 'static> fmt::Display for GetError<E> {
                 "turned away after {waited:.1?} in a line that is slower than {target:.1?}: there \
                  are more borrowers than the pool can serve; send fewer, hold connections for \
                  shorter, or raise max_size if the server has room ({counts})"
+            ),
+            Self::Hopeless { expected_wait, limit, counts } => write!(
+                f,
+                "refused at once: a wait of {expected_wait:.1?} is to be expected, and twice that \
+                 is more than the limit of {limit:.1?} leaves; try again later, allow more time, \
+                 hold connections for shorter, or raise max_size if the server has room ({counts})"
             ),
             Self::Connect { counts, .. } => write!(f, "cannot connect ({counts})"),
             Self::AllEvicted { evicted, counts } => write!(

@@ -29,6 +29,7 @@
 //! }
 //! ```
 
+mod text;
 #[cfg(feature = "tracing")]
 mod tracing;
 
@@ -42,7 +43,6 @@ use crate::no_unwind::no_unwind;
 use crate::stats::Holder;
 use crate::sync::Arc;
 use std::error::Error;
-use std::fmt;
 use std::panic::Location;
 use std::time::Duration;
 
@@ -126,6 +126,14 @@ pub enum EventKind {
         /// How long the borrower had waited.
         waited: Duration,
     },
+    /// A checkout was refused at once, because the borrower could not be [served in
+    /// time](crate::Settings::deadline_admission).
+    Hopeless {
+        /// How long it would have had to wait.
+        expected_wait: Duration,
+        /// Its own limit.
+        limit: Duration,
+    },
     /// A connection was opened.
     Connected {
         /// How long that took, with the hooks.
@@ -142,6 +150,18 @@ pub enum EventKind {
     },
     /// A requested connect was not begun, because it was no longer needed.
     ConnectSkipped,
+    /// The pool decided to open connections because borrowers wait. Connects that would find none
+    /// of them left are not asked for.
+    GrowthDecided {
+        /// How many borrowers waited.
+        waiting: usize,
+        /// How many connections are handed to waiters per second, if that is known.
+        rate: Option<f64>,
+        /// How long a connect usually takes, if that is known.
+        connect_time: Option<Duration>,
+        /// How many connects were asked for.
+        connects: usize,
+    },
     /// A ping was begun.
     PingBegan,
     /// A ping was answered in time.
@@ -280,9 +300,11 @@ impl EventKind {
             Self::TimedOut { .. } => "timed_out",
             Self::Refused => "refused",
             Self::Shed { .. } => "shed",
+            Self::Hopeless { .. } => "hopeless",
             Self::Connected { .. } => "connected",
             Self::ConnectFailed { .. } => "connect_failed",
             Self::ConnectSkipped => "connect_skipped",
+            Self::GrowthDecided { .. } => "growth_decided",
             Self::PingBegan => "ping_began",
             Self::Pinged { .. } => "pinged",
             Self::PingFailed { .. } => "ping_failed",
@@ -303,77 +325,5 @@ impl EventKind {
             Self::Resumed => "resumed",
             Self::PoolClosed => "pool_closed",
         }
-    }
-}
-
-impl fmt::Display for Event {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = if self.is_reserved { "reserve: " } else { "" };
-        write!(f, "[{:10.4} s] {place}{}", self.at.as_secs_f64(), self.kind)
-    }
-}
-
-impl fmt::Display for EventKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::WaitBegan { location } => write!(f, "{location} waits for a connection"),
-            Self::WaitEnded { location, waited, outcome } => {
-                write!(f, "{location} waited in line for {waited:.1?}: {outcome}")
-            }
-            Self::NestedGet { location, held } => {
-                write!(f, "{location} waits for a connection and holds the one that {held} got")
-            }
-            Self::TimedOut { phase, waited } => {
-                write!(f, "a checkout timed out after {waited:.1?} {phase}")
-            }
-            Self::Refused => f.write_str("a checkout was refused: too many borrowers were waiting"),
-            Self::Shed { waited } => {
-                write!(f, "a checkout was turned away after {waited:.1?}: the line is too slow")
-            }
-            Self::Connected { took } => write!(f, "connected in {took:.1?}"),
-            Self::ConnectFailed { took, is_permanent, cause } => {
-                let kind =
-                    if *is_permanent { "a connect failed for good" } else { "a connect failed" };
-                write!(f, "{kind} after {took:.1?}: {cause}")
-            }
-            Self::ConnectSkipped => f.write_str("a connect was no longer needed"),
-            Self::PingBegan => f.write_str("a ping began"),
-            Self::Pinged { took } => write!(f, "a ping was answered in {took:.1?}"),
-            Self::PingFailed { took, cause } => {
-                write!(f, "a ping failed after {took:.1?}: {cause}")
-            }
-            Self::PingCancelled => f.write_str("a ping was dropped half-way"),
-            Self::Reset { took } => write!(f, "a connection was reset in {took:.1?}"),
-            Self::ResetFailed { took, cause } => {
-                write!(f, "a reset failed after {took:.1?}: {cause}")
-            }
-            Self::Evicted { cause } => write!(f, "a connection was evicted: {cause}"),
-            Self::Closed { took } => write!(f, "a connection was closed in {took:.1?}"),
-            Self::Detached => f.write_str("a connection was taken out of the pool"),
-            Self::Added => f.write_str("a connection from elsewhere was added"),
-            Self::ManagerSwitched => f.write_str("the manager was replaced"),
-            Self::SweepBegan => f.write_str("a sweep began"),
-            Self::OutageBegan { cause: Some(cause) } => write!(f, "an outage began: {cause}"),
-            Self::OutageBegan { cause: None } => {
-                f.write_str("an outage began: connections are dead as soon as they are open")
-            }
-            Self::OutageEnded { lasted } => write!(f, "the outage ended after {lasted:.1?}"),
-            Self::LaunchFailed => f.write_str("the spawner did not run a task"),
-            Self::HeldTooLong { holder } => write!(f, "held for too long, by {holder}"),
-            Self::Paused => f.write_str("the pool was paused"),
-            Self::Resumed => f.write_str("the pool was resumed"),
-            Self::PoolClosed => f.write_str("the pool was closed"),
-        }
-    }
-}
-
-impl fmt::Display for WaitOutcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Served => "served",
-            Self::TimedOut => "timed out",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-        })
     }
 }

@@ -51,6 +51,8 @@ pub(crate) struct Snapshot {
     /// One for each slot, in their order.
     pub slots: Vec<Cell>,
     pub waiting: usize,
+    /// What limits the pool, in a sentence.
+    pub advice: String,
     pub waits: Vec<Bar>,
     /// Longest first.
     pub holders: Vec<Held>,
@@ -108,6 +110,7 @@ impl Snapshot {
             holders: holders(&slots),
             slots: slots.iter().map(cell).collect(),
             waiting: stats.waiting,
+            advice: pool.advice().to_string(),
             waits: bars(&stats.wait_time),
             events: log.lines(),
             figures: Figures {

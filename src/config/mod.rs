@@ -88,6 +88,16 @@ pub struct Settings {
     /// Whether borrowers are turned away when the pool cannot serve all in time. Default:
     /// [`Shedding::Off`].
     pub shedding: Shedding,
+    /// Whether a borrower is refused at once, with
+    /// [`GetError::Hopeless`](crate::GetError::Hopeless), if it cannot be served in time
+    /// (deadline-aware admission): if twice the wait to be expected, from its place in line and how
+    /// fast the line has been served lately, is longer than its own limit. One that would be first
+    /// in line is never refused, nor is any as long as too little is known, in a pause, or while
+    /// connecting fails. Each [class](crate::Pool::class) is judged by its own queue and share;
+    /// [`get_many`](crate::Pool::get_many) and the [reserve](crate::Pool::reserved) refuse nobody
+    /// for this. In such a pool `fairness` is [`Fifo`](Fairness::Fifo), whatever is set. Default:
+    /// `false`.
+    pub deadline_admission: bool,
     /// Whether all waiters fail at once with the cause when connecting fails and no connection is
     /// open, even if the error is transient; so do borrowers that come before the next attempt.
     /// Otherwise they wait until their timeout. After a permanent error they fail at once in any
@@ -148,6 +158,7 @@ impl Default for Settings {
             ping_on: PingOn::Borrower,
             fairness: Fairness::Fifo,
             shedding: Shedding::Off,
+            deadline_admission: false,
             fail_fast: false,
             leak_threshold: None,
         }
@@ -183,8 +194,16 @@ impl Settings {
     /// The same with the sizes of a reserve's `own`.
     pub(crate) fn with_sizes_of(&self, own: &Self) -> Self {
         let Self { max_size, min_size, min_idle, .. } = *own;
-        let (maintenance_concurrency, shedding) = (1, Shedding::Off);
-        Self { max_size, min_size, min_idle, maintenance_concurrency, shedding, ..self.clone() }
+        let (shedding, deadline_admission) = (Shedding::Off, false);
+        Self {
+            max_size,
+            min_size,
+            min_idle,
+            maintenance_concurrency: 1,
+            shedding,
+            deadline_admission,
+            ..self.clone()
+        }
     }
 
     /// What is wrong with a reserve of so many connections.

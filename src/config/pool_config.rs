@@ -216,6 +216,7 @@ fn read_settings(reader: &mut Reader<'_>, settings: &mut Settings) {
         ping_on,
         fairness,
         shedding,
+        deadline_admission,
         fail_fast,
         leak_threshold,
     } = settings;
@@ -237,6 +238,7 @@ fn read_settings(reader: &mut Reader<'_>, settings: &mut Settings) {
     set(ping_on, reader.choose("ping_on", &places, "borrower or worker"));
     set(fairness, reader.read("fairness"));
     set(shedding, reader.read("shedding"));
+    set(deadline_admission, reader.read("deadline_admission"));
     set(fail_fast, reader.read("fail_fast"));
     set(leak_threshold, reader.read("leak_threshold"));
 }

@@ -53,6 +53,7 @@ impl Observer for Tracing {
             | EventKind::TimedOut { .. }
             | EventKind::Refused
             | EventKind::Shed { .. }
+            | EventKind::Hopeless { .. }
             | EventKind::ConnectFailed { .. }
             | EventKind::PingFailed { .. }
             | EventKind::PingCancelled
@@ -66,6 +67,7 @@ impl Observer for Tracing {
             | EventKind::PoolClosed => tell!(info, pool, kind),
             EventKind::Connected { .. }
             | EventKind::ConnectSkipped
+            | EventKind::GrowthDecided { .. }
             | EventKind::Evicted { .. }
             | EventKind::Closed { .. }
             | EventKind::Detached

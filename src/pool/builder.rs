@@ -169,6 +169,9 @@ impl<M: Manager> Builder<M> {
         /// Sets whether borrowers are turned away when there are too many. Default:
         /// [`Shedding::Off`].
         shedding: Shedding,
+        /// Sets whether borrowers that cannot be served in time are refused at once. Default:
+        /// `false`.
+        deadline_admission: bool,
         /// Sets whether waiters fail as soon as connecting fails. Default: `false`.
         fail_fast: bool,
         /// Sets how long a loan may last before observers are told. Default: `None`, no limit.

@@ -5,6 +5,7 @@
 //! monitoring systems; `object` is a pool of plain objects on the mechanism alone.
 
 mod add;
+mod advice;
 mod assembly;
 mod borrow;
 mod builder;

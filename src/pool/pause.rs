@@ -2,6 +2,7 @@
 
 use super::handle::Pool;
 use super::state::pooled::Raw;
+use super::supply::speed;
 use super::work::worker;
 use crate::manager::Manager;
 use crate::observe::EventKind;
@@ -73,6 +74,7 @@ impl<M: Manager> Pool<M> {
             was_paused
         });
         if was_paused {
+            speed::forget(self.state());
             self.state().note(EventKind::Resumed);
             self.raw.dispatch();
             // For those that wait nothing was opened meanwhile.

@@ -47,7 +47,8 @@ impl<M: Manager> Pool<M> {
     /// pings and closes its connections by itself, within limits of its own: a
     /// `connect_concurrency` of 4 is one of 4 for each. Only `maintenance_concurrency` is 1, so
     /// that `invalidate` and `switch_manager` replace one connection after the other; a reserve of
-    /// one lends none meanwhile. It [turns nobody away](crate::Shedding).
+    /// one lends none meanwhile. It [turns nobody away](crate::Shedding),
+    /// however [little time](crate::Settings::deadline_admission) there is.
     ///
     /// | concerns the pool and its reserve | concerns the pool alone |
     /// |---|---|

@@ -2,14 +2,16 @@
 
 use super::state::pooled::Raw;
 use super::supply::overruns::{Guests, guests, overdue};
+use super::supply::speed;
 use crate::error::Counts;
 use crate::manager::Manager;
 use crate::stats::{Evictions, Ledger, Stats};
 
 /// See [`Stats`] for what may disagree.
 pub(crate) fn stats<M: Manager>(raw: &Raw<M>) -> Stats {
-    let mut stats = stats_of_slots(raw);
     let now = raw.context().clock.now();
+    speed::look(raw, now);
+    let mut stats = stats_of_slots(raw);
     let Guests { opening, closing, late, late_closes } = guests(raw, now);
     stats.opening += opening;
     stats.maintenance += closing;
@@ -54,6 +56,11 @@ pub(crate) fn stats_of_slots<M: Manager>(raw: &Raw<M>) -> Stats {
         waiting: gauges.waiting,
         is_paused: raw.is_paused(),
         waiter_nodes: raw.queued(),
+        hand_over_interval: speed::interval(raw),
+        usual_hold_time: state.supply.hold(),
+        shortest_hold_time: state.supply.shortest_hold(),
+        usual_connect_time: state.supply.usual_connect(),
+        uptime: state.clock.now().since(state.built),
         checkouts,
         direct_checkouts: counters.direct_checkouts(checkouts),
         returns,
@@ -63,9 +70,11 @@ pub(crate) fn stats_of_slots<M: Manager>(raw: &Raw<M>) -> Stats {
         timeouts: counters.timeouts.get(),
         refusals: counters.refusals.get(),
         shed: counters.shed.get(),
+        hopeless: counters.hopeless.get(),
         connects: counters.connects.get(),
         connect_failures: counters.connect_failures.get(),
         connects_skipped: counters.connects_skipped.get(),
+        growth_decisions: counters.growth_decisions.get(),
         outages: counters.outages.get(),
         pings: counters.pings.get(),
         ping_failures: counters.ping_failures.get(),

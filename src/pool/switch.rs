@@ -16,7 +16,7 @@ use super::state::entry::Fresh;
 use super::state::invalid::Replacing;
 use super::state::kept::give_up;
 use super::state::pooled::Raw;
-use super::supply::news;
+use super::supply::{news, speed};
 use super::work::calls;
 use super::work::launch::launch;
 use super::work::opening::open;
@@ -147,6 +147,7 @@ impl<M: Manager> Pool<M> {
             state.note(EventKind::ManagerSwitched);
             // What is known of the old server says nothing about this one.
             news::proven(state, begun);
+            speed::forget_server(state);
         }
         if let Err((fresh, _)) = take_in(&self.raw, fresh, replacing[0].era) {
             dispose(&self.raw, fresh, guest);

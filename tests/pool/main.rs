@@ -3,6 +3,8 @@
 extern crate caliburn_testing as common;
 
 mod add;
+mod admission;
+mod advice;
 mod bad_input;
 mod borrowers;
 mod cancellation;
@@ -24,6 +26,7 @@ mod faults_spawners;
 mod faults_start;
 mod faults_unwind;
 mod faults_upkeep;
+mod growth;
 mod health;
 mod hooks;
 mod intervals;
@@ -48,6 +51,7 @@ mod reserve_whole;
 mod router;
 mod settings;
 mod shedding;
+mod sim;
 mod slots;
 mod switch;
 mod waiting_room;

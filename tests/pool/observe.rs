@@ -144,6 +144,7 @@ fn what_is_counted_is_what_is_told() {
         ("Connected", stats.connects),
         ("ConnectFailed", stats.connect_failures),
         ("ConnectSkipped", stats.connects_skipped),
+        ("GrowthDecided", stats.growth_decisions),
         ("PingBegan", stats.pings),
         ("Pinged", stats.ping_time.count()),
         ("PingFailed", stats.ping_failures),
@@ -406,6 +407,7 @@ fn an_observer_that_blocks_holds_up_nobody_and_hears_what_it_missed() {
         let stats = pool.stats();
         let waits = 2 * stats.waits + stats.timeouts;
         let made = stats.connects + stats.connects_skipped + stats.evictions.total();
+        let made = made + stats.growth_decisions;
         made + stats.closes + stats.sweeps + waits
     };
     eventually("all is told or lost", || {

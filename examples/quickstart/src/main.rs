@@ -95,6 +95,7 @@ fn report(work: &Work, stats: &Stats, took: Duration, cuts: u64) {
         "rollbacks    {} transactions left open, rolled back on return",
         count(&work.abandoned)
     );
+    println!("advice       {}", stats.advice());
     println!("evictions    {}", stats.evictions.total());
     for (cause, count) in stats.evictions.iter().filter(|(_, count)| *count > 0) {
         println!("  {count:6}     {cause}");

@@ -17,7 +17,7 @@ use crate::pool::service::enqueue;
 use crate::pool::state::classes::ORDINARY;
 use crate::pool::state::job::{Job, Reservation};
 use crate::pool::state::pooled::{Pooled, Raw, Slot};
-use crate::pool::supply::tries;
+use crate::pool::supply::{speed, tries};
 use crate::pool::work::calls::check;
 use crate::pool::work::shared::Shared;
 use crate::pool::work::worker;
@@ -185,6 +185,9 @@ impl<'a, M: Manager> Checkout<'a, M> {
             return Err(self.timed_out());
         }
         failure::ask_for_leave_to_wait(self.raw, self.face)?;
+        if self.raw.context().admits_by_deadline.get() && !ahead && !self.is_part {
+            failure::look_for_time(self.raw, self.class, now, self.begun, self.deadline)?;
+        }
         if self.raw.context().identifies {
             self.look_for_circle()?;
         }
@@ -237,6 +240,7 @@ impl<'a, M: Manager> Checkout<'a, M> {
             if let Some(ticket) = &mut ticket {
                 return ticket.poll(cx).map(Ok);
             }
+            speed::arrive(raw, now);
             let Ok(new) = raw.enroll(cx.waker(), terms, self.max_waiters) else {
                 return Poll::Ready(Err(failure::refused(raw)));
             };

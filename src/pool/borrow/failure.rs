@@ -8,6 +8,7 @@ use crate::no_unwind::no_unwind;
 use crate::observe::{EventKind, WaitOutcome};
 use crate::pool::snapshot::counts;
 use crate::pool::state::pooled::Raw;
+use crate::pool::supply::admission::hopeless_wait;
 use crate::pool::supply::overruns::overdue;
 use crate::pool::supply::shortage::is_out;
 use crate::sync::{Arc, Relaxed};
@@ -70,6 +71,22 @@ pub(crate) fn shed<M: Manager>(raw: &Raw<M>, begun: Tick) -> GetError<M::Error> 
         Shedding::Off => waited,
     };
     GetError::Shed { waited, target, counts: counts(raw) }
+}
+
+/// Fails if the borrower cannot be served before its `deadline`.
+pub(crate) fn look_for_time<M: Manager>(
+    raw: &Raw<M>,
+    class: u8,
+    now: Tick,
+    begun: Tick,
+    deadline: Tick,
+) -> Result<(), GetError<M::Error>> {
+    let Some(expected_wait) = hopeless_wait(raw, class, now, deadline.since(now)) else {
+        return Ok(());
+    };
+    let limit = deadline.since(begun);
+    raw.context().note(EventKind::Hopeless { expected_wait, limit });
+    Err(GetError::Hopeless { expected_wait, limit, counts: counts(raw) })
 }
 
 /// The strategy has evicted one connection after the other, fresh ones too.

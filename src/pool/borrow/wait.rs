@@ -59,8 +59,12 @@ impl<M: Manager> Drop for Wait<'_, M> {
             return;
         }
         let state = self.raw.context();
-        let waited = state.clock.now().since(Tick(self.since.get()));
+        let now = state.clock.now();
+        let waited = now.since(Tick(self.since.get()));
         let (location, outcome) = (self.borrower, self.outcome);
+        if outcome == WaitOutcome::Served {
+            state.supply.line.note(now);
+        }
         state.note(EventKind::WaitEnded { location, waited, outcome });
     }
 }

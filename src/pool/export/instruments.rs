@@ -125,6 +125,8 @@ pub(crate) const ALL: &[Instrument] = &instruments! {
         One(|of| of.stats.refusals);
     "caliburn.shed" "{checkout}" "Borrowers turned away because the line was too slow for all."
         One(|of| of.stats.shed);
+    "caliburn.hopeless" "{checkout}" "Borrowers refused because they could not be served in time."
+        One(|of| of.stats.hopeless);
     "caliburn.connect_failures" "{attempt}" "Attempts to connect that failed."
         One(|of| of.stats.connect_failures);
     "caliburn.outages" "{outage}" "Times that connecting began to fail."

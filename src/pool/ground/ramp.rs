@@ -12,11 +12,17 @@
 use std::time::Duration;
 
 /// A connect that takes longer than this no longer keeps others from being begun.
-const PATIENCE: Duration = Duration::from_millis(250);
+pub(crate) const PATIENCE: Duration = Duration::from_millis(250);
 
 /// See the [module](self).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ramp(usize);
+
+impl Default for Ramp {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl Ramp {
     pub(crate) const fn new() -> Self {

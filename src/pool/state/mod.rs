@@ -7,6 +7,7 @@ pub(crate) mod invalid;
 pub(crate) mod job;
 pub(crate) mod kept;
 pub(crate) mod leaks;
+pub(crate) mod marks;
 pub(crate) mod nested;
 mod note;
 pub(crate) mod pass;
@@ -39,6 +40,7 @@ use classes::Classes;
 use invalid::Invalid;
 use job::{Lane, Queue, Service};
 use leaks::Leaks;
+use marks::Marks;
 use nested::Nested;
 use pass::Pass;
 use shedding::Shed;
@@ -59,6 +61,8 @@ pub(crate) struct State<M: Manager> {
     pub(crate) occasions: Occasions,
     pub(crate) strategy_interval: Option<Duration>,
     pub(crate) clock: Clock,
+    /// When the pool was built.
+    pub(crate) built: Tick,
     /// Raised when a connection of the newest generation is found dead.
     pub(crate) generation: Relaxed<u64>,
     pub(crate) invalid: Invalid,
@@ -66,6 +70,8 @@ pub(crate) struct State<M: Manager> {
 
     pub(crate) settings: ArcSwap<Settings>,
     pub(crate) shed: Shed,
+    /// Borrowers that cannot be served in time are refused.
+    pub(crate) admits_by_deadline: Relaxed<bool>,
     /// Held while the pool is paused or resumed.
     pub(crate) door: Mutex<()>,
     /// Held while another manager is installed, in the pool or its reserve or both.
@@ -73,6 +79,8 @@ pub(crate) struct State<M: Manager> {
     /// Held while the settings are changed, of the pool or its reserve or both.
     pub(crate) changing: Arc<Mutex<()>>,
     pub(crate) counters: Counters,
+    /// For [advice](crate::Pool::advice).
+    pub(crate) marks: Mutex<Marks>,
     pub(crate) sampling: Sampling,
     pub(crate) journal: Arc<Journal>,
     /// The pool is another one's reserve.
@@ -140,13 +148,15 @@ impl<M: Manager> State<M> {
     /// From now on these settings are in force.
     pub(crate) fn put(&self, settings: Settings) {
         self.shed.set(settings.shedding);
+        self.admits_by_deadline.set(settings.deadline_admission);
         self.settings.store(Arc::new(settings));
     }
 
     /// Whether no newcomer may go before a waiter: shares are of what is handed over, and only what
     /// is handed over tells how fast the line is.
     pub(crate) fn hands_over_only(&self) -> bool {
-        self.classes.are_several() || self.shed.terms().is_some()
+        let is_judged = self.shed.terms().is_some() || self.admits_by_deadline.get();
+        self.classes.are_several() || is_judged
     }
 
     /// Locks the list of borrowers that hold a connection and wait for another.

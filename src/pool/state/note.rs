@@ -52,12 +52,14 @@ fn count(counters: &Counters, kind: &EventKind) {
         EventKind::TimedOut { .. } => counters.timeouts.add(),
         EventKind::Refused => counters.refusals.add(),
         EventKind::Shed { .. } => counters.shed.add(),
+        EventKind::Hopeless { .. } => counters.hopeless.add(),
         EventKind::Connected { took } => {
             counters.connects.add();
             counters.connect_time.record(*took);
         }
         EventKind::ConnectFailed { .. } => counters.connect_failures.add(),
         EventKind::ConnectSkipped => counters.connects_skipped.add(),
+        EventKind::GrowthDecided { .. } => counters.growth_decisions.add(),
         EventKind::PingBegan => counters.pings.add(),
         EventKind::Pinged { took } => counters.ping_time.record(*took),
         EventKind::PingFailed { .. } => counters.ping_failures.add(),

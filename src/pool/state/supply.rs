@@ -3,6 +3,8 @@
 use super::job::{Order, Replaces};
 use crate::clock::Tick;
 use crate::pool::ground::backoff::Backoff;
+use crate::pool::ground::line_log::LineLog;
+use crate::pool::ground::meter::Meter;
 use crate::pool::ground::ramp::Ramp;
 use crate::pool::ground::random::Spread;
 use crate::pool::ground::usual::UsualPing;
@@ -30,18 +32,23 @@ pub(crate) struct Supply {
     /// Connections to be replaced as soon as a connect is allowed.
     pub(crate) to_replace: SegQueue<Replaces>,
     pub(crate) pings: UsualPing,
+    /// When borrowers stood in line, and were served.
+    pub(crate) line: LineLog,
+    /// When growth looks at the line again, though nothing may have happened.
+    pub(crate) look_again: Relaxed<u64>,
     /// The jitter of connections.
     pub(crate) jitter: Spread,
 }
 
-/// The two state machines that set the pace of connecting.
-#[derive(Debug)]
+/// The state machines that set the pace of connecting.
+#[derive(Debug, Default)]
 pub(crate) struct Pace {
     pub(crate) backoff: Backoff,
     pub(crate) ramp: Ramp,
+    pub(crate) meter: Meter,
 }
 
-/// The state of the back-off machine, for readers that do not take its lock.
+/// The state of these machines, for readers that do not take their lock.
 #[derive(Debug, Default)]
 struct Outlook {
     retry_at: Relaxed<u64>,
@@ -51,6 +58,20 @@ struct Outlook {
     failing_since: Relaxed<u64>,
     is_permanent: Relaxed<bool>,
     is_in_doubt: Relaxed<bool>,
+    /// For how long a connection is out for each that is handed over, the shortest that this was,
+    /// and how long a connect usually takes, in nanoseconds. Zero: that is not known.
+    hold: Relaxed<u64>,
+    shortest_hold: Relaxed<u64>,
+    usual_connect: Relaxed<u64>,
+}
+
+/// More than zero if there is a time.
+fn to_nanos(time: Option<Duration>) -> u64 {
+    time.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).max(1))
+}
+
+fn from_nanos(nanos: u64) -> Option<Duration> {
+    (nanos > 0).then(|| Duration::from_nanos(nanos))
 }
 
 /// What news have changed.
@@ -65,7 +86,7 @@ impl Supply {
     pub(crate) fn new(initial_size: usize) -> Self {
         Self {
             requests: Requests::new(),
-            pace: Mutex::new(Pace { backoff: Backoff::default(), ramp: Ramp::new() }),
+            pace: Mutex::default(),
             outlook: Outlook::default(),
             warm_up: Relaxed::<usize>::new(initial_size),
             skips_begun: Relaxed::<u64>::new(0),
@@ -75,20 +96,26 @@ impl Supply {
             try_connects: Relaxed::<bool>::new(false),
             to_replace: SegQueue::new(),
             pings: UsualPing::new(),
+            line: LineLog::new(),
+            look_again: Relaxed::<u64>::new(Tick::NEVER.0),
             jitter: Spread::new(),
         }
     }
 
-    /// Runs `with` on the two machines, under their lock: no foreign code may run in it.
+    /// Runs `with` on the machines, under their lock: no foreign code may run in it.
     pub(crate) fn pace<R>(&self, with: impl FnOnce(&mut Pace) -> R) -> R {
         let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
         let answer = with(&mut pace);
-        let (backoff, outlook) = (&pace.backoff, &self.outlook);
+        let Pace { backoff, meter, .. } = &*pace;
+        let outlook = &self.outlook;
         outlook.retry_at.set(backoff.retry_at().0);
         outlook.proven_since.set(backoff.proven_since().0);
         outlook.is_failing.set(backoff.is_failing());
         outlook.is_permanent.set(backoff.is_permanent());
         outlook.is_in_doubt.set(backoff.is_in_doubt());
+        outlook.hold.set(to_nanos(meter.hold()));
+        outlook.shortest_hold.set(to_nanos(meter.shortest_hold()));
+        outlook.usual_connect.set(to_nanos(meter.connects.get()));
         answer
     }
 
@@ -144,6 +171,21 @@ impl Supply {
     /// Whether the last connect failed with a permanent error.
     pub(crate) fn is_permanent(&self) -> bool {
         self.outlook.is_permanent.get()
+    }
+
+    /// For how long a connection is out for each that is handed to a waiter, if that is known.
+    pub(crate) fn hold(&self) -> Option<Duration> {
+        from_nanos(self.outlook.hold.get())
+    }
+
+    /// The shortest that this was lately.
+    pub(crate) fn shortest_hold(&self) -> Option<Duration> {
+        from_nanos(self.outlook.shortest_hold.get())
+    }
+
+    /// How long a connect usually takes, if that is known.
+    pub(crate) fn usual_connect(&self) -> Option<Duration> {
+        from_nanos(self.outlook.usual_connect.get())
     }
 
     /// Whether a fresh connection was found dead, and none has answered since.

@@ -4,7 +4,9 @@
 //! Borrowers never connect. A shortage (waiters in line, or fewer connections than the minimum)
 //! asks for growth; connects in flight never exceed the waiters plus the missing connections, and a
 //! connect that has become superfluous when its turn comes is not begun. Demand ramps up
-//! ([`Ramp`](crate::pool::ground::ramp::Ramp)). Connects that [take
+//! ([`Ramp`](crate::pool::ground::ramp::Ramp)), as far as connects will still find a waiter
+//! ([`Forecast`](crate::pool::ground::forecast::Forecast)); if the forecast holds them back, growth
+//! looks again when the line is no longer young. Connects that [take
 //! long](super::overruns::Overdue::lost_connects) hold up no others.
 //!
 //! One thread decides at a time ([`Requests`]): the first that asks. A thread that asks meanwhile
@@ -16,9 +18,12 @@
 
 use super::overruns::{has_room, overdue};
 use super::shortage::Shortage;
+use super::speed;
 use crate::clock::Tick;
 use crate::manager::Manager;
+use crate::observe::EventKind;
 use crate::pool::ground::backoff::Permit;
+use crate::pool::ground::forecast::Forecast;
 use crate::pool::ground::random;
 use crate::pool::service::enqueue;
 use crate::pool::state::entry::Stage;
@@ -29,7 +34,9 @@ use crate::stats::{Call, Priority};
 /// Queues as many connects as are wanted and allowed.
 pub(crate) fn ask<M: Manager>(raw: &Raw<M>) {
     raw.context().supply.requests.answer(|| {
-        while !raw.is_closed() && grow_by_one(raw) {}
+        if !raw.is_closed() {
+            grow(raw);
+        }
         if !raw.is_closed() {
             meet_tries(raw);
         }
@@ -54,24 +61,62 @@ pub(crate) fn lose_patience<M: Manager>(raw: &Raw<M>, now: Tick) {
     }
 }
 
-fn grow_by_one<M: Manager>(raw: &Raw<M>) -> bool {
+fn grow<M: Manager>(raw: &Raw<M>) {
+    let state = raw.context();
+    state.supply.look_again.set(Tick::NEVER.0);
+    let mut decision = Decision { forecast: None, waiting: 0, connects: 0 };
+    while !raw.is_closed() && grow_by_one(raw, &mut decision) {}
+    if let Some((Forecast { connect: connect_time, .. }, _)) = decision.forecast
+        && decision.connects > 0
+    {
+        let Decision { waiting, connects, .. } = decision;
+        let rate = speed::rate(raw);
+        state.note(EventKind::GrowthDecided { waiting, rate, connect_time, connects });
+    }
+}
+
+/// What has been decided for those that wait, and by what.
+struct Decision {
+    /// And until when the line is young.
+    forecast: Option<(Forecast, Tick)>,
+    waiting: usize,
+    connects: usize,
+}
+
+fn grow_by_one<M: Manager>(raw: &Raw<M>, decision: &mut Decision) -> bool {
     let supply = &raw.context().supply;
     let shortage = Shortage::of(raw);
     if shortage.missing == 0 && shortage.open >= supply.warm_up.get() {
         supply.warm_up.set(0);
     }
-    let wanted = if shortage.waiting == 0 {
-        shortage.missing
-    } else {
-        shortage.wanted(supply.pace(|pace| pace.ramp.width()))
-    };
+    let for_waiters = if shortage.waiting == 0 { 0 } else { foresee(raw, &shortage, decision) };
+    let wanted = shortage.wanted(for_waiters);
     if wanted == 0 {
         return false;
     }
     begin(raw, shortage.connecting, wanted).is_some_and(|(slot, permit)| {
         enqueue::connect(slot, Order { permit, replaces: None, is_for_try: false });
+        decision.connects += usize::from(for_waiters > 0);
         true
     })
+}
+
+/// How many connects for those that wait may be in flight.
+fn foresee<M: Manager>(raw: &Raw<M>, shortage: &Shortage, decision: &mut Decision) -> usize {
+    let state = raw.context();
+    let (forecast, young_until) = *decision.forecast.get_or_insert_with(|| {
+        let now = state.clock.now();
+        speed::look(raw, now);
+        speed::forecast(raw, now)
+    });
+    decision.waiting = decision.waiting.max(shortage.waiting);
+    let ramp = state.supply.pace(|pace| pace.ramp.width());
+    let width = forecast.width(shortage.waiting, ramp);
+    if width < ramp.min(shortage.waiting) {
+        state.supply.look_again.set(young_until.0);
+        state.ring.ring_before(young_until);
+    }
+    width
 }
 
 /// A slot to open a connection in and leave to do so, if fewer than `wanted` are in flight and the

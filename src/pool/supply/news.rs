@@ -20,7 +20,9 @@ use arc_swap::ArcSwapOption;
 /// A connect that was begun at `begun` has succeeded. Call it before any borrower has the
 /// connection: the next borrower must not hear of old failures.
 pub(crate) fn connected<M: Manager>(state: &State<M>, begun: Tick) {
-    state.note(EventKind::Connected { took: state.clock.now().since(begun) });
+    let took = state.clock.now().since(begun);
+    state.note(EventKind::Connected { took });
+    state.supply.pace(|pace| pace.meter.connects.note(took));
     proven(state, begun);
 }
 
@@ -161,9 +163,13 @@ fn learn<M: Manager, R>(
     cause: Option<Cause>,
     with: impl FnOnce(&mut Pace) -> R,
 ) -> R {
-    state.supply.learn(now, with, |turn| match turn {
-        Turn::Begun => state.note(EventKind::OutageBegan { cause }),
-        Turn::Ended(lasted) => state.note(EventKind::OutageEnded { lasted }),
+    state.supply.learn(now, with, |turn| {
+        // What was handed over before says nothing of now.
+        state.supply.line.break_off(now);
+        state.note(match turn {
+            Turn::Begun => EventKind::OutageBegan { cause },
+            Turn::Ended(lasted) => EventKind::OutageEnded { lasted },
+        });
     })
 }
 

@@ -8,6 +8,7 @@ use crate::pool::ground::ring::Ring;
 use crate::pool::state::pooled::Raw;
 use crate::pool::supply::growth;
 use crate::pool::supply::shortage::Shortage;
+use crate::pool::supply::speed;
 use crate::pool::supply::tries;
 use crate::pool::work::{launch, worker};
 use crate::sync::{Arc, Ordering};
@@ -72,6 +73,7 @@ fn keep_order<M: Manager>(raw: &Arc<Raw<M>>) -> Tick {
     if !raw.is_closed() {
         shrink::shed(raw);
         next = sweep::go_on(raw, now).min(leaks::look(raw, now));
+        speed::look(raw, now);
         growth::lose_patience(raw, now);
         if state.supply.retry_at() > now {
             next = next.min(state.supply.retry_at());
@@ -116,7 +118,10 @@ fn is_short<M: Manager>(raw: &Raw<M>) -> bool {
 /// before.
 fn announce<M: Manager>(raw: &Raw<M>, next: Tick) -> Tick {
     let state = raw.context();
-    let noted = |raw: &Raw<M>| state.timers.next().min(Tick(raw.next_deadline()));
+    let noted = |raw: &Raw<M>| {
+        let look_again = Tick(state.supply.look_again.get());
+        state.timers.next().min(Tick(raw.next_deadline())).min(look_again)
+    };
     let next = next.min(noted(raw));
     state.ring.announce(next);
     next.min(noted(raw))

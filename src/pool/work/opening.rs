@@ -14,7 +14,7 @@ use crate::pool::state::State;
 use crate::pool::state::entry::{Entry, Fresh, Stage};
 use crate::pool::state::job::{Held, Job, Order};
 use crate::pool::state::pooled::{Raw, Vacant};
-use crate::pool::supply::{growth, news};
+use crate::pool::supply::{growth, news, speed};
 use crate::stats::{Call, Priority};
 use crate::sync::Arc;
 
@@ -44,6 +44,8 @@ pub(super) async fn connect<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
     state.supply.end_order(&order);
     match result {
         Ok(fresh) => {
+            // Before it is one more: until now, hand-overs came from those that there were.
+            speed::look(raw, state.clock.now());
             news::connected(state, begun);
             welcome(raw, vacant, fresh);
             news::opened(raw);
