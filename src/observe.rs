@@ -142,6 +142,12 @@ pub enum EventKind {
     },
     /// A requested connect was not begun, because it was no longer needed.
     ConnectSkipped,
+    /// The [governor](crate::ConnectGovernor) held a connect back, and the pool has joined its
+    /// line. Told once for each time it does, however many connects it would begin.
+    ConnectHeld {
+        /// How many other pools stand in line ahead of it.
+        ahead: usize,
+    },
     /// A ping was begun.
     PingBegan,
     /// A ping was answered in time.
@@ -283,6 +289,7 @@ impl EventKind {
             Self::Connected { .. } => "connected",
             Self::ConnectFailed { .. } => "connect_failed",
             Self::ConnectSkipped => "connect_skipped",
+            Self::ConnectHeld { .. } => "connect_held",
             Self::PingBegan => "ping_began",
             Self::Pinged { .. } => "pinged",
             Self::PingFailed { .. } => "ping_failed",
@@ -337,6 +344,9 @@ impl fmt::Display for EventKind {
                 write!(f, "{kind} after {took:.1?}: {cause}")
             }
             Self::ConnectSkipped => f.write_str("a connect was no longer needed"),
+            Self::ConnectHeld { ahead } => {
+                write!(f, "the governor holds a connect back, {ahead} pools stand ahead")
+            }
             Self::PingBegan => f.write_str("a ping began"),
             Self::Pinged { took } => write!(f, "a ping was answered in {took:.1?}"),
             Self::PingFailed { took, cause } => {

@@ -54,6 +54,7 @@ pub(crate) struct Counters {
     pub(crate) connects: Counter,
     pub(crate) connect_failures: Counter,
     pub(crate) connects_skipped: Counter,
+    pub(crate) connects_held: Counter,
     pub(crate) pings: Counter,
     pub(crate) ping_failures: Counter,
     pub(crate) pings_cancelled: Counter,
@@ -177,6 +178,9 @@ pub struct Stats {
     pub connect_failures: u64,
     /// Connects that were requested but not begun, because they were no longer needed.
     pub connects_skipped: u64,
+    /// Times that the [governor](crate::ConnectGovernor) held a connect back, so that the pool had
+    /// to stand in its line.
+    pub connects_held: u64,
     /// Outages: times that connecting began to fail, or fresh connections were dead.
     pub outages: u64,
     /// Pings.
@@ -261,7 +265,8 @@ impl Stats {
             gauges: capacity max_size size idle lent opening maintenance quarantined vacant
                 retired waiting waiter_nodes is_paused;
             counters: checkouts direct_checkouts returns waits waits_in_vain cancellations
-                timeouts refusals shed connects connect_failures connects_skipped outages pings
+                timeouts refusals shed connects connect_failures connects_skipped connects_held
+                outages pings
                 ping_failures pings_cancelled resets closes added detached launch_failures leaks
                 nested_gets sweeps;
             parts: evictions wait_time use_time connect_time ping_time reset_time
@@ -341,11 +346,12 @@ impl fmt::Display for Stats {
             "checkouts    {checkouts} ({returns} returned, {waits} waited, {waits_in_vain} of them \
              in vain, {timeouts} timed out, {refusals} refused, {shed} turned away)"
         )?;
-        let Self { connects, connect_failures, connects_skipped, closes, detached, .. } = self;
+        let Self { connects, connect_failures, connects_skipped, connects_held, .. } = self;
+        let Self { closes, detached, .. } = self;
         writeln!(
             f,
-            "connects     {connects} ({connect_failures} failed, {connects_skipped} skipped); \
-             {closes} closed, {detached} detached"
+            "connects     {connects} ({connect_failures} failed, {connects_skipped} skipped, \
+             {connects_held} held back); {closes} closed, {detached} detached"
         )?;
         let Self { pings, ping_failures, pings_cancelled, resets, sweeps, evictions, .. } = self;
         write!(

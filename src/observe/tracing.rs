@@ -66,6 +66,7 @@ impl Observer for Tracing {
             | EventKind::PoolClosed => tell!(info, pool, kind),
             EventKind::Connected { .. }
             | EventKind::ConnectSkipped
+            | EventKind::ConnectHeld { .. }
             | EventKind::Evicted { .. }
             | EventKind::Closed { .. }
             | EventKind::Detached

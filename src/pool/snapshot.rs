@@ -66,6 +66,7 @@ pub(crate) fn stats_of_slots<M: Manager>(raw: &Raw<M>) -> Stats {
         connects: counters.connects.get(),
         connect_failures: counters.connect_failures.get(),
         connects_skipped: counters.connects_skipped.get(),
+        connects_held: counters.connects_held.get(),
         outages: counters.outages.get(),
         pings: counters.pings.get(),
         ping_failures: counters.ping_failures.get(),

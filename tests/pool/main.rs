@@ -24,6 +24,7 @@ mod faults_spawners;
 mod faults_start;
 mod faults_unwind;
 mod faults_upkeep;
+mod governor;
 mod health;
 mod hooks;
 mod intervals;

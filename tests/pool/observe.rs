@@ -144,6 +144,7 @@ fn what_is_counted_is_what_is_told() {
         ("Connected", stats.connects),
         ("ConnectFailed", stats.connect_failures),
         ("ConnectSkipped", stats.connects_skipped),
+        ("ConnectHeld", stats.connects_held),
         ("PingBegan", stats.pings),
         ("Pinged", stats.ping_time.count()),
         ("PingFailed", stats.ping_failures),

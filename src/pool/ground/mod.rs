@@ -5,6 +5,7 @@ pub(crate) mod assignment;
 pub(crate) mod backoff;
 pub(crate) mod caught;
 pub(crate) mod events;
+pub(crate) mod governor;
 pub(crate) mod journal;
 pub(crate) mod park;
 pub(crate) mod ramp;
