@@ -11,6 +11,7 @@ use crate::sync::{Arc, Mutex, PoisonError, Weak};
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::Duration;
 
 /// Limits how many connections all pools that share it open at once, and per second.
@@ -149,6 +150,12 @@ impl ConnectGovernor {
         with(&mut self.0.office.get().lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
+
+/// What it holds changes under a lock that is not held while foreign code runs.
+impl UnwindSafe for ConnectGovernor {}
+
+/// As for [`UnwindSafe`].
+impl RefUnwindSafe for ConnectGovernor {}
 
 impl Office {
     fn governor(&mut self, shared: &Shared) -> Arc<Governor> {

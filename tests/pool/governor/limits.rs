@@ -3,6 +3,13 @@
 use super::*;
 use caliburn::ConnectGovernorBuilder;
 use caliburn::error::Problem;
+use std::panic::{RefUnwindSafe, UnwindSafe};
+
+/// It may be kept anywhere, such as in a static.
+const _: fn() = || {
+    fn is_of_use<T: Send + Sync + UnwindSafe + RefUnwindSafe + Clone + 'static>() {}
+    is_of_use::<ConnectGovernor>();
+};
 
 fn problems(set: impl FnOnce(ConnectGovernorBuilder) -> ConnectGovernorBuilder) -> Vec<Problem> {
     let error = set(ConnectGovernor::builder()).build().unwrap_err();
