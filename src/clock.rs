@@ -131,6 +131,16 @@ impl Clock {
         (Self(Arc::clone(&dial)), MockClock(dial))
     }
 
+    /// Whether it goes by itself.
+    pub(crate) fn is_real(&self) -> bool {
+        self.0.real.is_some()
+    }
+
+    /// Whether it is the same clock, which always shows the same time.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// A recent moment for the price of one load. Real clocks lag by up to the housekeeper's
     /// period.
     #[inline(always)]

@@ -54,8 +54,8 @@ pub use hooks::{HookError, Metadata};
 pub use manager::{AsyncManager, BlockingManager, BoxFuture, ErrorClass, Face, Manager};
 pub use pool::export::{self, Prometheus};
 pub use pool::{
-    Builder, Class, ClassInfo, CloseReport, Object, ObjectError, ObjectPool, ObjectPoolBuilder,
-    ObjectStats, Pool, PooledConnection,
+    Builder, Class, ClassInfo, CloseReport, ConnectGovernor, ConnectGovernorBuilder, GovernorStats,
+    Object, ObjectError, ObjectPool, ObjectPoolBuilder, ObjectStats, Pool, PooledConnection,
 };
 pub use role::{Role, RoleDoubt, RoleReport};
 pub use router::{RouteError, Router, RouterBuilder, Target};

@@ -162,6 +162,12 @@ pub enum EventKind {
         /// How many connects were asked for.
         connects: usize,
     },
+    /// The [governor](crate::ConnectGovernor) held a connect back, and the pool has joined its
+    /// line. Told once for each time it does, however many connects it would begin.
+    ConnectHeld {
+        /// How many other pools stand in line ahead of it.
+        ahead: usize,
+    },
     /// A ping was begun.
     PingBegan,
     /// A ping was answered in time.
@@ -305,6 +311,7 @@ impl EventKind {
             Self::ConnectFailed { .. } => "connect_failed",
             Self::ConnectSkipped => "connect_skipped",
             Self::GrowthDecided { .. } => "growth_decided",
+            Self::ConnectHeld { .. } => "connect_held",
             Self::PingBegan => "ping_began",
             Self::Pinged { .. } => "pinged",
             Self::PingFailed { .. } => "ping_failed",

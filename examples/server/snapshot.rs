@@ -30,6 +30,7 @@ impl Observer for Log {
                 | EventKind::Reset { .. }
                 | EventKind::SweepBegan
                 | EventKind::ConnectSkipped
+                | EventKind::ConnectHeld { .. }
         );
         if !is_routine {
             let mut lines = self.0.lock().expect("no thread panics with it");

@@ -165,6 +165,9 @@ pub enum Problem {
         /// What it must be.
         expected: &'static str,
     },
+    /// The setting of this name is another one in the [governor](crate::ConnectGovernor) that is in
+    /// use under the same key.
+    Differs(&'static str),
     /// The process was forked, and the pool whose settings were to be changed is its
     /// [parent's](crate::Pool#forks).
     Forked,
@@ -184,6 +187,9 @@ impl fmt::Display for Problem {
             Self::Unknown(setting) => write!(f, "{setting} is not a setting"),
             Self::Missing(setting) => write!(f, "{setting} is not given"),
             Self::Invalid { setting, expected } => write!(f, "{setting} must be {expected}"),
+            Self::Differs(setting) => {
+                write!(f, "{setting} is another one in the governor that has the same key")
+            }
             Self::Forked => f.write_str(FORKED),
         }
     }

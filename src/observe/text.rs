@@ -39,6 +39,9 @@ impl fmt::Display for EventKind {
                 write!(f, "{kind} after {took:.1?}: {cause}")
             }
             Self::ConnectSkipped => f.write_str("a connect was no longer needed"),
+            Self::ConnectHeld { ahead } => {
+                write!(f, "the governor holds a connect back, {ahead} pools stand ahead")
+            }
             Self::GrowthDecided { waiting, rate, connect_time, connects } => {
                 let (s, are) = if *connects == 1 { ("", "is") } else { ("s", "are") };
                 write!(f, "{connects} connect{s} {are} asked for, as {waiting} wait")?;

@@ -68,6 +68,7 @@ impl Observer for Tracing {
             EventKind::Connected { .. }
             | EventKind::ConnectSkipped
             | EventKind::GrowthDecided { .. }
+            | EventKind::ConnectHeld { .. }
             | EventKind::Evicted { .. }
             | EventKind::Closed { .. }
             | EventKind::Detached

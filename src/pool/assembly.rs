@@ -1,6 +1,7 @@
 //! Puts a pool and its reserve together from what their builder was told.
 
 use super::builder::Builder;
+use super::governor::{self, ConnectGovernor};
 use super::ground::caught::Foreign;
 use super::ground::journal::Journal;
 use super::ground::ring::Ring;
@@ -65,6 +66,7 @@ struct Parts<M: Manager> {
     classes: Arc<Classes>,
     identifies: bool,
     clock: Clock,
+    governor: Option<ConnectGovernor>,
     spawner: Foreign<Option<Spawner>>,
     is_manual: bool,
     discard_on_unwind: bool,
@@ -89,6 +91,7 @@ impl<M: Manager> Parts<M> {
             classes: Arc::new(builder.classes),
             identifies: builder.identifies,
             clock: builder.clock,
+            governor: builder.governor,
             spawner: Foreign::new(builder.spawner),
             is_manual: builder.manual_maintenance,
             discard_on_unwind: builder.discard_on_unwind,
@@ -112,9 +115,13 @@ impl<M: Manager> Parts<M> {
         let raw = RawPool::build(capacity as u32, stripes, state);
         let weak: Weak<Raw<M>> = Arc::downgrade(&raw);
         fork::enroll(weak);
+        if let Some(member) = &raw.context().member {
+            let weak: Weak<Raw<M>> = Arc::downgrade(&raw);
+            member.stand_for(weak);
+        }
         raw.adjust(unused);
         if !self.is_manual
-            && let Err(error) = hire_housekeeper(&raw)
+            && let Err(error) = hire_housekeeper(&raw).and_then(|()| hire_for_governor(&raw))
         {
             raw.close();
             return Err(BuildError::Thread(error));
@@ -161,6 +168,7 @@ impl<M: Manager> Parts<M> {
             nested: Mutex::default(),
             gathering: Turn::default(),
             supply: Supply::new(initial_size),
+            member: self.governor.as_ref().map(ConnectGovernor::member),
             queues: [1, capacity, capacity].map(Queue::new),
             starts: Requests::new(),
             closed_by: Relaxed::<u64>::new(Tick::NEVER.0),
@@ -183,6 +191,11 @@ impl<M: Manager> Parts<M> {
             handles: AtomicUsize::new(0),
         }
     }
+}
+
+/// From now on the governor, if there is one, sees by itself what time alone changes.
+fn hire_for_governor<M: Manager>(raw: &Raw<M>) -> std::io::Result<()> {
+    raw.context().member.as_ref().map_or(Ok(()), |member| governor::hire(member.desk()))
 }
 
 /// From now on the pool is maintained in the background.

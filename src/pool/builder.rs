@@ -1,5 +1,6 @@
 //! From a manager and settings to a pool.
 
+use super::governor::ConnectGovernor;
 use super::ground::sampling::Sampling;
 use super::handle::Pool;
 use super::state::Spawner;
@@ -79,6 +80,7 @@ pub struct Builder<M: Manager> {
     pub(crate) identifies: bool,
     pub(crate) classes: Classes,
     pub(crate) clock: Clock,
+    pub(crate) governor: Option<ConnectGovernor>,
     pub(crate) spawner: Option<Spawner>,
     pub(crate) manual_maintenance: bool,
     pub(crate) discard_on_unwind: bool,
@@ -124,6 +126,7 @@ impl<M: Manager> Builder<M> {
             identifies: false,
             classes: Classes::default(),
             clock: Clock::real(),
+            governor: None,
             spawner: None,
             manual_maintenance: false,
             discard_on_unwind: true,
@@ -242,6 +245,15 @@ impl<M: Manager> Builder<M> {
     /// Sets the clock that the pool reads. Default: [`Clock::real`].
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
+        self
+    }
+
+    /// Has the pool ask `governor` before each connect, as other pools may that share it. Default:
+    /// none, the pool minds its own limits only.
+    ///
+    /// [`ConnectGovernor`] has an example.
+    pub fn connect_governor(mut self, governor: &ConnectGovernor) -> Self {
+        self.governor = Some(governor.clone());
         self
     }
 

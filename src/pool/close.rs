@@ -1,6 +1,7 @@
 //! Closing: waiters fail at once, and lent connections are closed on their return.
 
 use super::assembly::hire_housekeeper;
+use super::ground::governor::Member;
 use super::ground::park::block_on;
 use super::handle::Pool;
 use super::snapshot::stats;
@@ -101,6 +102,7 @@ impl<M: Manager> Pool<M> {
             state.note(EventKind::PoolClosed);
         }
         self.raw.close();
+        state.member.iter().for_each(Member::withdraw);
         if state.is_manual() {
             worker::run_all(&self.raw);
         }

@@ -83,7 +83,7 @@ impl<M: Manager> Pool<M> {
         Signs {
             news: state.generation.get().wrapping_add(state.counters.connects.get()),
             is_failing,
-            is_hopeless: state.supply.is_permanent() || is_failing && settings.fail_fast,
+            is_hopeless: state.supply.has_failed(settings.fail_fast),
             is_closed: self.is_closed(),
             is_shut: self.is_paused() || settings.max_size == 0,
             measured: state.counters.use_time.sum(),

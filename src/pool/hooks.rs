@@ -1,9 +1,11 @@
-//! What the mechanism calls back, and a fork.
+//! What the mechanism calls back, a fork, and a governor.
 
+use super::ground::governor::Called;
 use super::service::enqueue;
 use super::service::release;
 use super::state::State;
 use super::state::entry::Entry;
+use super::state::kept::give_up;
 use super::state::pooled::{Pooled, Raw, Slot};
 use crate::clock::Tick;
 use crate::fork::Inherited;
@@ -12,6 +14,7 @@ use crate::manager::Manager;
 use crate::raw::PoolHooks;
 use crate::raw::flow::Shedding;
 use crate::stats::Ledger;
+use crate::sync::Arc;
 
 impl<M: Manager> PoolHooks for Pooled<M> {
     type Value = Entry<M>;
@@ -48,6 +51,13 @@ impl<M: Manager> PoolHooks for Pooled<M> {
         state.events.post();
         // The housekeeper need not keep it any longer.
         state.ring.ring();
+    }
+}
+
+impl<M: Manager> Called for Raw<M> {
+    fn call(self: Arc<Self>) {
+        self.context().ring.ring();
+        give_up(self);
     }
 }
 

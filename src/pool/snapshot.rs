@@ -75,6 +75,7 @@ pub(crate) fn stats_of_slots<M: Manager>(raw: &Raw<M>) -> Stats {
         connect_failures: counters.connect_failures.get(),
         connects_skipped: counters.connects_skipped.get(),
         growth_decisions: counters.growth_decisions.get(),
+        connects_held: counters.connects_held.get(),
         outages: counters.outages.get(),
         pings: counters.pings.get(),
         ping_failures: counters.ping_failures.get(),

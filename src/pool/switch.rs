@@ -9,6 +9,7 @@
 use super::add::take_in;
 use super::borrow::failure;
 use super::ground::caught::{Foreign, let_go};
+use super::ground::governor::Leave;
 use super::ground::park::block_on;
 use super::handle::Pool;
 use super::state::beside::Guest;
@@ -259,8 +260,14 @@ async fn attempt<M: Manager>(guest: Guest<M>, manager: Arc<M>, report: Report<M>
     let manager = Foreign::new(manager);
     let begun = state.clock.now();
     let deadline = Deadline::at(&state.clock, limit);
+    // It counts, but is not held: a caller waits for it.
+    let leave = state.member.as_ref().and_then(|member| member.ask_at_once(limit.since(begun)));
+    leave.iter().for_each(Leave::begin);
     let future = Box::pin(open(state, &manager, &deadline, begun));
     let outcome = calls::fallible_call(state, &deadline, future).await;
+    if let Some(leave) = leave {
+        leave.end(outcome.is_ok());
+    }
     let took = state.clock.now().since(begun);
     match &outcome {
         Ok(_) => state.note(EventKind::Connected { took }),

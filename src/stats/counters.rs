@@ -35,6 +35,7 @@ pub(crate) struct Counters {
     pub(crate) connects: Counter,
     pub(crate) connect_failures: Counter,
     pub(crate) connects_skipped: Counter,
+    pub(crate) connects_held: Counter,
     pub(crate) growth_decisions: Counter,
     pub(crate) pings: Counter,
     pub(crate) ping_failures: Counter,

@@ -108,6 +108,9 @@ pub struct Stats {
     pub connect_failures: u64,
     /// Connects that were requested but not begun, because they were no longer needed.
     pub connects_skipped: u64,
+    /// Times that the [governor](crate::ConnectGovernor) held a connect back, so that the pool had
+    /// to stand in its line.
+    pub connects_held: u64,
     /// Decisions to open connections because borrowers waited: each is an
     /// [event](crate::observe::EventKind::GrowthDecided) that says why.
     pub growth_decisions: u64,
@@ -197,7 +200,7 @@ impl Stats {
                 shortest_hold_time usual_connect_time;
             counters: uptime checkouts direct_checkouts returns waits waits_in_vain cancellations
                 timeouts refusals shed hopeless connects connect_failures connects_skipped
-                growth_decisions outages pings ping_failures pings_cancelled resets closes added
+                connects_held growth_decisions outages pings ping_failures pings_cancelled resets closes added
                 detached launch_failures leaks nested_gets sweeps;
             parts: evictions wait_time use_time connect_time ping_time reset_time
         }
@@ -242,11 +245,12 @@ impl fmt::Display for Stats {
              in vain, {timeouts} timed out, {refusals} refused, {shed} turned away, {hopeless} \
              hopeless)"
         )?;
-        let Self { connects, connect_failures, connects_skipped, closes, detached, .. } = self;
+        let Self { connects, connect_failures, connects_skipped, connects_held, .. } = self;
+        let Self { closes, detached, .. } = self;
         writeln!(
             f,
-            "connects     {connects} ({connect_failures} failed, {connects_skipped} skipped); \
-             {closes} closed, {detached} detached"
+            "connects     {connects} ({connect_failures} failed, {connects_skipped} skipped, \
+             {connects_held} held back); {closes} closed, {detached} detached"
         )?;
         let Self { pings, ping_failures, pings_cancelled, resets, sweeps, evictions, .. } = self;
         write!(

@@ -28,6 +28,7 @@ fn counted(stats: &Stats) -> Vec<u64> {
         stats.connects,
         stats.connect_failures,
         stats.connects_skipped,
+        stats.connects_held,
         stats.outages,
         stats.pings,
         stats.ping_failures,

@@ -26,6 +26,7 @@ mod faults_spawners;
 mod faults_start;
 mod faults_unwind;
 mod faults_upkeep;
+mod governor;
 mod growth;
 mod health;
 mod hooks;

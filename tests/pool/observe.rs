@@ -145,6 +145,7 @@ fn what_is_counted_is_what_is_told() {
         ("ConnectFailed", stats.connect_failures),
         ("ConnectSkipped", stats.connects_skipped),
         ("GrowthDecided", stats.growth_decisions),
+        ("ConnectHeld", stats.connects_held),
         ("PingBegan", stats.pings),
         ("Pinged", stats.ping_time.count()),
         ("PingFailed", stats.ping_failures),

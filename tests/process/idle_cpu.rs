@@ -2,7 +2,7 @@
 //! process is measured.
 
 use crate::common::*;
-use caliburn::{Pool, Router};
+use caliburn::{ConnectGovernor, Pool, Router};
 use cpu_time::ProcessTime;
 use std::time::{Duration, Instant};
 
@@ -77,6 +77,34 @@ fn a_router_at_rest() -> f64 {
     let are_asked = || router.stats().endpoints.iter().all(|one| one.pool.checkouts > 0);
     eventually("all are asked for their roles", are_asked);
     share_of_a_core()
+}
+
+/// All want a connection, and none may begin one.
+fn three_hundred_held_pools() -> f64 {
+    let governor = ConnectGovernor::builder().per_second(1e-9).build().unwrap();
+    let pools: Vec<_> = (0..300)
+        .map(|_| {
+            let builder = Pool::builder(Fake::new()).max_size(2).min_size(2);
+            builder.connect_governor(&governor).build().unwrap()
+        })
+        .collect();
+    eventually("one has begun", || pools.iter().any(|pool| pool.stats().size == 1));
+    eventually("all are held", || governor.stats().waiting == 300);
+    // Keepers stay for a while after the last ring.
+    std::thread::sleep(WATCHED / 4);
+    let share = share_of_a_core();
+    assert_eq!((governor.stats().granted, governor.stats().waiting), (1, 300));
+    share
+}
+
+#[test]
+fn pools_that_a_governor_holds_use_next_to_no_processor_time() {
+    let _alone = crate::alone();
+    in_child("pools_that_a_governor_holds_use_next_to_no_processor_time", 3 * PLENTY, || {
+        let share = three_hundred_held_pools();
+        assert!(share < NEXT_TO_NONE, "{:.2} % of a core", share * 100.0);
+        println!("{:.3} % of a core", share * 100.0);
+    });
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod faults_housekeeping;
 mod faults_large;
 mod fork;
 mod fork_servers;
+mod governor;
 mod hostile_memory;
 mod idle_cpu;
 mod memory;

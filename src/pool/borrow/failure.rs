@@ -124,7 +124,7 @@ pub(crate) fn cannot_connect<M: Manager>(raw: &Raw<M>) -> Option<GetError<M::Err
     Some(GetError::Connect { counts: counts(raw), cause })
 }
 
-/// Fails if connecting has failed for good, it is too early to try again, and no connection is
+/// Fails if connecting has failed for good, no other attempt is made yet, and no connection is
 /// open.
 pub(crate) fn look_for_hope<M: Manager>(
     raw: &Raw<M>,
@@ -132,7 +132,7 @@ pub(crate) fn look_for_hope<M: Manager>(
     fail_fast: bool,
 ) -> Result<(), GetError<M::Error>> {
     // During a pause all wait.
-    if !raw.context().supply.is_hopeless(now, fail_fast) || raw.is_paused() || !is_out(raw) {
+    if !raw.context().is_hopeless(now, fail_fast) || raw.is_paused() || !is_out(raw) {
         return Ok(());
     }
     cannot_connect(raw).map_or(Ok(()), Err)

@@ -129,6 +129,8 @@ pub(crate) const ALL: &[Instrument] = &instruments! {
         One(|of| of.stats.hopeless);
     "caliburn.connect_failures" "{attempt}" "Attempts to connect that failed."
         One(|of| of.stats.connect_failures);
+    "caliburn.connects_held" "{hold}" "Times that the governor held a connect back."
+        One(|of| of.stats.connects_held);
     "caliburn.outages" "{outage}" "Times that connecting began to fail."
         One(|of| of.stats.outages);
     "caliburn.pings" "{ping}" "Pings."

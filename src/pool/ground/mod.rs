@@ -6,6 +6,7 @@ pub(crate) mod backoff;
 pub(crate) mod caught;
 pub(crate) mod events;
 pub(crate) mod forecast;
+pub(crate) mod governor;
 pub(crate) mod journal;
 pub(crate) mod line_log;
 pub(crate) mod meter;

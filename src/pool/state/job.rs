@@ -7,6 +7,7 @@ use super::pooled::{Raw, Slot, Vacant};
 use crate::health::EvictionCause;
 use crate::manager::Manager;
 use crate::pool::ground::backoff::Permit;
+use crate::pool::ground::governor::Leave;
 use crate::raw::waiter::Waiter;
 use crate::stats::{Call, Priority};
 use crate::sync::{Arc, ArrayQueue, AtomicUsize, Ordering, Relaxed, SegQueue};
@@ -57,6 +58,8 @@ impl<M: Manager> Held<M> {
 /// A connect that has been asked for.
 pub(crate) struct Order {
     pub(crate) permit: Permit,
+    /// The governor's, if there is one. It ends with the order, if not before.
+    pub(crate) leave: Option<Leave>,
     pub(crate) replaces: Option<Replaces>,
     /// For callers that do not wait: it is made in any case.
     pub(crate) is_for_try: bool,

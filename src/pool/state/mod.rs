@@ -18,6 +18,7 @@ pub(crate) mod supply;
 use super::ground::assignment::Assignment;
 use super::ground::caught::{Foreign, let_go};
 use super::ground::events::Events;
+use super::ground::governor::Member;
 use super::ground::journal::{self, Journal};
 use super::ground::ring::Ring;
 use super::ground::sampling::Sampling;
@@ -98,6 +99,8 @@ pub(crate) struct State<M: Manager> {
     /// Loans that observers were told last for too long.
     pub(crate) leaks: Mutex<Leaks>,
     pub(crate) supply: Supply,
+    /// Its part in the governor that it asks for leave to connect, if there is one.
+    pub(crate) member: Option<Member>,
     /// By [`Lane`].
     pub(crate) queues: [Queue<M>; 3],
     /// The thread that raises it from zero starts workers.
@@ -143,6 +146,17 @@ impl<M: Manager> State<M> {
     /// Whether no thread works in the background and `maintain` does all the work.
     pub(crate) fn is_manual(&self) -> bool {
         !self.ring.is_heard()
+    }
+
+    /// Whether a connect is held back by the governor.
+    pub(crate) fn is_held(&self) -> bool {
+        self.member.as_ref().is_some_and(Member::is_waiting)
+    }
+
+    /// Whether the last connect failed permanently (with `fail_fast`: at all) and there is no other
+    /// yet: it is too early, or the governor holds it back.
+    pub(crate) fn is_hopeless(&self, now: Tick, fail_fast: bool) -> bool {
+        self.supply.has_failed(fail_fast) && (now < self.supply.retry_at() || self.is_held())
     }
 
     /// From now on these settings are in force.

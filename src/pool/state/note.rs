@@ -60,6 +60,7 @@ fn count(counters: &Counters, kind: &EventKind) {
         EventKind::ConnectFailed { .. } => counters.connect_failures.add(),
         EventKind::ConnectSkipped => counters.connects_skipped.add(),
         EventKind::GrowthDecided { .. } => counters.growth_decisions.add(),
+        EventKind::ConnectHeld { .. } => counters.connects_held.add(),
         EventKind::PingBegan => counters.pings.add(),
         EventKind::Pinged { took } => counters.ping_time.record(*took),
         EventKind::PingFailed { .. } => counters.ping_failures.add(),

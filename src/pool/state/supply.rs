@@ -193,10 +193,9 @@ impl Supply {
         self.outlook.is_in_doubt.get()
     }
 
-    /// Whether the last connect failed permanently (with `fail_fast`: at all) and it is too early
-    /// for another.
-    pub(crate) fn is_hopeless(&self, now: Tick, fail_fast: bool) -> bool {
-        (self.is_permanent() || fail_fast && self.is_failing()) && now < self.retry_at()
+    /// Whether the last connect failed permanently; with `fail_fast`: at all.
+    pub(crate) fn has_failed(&self, fail_fast: bool) -> bool {
+        self.is_permanent() || fail_fast && self.is_failing()
     }
 
     /// Whether a connect begun at `begun` no longer tells anything about the server, as a later one

@@ -9,6 +9,10 @@
 //! looks again when the line is no longer young. Connects that [take
 //! long](super::overruns::Overdue::lost_connects) hold up no others.
 //!
+//! Every connect of a pool begins [here](begin), but for the trial of another manager; so a pool
+//! with a [governor](crate::pool::ground::governor) asks it for leave here. If that is refused, the
+//! pool is called when there is leave, and asked for growth again.
+//!
 //! One thread decides at a time ([`Requests`]): the first that asks. A thread that asks meanwhile
 //! makes it look again. The gauges change under its eyes, but only so that it begins too few
 //! connects and is asked again: a slot becomes vacant, and a fresh connection idle, before the
@@ -24,6 +28,7 @@ use crate::manager::Manager;
 use crate::observe::EventKind;
 use crate::pool::ground::backoff::Permit;
 use crate::pool::ground::forecast::Forecast;
+use crate::pool::ground::governor::{Leave, Member};
 use crate::pool::ground::random;
 use crate::pool::service::enqueue;
 use crate::pool::state::entry::Stage;
@@ -33,7 +38,9 @@ use crate::stats::{Call, Priority};
 
 /// Queues as many connects as are wanted and allowed.
 pub(crate) fn ask<M: Manager>(raw: &Raw<M>) {
-    raw.context().supply.requests.answer(|| {
+    let state = raw.context();
+    state.supply.requests.answer(|| {
+        state.member.iter().for_each(Member::begin_round);
         if !raw.is_closed() {
             grow(raw);
         }
@@ -41,7 +48,17 @@ pub(crate) fn ask<M: Manager>(raw: &Raw<M>) {
             meet_tries(raw);
         }
         while !raw.is_closed() && replace_one(raw) {}
+        state.member.iter().for_each(|member| end_round(raw, member));
     });
+}
+
+/// Gives up the pool's place in the governor's line if nothing needs it any more.
+fn end_round<M: Manager>(raw: &Raw<M>, member: &Member) {
+    // Attempts that a visit has not heard of yet will be met then.
+    let is_needed = || member.was_held() || raw.context().supply.tried.get();
+    if member.is_waiting() && (raw.is_closed() || !is_needed()) {
+        member.withdraw();
+    }
 }
 
 /// The settings have changed, so the initial size no longer matters.
@@ -94,8 +111,8 @@ fn grow_by_one<M: Manager>(raw: &Raw<M>, decision: &mut Decision) -> bool {
     if wanted == 0 {
         return false;
     }
-    begin(raw, shortage.connecting, wanted).is_some_and(|(slot, permit)| {
-        enqueue::connect(slot, Order { permit, replaces: None, is_for_try: false });
+    begin(raw, shortage.connecting, wanted).is_some_and(|(slot, order)| {
+        enqueue::connect(slot, order);
         decision.connects += usize::from(for_waiters > 0);
         true
     })
@@ -119,13 +136,9 @@ fn foresee<M: Manager>(raw: &Raw<M>, shortage: &Shortage, decision: &mut Decisio
     width
 }
 
-/// A slot to open a connection in and leave to do so, if fewer than `wanted` are in flight and the
-/// limits and the server allow it. It is counted.
-fn begin<M: Manager>(
-    raw: &Raw<M>,
-    connecting: usize,
-    wanted: usize,
-) -> Option<(Vacant<M>, Permit)> {
+/// A slot to open a connection in and the order to do so, if fewer than `wanted` are in flight and
+/// the limits, the server and the governor allow it. It is counted.
+fn begin<M: Manager>(raw: &Raw<M>, connecting: usize, wanted: usize) -> Option<(Vacant<M>, Order)> {
     let state = raw.context();
     let settings = state.settings.load();
     let now = state.clock.now();
@@ -137,6 +150,17 @@ fn begin<M: Manager>(
         (permit.is_probe() || !is_full).then_some(permit)
     });
     let permit = permit?;
+    let leave = match &state.member {
+        None => None,
+        Some(member) => match leave_of(raw, member, permit) {
+            Some(leave) => Some(leave),
+            None => {
+                // Else the next probe would be an outage's step later than it may be.
+                state.supply.pace(|pace| pace.backoff.call_off(permit, now));
+                return None;
+            }
+        },
+    };
     // Counted first, or a slot that has just been claimed would pass for a connection.
     state.service.begin(Call::Connect, Priority::Demand);
     let slot = raw.claim_vacant();
@@ -147,7 +171,13 @@ fn begin<M: Manager>(
         Some(_) => pace.backoff.begun(permit, now),
         None => pace.backoff.call_off(permit, now),
     });
-    slot.map(|slot| (slot, permit))
+    slot.map(|slot| (slot, Order { permit, leave, replaces: None, is_for_try: false }))
+}
+
+/// The governor's leave for a connect. A pool without a slot for it does not ask.
+fn leave_of<M: Manager>(raw: &Raw<M>, member: &Member, permit: Permit) -> Option<Leave> {
+    let tell = |ahead| raw.context().note(EventKind::ConnectHeld { ahead });
+    raw.has_vacant().then(|| member.ask(permit.limit, tell))?
 }
 
 /// Opens a connection for callers that [do not wait](super::tries), if a visit says so and nothing
@@ -159,9 +189,9 @@ fn meet_tries<M: Manager>(raw: &Raw<M>) {
         return;
     }
     match begin(raw, state.service.connecting(), usize::MAX) {
-        Some((slot, permit)) => {
+        Some((slot, order)) => {
             supply.try_connects.set(true);
-            enqueue::connect(slot, Order { permit, replaces: None, is_for_try: true });
+            enqueue::connect(slot, Order { is_for_try: true, ..order });
         }
         // It is too early, or enough connects are in flight: the next visit sees to it.
         None if raw.has_vacant() => supply.tried.set(true),
@@ -176,8 +206,8 @@ fn replace_one<M: Manager>(raw: &Raw<M>) -> bool {
     if old.is_vain() {
         return true;
     }
-    if let Some((slot, permit)) = begin(raw, state.service.connecting(), usize::MAX) {
-        enqueue::connect(slot, Order { permit, replaces: Some(old), is_for_try: false });
+    if let Some((slot, order)) = begin(raw, state.service.connecting(), usize::MAX) {
+        enqueue::connect(slot, Order { replaces: Some(old), ..order });
         true
     } else if !raw.has_vacant() && state.service.connecting() == 0 && has_room(raw) {
         // There is no room for both: the old one is closed first, and growth opens the new one.

@@ -108,10 +108,11 @@ fn is_at_rest<M: Manager>(raw: &Raw<M>) -> bool {
     is_quiet && state.service.is_empty() && (!raw.is_closed() || raw.is_over())
 }
 
-/// Connections are missing, and one might be opened now.
+/// Connections are missing, and one might be opened now. A pool that the governor holds is called.
 fn is_short<M: Manager>(raw: &Raw<M>) -> bool {
     let state = raw.context();
-    Shortage::of(raw).missing > 0 && state.supply.retry_at() <= state.clock.now()
+    let is_short = Shortage::of(raw).missing > 0 && state.supply.retry_at() <= state.clock.now();
+    is_short && !state.is_held()
 }
 
 /// Announces the next visit to threads that note deadlines, and looks once more at deadlines noted

@@ -9,6 +9,7 @@ use crate::hooks;
 use crate::manager::Manager;
 use crate::observe::EventKind;
 use crate::pool::ground::caught::Foreign;
+use crate::pool::ground::governor::Leave;
 use crate::pool::service::enqueue;
 use crate::pool::state::State;
 use crate::pool::state::entry::{Entry, Fresh, Stage};
@@ -31,6 +32,7 @@ pub(super) async fn connect<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
         drop(job);
         return growth::end_skip(raw);
     }
+    order.leave.iter().for_each(Leave::begin);
     let limit = order.permit.limit;
     let (begun, deadline, noted) =
         begin(state, vacant.ledger(), Call::Connect, Priority::Demand, limit);
@@ -40,7 +42,10 @@ pub(super) async fn connect<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
     let future = Box::pin(open(state, &manager, &deadline, begun));
     let result = fallible_call(state, &deadline, future).await;
     drop(noted);
-    let Some((vacant, order)) = job.take_order() else { return };
+    let Some((vacant, mut order)) = job.take_order() else { return };
+    if let Some(leave) = order.leave.take() {
+        leave.end(result.is_ok());
+    }
     state.supply.end_order(&order);
     match result {
         Ok(fresh) => {

@@ -1,0 +1,116 @@
+//! So many turns per second: a pure state machine.
+//!
+//! One moment is kept: when the next turn would be due if none had been saved up (the generic cell
+//! rate algorithm; ITU-T I.371, annex A). A turn taken moves it on by the time between two, one
+//! given back moves it back, and no timer is needed to fill anything up.
+
+use crate::clock::Tick;
+use std::time::Duration;
+
+/// See the [module](self).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Turns {
+    /// Nanoseconds between two turns. Zero: there is no limit.
+    interval: u64,
+    /// How much too early a turn may be taken, because others were saved up.
+    allowance: u64,
+    next: u64,
+}
+
+impl Turns {
+    /// `burst` turns may be saved up, one at least.
+    pub(super) fn new(per_second: Option<f64>, burst: usize) -> Self {
+        let interval = per_second.map_or(0, |per_second| {
+            let interval = Duration::try_from_secs_f64(per_second.recip());
+            // Beyond what can be told, it is as good as never.
+            interval
+                .map_or(u64::MAX, |interval| u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX))
+        });
+        let more = u64::try_from(burst.saturating_sub(1)).unwrap_or(u64::MAX);
+        Self { interval, allowance: interval.saturating_mul(more), next: 0 }
+    }
+
+    /// When there will be a turn.
+    pub(super) fn next(&self) -> Tick {
+        Tick(self.next.saturating_sub(self.allowance))
+    }
+
+    /// Takes a turn, if there is one.
+    pub(super) fn take(&mut self, now: Tick) -> bool {
+        let is_due = self.next() <= now;
+        if is_due {
+            self.take_anyway(now);
+        }
+        is_due
+    }
+
+    /// Takes a turn, which those to come lack if there is none.
+    pub(super) fn take_anyway(&mut self, now: Tick) {
+        if self.interval > 0 {
+            self.next = self.next.max(now.0).saturating_add(self.interval);
+        }
+    }
+
+    /// A turn was not used.
+    pub(super) fn give_back(&mut self) {
+        self.next = self.next.saturating_sub(self.interval);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn turns_come_one_by_one_and_no_more_are_saved_up_than_may_be() {
+        let mut turns = Turns::new(Some(10.0), 3);
+        let start = Tick(50 * SECOND);
+        assert_eq!((0..5).filter(|_| turns.take(start)).count(), 3);
+        assert_eq!(turns.next(), Tick(start.0 + SECOND / 10));
+        assert!(!turns.take(Tick(start.0 + SECOND / 10 - 1)));
+        assert!(turns.take(Tick(start.0 + SECOND / 10)));
+        let later = Tick(start.0 + 100 * SECOND);
+        assert_eq!((0..5).filter(|_| turns.take(later)).count(), 3);
+    }
+
+    #[test]
+    fn rates_beyond_all_bounds_overflow_nowhere() {
+        for (per_second, burst) in [(1e-300, 1), (1e300, usize::MAX), (f64::MIN_POSITIVE, 2)] {
+            let mut turns = Turns::new(Some(per_second), burst);
+            assert!(turns.take(Tick(SECOND)), "{per_second}");
+            assert_eq!(turns.take(Tick(SECOND)), per_second > 1.0 || burst > 1, "{per_second}");
+            turns.give_back();
+            turns.give_back();
+        }
+        let mut unlimited = Turns::new(None, 1);
+        assert!((0..1_000).all(|_| unlimited.take(Tick(SECOND))));
+    }
+
+    proptest! {
+        #[test]
+        fn in_no_interval_are_more_turns_used_than_its_length_and_the_burst_allow(
+            steps in prop::collection::vec((0..200u64, 0..4u8), 1..200),
+            per_second in 1..500u32,
+            burst in 1..20usize,
+        ) {
+            let mut turns = Turns::new(Some(per_second.into()), burst);
+            let (mut now, mut used) = (SECOND, Vec::new());
+            for (millis, kind) in steps {
+                now += millis * SECOND / 1_000;
+                if turns.take(Tick(now)) {
+                    if kind == 0 { turns.give_back() } else { used.push(now) }
+                }
+            }
+            for (n, from) in used.iter().enumerate() {
+                for (m, to) in used.iter().enumerate().skip(n) {
+                    let span = (to - from) as f64 / SECOND as f64;
+                    let most = span * f64::from(per_second) + burst as f64 + 1e-3;
+                    prop_assert!((m - n + 1) as f64 <= most, "{} in {span} s", m - n + 1);
+                }
+            }
+        }
+    }
+}

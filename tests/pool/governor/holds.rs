@@ -1,0 +1,156 @@
+//! What holds others up, and for how long.
+
+use super::*;
+use caliburn::GetError;
+use std::task::Poll;
+use std::time::Instant;
+
+#[test]
+fn a_connect_that_hangs_holds_others_for_half_a_second_and_no_longer() {
+    let (governor, hand) = timeless(1);
+    let hangs = Occupant::new(&governor);
+    let fake = Fake::new();
+    let (builder, _) = by_hand(&fake, &governor);
+    let other = builder.max_size(1).min_size(1).build().unwrap();
+    other.maintain();
+    hand.advance(Duration::from_millis(499));
+    other.maintain();
+    assert_eq!((other.stats().size, governor.stats().waiting), (0, 1));
+    hand.advance(Duration::from_millis(1));
+    other.maintain();
+    assert_eq!((other.stats().size, other.stats().connects_held), (1, 1));
+    assert_eq!((governor.stats().connecting, governor.stats().taking_long), (1, 1));
+    drop(hangs);
+}
+
+/// Nothing happens but that time passes, and the housekeeper looks.
+#[test]
+fn a_pool_is_called_as_soon_as_the_connect_before_it_takes_long() {
+    let governor = ConnectGovernor::builder().max_concurrent(1).build().unwrap();
+    let hangs = Occupant::new(&governor);
+    let (fake, begun) = (Fake::new(), Instant::now());
+    let builder = Pool::builder(fake.clone()).max_size(2).min_size(2);
+    let pool = builder.connect_governor(&governor).build().unwrap();
+    pool.ready(PLENTY).unwrap();
+    assert!(begun.elapsed() < Duration::from_millis(500) + ROOM, "{:?}", begun.elapsed());
+    drop(hangs);
+}
+
+#[test]
+fn a_pool_that_does_not_come_when_it_is_called_holds_others_for_a_moment_only() {
+    let governor = ConnectGovernor::builder().max_concurrent(1).build().unwrap();
+    let hangs = Occupant::new(&governor);
+    let fake = Fake::new();
+    let (builder, _) = by_hand(&fake, &governor);
+    let idle_hands = builder.max_size(1).min_size(1).build().unwrap();
+    let builder = Pool::builder(fake.clone()).max_size(1).min_size(1);
+    let behind = builder.connect_governor(&governor).build().unwrap();
+    assert!(governor.stats().held >= 2);
+    hangs.leave();
+    behind.ready(PLENTY).unwrap();
+    assert_eq!(idle_hands.stats().size, 0);
+    idle_hands.maintain();
+    assert_eq!(idle_hands.stats().size, 1, "it comes late, and is served");
+    assert_at_rest(&governor);
+}
+
+#[test]
+fn pools_in_a_black_hole_are_served_soon_after_it_and_do_not_storm_the_server() {
+    let governor = ConnectGovernor::builder().max_concurrent(2).build().unwrap();
+    let fake = Fake::new();
+    fake.on_connect(Mode::Hang);
+    let pools: Vec<_> = (0..10)
+        .map(|_| {
+            let builder = Pool::builder_async(AsyncFake(fake.clone()));
+            let builder = builder.max_size(2).min_size(1).connect_timeout(6 * PLENTY);
+            builder.connect_governor(&governor).build().unwrap()
+        })
+        .collect();
+    let begun = Instant::now();
+    eventually("probes go out", || fake.books().attempts.load(SeqCst) >= 6);
+    // Two, two more after half a second, and then one in each.
+    let least = Duration::from_millis(1_400);
+    assert!(begun.elapsed() >= least, "{:?}", begun.elapsed());
+    fake.on_connect(Mode::Ok);
+    let begun = Instant::now();
+    pools.iter().for_each(|pool| pool.ready(PLENTY).unwrap());
+    assert!(begun.elapsed() < 2 * SECOND + ROOM, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_held_probe_goes_out_when_there_is_room_with_the_limit_of_a_probe() {
+    let (governor, _) = timeless(1);
+    let fake = Fake::new();
+    let (builder, hand) = by_hand(&fake, &governor);
+    let pool = builder.max_size(1).build().unwrap();
+    fake.on_connect(Mode::Fail);
+    let mut get = Box::pin(pool.get_timeout_async(100 * SECOND));
+    assert!(poll_once(&mut get).is_pending());
+    pool.maintain();
+    assert_eq!(pool.stats().connect_failures, 1);
+    let occupant = Occupant::new(&governor);
+    for _ in 0..10 {
+        hand.advance(SECOND);
+        pool.maintain();
+    }
+    assert_eq!((pool.stats().connect_failures, pool.stats().connects_held), (1, 1));
+    fake.on_connect(Mode::Ok);
+    occupant.leave();
+    pool.maintain();
+    assert!(poll_once(&mut get).is_ready());
+}
+
+/// Borrowers of a pool whose last connect failed, while the governor holds the next.
+fn while_held(mode: Mode, fail_fast: bool) -> (usize, usize) {
+    let (governor, _) = timeless(1);
+    let fake = Fake::new();
+    let (builder, hand) = by_hand(&fake, &governor);
+    let pool = builder.max_size(1).fail_fast(fail_fast).build().unwrap();
+    fake.on_connect(mode);
+    let mut first = Box::pin(pool.get_timeout_async(100 * SECOND));
+    assert!(poll_once(&mut first).is_pending());
+    pool.maintain();
+    assert_eq!(pool.stats().connect_failures, 1);
+    let is_told = poll_once(&mut first).is_ready();
+    hand.advance(2 * SECOND);
+    let occupant = Occupant::new(&governor);
+    let mut asks = Box::pin(pool.get_timeout_async(100 * SECOND));
+    assert!(poll_once(&mut asks).is_pending(), "the one that asks for the next attempt waits");
+    assert_eq!(pool.stats().connects_held, 1);
+    let mut later: Vec<_> =
+        (0..5).map(|_| Box::pin(pool.get_timeout_async(100 * SECOND))).collect();
+    let told = later.iter_mut().filter_map(|get| match poll_once(get) {
+        Poll::Ready(Err(GetError::Connect { .. })) => Some(()),
+        Poll::Ready(other) => panic!("{other:?}"),
+        Poll::Pending => None,
+    });
+    let told = told.count();
+    drop(later);
+    occupant.leave();
+    pool.maintain();
+    assert_eq!(pool.stats().connect_failures, 2, "the attempt is made");
+    assert_eq!(poll_once(&mut asks).is_ready(), is_told);
+    (usize::from(is_told), told)
+}
+
+#[test]
+fn what_fails_at_once_does_so_while_the_next_attempt_is_held() {
+    assert_eq!(while_held(Mode::FailForGood, false), (1, 5));
+    assert_eq!(while_held(Mode::Fail, true), (1, 5));
+    assert_eq!(while_held(Mode::Fail, false), (0, 0));
+}
+
+#[test]
+fn borrowers_of_a_held_pool_that_has_not_failed_wait() {
+    let (governor, _) = timeless(1);
+    let occupant = Occupant::new(&governor);
+    let fake = Fake::new();
+    let (builder, _) = by_hand(&fake, &governor);
+    let pool = builder.max_size(2).fail_fast(true).build().unwrap();
+    let mut gets: Vec<_> = (0..2).map(|_| Box::pin(pool.get_timeout_async(SECOND))).collect();
+    assert!(gets.iter_mut().all(|get| poll_once(get).is_pending()));
+    occupant.leave();
+    pool.maintain();
+    assert!(gets.iter_mut().all(|get| poll_once(get).is_ready()));
+    assert_at_rest(&governor);
+}
