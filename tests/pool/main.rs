@@ -48,6 +48,7 @@ mod reserve_whole;
 mod router;
 mod settings;
 mod shedding;
+mod shrink;
 mod slots;
 mod switch;
 mod waiting_room;

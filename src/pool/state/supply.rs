@@ -2,6 +2,7 @@
 
 use super::job::{Order, Replaces};
 use crate::clock::Tick;
+use crate::config::Settings;
 use crate::pool::ground::backoff::Backoff;
 use crate::pool::ground::ramp::Ramp;
 use crate::pool::ground::random::Spread;
@@ -77,6 +78,11 @@ impl Supply {
             pings: UsualPing::new(),
             jitter: Spread::new(),
         }
+    }
+
+    /// How many connections are to be open whatever the demand.
+    pub(crate) fn floor(&self, settings: &Settings) -> usize {
+        settings.min_size.max(self.warm_up.get().min(settings.max_size))
     }
 
     /// Runs `with` on the two machines, under their lock: no foreign code may run in it.
