@@ -43,13 +43,13 @@ pub(crate) fn sample<M: Manager>(raw: &Raw<M>, now: Tick) -> Tick {
         return Tick::NEVER;
     }
     if usage.next == Tick::NEVER {
-        usage.next = now + gap(&usage, window);
+        usage.next = next(&usage, window, now);
     }
     if now < usage.next {
         return usage.next;
     }
     // However late the sample is: it is one.
-    usage.next = now + gap(&usage, window);
+    usage.next = next(&usage, window, now);
     let in_use_now = in_use(raw);
     usage.samples.push(in_use_now);
     if usage.samples.len() < SAMPLES {
@@ -111,7 +111,10 @@ fn in_use<M: Manager>(raw: &Raw<M>) -> usize {
     service.open().saturating_sub(raw.count_idle() + service.upkeep())
 }
 
-/// The time between two samples, a half more or less.
-fn gap(usage: &Usage, window: Duration) -> Duration {
-    (window / SAMPLES as u32).max(PERIOD).mul_f64(0.5 + usage.spread.draw())
+/// When the next sample is due: after a share of the window, a half more or less. Some pools have
+/// theirs at the same moment, so that many pools do not have the housekeeper wake up as often.
+fn next(usage: &Usage, window: Duration, now: Tick) -> Tick {
+    const STEP: u64 = PERIOD.as_nanos() as u64;
+    let gap = (window / SAMPLES as u32).max(PERIOD).mul_f64(0.5 + usage.spread.draw());
+    Tick(((now + gap).0.saturating_add(STEP / 2) / STEP).saturating_mul(STEP))
 }
