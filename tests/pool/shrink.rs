@@ -181,8 +181,7 @@ fn under_a_load_that_fluctuates_use_closes_few_and_what_it_closes_is_seldom_miss
     assert!(with.0 < 600, "{with:?}");
 }
 
-#[test]
-fn what_the_start_still_opens_is_not_closed() {
+fn what_the_start_still_opens_stays(more: impl FnOnce(Builder<Fake>) -> Builder<Fake>) {
     let fake = Fake::new();
     let (other, _) = full_manual(&fake, 5, |b| b);
     let moved: Vec<_> = (0..5).map(|_| PooledConnection::detach(other.get().unwrap())).collect();
@@ -191,7 +190,7 @@ fn what_the_start_still_opens_is_not_closed() {
     let (clock, hand) = caliburn::Clock::mock();
     let builder = Pool::builder(down.clone()).manual_maintenance().clock(clock);
     let builder = builder.max_size(10).min_size(1).initial_size(8).idle_timeout(None);
-    let pool = builder.shrink_window(Some(WINDOW)).build().unwrap();
+    let pool = more(builder).build().unwrap();
     moved.into_iter().for_each(|conn| pool.add(conn).unwrap());
     let pass = |windows: u32| {
         for _ in 0..windows * 120 {
@@ -207,6 +206,14 @@ fn what_the_start_still_opens_is_not_closed() {
     pass(2);
     assert_eq!(pool.stats().size, 1, "now the minimum is enough");
     assert_eq!(pool.stats().connects, 3);
+}
+
+#[test]
+fn what_the_start_still_opens_is_not_closed() {
+    what_the_start_still_opens_stays(|b| b.shrink_window(Some(WINDOW)));
+    what_the_start_still_opens_stays(|b| {
+        b.idle_timeout(Some(2 * WINDOW)).sweep_interval(Some(SECOND))
+    });
 }
 
 #[test]
