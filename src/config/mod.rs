@@ -59,6 +59,14 @@ pub struct Settings {
     /// How long a connection may lie idle. The sweep closes those idle for longer, longest idle
     /// first, down to `min_size` and `min_idle`. `None` means no limit. Default: 600 s.
     pub idle_timeout: Option<Duration>,
+    /// Time over which the pool counts how many connections are in use, more than zero; below 500
+    /// ms it counts as 500 ms. At its end the pool closes idle connections, longest idle first,
+    /// until as many are open as were in use at once in 19 of 20 samples, and `min_idle` more, but
+    /// never fewer than `min_size`; then it begins again. So a peak that lasts for a fortieth of
+    /// the time or less counts for nothing, and one that lasts for a seventh is reckoned with. A
+    /// paused pool counts nothing. `None` means that only `idle_timeout` closes what is idle.
+    /// Default: `None`.
+    pub shrink_window: Option<Duration>,
     /// Time between two sweeps of the idle connections, more than zero; below 1 ms it counts as 1
     /// ms. `None` means the interval that the strategy asks for, else 30 s. Default: `None`.
     pub sweep_interval: Option<Duration>,
@@ -150,6 +158,7 @@ impl Default for Settings {
             reset_timeout: Duration::from_secs(5),
             close_timeout: Duration::from_secs(5),
             idle_timeout: Some(Duration::from_secs(600)),
+            shrink_window: None,
             sweep_interval: None,
             max_waiters: usize::MAX,
             connect_concurrency: 4,
@@ -238,6 +247,7 @@ impl Settings {
             ("ping_timeout", self.ping_timeout.is_zero()),
             ("reset_timeout", self.reset_timeout.is_zero()),
             ("close_timeout", self.close_timeout.is_zero()),
+            ("shrink_window", self.shrink_window.is_some_and(|window| window.is_zero())),
             ("sweep_interval", self.sweep_interval.is_some_and(|interval| interval.is_zero())),
             ("leak_threshold", self.leak_threshold.is_some_and(|threshold| threshold.is_zero())),
             ("connect_concurrency", self.connect_concurrency == 0),

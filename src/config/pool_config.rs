@@ -208,6 +208,7 @@ fn read_settings(reader: &mut Reader<'_>, settings: &mut Settings) {
         reset_timeout,
         close_timeout,
         idle_timeout,
+        shrink_window,
         sweep_interval,
         max_waiters,
         connect_concurrency,
@@ -229,6 +230,7 @@ fn read_settings(reader: &mut Reader<'_>, settings: &mut Settings) {
     set(reset_timeout, reader.read("reset_timeout"));
     set(close_timeout, reader.read("close_timeout"));
     set(idle_timeout, reader.read("idle_timeout"));
+    set(shrink_window, reader.read("shrink_window"));
     set(sweep_interval, reader.read("sweep_interval"));
     set(max_waiters, reader.read_limit("max_waiters", usize::MAX));
     set(connect_concurrency, reader.read("connect_concurrency"));

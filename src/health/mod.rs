@@ -85,13 +85,16 @@ pub enum EvictionCause {
     Invalidated,
     /// The pool's limit was lowered.
     Surplus,
+    /// Fewer connections were in use at once than were open, for a
+    /// [`shrink_window`](crate::Settings::shrink_window).
+    Unneeded,
     /// The pool was closed.
     PoolClosed,
 }
 
 impl EvictionCause {
     /// All causes, in order.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::MaxLifetime,
         Self::IdleTimeout,
         Self::MaxUses,
@@ -105,6 +108,7 @@ impl EvictionCause {
         Self::Discarded,
         Self::Invalidated,
         Self::Surplus,
+        Self::Unneeded,
         Self::PoolClosed,
     ];
 
@@ -130,6 +134,7 @@ impl EvictionCause {
             Self::Discarded => "discarded",
             Self::Invalidated => "invalidated",
             Self::Surplus => "surplus",
+            Self::Unneeded => "unneeded",
             Self::PoolClosed => "pool closed",
         }
     }

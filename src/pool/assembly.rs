@@ -16,6 +16,7 @@ use super::state::pass::Pass;
 use super::state::pooled::Raw;
 use super::state::shedding::Shed;
 use super::state::supply::Supply;
+use super::state::usage::Usage;
 use super::state::{Spawner, State};
 use super::upkeep::housekeeper;
 use super::work::worker;
@@ -183,6 +184,7 @@ impl<M: Manager> Parts<M> {
             visits: Requests::new(),
             pass: Mutex::new(Pass::none(self.clock.now())),
             above_limit: Mutex::new(Vec::new()),
+            usage: Mutex::new(Usage::of(None)),
             sweep_asked: Relaxed::<bool>::new(false),
             sweeper: Relaxed::<usize>::new(0),
             ring: Ring::new(),

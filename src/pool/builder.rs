@@ -154,6 +154,9 @@ impl<M: Manager> Builder<M> {
         close_timeout: Duration,
         /// Sets how long surplus connections may lie idle; `None` is no limit. Default: 600 s.
         idle_timeout: Option<Duration>,
+        /// Sets the time after which the pool closes connections that were not in use at once.
+        /// Default: `None`, never.
+        shrink_window: Option<Duration>,
         /// Sets the time between two sweeps. Default: `None`, as the strategy asks, else 30 s.
         sweep_interval: Option<Duration>,
         /// Sets the maximum number of borrowers in line. Default: `usize::MAX`, no limit.

@@ -3,6 +3,7 @@
 use super::handle::Pool;
 use super::state::pooled::Raw;
 use super::supply::speed;
+use super::upkeep::usage;
 use super::work::worker;
 use crate::manager::Manager;
 use crate::observe::EventKind;
@@ -79,6 +80,7 @@ impl<M: Manager> Pool<M> {
             self.raw.dispatch();
             // For those that wait nothing was opened meanwhile.
             worker::grow(&self.raw);
+            usage::resumed(&self.raw);
         }
     }
 

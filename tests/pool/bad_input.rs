@@ -302,6 +302,7 @@ fn enormous_durations_everywhere_are_no_limit_and_nothing_overflows() {
             .reset_timeout(longest)
             .close_timeout(longest)
             .idle_timeout(Some(longest))
+            .shrink_window(Some(longest))
             .sweep_interval(Some(longest))
             .wait_ready(longest)
             .health((
@@ -336,6 +337,7 @@ fn the_shortest_durations_close_what_they_concern_and_end_what_takes_longer() {
         let pool = builder
             .max_size(2)
             .idle_timeout(Some(Duration::ZERO))
+            .shrink_window(Some(Duration::from_nanos(1)))
             .sweep_interval(Some(Duration::from_nanos(1)))
             .health(AgeEviction::unlimited().max_lifetime(Duration::ZERO))
             .build()

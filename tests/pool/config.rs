@@ -48,6 +48,7 @@ const TOML: &str = r#"
     reset_timeout = "1m 30s"
     close_timeout = "1h"
     idle_timeout = "none"
+    shrink_window = "1min"
     sweep_interval = "15s"
     max_waiters = 100
     connect_concurrency = 5
@@ -79,6 +80,7 @@ fn all_set() -> Settings {
     settings.reset_timeout = 90 * SECOND;
     settings.close_timeout = 3600 * SECOND;
     settings.idle_timeout = None;
+    settings.shrink_window = Some(60 * SECOND);
     settings.sweep_interval = Some(15 * SECOND);
     settings.max_waiters = 100;
     settings.connect_concurrency = 5;
@@ -117,6 +119,7 @@ fn the_environment_says_the_same_in_texts() {
         ("RESET_TIMEOUT", "90s"),
         ("CLOSE_TIMEOUT", "60min"),
         ("IDLE_TIMEOUT", "never"),
+        ("SHRINK_WINDOW", "60s"),
         ("SWEEP_INTERVAL", "15s"),
         ("MAX_WAITERS", "100"),
         ("CONNECT_CONCURRENCY", "5"),

@@ -52,6 +52,7 @@ mod reserve_whole;
 mod router;
 mod settings;
 mod shedding;
+mod shrink;
 mod sim;
 mod slots;
 mod switch;

@@ -261,20 +261,20 @@ fn a_hundred_and_fifty_resets_that_hang_keep_no_pool_from_connecting() {
 }
 
 /// The processor time that closing down so many connections takes, in a pool maintained by hand.
-fn shrinking(size: usize, shrink: fn(&Pool<Fake>)) -> Duration {
+fn shrinking(size: usize, shrink: fn(&Pool<Fake>, &MockClock)) -> Duration {
     let (builder, hand) = manual_maintenance(&Fake::new());
     let pool = builder.max_size(size).initial_size(size).idle_timeout(Some(ENOUGH));
     let pool = pool.build().unwrap();
     hand.advance(2 * ENOUGH);
     let begun = cpu_time::ThreadTime::now();
-    shrink(&pool);
+    shrink(&pool, &hand);
     let took = begun.elapsed();
     assert!(pool.stats().size <= 1, "{}", pool.stats());
     took
 }
 
 #[track_caller]
-fn assert_linear(shrink: fn(&Pool<Fake>)) {
+fn assert_linear(shrink: fn(&Pool<Fake>, &MockClock)) {
     let sizes = [1_024, 8_192];
     let [small, large] = sizes.map(|size| shrinking(size, shrink));
     let ratio = large.as_secs_f64() / small.as_secs_f64();
@@ -284,13 +284,26 @@ fn assert_linear(shrink: fn(&Pool<Fake>)) {
 #[test]
 fn closing_down_idle_connections_takes_time_in_proportion_to_their_number() {
     let _alone = crate::alone();
-    assert_linear(Pool::sweep);
+    assert_linear(|pool, _| pool.sweep());
+}
+
+#[test]
+fn closing_down_connections_that_use_does_not_need_takes_time_in_proportion_to_their_number() {
+    let _alone = crate::alone();
+    assert_linear(|pool, hand| {
+        let window = Duration::from_secs(60);
+        pool.change(|settings| settings.shrink_window = Some(window)).unwrap();
+        for _ in 0..60 {
+            hand.advance(window / 20);
+            pool.maintain();
+        }
+    });
 }
 
 #[test]
 fn a_lowered_limit_takes_time_in_proportion_to_the_connections_above_it() {
     let _alone = crate::alone();
-    assert_linear(|pool| {
+    assert_linear(|pool, _| {
         pool.change(|settings| settings.max_size = 1).unwrap();
         pool.maintain();
     });
@@ -299,7 +312,7 @@ fn a_lowered_limit_takes_time_in_proportion_to_the_connections_above_it() {
 #[test]
 fn closing_a_pool_takes_time_in_proportion_to_its_connections() {
     let _alone = crate::alone();
-    assert_linear(Pool::close);
+    assert_linear(|pool, _| pool.close());
 }
 
 fn sixteen_thousand_shrink(test: &str, shrink: fn(&mut Settings)) {

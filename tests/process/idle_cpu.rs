@@ -2,7 +2,7 @@
 //! process is measured.
 
 use crate::common::*;
-use caliburn::{ConnectGovernor, Pool, Router};
+use caliburn::{Builder, ConnectGovernor, Pool, Router};
 use cpu_time::ProcessTime;
 use std::time::{Duration, Instant};
 
@@ -114,6 +114,49 @@ fn a_router_at_rest_uses_next_to_no_processor_time() {
         let share = a_router_at_rest();
         assert!(share < NEXT_TO_NONE, "{:.2} % of a core", share * 100.0);
         println!("{:.3} % of a core", share * 100.0);
+    });
+}
+
+/// How many pools share the housekeeper.
+const MANY: usize = 300;
+
+/// So many pools that have been shrinking, of which each has `held` connections lent.
+fn pools_that_shrink(held: usize, more: fn(Builder<Fake>) -> Builder<Fake>) -> f64 {
+    let pools: Vec<_> = (0..MANY)
+        .map(|_| {
+            let pool = Pool::builder(Fake::new()).max_size(4).initial_size(4).idle_timeout(None);
+            more(pool).build().unwrap()
+        })
+        .collect();
+    eventually("all are open", || pools.iter().all(|pool| pool.stats().size == 4));
+    let get = |pool: &Pool<Fake>| (0..held).map(|_| pool.get().unwrap()).collect::<Vec<_>>();
+    let guards: Vec<_> = pools.iter().map(get).collect();
+    let change = |pool: &Pool<Fake>| {
+        pool.change(|settings| settings.shrink_window = Some(Duration::from_secs(4)))
+    };
+    pools.iter().for_each(|pool| change(pool).unwrap());
+    eventually("all have shrunk", || pools.iter().all(|pool| pool.stats().size == 1));
+    let share = share_of_a_core();
+    drop(guards);
+    share
+}
+
+#[test]
+fn three_hundred_pools_that_have_shrunk_to_their_minimum_use_next_to_no_processor_time() {
+    let _alone = crate::alone();
+    let test =
+        "three_hundred_pools_that_have_shrunk_to_their_minimum_use_next_to_no_processor_time";
+    in_child(test, 3 * PLENTY, || {
+        let at_minimum = pools_that_shrink(0, |pool| pool.min_size(1));
+        // Five times a second each of these counts what is in use.
+        let counting = pools_that_shrink(1, |pool| pool);
+        println!(
+            "{:.3} % of a core at the minimum, {:.3} % while they count",
+            at_minimum * 100.0,
+            counting * 100.0
+        );
+        assert!(at_minimum < NEXT_TO_NONE, "{:.2} % of a core", at_minimum * 100.0);
+        assert!(counting < 3.0 * NEXT_TO_NONE, "{:.2} % of a core", counting * 100.0);
     });
 }
 

@@ -131,7 +131,7 @@ fn is_wanted<M: Manager>(raw: &Raw<M>) -> bool {
     let state = raw.context();
     let settings = state.settings.load();
     let open = state.service.open.get().saturating_sub(state.service.closing());
-    open <= settings.min_size || raw.count_idle() <= settings.min_idle
+    open <= state.supply.floor(&settings) || raw.count_idle() <= settings.min_idle
 }
 
 /// Makes a connection idle that has been pinged. The strategy was asked when it came back.

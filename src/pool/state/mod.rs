@@ -14,6 +14,7 @@ pub(crate) mod pass;
 pub(crate) mod pooled;
 pub(crate) mod shedding;
 pub(crate) mod supply;
+pub(crate) mod usage;
 
 use super::ground::assignment::Assignment;
 use super::ground::caught::{Foreign, let_go};
@@ -48,6 +49,7 @@ use shedding::Shed;
 use std::future::Future;
 use std::time::Duration;
 use supply::Supply;
+use usage::Usage;
 
 /// Runs futures of an async manager.
 pub(crate) type Spawner = Arc<dyn Fn(BoxFuture<'static, ()>) + Send + Sync>;
@@ -129,6 +131,8 @@ pub(crate) struct State<M: Manager> {
     /// Idle connections of which some are above a lowered limit, and when they were last used; the
     /// next to be closed last.
     pub(crate) above_limit: Mutex<Vec<(Tick, u32)>>,
+    /// How many connections were in use of late, and which are to be closed for it.
+    pub(crate) usage: Mutex<Usage>,
     /// A pass was asked for.
     pub(crate) sweep_asked: Relaxed<bool>,
     /// The thread that sweeps, by number plus one.

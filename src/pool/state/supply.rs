@@ -2,6 +2,7 @@
 
 use super::job::{Order, Replaces};
 use crate::clock::Tick;
+use crate::config::Settings;
 use crate::pool::ground::backoff::Backoff;
 use crate::pool::ground::line_log::LineLog;
 use crate::pool::ground::meter::Meter;
@@ -100,6 +101,11 @@ impl Supply {
             look_again: Relaxed::<u64>::new(Tick::NEVER.0),
             jitter: Spread::new(),
         }
+    }
+
+    /// How many connections are to be open whatever the demand.
+    pub(crate) fn floor(&self, settings: &Settings) -> usize {
+        settings.min_size.max(self.warm_up.get().min(settings.max_size))
     }
 
     /// Runs `with` on the machines, under their lock: no foreign code may run in it.

@@ -36,8 +36,7 @@ impl Shortage {
         // Connections whose call is late may never come back.
         let late = if soon > 0 { overdue(raw, state.clock.now()).briefly_out } else { 0 };
         let soon = soon.saturating_sub(late);
-        let warm_up = state.supply.warm_up.get();
-        let floor = settings.min_size.max(warm_up.min(settings.max_size));
+        let floor = state.supply.floor(&settings);
         let free = idle + soon;
         let missing_idle = settings.min_idle.saturating_sub(free);
         let room = settings.max_size.saturating_sub(open);

@@ -5,4 +5,5 @@ pub(crate) mod keeper;
 mod leaks;
 pub(crate) mod shrink;
 pub(crate) mod sweep;
+pub(crate) mod usage;
 pub(crate) mod visit;

@@ -1,22 +1,20 @@
-//! Closes surplus: connections above the minimum that have been idle for too long, and those above
-//! a lowered limit.
+//! Closes surplus: connections above the minimum that have been idle for too long or that use does
+//! not need, and those above a lowered limit.
 
 use crate::clock::Tick;
-use crate::config::Settings;
 use crate::health::EvictionCause;
 use crate::manager::Manager;
 use crate::pool::service::enqueue;
 use crate::pool::state::pooled::Raw;
 use crate::pool::supply::overruns::has_room;
 use crate::pool::supply::shortage::Shortage;
-use std::time::Duration;
 
 /// No more connections above a lowered limit are closed in one go: neither who lowers it nor other
 /// chores of the pool are kept waiting.
 const SLICE: usize = 256;
 
 /// Connections open and not about to be closed.
-fn open<M: Manager>(raw: &Raw<M>) -> usize {
+pub(super) fn open<M: Manager>(raw: &Raw<M>) -> usize {
     let service = &raw.context().service;
     service.open().saturating_sub(service.closing())
 }
@@ -24,14 +22,17 @@ fn open<M: Manager>(raw: &Raw<M>) -> usize {
 /// Whether the minimum needs a connection that is out
 /// [briefly](crate::pool::state::job::BrieflyOut).
 pub(crate) fn is_needed<M: Manager>(raw: &Raw<M>) -> bool {
-    let settings = raw.context().settings.load();
-    open(raw) <= settings.min_size
+    let state = raw.context();
+    let settings = state.settings.load();
+    open(raw) <= state.supply.floor(&settings)
         || settings.min_idle > 0 && Shortage::of(raw).free <= settings.min_idle
 }
 
-/// How many idle connections the minimum does not need.
-fn surplus<M: Manager>(raw: &Raw<M>, settings: &Settings) -> usize {
-    let surplus = open(raw).saturating_sub(settings.min_size);
+/// How many idle connections neither the minimum needs, nor who wants `keep` of them open.
+pub(super) fn surplus<M: Manager>(raw: &Raw<M>, keep: usize) -> usize {
+    let state = raw.context();
+    let settings = state.settings.load();
+    let surplus = open(raw).saturating_sub(keep.max(state.supply.floor(&settings)));
     if surplus == 0 || settings.min_idle == 0 {
         return surplus;
     }
@@ -39,7 +40,7 @@ fn surplus<M: Manager>(raw: &Raw<M>, settings: &Settings) -> usize {
 }
 
 /// Slots not lent and when they last were, longest ago last. Some may be empty.
-fn longest_idle<M: Manager>(raw: &Raw<M>, before: Tick) -> Vec<(Tick, u32)> {
+pub(super) fn longest_idle<M: Manager>(raw: &Raw<M>, before: Tick) -> Vec<(Tick, u32)> {
     let slots = (0..).zip(raw.ledgers()).filter(|(_, ledger)| !ledger.is_lent());
     let mut idle: Vec<_> = slots
         .map(|(index, ledger)| (ledger.last_changed(), index))
@@ -49,15 +50,17 @@ fn longest_idle<M: Manager>(raw: &Raw<M>, before: Tick) -> Vec<(Tick, u32)> {
     idle
 }
 
+/// What was last used before this moment has been idle for too long.
+fn too_long_idle<M: Manager>(raw: &Raw<M>, now: Tick) -> Option<Tick> {
+    let timeout = raw.context().settings.load().idle_timeout?;
+    Some(Tick(now.0.saturating_sub(timeout.as_nanos().try_into().unwrap_or(u64::MAX))))
+}
+
 /// Connections that a pass beginning `now` may close because they have been idle for too long; the
 /// last one is to be closed first.
 pub(crate) fn candidates<M: Manager>(raw: &Raw<M>, now: Tick) -> Vec<(Tick, u32)> {
-    let settings = raw.context().settings.load();
-    match settings.idle_timeout {
-        Some(timeout) if surplus(raw, &settings) > 0 => {
-            let too_long = now.0.saturating_sub(timeout.as_nanos().try_into().unwrap_or(u64::MAX));
-            longest_idle(raw, Tick(too_long))
-        }
+    match too_long_idle(raw, now) {
+        Some(before) if surplus(raw, 0) > 0 => longest_idle(raw, before),
         _ => Vec::new(),
     }
 }
@@ -67,12 +70,23 @@ pub(crate) fn shrink<M: Manager>(raw: &Raw<M>, candidates: &mut Vec<(Tick, u32)>
     if candidates.is_empty() {
         return;
     }
-    let settings = raw.context().settings.load();
-    let timeout = settings.idle_timeout.unwrap_or(Duration::MAX);
-    let mut surplus = surplus(raw, &settings);
+    let before = too_long_idle(raw, now).unwrap_or_default();
+    close(raw, candidates, before, surplus(raw, 0), EvictionCause::IdleTimeout);
+}
+
+/// Closes up to `surplus` of the `candidates`, the last one first, as far as there is room: those
+/// that have not been used since they were found, nor since `before`. None are left when that is
+/// done.
+pub(super) fn close<M: Manager>(
+    raw: &Raw<M>,
+    candidates: &mut Vec<(Tick, u32)>,
+    before: Tick,
+    mut surplus: usize,
+    cause: EvictionCause,
+) {
     while let Some(&(last_used, index)) = candidates.last() {
-        if surplus == 0 || now.since(last_used) <= timeout {
-            return candidates.clear();
+        if surplus == 0 || last_used >= before {
+            return *candidates = Vec::new();
         }
         if !has_room(raw) {
             return;
@@ -81,12 +95,11 @@ pub(crate) fn shrink<M: Manager>(raw: &Raw<M>, candidates: &mut Vec<(Tick, u32)>
         if let Some(slot) = raw.claim_idle_at(index)
             && slot.ledger().last_changed() == last_used
         {
-            enqueue::close(slot, EvictionCause::IdleTimeout);
+            enqueue::close(slot, cause);
             surplus -= 1;
         }
     }
 }
-
 /// Closes idle connections above a lowered limit, longest idle first; of very many a slice, and
 /// rings for the visit that goes on.
 pub(crate) fn shed<M: Manager>(raw: &Raw<M>) {

@@ -1,7 +1,7 @@
 //! A visit to one pool: deadlines, surplus, the sweep, growth, workers for what is queued.
 
 use super::keeper::{Household, PERIOD};
-use super::{leaks, shrink, sweep};
+use super::{leaks, shrink, sweep, usage};
 use crate::clock::Tick;
 use crate::manager::Manager;
 use crate::pool::ground::ring::Ring;
@@ -72,6 +72,7 @@ fn keep_order<M: Manager>(raw: &Arc<Raw<M>>) -> Tick {
     let mut next = Tick::NEVER;
     if !raw.is_closed() {
         shrink::shed(raw);
+        usage::shrink(raw, now);
         next = sweep::go_on(raw, now).min(leaks::look(raw, now));
         speed::look(raw, now);
         growth::lose_patience(raw, now);
@@ -87,7 +88,8 @@ fn keep_order<M: Manager>(raw: &Arc<Raw<M>>) -> Tick {
 /// How long a pool at rest may be left alone; announces it.
 fn rest<M: Manager>(raw: &Raw<M>) -> Duration {
     let state = raw.context();
-    let next = Tick(state.chores_due.get());
+    // Here, too, so that a sample needs no keeper.
+    let next = Tick(state.chores_due.get()).min(usage::sample(raw, state.clock.now()));
     // A borrower that takes an idle connection does not ring.
     let may_fall_short = state.settings.load().min_idle > 0 && !raw.is_closed();
     // A grant may lapse within that time. As there will be a visit by then, the granting thread
