@@ -7,6 +7,9 @@ use std::time::Duration;
 /// A line is of no account if it holds fewer borrowers than this share of the connections in use.
 const LINE: f64 = 0.1;
 
+/// It is of no account if fewer than this share of those that asked were turned away.
+const TURNED_AWAY: f64 = 0.01;
+
 /// The server is in the way if a loan takes so many times what it took when it was quickest.
 const SLOWER: u32 = 2;
 
@@ -100,25 +103,26 @@ impl Stats {
             shortest_hold_time: self.shortest_hold_time,
             waiting: per_second(self.wait_time.sum().as_secs_f64()),
         };
-        advice.bottleneck = self.bottleneck(&advice);
+        advice.bottleneck = self.bottleneck(&advice, asked);
         advice.suggested_size = advice.suggest(self.size);
         advice
     }
 
-    fn bottleneck(&self, advice: &Advice) -> Bottleneck {
-        let turned_away = self.refusals + self.shed + self.hopeless + self.timeouts;
+    fn bottleneck(&self, advice: &Advice, asked: f64) -> Bottleneck {
+        let turned_away = (self.refusals + self.shed + self.hopeless + self.timeouts) as f64;
         let few = advice.in_use().unwrap_or(self.size as f64).max(1.0) * LINE;
         let is_slow = match (advice.hold_time, advice.shortest_hold_time) {
             (Some(hold), Some(shortest)) => hold >= shortest.saturating_mul(SLOWER),
             _ => false,
         };
         let is_stuck = self.quarantined > 0 && 2 * self.quarantined >= self.max_size;
-        let is_full = self.vacant == 0 && self.opening == 0;
-        if advice.waiting < few && turned_away == 0 || self.is_paused {
+        let is_full = self.vacant == 0 && self.size > self.opening;
+        let are_few = advice.waiting < few && turned_away <= asked * TURNED_AWAY;
+        if are_few || self.is_paused {
             Bottleneck::None
         } else if is_slow || is_stuck {
             Bottleneck::Server
-        } else if is_full && self.size > 0 {
+        } else if is_full {
             Bottleneck::MaxSize
         } else {
             Bottleneck::Connects

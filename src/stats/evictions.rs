@@ -34,7 +34,7 @@ impl Evictions {
         self.0.iter().sum()
     }
 
-    /// As [`Stats::since`]: returns the evictions since `earlier`.
+    /// As [`Stats::since`](super::Stats::since): returns the evictions since `earlier`.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         Self(std::array::from_fn(|cause| self.0[cause].saturating_sub(earlier.0[cause])))

@@ -69,18 +69,17 @@ impl LineLog {
         }
     }
 
-    /// A waiter comes, and none was in line. If none was for `quiet`, that is a new line. So many
-    /// were `served` before.
-    pub(crate) fn begin(&self, now: Tick, served: u64, quiet: Duration) {
-        if now.since(Tick(self.last.get())) >= quiet {
+    /// A waiter comes, and none was in line. If none was for so many nanoseconds, that is a new
+    /// line. So many were `served` before.
+    #[inline]
+    pub(crate) fn begin(&self, now: Tick, served: u64, quiet: u64) {
+        if now.0.saturating_sub(self.last.get()) >= quiet {
             self.began.set(now.0);
         }
         if self.broken.get() == 0 {
             let (handed, stood) = self.counted(served);
-            if handed > 0 {
-                self.handed.add(handed);
-                self.stood.add(stood);
-            }
+            self.handed.set(self.handed.get() + handed);
+            self.stood.set(self.stood.get() + stood);
         }
         self.since.set(now.0);
         self.base.set(served);
@@ -146,6 +145,7 @@ impl LineLog {
     }
 
     /// Of the line that stands, or stood last.
+    #[inline]
     fn counted(&self, served: u64) -> (u64, u64) {
         let handed = served.saturating_sub(self.base.get());
         let stood = self.last.get().saturating_sub(self.since.get());
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const QUIET: Duration = Duration::from_millis(20);
+    const QUIET: u64 = 20_000_000;
 
     fn at(millis: u64) -> Tick {
         Tick(1_000_000_000 + millis * 1_000_000)

@@ -106,7 +106,7 @@ impl Shortest {
 mod tests {
     use super::*;
 
-    const QUIET: Duration = Duration::from_millis(20);
+    const QUIET: u64 = 20_000_000;
     const SECOND: Duration = Duration::from_secs(1);
 
     const fn ms(millis: u64) -> Duration {

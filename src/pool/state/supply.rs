@@ -6,7 +6,7 @@ use crate::config::Settings;
 use crate::pool::ground::backoff::Backoff;
 use crate::pool::ground::line_log::LineLog;
 use crate::pool::ground::meter::Meter;
-use crate::pool::ground::ramp::Ramp;
+use crate::pool::ground::ramp::{PATIENCE, Ramp};
 use crate::pool::ground::random::Spread;
 use crate::pool::ground::usual::UsualPing;
 use crate::raw::requests::Requests;
@@ -182,6 +182,17 @@ impl Supply {
     /// For how long a connection is out for each that is handed to a waiter, if that is known.
     pub(crate) fn hold(&self) -> Option<Duration> {
         from_nanos(self.outlook.hold.get())
+    }
+
+    /// For how many nanoseconds a line is young: as long as a connect usually takes, but no longer
+    /// than connects keep each other from being begun.
+    #[inline]
+    pub(crate) fn youth(&self) -> u64 {
+        const MOST: u64 = PATIENCE.as_nanos() as u64;
+        match self.outlook.usual_connect.get() {
+            0 => MOST,
+            usual => usual.min(MOST),
+        }
     }
 
     /// The shortest that this was lately.

@@ -5,9 +5,8 @@
 //! asks for growth; connects in flight never exceed the waiters plus the missing connections, and a
 //! connect that has become superfluous when its turn comes is not begun. Demand ramps up
 //! ([`Ramp`](crate::pool::ground::ramp::Ramp)), as far as connects will still find a waiter
-//! ([`Forecast`](crate::pool::ground::forecast::Forecast)); if the forecast holds them back, growth
-//! looks again when the line is no longer young. Connects that [take
-//! long](super::overruns::Overdue::lost_connects) hold up no others.
+//! ([`Forecast`]); if the forecast holds them back, growth looks again when the line is no longer
+//! young. Connects that [take long](super::overruns::Overdue::lost_connects) hold up no others.
 //!
 //! Every connect of a pool begins [here](begin), but for the trial of another manager; so a pool
 //! with a [governor](crate::pool::ground::governor) asks it for leave here. If that is refused, the

@@ -6,24 +6,16 @@ use crate::config::Fairness;
 use crate::manager::Manager;
 use crate::pool::ground::forecast::Forecast;
 use crate::pool::ground::meter::Seen;
-use crate::pool::ground::ramp::PATIENCE;
 use crate::pool::state::State;
 use crate::pool::state::pooled::Raw;
-use crate::pool::state::supply::Supply;
 use std::time::Duration;
 
 /// A borrower is about to stand in line.
 pub(crate) fn arrive<M: Manager>(raw: &Raw<M>, now: Tick) {
     if raw.waiting() == 0 {
         let state = raw.context();
-        state.supply.line.begin(now, state.counters.late_checkouts.get(), youth(&state.supply));
+        state.supply.line.begin(now, state.counters.late_checkouts.get(), state.supply.youth());
     }
-}
-
-/// For how long a line is young: as long as a connect usually takes, but no longer than connects
-/// keep each other from being begun.
-pub(crate) fn youth(supply: &Supply) -> Duration {
-    supply.usual_connect().unwrap_or(PATIENCE).min(PATIENCE)
 }
 
 /// Learns what has been noted since the last look. There is nothing to learn in a pause, in an
@@ -62,7 +54,7 @@ pub(crate) fn rate<M: Manager>(raw: &Raw<M>) -> Option<f64> {
 /// What is known of the near future of the line, and until when it is young.
 pub(crate) fn forecast<M: Manager>(raw: &Raw<M>, now: Tick) -> (Forecast, Tick) {
     let (state, supply) = (raw.context(), &raw.context().supply);
-    let young_until = supply.line.began() + youth(supply);
+    let young_until = supply.line.began() + Duration::from_nanos(supply.youth());
     let forecast = Forecast {
         hold: supply.hold(),
         connect: supply.usual_connect(),
