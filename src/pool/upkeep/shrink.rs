@@ -100,6 +100,7 @@ pub(super) fn close<M: Manager>(
         }
     }
 }
+
 /// Closes idle connections above a lowered limit, longest idle first; of very many a slice, and
 /// rings for the visit that goes on.
 pub(crate) fn shed<M: Manager>(raw: &Raw<M>) {
