@@ -1,6 +1,6 @@
 //! Forty pools start at once, as after a deploy: what their server sees, and when they are whole.
 //!
-//! `cargo run --release --example connect_storm`
+//! `cargo run --example connect_storm`
 
 use caliburn::{BlockingManager, ConnectGovernor, Deadline, Manager, Pool};
 use std::convert::Infallible;

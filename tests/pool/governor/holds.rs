@@ -38,19 +38,24 @@ fn a_pool_is_called_as_soon_as_the_connect_before_it_takes_long() {
 
 #[test]
 fn a_pool_that_does_not_come_when_it_is_called_holds_others_for_a_moment_only() {
-    let governor = ConnectGovernor::builder().max_concurrent(1).build().unwrap();
+    let (governor, hand) = timeless(1);
     let hangs = Occupant::new(&governor);
     let fake = Fake::new();
-    let (builder, _) = by_hand(&fake, &governor);
-    let idle_hands = builder.max_size(1).min_size(1).build().unwrap();
-    let builder = Pool::builder(fake.clone()).max_size(1).min_size(1);
-    let behind = builder.connect_governor(&governor).build().unwrap();
-    assert!(governor.stats().held >= 2);
+    let [absent, behind] =
+        [0; 2].map(|_| by_hand(&fake, &governor).0.max_size(1).min_size(1).build().unwrap());
+    assert_eq!(governor.stats().waiting, 2);
     hangs.leave();
-    behind.ready(PLENTY).unwrap();
-    assert_eq!(idle_hands.stats().size, 0);
-    idle_hands.maintain();
-    assert_eq!(idle_hands.stats().size, 1, "it comes late, and is served");
+    let moment = Duration::from_millis(99);
+    for wait in [Duration::ZERO, moment] {
+        hand.advance(wait);
+        behind.maintain();
+        assert_eq!((behind.stats().size, governor.stats().waiting), (0, 1));
+    }
+    hand.advance(Duration::from_millis(1));
+    behind.maintain();
+    assert_eq!((behind.stats().size, absent.stats().size), (1, 0));
+    absent.maintain();
+    assert_eq!(absent.stats().size, 1, "it comes late, and is served");
     assert_at_rest(&governor);
 }
 
@@ -59,6 +64,7 @@ fn pools_in_a_black_hole_are_served_soon_after_it_and_do_not_storm_the_server() 
     let governor = ConnectGovernor::builder().max_concurrent(2).build().unwrap();
     let fake = Fake::new();
     fake.on_connect(Mode::Hang);
+    let begun = Instant::now();
     let pools: Vec<_> = (0..10)
         .map(|_| {
             let builder = Pool::builder_async(AsyncFake(fake.clone()));
@@ -66,7 +72,6 @@ fn pools_in_a_black_hole_are_served_soon_after_it_and_do_not_storm_the_server() 
             builder.connect_governor(&governor).build().unwrap()
         })
         .collect();
-    let begun = Instant::now();
     eventually("probes go out", || fake.books().attempts.load(SeqCst) >= 6);
     // Two, two more after half a second, and then one in each.
     let least = Duration::from_millis(1_400);
@@ -78,7 +83,7 @@ fn pools_in_a_black_hole_are_served_soon_after_it_and_do_not_storm_the_server() 
 }
 
 #[test]
-fn a_held_probe_goes_out_when_there_is_room_with_the_limit_of_a_probe() {
+fn a_held_probe_of_an_outage_goes_out_as_soon_as_there_is_room() {
     let (governor, _) = timeless(1);
     let fake = Fake::new();
     let (builder, hand) = by_hand(&fake, &governor);

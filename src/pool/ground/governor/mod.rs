@@ -138,19 +138,21 @@ impl Desk {
 
     /// A visit: settles the line. The answer is how long nothing is due.
     pub(crate) fn look(&self) -> Duration {
-        let ((), next) = self.act(|_, _| ());
-        self.ring.announce(next);
-        // Pools may have joined before they could see that.
-        let ((), noted) = self.act(|_, _| ());
-        self.governor.clock.until(next.min(noted))
+        self.act(|_, _| ());
+        self.rest()
     }
 
-    /// How long it is until something is due. Calls no pool.
+    /// How long it is until something is due; announces it. Calls no pool.
     pub(crate) fn rest(&self) -> Duration {
-        let clock = &self.governor.clock;
-        let now = clock.now();
-        let next = self.governor.lock().next_look(now);
-        clock.until(next)
+        let next = self.next_look();
+        self.ring.announce(next);
+        // Pools may have joined before they could see that.
+        self.governor.clock.until(next.min(self.next_look()))
+    }
+
+    fn next_look(&self) -> Tick {
+        let now = self.governor.clock.now();
+        self.governor.lock().next_look(now)
     }
 }
 
@@ -280,5 +282,47 @@ impl Drop for Leave {
             let was_begun = self.was_begun.get();
             self.desk.go_on(|line, _| line.end(self.place, was_begun));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::thread;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    struct Pool;
+
+    impl Called for Pool {
+        fn call(self: Arc<Self>) {}
+    }
+
+    /// The visit that was announced finds nothing to do, and another is needed later.
+    #[test]
+    fn a_pool_that_joins_after_a_visit_was_put_off_is_heard() {
+        let (clock, hand) = Clock::mock();
+        let limits = Limits { max_concurrent: 9, per_second: Some(1.0), burst: 1 };
+        let governor = Arc::new(Governor::new(&limits, clock));
+        let desk = Arc::new(Desk::new(governor, Arc::new(())));
+        let housekeeper = thread::spawn(thread::park);
+        desk.ring().hire(housekeeper.thread().clone(), 0);
+        let (member, pool) = (Member::new(Arc::clone(&desk)), Arc::new(Pool));
+        let weak: Weak<Pool> = Arc::downgrade(&pool);
+        member.stand_for(weak);
+        let ask = || member.ask(SECOND, |_| ());
+
+        let first = ask();
+        assert!(first.is_some() && ask().is_none());
+        assert!(desk.ring().answer());
+        assert_eq!(desk.look(), Duration::from_millis(1), "a clock that is turned by hand");
+        member.withdraw();
+        hand.advance(SECOND);
+        desk.rest();
+        let second = ask();
+        assert!(second.is_some() && ask().is_none());
+        assert!(desk.ring().is_rung());
+        housekeeper.thread().unpark();
+        housekeeper.join().unwrap();
     }
 }
