@@ -7,8 +7,9 @@ use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::mem::ManuallyDrop;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// An object of Python's which makes the calls; see `lib/caliburn/_driver.py`. Called by a pool's
@@ -17,7 +18,9 @@ pub(crate) struct Callbacks {
     /// `None` once the pool was collected as a part of a cycle.
     driver: Mutex<Option<Held>>,
     /// The addresses of all open connections, each of which is held by one reference of the pool.
-    open: Mutex<HashMap<usize, ()>>,
+    open: Mutex<HashSet<usize>>,
+    /// The collector is not shown the connections any more.
+    hides: AtomicBool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -26,7 +29,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Callbacks {
     pub(crate) fn new(driver: Py<PyAny>) -> Self {
-        Self { driver: Mutex::new(Some(Held::new(driver))), open: Mutex::default() }
+        let driver = Mutex::new(Some(Held::new(driver)));
+        Self { driver, open: Mutex::default(), hides: false.into() }
     }
 
     /// Calls the driver's method of that name.
@@ -51,7 +55,7 @@ impl Callbacks {
 
     /// Notes a new connection. False: it is one that is open already.
     pub(crate) fn opened(&self, connection: &Held) -> bool {
-        lock(&self.open).insert(connection.address(), ()).is_none()
+        lock(&self.open).insert(connection.address())
     }
 
     /// Notes that the pool gives up its reference. The thread is attached, so that the collector
@@ -70,7 +74,10 @@ impl Callbacks {
             visit.call(driver.get())?;
         }
         let Ok(open) = self.open.try_lock() else { return Ok(()) };
-        for &address in open.keys() {
+        if self.hides.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        for &address in &*open {
             let pointer = address as *mut pyo3::ffi::PyObject;
             // SAFETY: the collector runs attached. The pool holds a reference to the object, which
             // it gives up only after `gone`, and that takes the lock. This one is not counted, and
@@ -80,6 +87,12 @@ impl Callbacks {
             visit.call(&*connection)?;
         }
         Ok(())
+    }
+
+    /// Hides the connections from the collector, which has found the pool to be garbage, and so them
+    /// as well. It would clear them, but they are yet to be closed. Hidden, they seem to be in use.
+    pub(crate) fn hide(&self) {
+        self.hides.store(true, Ordering::Relaxed);
     }
 
     /// Gives up the user's callables.

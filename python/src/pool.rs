@@ -369,6 +369,12 @@ impl Pool {
         report::close(py, &report)
     }
 
+    /// The pool is garbage.
+    fn _finalize(&self) {
+        self.callbacks.hide();
+        self.core.close();
+    }
+
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         self.callbacks.traverse(visit)
     }

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import sqlite3
 import threading
 import time
 import warnings
+import weakref
 
 import pytest
 
@@ -384,6 +386,31 @@ def test_a_borrower_keeps_its_connection_when_its_pool_is_collected(server):
     del pool
     connection.cursor()
     assert connection.closes == 0
+
+
+def test_cycles_through_callbacks_and_connections_are_collected():
+    closed = []
+
+    class Tied(Connection):
+        def close(self):
+            closed.append(self.number)
+
+    class Owner:
+        def __init__(self):
+            self.pool = Pool(self.connect, max_size=2, min_size=2, wait_ready=20)
+
+        def connect(self):
+            connection = Tied()
+            connection.owner = self
+            return connection
+
+    owner = Owner()
+    with owner.pool.connection():
+        pass
+    gone = weakref.ref(owner)
+    del owner
+    eventually(lambda: gc.collect() >= 0 and len(closed) == 2, "the goodbye")
+    eventually(lambda: gc.collect() >= 0 and gone() is None, "the collection")
 
 
 def test_invalidation_replaces_what_is_idle_at_once(pool):

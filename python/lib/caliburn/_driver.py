@@ -181,10 +181,12 @@ class Driver:
             self._reset(connection)
 
     def close(self, connection: Any) -> None:
-        if self._close is None:
+        # The collector has taken it from a pool that was a part of a cycle.
+        close = getattr(self, "_close", None)
+        if close is None:
             connection.close()
         else:
-            self._close(connection)
+            close(connection)
 
     def close_quietly(self, connection: Any) -> None:
         """Of one that is known to be broken: only what the driver itself holds matters."""

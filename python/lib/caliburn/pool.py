@@ -181,6 +181,10 @@ class Pool(_caliburn.Pool[C], Generic[C]):
     ) -> None:
         self.close()
 
+    def __del__(self) -> None:
+        # Before the collector clears a cycle that the pool is a part of.
+        self._finalize()
+
     def __repr__(self) -> str:
         name = f" {self.name!r}" if self.name else ""
         if self.closed:
