@@ -4,6 +4,7 @@ use crate::gate;
 use crate::held::Held;
 use caliburn::error::{Counts, Phase};
 use caliburn::{BuildError, ConfigError, GetError, ManagerError, NotReady, TryGetError};
+use pyo3::exceptions::PySystemExit;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::error::Error;
@@ -166,8 +167,15 @@ pub(crate) fn of_try_get(py: Python<'_>, error: TryGetError) -> PyErr {
 }
 
 pub(crate) fn closed(py: Python<'_>) -> PyErr {
-    let why = if gate::is_shut() { ": the interpreter is about to end" } else { "" };
-    new(py, "PoolClosed", &format!("the pool is closed{why}"))
+    if !gate::is_ending() {
+        return new(py, "PoolClosed", "the pool is closed");
+    }
+    let text = "the pool is closed: the interpreter is about to end";
+    if gate::is_main_thread(py) {
+        return new(py, "PoolClosed", text);
+    }
+    // A thread that the interpreter does not wait for ends without a word.
+    PySystemExit::new_err(text)
 }
 
 pub(crate) fn of_config(py: Python<'_>, error: &ConfigError) -> PyErr {

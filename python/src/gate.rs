@@ -20,6 +20,9 @@ use std::time::{Duration, Instant};
 /// No thread of a pool runs Python any more.
 static SHUT: AtomicBool = AtomicBool::new(false);
 
+/// The interpreter is about to end, and the pools are being closed.
+static ENDING: AtomicBool = AtomicBool::new(false);
+
 /// How many threads of pools run Python, or are about to.
 static INSIDE: AtomicUsize = AtomicUsize::new(0);
 
@@ -63,6 +66,11 @@ pub(crate) fn attached<T>(work: impl FnOnce(Python<'_>) -> T) -> Option<T> {
 }
 
 /// Whether the interpreter is about to end.
+pub(crate) fn is_ending() -> bool {
+    ENDING.load(Ordering::SeqCst)
+}
+
+/// Whether no thread of a pool runs Python any more.
 pub(crate) fn is_shut() -> bool {
     SHUT.load(Ordering::SeqCst)
 }
@@ -78,19 +86,12 @@ impl Drop for Sleep {
     }
 }
 
-mod ffi {
-    use pyo3::ffi::PyObject;
-
-    #[allow(unsafe_code)]
-    unsafe extern "C-unwind" {
-        /// As pyo3 declares it, except that it may unwind.
-        pub(super) fn PyObject_Call(
-            callable: *mut PyObject,
-            arguments: *mut PyObject,
-            keywords: *mut PyObject,
-        ) -> *mut PyObject;
-    }
-}
+/// `PyObject_Call`, as a function that may unwind.
+type Call = unsafe extern "C-unwind" fn(
+    *mut pyo3::ffi::PyObject,
+    *mut pyo3::ffi::PyObject,
+    *mut pyo3::ffi::PyObject,
+) -> *mut pyo3::ffi::PyObject;
 
 /// Calls a Python function that may take long, and in which the interpreter's end may therefore
 /// meet this thread.
@@ -101,11 +102,16 @@ pub(crate) fn call<'py>(
     keywords: Option<&Bound<'py, PyDict>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let keywords = keywords.map_or(std::ptr::null_mut(), Bound::as_ptr);
+    // SAFETY: the same function, and the same but for how it may end.
+    let function: Call = unsafe { std::mem::transmute(pyo3::ffi::PyObject_Call as *const ()) };
+    // Where it is known to be the function that pyo3 declares as one that does not unwind, the
+    // compiler leaves out what is to be done if it does.
+    let function = std::hint::black_box(function);
     let sleep = Sleep;
     // SAFETY: the thread is attached, as its `Bound`s prove, and all three are live objects of the
     // right types, or null for the keywords. It returns a new reference, or null with an exception
     // set.
-    let result = unsafe { ffi::PyObject_Call(callable.as_ptr(), arguments.as_ptr(), keywords) };
+    let result = unsafe { function(callable.as_ptr(), arguments.as_ptr(), keywords) };
     std::mem::forget(sleep);
     // SAFETY: see above.
     unsafe { Bound::from_owned_ptr_or_err(callable.py(), result) }
@@ -137,6 +143,7 @@ pub(crate) fn is_main_thread(_: Python<'_>) -> bool {
 /// pool run Python code any more.
 #[pyfunction]
 pub(crate) fn close_all(py: Python<'_>, timeout: f64) {
+    ENDING.store(true, Ordering::SeqCst);
     py.detach(|| {
         let pools: Vec<_> =
             std::mem::take(&mut *pools()).iter().filter_map(Weak::upgrade).collect();

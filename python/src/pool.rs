@@ -376,6 +376,10 @@ impl Pool {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        if self.is_inherited() {
+            // The connections are not to be finalized here.
+            return Ok(());
+        }
         self.callbacks.traverse(visit)
     }
 

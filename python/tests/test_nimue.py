@@ -492,7 +492,7 @@ def test_its_exceptions_are_caliburns():
 
 
 def test_a_pool_that_nobody_closes_is_collected_and_closes_its_connections(database):
-    """Nimue's cleanup thread keeps it for good. Here the pool and its callbacks are a cycle."""
+    """Nimue's cleanup thread keeps it for good."""
 
     class Seen(sqlite3.Connection):
         pass

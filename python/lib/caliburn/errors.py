@@ -65,7 +65,11 @@ class AllEvicted(Error):
 
 
 class PoolClosed(Error):
-    """The pool is closed."""
+    """The pool is closed.
+
+    When the interpreter ends, it closes all pools. A thread that it does not wait for gets a
+    `SystemExit` instead, and so ends without a traceback.
+    """
 
 
 class PoolForked(Error):

@@ -135,6 +135,44 @@ class NimueConnectionPoolStats:
         return f"NimueConnectionPoolStats({figures})"
 
 
+class _Driver:
+    """What a pool calls. It does not know the pool, which is then no cycle."""
+
+    def __init__(
+        self,
+        connfunc: Callable[..., Any],
+        connargs: Iterable[Any],
+        connkwargs: Mapping[str, Any],
+        healthcheck_callback: Callable[..., bool],
+    ) -> None:
+        self.connfunc = connfunc
+        self.connargs = connargs
+        self.connkwargs = connkwargs
+        self.healthcheck_callback = healthcheck_callback
+        self.takes_logger = _takes_logger(healthcheck_callback)
+        self.dbmodule: ModuleType | None = None
+
+    def connect(self) -> Any:
+        connection = self.connfunc(*self.connargs, **self.connkwargs)
+        if self.dbmodule is None and connection is not None:
+            try:
+                self.dbmodule = find_dbmodule(type(connection))
+            except NimueDBModuleFailure:
+                connection.close()
+                raise
+        return connection
+
+    def is_healthy(self, connection: Any) -> bool:
+        """Asks the callback; what it raises is logged, and means no."""
+        try:
+            if self.takes_logger:
+                return bool(self.healthcheck_callback(connection, self.dbmodule, logger))
+            return bool(self.healthcheck_callback(connection, self.dbmodule))
+        except Exception:
+            logger.exception("The healthcheck callback raised. Connection is invalidated.")
+            return False
+
+
 class NimueConnectionPool:
     """A pool of connections of a DB-API 2.0 driver.
 
@@ -181,25 +219,21 @@ class NimueConnectionPool:
         _times(cleanup_interval, idle_timeout)
         if not callable(healthcheck_callback):
             raise _invalid("healthcheck_callback must be callable")
-        self._connfunc = connfunc
-        self._connargs = [] if connargs is None else connargs
-        self._connkwargs = {} if connkwargs is None else connkwargs
         self._poolinit = poolinit
         self._cleanup_interval = cleanup_interval
         self._idle_timeout = idle_timeout
         self._checks = bool(healthcheck_on_getconnection)
-        self._healthcheck_callback = healthcheck_callback
-        self._takes_logger = _takes_logger(healthcheck_callback)
-        self._dbmodule: ModuleType | None = None
+        self._driver = _Driver(
+            connfunc,
+            [] if connargs is None else connargs,
+            {} if connkwargs is None else connkwargs,
+            healthcheck_callback,
+        )
         if initial == 0:
             # One to be looked at and thrown away.
-            connection = connfunc(*self._connargs, **self._connkwargs)
-            try:
-                self._dbmodule = find_dbmodule(type(connection))
-            finally:
-                connection.close()
+            self._driver.connect().close()
         self._pool: Pool[Any] = Pool(
-            self._connect,
+            self._driver.connect,
             min_size=poolmin,
             max_size=poolmax,
             initial_size=initial,
@@ -209,7 +243,7 @@ class NimueConnectionPool:
             idle_timeout=idle_timeout,
             sweep_interval=cleanup_interval,
             health=["periodic_sweep", "ping_after_failure"],
-            check=self._is_healthy,
+            check=self._driver.is_healthy,
             fail_fast=True,
         )
         try:
@@ -218,26 +252,6 @@ class NimueConnectionPool:
             self._pool.close()
             # The driver's own exception is the caller's.
             raise (error.__cause__ or error) from None
-
-    def _connect(self) -> Any:
-        connection = self._connfunc(*self._connargs, **self._connkwargs)
-        if self._dbmodule is None and connection is not None:
-            try:
-                self._dbmodule = find_dbmodule(type(connection))
-            except NimueDBModuleFailure:
-                connection.close()
-                raise
-        return connection
-
-    def _is_healthy(self, connection: Any) -> bool:
-        """Asks the callback; what it raises is logged, and means no."""
-        try:
-            if self._takes_logger:
-                return bool(self._healthcheck_callback(connection, self._dbmodule, logger))
-            return bool(self._healthcheck_callback(connection, self._dbmodule))
-        except Exception:
-            logger.exception("The healthcheck callback raised. Connection is invalidated.")
-            return False
 
     def __enter__(self) -> Self:
         return self
@@ -253,22 +267,22 @@ class NimueConnectionPool:
     @property
     def connfunc(self) -> Callable[..., Any]:
         """Opens a connection. Read-only."""
-        return self._connfunc
+        return self._driver.connfunc
 
     @property
     def connargs(self) -> Iterable[Any]:
         """What `connfunc` is called with. Read-only."""
-        return self._connargs
+        return self._driver.connargs
 
     @property
     def connkwargs(self) -> Mapping[str, Any]:
         """What `connfunc` is called with by name. Read-only."""
-        return self._connkwargs
+        return self._driver.connkwargs
 
     @property
     def healthcheck_callback(self) -> Callable[..., bool]:
         """Checks a connection. Read-only."""
-        return self._healthcheck_callback
+        return self._driver.healthcheck_callback
 
     @property
     def poolinit(self) -> int | None:
@@ -343,7 +357,7 @@ class NimueConnectionPool:
             deadline = time.monotonic() + timeout
         while True:
             connection = self._borrow(deadline)
-            if not self._checks or self._is_healthy(connection):
+            if not self._checks or self._driver.is_healthy(connection):
                 return NimueConnection(self, connection)
             is_fresh = self._pool.info(connection).uses == 1
             self._pool.discard(connection)
