@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
+import logging
 import sqlite3
 import statistics
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +15,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-NAMES = ("caliburn", "nimue", "DBUtils", "psycopg_pool", "SQLAlchemy")
+from servers import Postgres  # noqa: E402, F401
+
+# It says of each connection with an open transaction that it rolls back.
+logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
 
 
 class Peer:
@@ -193,111 +193,6 @@ def contend(
         "longest": longest,
         "p99": every[int(len(every) * 0.99)] if every else 0.0,
     }
-
-
-class Postgres:
-    """A server of our own, on a free port, in a directory of its own, gone with it."""
-
-    def __init__(self, *settings: str) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="caliburn-python-"))
-        self.settings = settings
-        self.binaries = self._binaries()
-        if self._is_root():
-            shutil.chown(self.folder, "postgres")
-        self.data = self.folder / "data"
-        self._run("initdb", "-D", self.data, "-U", "app", "-A", "trust", "--no-sync")
-        self.process: subprocess.Popen[bytes] | None = None
-        self.port = self._free_port()
-        self.start()
-
-    @staticmethod
-    def is_there() -> bool:
-        return Postgres._binaries() is not None
-
-    @staticmethod
-    def _binaries() -> Path | None:
-        found = shutil.which("initdb")
-        candidates = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-        candidates += [Path(found).parent] if found else []
-        needed = ("initdb", "postgres", "pg_ctl", "pg_isready")
-        is_whole = lambda path: all((path / name).exists() for name in needed)  # noqa: E731
-        return next(filter(is_whole, candidates), None)
-
-    @staticmethod
-    def _is_root() -> bool:
-        return hasattr(os, "geteuid") and os.geteuid() == 0
-
-    def _command(self, program: str, *arguments: Any) -> list[str]:
-        command = [str(self.binaries / program), *map(str, arguments)]
-        # The server refuses to run as root.
-        return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", *command] if (
-            self._is_root()
-        ) else command
-
-    def _run(self, program: str, *arguments: Any) -> None:
-        subprocess.run(
-            self._command(program, *arguments),
-            check=True,
-            cwd=self.folder,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
-
-    @staticmethod
-    def _free_port() -> int:
-        import socket
-
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            return int(listener.getsockname()[1])
-
-    def start(self) -> None:
-        options = ["-c", "fsync=off", "-c", "listen_addresses=127.0.0.1"]
-        for setting in ("max_connections=200", *self.settings):
-            options += ["-c", setting]
-        self.process = subprocess.Popen(
-            self._command(
-                "postgres", "-D", self.data, "-p", self.port, "-k", self.folder, *options
-            ),
-            cwd=self.folder,
-            stdout=subprocess.DEVNULL,
-            stderr=open(self.folder / "log", "ab"),
-        )
-        deadline = time.monotonic() + 60
-        while True:
-            ready = subprocess.run(
-                [str(self.binaries / "pg_isready"), "-h", "127.0.0.1", "-p", str(self.port)],
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                check=False,
-            )
-            if ready.returncode == 0:
-                return
-            assert time.monotonic() < deadline, (self.folder / "log").read_text()
-            time.sleep(0.02)
-
-    def stop(self) -> None:
-        """At once, as in a crash."""
-        if self.process is not None:
-            subprocess.run(
-                self._command("pg_ctl", "-D", self.data, "stop", "-m", "immediate", "-w"),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                check=False,
-            )
-            self.process.wait(30)
-            self.process = None
-
-    @property
-    def url(self) -> str:
-        return f"postgresql://app@127.0.0.1:{self.port}/postgres"
-
-    def __enter__(self) -> Postgres:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def median(values: list[float]) -> float:
