@@ -32,7 +32,16 @@ def compare(what: str, peers: dict[str, Any], held: float, turns: int, seconds: 
             with closing(make(4)) as peer:
                 figures[name].append(contend(peer, 8, held, seconds, use))
     best = max(median([each["loans"] for each in values]) for values in figures.values())
-    rows = [[f"{what}, {held * 1e6:.0f} µs held", "Jain", "p99, ms", "longest, ms", "loans/s", "of best"]]
+    rows = [
+        [
+            f"{what}, {held * 1e6:.0f} µs held",
+            "Jain",
+            "p99, ms",
+            "longest, ms",
+            "loans/s",
+            "of best",
+        ]
+    ]
     for name, values in figures.items():
         middle = {key: median([each[key] for each in values]) for key in values[0]}
         rows.append(
@@ -63,9 +72,12 @@ def main() -> None:
     if options.no_server or not Postgres.is_there():
         return
     with Postgres() as server:
+
+        def connect() -> Any:
+            return psycopg.connect(server.url, autocommit=True)
+
         for held in (200e-6, 2e-3):
             peers = peers_of_postgres(server.url)
-            connect = lambda: psycopg.connect(server.url)  # noqa: E731
             peers["caliburn, barging 1 ms"] = lambda size: caliburn_barging(connect, size)
             compare("psycopg", peers, held, turns, seconds)
 

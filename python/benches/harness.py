@@ -15,7 +15,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from servers import Postgres  # noqa: E402, F401
+from servers import Postgres  # noqa: F401
 
 # It says of each connection with an open transaction that it rolls back.
 logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
@@ -97,7 +97,9 @@ def sqlalchemy(connect: Callable[[], Any], size: int) -> Peer:
 def psycopg_pool(url: str, size: int) -> Peer:
     from psycopg_pool import ConnectionPool
 
-    pool = ConnectionPool(url, min_size=size, max_size=size, timeout=60, open=True)
+    pool = ConnectionPool(
+        url, kwargs={"autocommit": True}, min_size=size, max_size=size, timeout=60, open=True
+    )
     pool.wait(60)
     return Peer("psycopg_pool", pool.getconn, pool.putconn, pool.close)
 
@@ -113,14 +115,16 @@ def peers_of_sqlite() -> dict[str, Callable[[int], Peer]]:
         "DBUtils": dbutils,
         "SQLAlchemy": sqlalchemy,
     }
-    return {name: lambda size, make=make: make(sqlite_connect, size) for name, make in makers.items()}
+    return {
+        name: lambda size, make=make: make(sqlite_connect, size) for name, make in makers.items()
+    }
 
 
 def peers_of_postgres(url: str) -> dict[str, Callable[[int], Peer]]:
     import psycopg
 
     def connect() -> Any:
-        return psycopg.connect(url)
+        return psycopg.connect(url, autocommit=True)
 
     makers = {
         "caliburn": caliburn,
@@ -142,7 +146,11 @@ def jain(shares: list[int]) -> float:
 def table(rows: list[list[str]]) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for number, row in enumerate(rows):
-        print("| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |")
+        print(
+            "| "
+            + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            + " |"
+        )
         if number == 0:
             print("|" + "|".join("-" * (width + 2) for width in widths) + "|")
     print(flush=True)
@@ -172,7 +180,9 @@ def contend(
             peer.put(connection)
             counts[number] += 1
 
-    workers = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(threads)]
+    workers = [
+        threading.Thread(target=work, args=(number,), daemon=True) for number in range(threads)
+    ]
     for worker in workers:
         worker.start()
     begin.wait()

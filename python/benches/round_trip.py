@@ -79,9 +79,16 @@ def compare(what: str, peers: dict[str, Any], turns: int, rounds: int) -> None:
     own = min(figures["caliburn"])
     rows = [[f"{what}: get and put", "least, ns", "median, ns", "times caliburn's"]]
     for name, values in figures.items():
-        rows.append([name, f"{min(values):.0f}", f"{median(values):.0f}", f"{min(values) / own:.1f}"])
+        rows.append(
+            [name, f"{min(values):.0f}", f"{median(values):.0f}", f"{min(values) / own:.1f}"]
+        )
     rows.append(
-        ["caliburn, with block", f"{min(blocks):.0f}", f"{median(blocks):.0f}", f"{min(blocks) / own:.1f}"]
+        [
+            "caliburn, with block",
+            f"{min(blocks):.0f}",
+            f"{median(blocks):.0f}",
+            f"{min(blocks) / own:.1f}",
+        ]
     )
     table(rows)
     for peer in built.values():

@@ -35,6 +35,7 @@ class Postgres:
         self._run("initdb", "-D", self.data, "-U", "app", "-A", "trust", "--no-sync")
         self.process: subprocess.Popen[bytes] | None = None
         self.port = free_port()
+        self.log = (self.folder / "log").open("ab")
         self.start()
 
     @staticmethod
@@ -75,7 +76,7 @@ class Postgres:
             ),
             cwd=self.folder,
             stdout=subprocess.DEVNULL,
-            stderr=open(self.folder / "log", "ab"),
+            stderr=self.log,
         )
         deadline = time.monotonic() + 60
         while True:
@@ -111,6 +112,7 @@ class Postgres:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+        self.log.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

@@ -8,10 +8,10 @@ import threading
 import time
 
 import pytest
+from fakes import Server, Thread, eventually
 
 import caliburn
 from caliburn import Pool, aio
-from fakes import Server, Thread, eventually
 
 
 def test_a_block_lends_what_is_idle_at_once_and_gives_it_back():
@@ -190,8 +190,9 @@ def test_a_closed_pool_ends_all_waits():
 
 def test_a_loop_that_is_closed_with_waits_in_line_harms_nobody():
     async def main(pool):
-        asyncio.create_task(aio.getconn(pool))
+        task = asyncio.create_task(aio.getconn(pool))
         await asyncio.sleep(0.01)
+        assert not task.done()
 
     with Pool(Server().connect, max_size=1) as pool:
         held = pool.getconn()
@@ -212,9 +213,7 @@ def test_several_loops_share_a_pool():
             async with aio.connection(pool, timeout=20):
                 await asyncio.sleep(0)
 
-    with Pool(
-        sqlite3.connect, [":memory:"], {"check_same_thread": False}, max_size=2
-    ) as pool:
+    with Pool(sqlite3.connect, [":memory:"], {"check_same_thread": False}, max_size=2) as pool:
         threads = [Thread(lambda: asyncio.run(main(pool))) for _ in range(4)]
         for thread in threads:
             thread.outcome()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from fakes import Server
 
 import caliburn
 from caliburn import Pool
-from fakes import Server
 
 COUNTS = (
     "max_size",

@@ -7,10 +7,10 @@ import threading
 import time
 
 import pytest
+from fakes import Connection, Server, eventually
 
 import caliburn
 from caliburn import Pool
-from fakes import Connection, Server, eventually
 
 
 def test_a_mistake_in_connect_fails_all_who_wait_at_once_with_its_cause():

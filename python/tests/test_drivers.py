@@ -8,11 +8,11 @@ import threading
 import time
 
 import pytest
+from fakes import Thread, eventually
+from servers import MariaDb, Postgres
 
 import caliburn
 from caliburn import Pool, nimue
-from fakes import Thread, eventually
-from servers import MariaDb, Postgres
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 import pytest
-
 from fakes import python
 
 #: How often each state is tried; the CI tries more often.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 import pytest
-
 from fakes import python
 
 ROUNDS = int(os.environ.get("CALIBURN_ROUNDS", "5"))
@@ -72,7 +71,8 @@ def own_pool():
         own.sweep()
 
 def inherited(pool, held):
-    for attempt in (pool.getconn, lambda: pool.getconn(blocking=False), pool.connection().__enter__):
+    now = lambda: pool.getconn(blocking=False)
+    for attempt in (pool.getconn, now, pool.connection().__enter__):
         try:
             attempt()
         except caliburn.PoolForked:

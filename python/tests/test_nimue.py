@@ -9,6 +9,7 @@ import time
 import weakref
 
 import pytest
+from fakes import Server, Thread, eventually
 
 import caliburn
 from caliburn import nimue
@@ -19,7 +20,6 @@ from caliburn.nimue.error import (
     NimueNoConnectionAvailable,
     NimuePoolClosedError,
 )
-from fakes import Server, Thread, eventually
 
 
 @pytest.fixture
@@ -237,8 +237,8 @@ def test_a_thread_that_waits_gets_the_first_one_returned(build):
     held.pop(2).close()
     connection = sixth.outcome()
     assert connection._conn is raw
-    for connection in [*held, connection]:
-        connection.close()
+    for each in [*held, connection]:
+        each.close()
     assert figures(pool) == (5, 0, 5)
 
 

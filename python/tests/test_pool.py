@@ -11,10 +11,10 @@ import warnings
 import weakref
 
 import pytest
+from fakes import Connection, Server, Thread, eventually
 
 import caliburn
 from caliburn import Pool
-from fakes import Connection, Server, Thread, eventually
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import threading
 import time
 
 import pytest
+from fakes import Server, Thread, eventually
 
 import caliburn
 from caliburn import Pool
-from fakes import Server, Thread, eventually
 
 ROUNDS = int(os.environ.get("CALIBURN_ROUNDS", "5"))
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import sqlite3
 
 import pytest
+from fakes import Thread, eventually
 
 import caliburn
-from fakes import Thread, eventually
 
 sqlalchemy = pytest.importorskip("sqlalchemy")
 
-from caliburn.sqlalchemy import CaliburnPool  # noqa: E402
 from sqlalchemy import event, text  # noqa: E402
+
+from caliburn.sqlalchemy import CaliburnPool  # noqa: E402
 
 
 @pytest.fixture
@@ -97,9 +98,7 @@ def test_sqlalchemys_events_and_pings_work(tmp_path):
 
 
 def test_the_drivers_error_is_what_sqlalchemy_makes_of_it(tmp_path):
-    engine = sqlalchemy.create_engine(
-        f"sqlite:///{tmp_path}", poolclass=CaliburnPool, pool_size=1
-    )
+    engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path}", poolclass=CaliburnPool, pool_size=1)
     with pytest.raises(sqlalchemy.exc.OperationalError) as caught:
         engine.connect()
     assert isinstance(caught.value.orig, sqlite3.OperationalError)

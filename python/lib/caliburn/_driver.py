@@ -199,4 +199,6 @@ class Driver:
         return self._is_permanent(error)
 
     def log(self, what: str, error: BaseException) -> None:
-        logger.warning("%s: %s", what, error, exc_info=error)
+        # In an outage there may be many of them.
+        traceback = error if logger.isEnabledFor(logging.DEBUG) else None
+        logger.warning("%s: %s", what, error, exc_info=traceback)

@@ -111,8 +111,6 @@ class _Loan(AbstractAsyncContextManager[C], Generic[C]):
             putconn(self._pool, connection)
 
 
-def connection(
-    pool: Pool[C], *, timeout: float | None = None
-) -> AbstractAsyncContextManager[C]:
+def connection(pool: Pool[C], *, timeout: float | None = None) -> AbstractAsyncContextManager[C]:
     """Lends a connection for the length of an `async with` block."""
     return _Loan(pool, timeout)

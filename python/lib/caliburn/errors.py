@@ -6,6 +6,8 @@ Every exception of a pool is an `Error`. If a callback's exception is the reason
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal
 
 
@@ -29,7 +31,7 @@ class PoolTimeout(Error, TimeoutError):
     waited: float = 0.0
     #: What the pool looked like: `max_size`, `idle`, `lent`, `opening`, `maintenance`,
     #: `quarantined`, `waiting`.
-    counts: dict[str, int] = {}
+    counts: Mapping[str, int] = MappingProxyType({})
 
 
 class PoolEmpty(PoolTimeout):
@@ -42,26 +44,26 @@ class ConnectError(Error):
     `__cause__` is what `connect` raised.
     """
 
-    counts: dict[str, int] = {}
+    counts: Mapping[str, int] = MappingProxyType({})
 
 
 class TooManyWaiters(Error):
     """As many borrowers as `max_waiters` allows wait already."""
 
-    counts: dict[str, int] = {}
+    counts: Mapping[str, int] = MappingProxyType({})
 
 
 class TurnedAway(Error):
     """The pool cannot serve all borrowers in time; see `shedding`."""
 
     waited: float = 0.0
-    counts: dict[str, int] = {}
+    counts: Mapping[str, int] = MappingProxyType({})
 
 
 class AllEvicted(Error):
     """The health strategy evicted every connection, fresh ones too."""
 
-    counts: dict[str, int] = {}
+    counts: Mapping[str, int] = MappingProxyType({})
 
 
 class PoolClosed(Error):

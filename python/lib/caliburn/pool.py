@@ -71,6 +71,7 @@ class Pool(_caliburn.Pool[C], Generic[C]):
     __slots__ = ("_changing", "name")
 
     name: str | None
+    _changing: threading.Lock
 
     def __new__(
         cls,

@@ -77,7 +77,7 @@ class CaliburnPool(sa_pool.Pool):
             return self._core.getconn()
         except errors.PoolTimeout as error:
             if error.__cause__ is not None and error.phase == "connect":
-                raise error.__cause__
+                raise error.__cause__ from None
             raise exc.TimeoutError(str(error), code="3o7r") from error
         except errors.ConnectError as error:
             raise (error.__cause__ or error) from None

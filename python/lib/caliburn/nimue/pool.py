@@ -338,9 +338,7 @@ class NimueConnectionPool:
         except errors.ConfigError as error:
             raise _invalid(str(error)) from None
 
-    def getconnection(
-        self, blocking: bool = True, timeout: float | None = None
-    ) -> NimueConnection:
+    def getconnection(self, blocking: bool = True, timeout: float | None = None) -> NimueConnection:
         """Returns a connection, which its `close()` gives back.
 
         Waits for `timeout` seconds if `blocking`, by default for ever. If not, it still opens a
