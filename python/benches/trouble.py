@@ -37,70 +37,63 @@ class Bare:
 connect = Bare
 
 
-def longest_wait(get: Any, put: Any, seconds: float, meanwhile: Any) -> float:
-    """The longest wait of a thread that borrows and returns, while something else goes on."""
-    waits = [0.0]
-    is_over = threading.Event()
+def longest(get: Any, put: Any, seconds: float) -> float:
+    """The longest time that a thread takes to borrow and return, in milliseconds."""
+    took = [0.0]
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        begun = time.perf_counter()
+        put(get())
+        took.append(time.perf_counter() - begun)
+        time.sleep(0.0005)
+    return max(took) * 1e3
 
-    def work() -> None:
-        while not is_over.is_set():
-            begun = time.perf_counter()
-            put(get())
-            waits.append(time.perf_counter() - begun)
-            time.sleep(0.0005)
 
-    worker = threading.Thread(target=work, daemon=True)
-    worker.start()
-    time.sleep(seconds / 4)
-    meanwhile()
-    time.sleep(seconds)
-    is_over.set()
-    worker.join()
-    return max(waits)
+def in_thread(work: Any) -> threading.Thread:
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread
 
 
 def slow_connect(makers: dict[str, Any], takes: float) -> None:
-    """One thread makes the pool open a connection while another uses the one that is there."""
+    """A thread makes the pool open a connection while another uses the one that is there."""
     rows = [[f"one connect of {takes * 1e3:.0f} ms", "longest wait of another thread, ms"]]
     for name, make in makers.items():
         Bare.connect_takes = 0.0
         get, put, close = make()
-        put(get())
-
-        def grow(get: Any = get, put: Any = put) -> None:
-            Bare.connect_takes = takes
-            # Holds what is there for a moment, so that another one is opened.
-            first = get()
-            opener = threading.Thread(target=lambda: put(get()), daemon=True)
-            opener.start()
-            time.sleep(takes / 10)
-            put(first)
-
-        rows.append([name, f"{longest_wait(get, put, 2 * takes, grow) * 1e3:.1f}"])
-        Bare.connect_takes = 0.0
+        first = get()
+        Bare.connect_takes = takes
+        opener = in_thread(lambda get=get, put=put: put(get()))
+        time.sleep(0.02)
+        begun = time.perf_counter()
+        put(first)
+        returning = (time.perf_counter() - begun) * 1e3
+        rows.append([name, f"{max(returning, longest(get, put, 1.5 * takes)):.1f}"])
+        opener.join()
         close()
     table(rows)
 
 
 def slow_check(takes: float) -> None:
-    """A check that lasts, of one connection of two."""
+    """A thread waits for the check of a connection while another uses a second one."""
 
     def check(_: Any) -> None:
-        time.sleep(Bare.check_takes)
+        time.sleep(takes)
 
+    Bare.connect_takes = 0.0
     pool = pools.Pool(connect, max_size=2, min_size=2, wait_ready=20, check=check, reset=None)
-
-    def suspect() -> None:
-        Bare.check_takes = takes
-        connection = pool.getconn()
-        pool.suspect(connection)
-        pool.putconn(connection)
-        threading.Thread(target=lambda: pool.putconn(pool.getconn()), daemon=True).start()
-
-    longest = longest_wait(pool.getconn, pool.putconn, 1.5 * takes, suspect)
-    pool.close()
+    suspect, other = pool.getconn(), pool.getconn()
+    pool.suspect(suspect)
+    pool.putconn(suspect)
+    waiter = in_thread(lambda: pool.putconn(pool.getconn()))
+    while pool.stats().maintenance == 0:
+        time.sleep(0.001)
+    pool.putconn(other)
     rows = [[f"one check of {takes:.1f} s", "longest wait of another thread, ms"]]
-    table([*rows, ["caliburn", f"{longest * 1e3:.1f}"]])
+    rows.append(["caliburn", f"{longest(pool.getconn, pool.putconn, 0.9 * takes):.1f}"])
+    waiter.join()
+    pool.close()
+    table(rows)
 
 
 def killed_server() -> None:

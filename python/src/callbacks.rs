@@ -89,8 +89,9 @@ impl Callbacks {
         Ok(())
     }
 
-    /// Hides the connections from the collector, which has found the pool to be garbage, and so them
-    /// as well. It would clear them, but they are yet to be closed. Hidden, they seem to be in use.
+    /// Hides the connections from the collector, which has found the pool to be garbage, and so
+    /// them as well. It would clear them, but they are yet to be closed. Hidden, they seem to be in
+    /// use.
     pub(crate) fn hide(&self) {
         self.hides.store(true, Ordering::Relaxed);
     }
