@@ -6,7 +6,7 @@ use std::path::Path;
 pub(crate) const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Pages that are read in the repository.
-pub(crate) const PAGES: [&str; 10] = [
+pub(crate) const PAGES: [&str; 13] = [
     "README.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
@@ -14,6 +14,9 @@ pub(crate) const PAGES: [&str; 10] = [
     "benches/LISTING.md",
     "benches/README.md",
     "benches/programs/README.md",
+    "python/MIGRATING.md",
+    "python/README.md",
+    "python/benches/BENCHMARKS.md",
     "src/guide/README.md",
     "src/raw/README.md",
     "tests/README.md",

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const MOST: usize = 100;
 
 /// All text in these folders, and these files, besides the pages.
-const PLACES: [&str; 11] = [
+const PLACES: [&str; 19] = [
     ".ci",
     "benches",
     "examples",
@@ -17,6 +17,14 @@ const PLACES: [&str; 11] = [
     "fuzz/fuzz_targets",
     "loom-tests/Cargo.toml",
     "loom-tests/src",
+    "python/Cargo.toml",
+    "python/benches",
+    "python/ci",
+    "python/examples",
+    "python/lib",
+    "python/pyproject.toml",
+    "python/src",
+    "python/tests",
     "src",
     "tests",
     ".rustfmt.toml",

@@ -1,0 +1,183 @@
+//! When a thread of the pool may run Python code, and how that ends with the interpreter.
+//!
+//! CPython up to 3.13 ends a thread that takes the GIL once the interpreter is being finalized: it
+//! unwinds the thread's stack from within C. Frames of Rust must not be unwound that way. So
+//!
+//! - `close_all` runs by `atexit`, before finalization. It closes the pools, gives running calls a
+//!   moment, and [shuts the gate](SHUT): from then on no thread of the pool begins to run Python;
+//! - a call that is still running then is stopped at its [boundary](call): the thread sleeps for as
+//!   long as the process lasts, which is not long.
+//!
+//! This is the one file with `unsafe` that is not a conversion.
+
+use crate::manager::Driver;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+/// No thread of a pool runs Python any more.
+static SHUT: AtomicBool = AtomicBool::new(false);
+
+/// The interpreter is about to end, and the pools are being closed.
+static ENDING: AtomicBool = AtomicBool::new(false);
+
+/// How many threads of pools run Python, or are about to.
+static INSIDE: AtomicUsize = AtomicUsize::new(0);
+
+/// How often this process, or those that it stems from, has been forked into it.
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+/// The thread that handles signals, as Python numbers it.
+static MAIN: AtomicU64 = AtomicU64::new(0);
+
+/// The pools of this process.
+static POOLS: Mutex<Vec<Weak<caliburn::Pool<Driver>>>> = Mutex::new(Vec::new());
+
+fn pools() -> MutexGuard<'static, Vec<Weak<caliburn::Pool<Driver>>>> {
+    POOLS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Counts a thread as inside until it is dropped.
+struct Inside;
+
+impl Inside {
+    /// `None`: the gate is shut.
+    fn enter() -> Option<Self> {
+        // Both ways round: either the thread that shuts the gate sees this one, or this one sees it
+        // shut.
+        INSIDE.fetch_add(1, Ordering::SeqCst);
+        let inside = Self;
+        if SHUT.load(Ordering::SeqCst) { None } else { Some(inside) }
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        INSIDE.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Runs `work` attached to the interpreter. `None`: that is no longer possible.
+pub(crate) fn attached<T>(work: impl FnOnce(Python<'_>) -> T) -> Option<T> {
+    let _inside = Inside::enter()?;
+    Python::try_attach(work)
+}
+
+/// Whether the interpreter is about to end.
+pub(crate) fn is_ending() -> bool {
+    ENDING.load(Ordering::SeqCst)
+}
+
+/// Whether no thread of a pool runs Python any more.
+pub(crate) fn is_shut() -> bool {
+    SHUT.load(Ordering::SeqCst)
+}
+
+/// Makes a thread that is being unwound sleep instead.
+struct Sleep;
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        loop {
+            std::thread::sleep(Duration::from_secs(3_600));
+        }
+    }
+}
+
+/// `PyObject_Call`, as a function that may unwind.
+type Call = unsafe extern "C-unwind" fn(
+    *mut pyo3::ffi::PyObject,
+    *mut pyo3::ffi::PyObject,
+    *mut pyo3::ffi::PyObject,
+) -> *mut pyo3::ffi::PyObject;
+
+/// Calls a Python function that may take long, and in which the interpreter's end may therefore
+/// meet this thread.
+#[allow(unsafe_code)]
+pub(crate) fn call<'py>(
+    callable: &Bound<'py, PyAny>,
+    arguments: &Bound<'py, PyTuple>,
+    keywords: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let keywords = keywords.map_or(std::ptr::null_mut(), Bound::as_ptr);
+    // SAFETY: the same function, and the same but for how it may end.
+    let function: Call = unsafe { std::mem::transmute(pyo3::ffi::PyObject_Call as *const ()) };
+    // Where it is known to be the function that pyo3 declares as one that does not unwind, the
+    // compiler leaves out what is to be done if it does.
+    let function = std::hint::black_box(function);
+    let sleep = Sleep;
+    // SAFETY: the thread is attached, as its `Bound`s prove, and all three are live objects of the
+    // right types, or null for the keywords. It returns a new reference, or null with an exception
+    // set.
+    let result = unsafe { function(callable.as_ptr(), arguments.as_ptr(), keywords) };
+    std::mem::forget(sleep);
+    // SAFETY: see above.
+    unsafe { Bound::from_owned_ptr_or_err(callable.py(), result) }
+}
+
+/// Has `pool` closed before the interpreter ends.
+pub(crate) fn enroll(pool: &Arc<caliburn::Pool<Driver>>) {
+    let mut pools = pools();
+    if pools.len() == pools.capacity() {
+        pools.retain(|pool| pool.strong_count() > 0);
+    }
+    pools.push(Arc::downgrade(pool));
+}
+
+/// Which of the processes that a fork has made this is.
+pub(crate) fn forks() -> u32 {
+    FORKS.load(Ordering::Relaxed)
+}
+
+/// Whether the calling thread is the one that handles signals.
+#[allow(unsafe_code)]
+pub(crate) fn is_main_thread(_: Python<'_>) -> bool {
+    // SAFETY: no more than the number of the thread.
+    let number = unsafe { pyo3::ffi::PyThread_get_thread_ident() };
+    number as u64 == MAIN.load(Ordering::Relaxed)
+}
+
+/// Closes all pools, waits up to `timeout` seconds for what that begins, and lets no thread of a
+/// pool run Python code any more.
+#[pyfunction]
+pub(crate) fn close_all(py: Python<'_>, timeout: f64) {
+    ENDING.store(true, Ordering::SeqCst);
+    py.detach(|| {
+        let pools: Vec<_> =
+            std::mem::take(&mut *pools()).iter().filter_map(Weak::upgrade).collect();
+        pools.iter().for_each(|pool| pool.close());
+        let deadline = Instant::now() + Duration::try_from_secs_f64(timeout).unwrap_or_default();
+        let is_busy = |pool: &Arc<caliburn::Pool<Driver>>| {
+            let stats = pool.stats();
+            stats.opening + stats.maintenance > 0
+        };
+        while pools.iter().any(is_busy) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        SHUT.store(true, Ordering::SeqCst);
+        // Those that have just gone in leave in a moment, unless they are stuck.
+        while INSIDE.load(Ordering::SeqCst) > 0 && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    });
+}
+
+/// Begins anew in a forked child: the pools and the threads of the parent are not here.
+#[pyfunction]
+pub(crate) fn after_fork_in_child(main_thread: u64) {
+    FORKS.fetch_add(1, Ordering::Relaxed);
+    INSIDE.store(0, Ordering::SeqCst);
+    note_main_thread(main_thread);
+    // No other thread of Python's held it: the one that forked held the GIL.
+    if let Ok(mut pools) = POOLS.try_lock() {
+        pools.clear();
+    }
+}
+
+/// Notes which thread handles signals.
+#[pyfunction]
+pub(crate) fn note_main_thread(number: u64) {
+    MAIN.store(number, Ordering::Relaxed);
+}

@@ -1,0 +1,101 @@
+//! How a thread of Python's waits: without the GIL, and looking up now and then.
+
+use crate::gate;
+use pyo3::prelude::*;
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+/// How often the thread that handles signals looks whether there is one.
+const SIGNALS: Duration = Duration::from_millis(50);
+
+/// How often any thread looks whether a borrower has lost a connection.
+const LOSSES: Duration = Duration::from_secs(1);
+
+/// Wakes a parked thread.
+struct Parked {
+    thread: Thread,
+    is_woken: AtomicBool,
+}
+
+impl Wake for Parked {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        // Pairs with the swap below: what was done before the wake is seen by the next poll.
+        self.is_woken.store(true, Ordering::Release);
+        self.thread.unpark();
+    }
+}
+
+thread_local! {
+    /// This thread's place, so that it is allocated once per thread. A wait in a wait, by a signal
+    /// handler, makes one of its own.
+    static SPARE: RefCell<Option<(Arc<Parked>, Waker)>> = const { RefCell::new(None) };
+}
+
+/// Waits for `future`, which times out by itself. In between it calls `meanwhile`, attached; if
+/// that fails, or a signal's handler raises, the future is dropped by the caller and so the place
+/// in the line given up.
+pub(crate) fn wait<F: Future<Output: Send> + Send>(
+    py: Python<'_>,
+    mut future: Pin<&mut F>,
+    mut meanwhile: impl FnMut() -> PyResult<()>,
+) -> PyResult<F::Output> {
+    let slice = if gate::is_main_thread(py) { SIGNALS } else { LOSSES };
+    let (parked, waker) = SPARE.take().unwrap_or_else(|| {
+        let parked = Arc::new(Parked { thread: thread::current(), is_woken: false.into() });
+        (Arc::clone(&parked), Waker::from(parked))
+    });
+    let mut looked = Instant::now();
+    let outcome = loop {
+        let polled = py.detach(|| poll_for(slice, future.as_mut(), &parked, &waker));
+        if let Some(output) = polled {
+            break Ok(output);
+        }
+        let is_time = looked.elapsed() >= LOSSES;
+        let looked_up = py.check_signals().and_then(|()| {
+            if is_time {
+                looked = Instant::now();
+                meanwhile()?;
+            }
+            Ok(())
+        });
+        if let Err(error) = looked_up {
+            break Err(error);
+        }
+    };
+    SPARE.replace(Some((parked, waker)));
+    outcome
+}
+
+/// Drives the future for a while.
+fn poll_for<F: Future>(
+    slice: Duration,
+    mut future: Pin<&mut F>,
+    parked: &Parked,
+    waker: &Waker,
+) -> Option<F::Output> {
+    let until = Instant::now() + slice;
+    let mut context = Context::from_waker(waker);
+    loop {
+        parked.is_woken.swap(false, Ordering::Acquire);
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return Some(output);
+        }
+        while !parked.is_woken.load(Ordering::Acquire) {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            thread::park_timeout(left);
+        }
+    }
+}
