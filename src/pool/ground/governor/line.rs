@@ -174,10 +174,10 @@ impl<C> Line<C> {
         }
     }
 
-    /// The connect has succeeded. It is not over yet.
-    pub(super) fn succeeded(&mut self, number: u64, now: Tick) {
-        let Some(place) = self.places.get(&number) else { return };
-        self.usual = now.since(place.since).max(self.usual - self.usual / 8);
+    /// The connect has succeeded, and its call `took` so long: what it waited for a thread says
+    /// nothing about the server.
+    pub(super) fn succeeded(&mut self, number: u64, took: Duration) {
+        self.usual = took.max(self.usual - self.usual / 8);
         self.proven = self.proven.max(number);
     }
 

@@ -235,7 +235,7 @@ impl Member {
 
     fn leave_of(&self, place: u64) -> Leave {
         self.desk.governor.granted.add(1);
-        Leave { desk: Arc::clone(&self.desk), place, was_begun: Relaxed::<bool>::new(false) }
+        Leave { desk: Arc::clone(&self.desk), place, begun: Relaxed::<u64>::new(0) }
     }
 
     /// The pool wants no place: what it was offered goes to the next.
@@ -257,21 +257,22 @@ impl Drop for Member {
 pub(crate) struct Leave {
     desk: Arc<Desk>,
     place: u64,
-    was_begun: Relaxed<bool>,
+    /// When the call into the manager was begun; zero if it was not.
+    begun: Relaxed<u64>,
 }
 
 impl Leave {
     /// The call into the manager is about to be made: from now on the turn is used.
     pub(crate) fn begin(&self) {
-        self.was_begun.set(true);
+        self.begun.set(self.desk.governor.clock.now().0);
     }
 
     /// The connect is over.
     pub(crate) fn end(self, has_succeeded: bool) {
         let governor = &self.desk.governor;
         if has_succeeded && !governor.is_inherited() {
-            let now = governor.clock.now();
-            governor.lock().succeeded(self.place, now);
+            let took = governor.clock.now().since(Tick(self.begun.get()));
+            governor.lock().succeeded(self.place, took);
         }
     }
 }
@@ -279,7 +280,7 @@ impl Leave {
 impl Drop for Leave {
     fn drop(&mut self) {
         if !self.desk.governor.is_inherited() {
-            let was_begun = self.was_begun.get();
+            let was_begun = self.begun.get() > 0;
             self.desk.go_on(|line, _| line.end(self.place, was_begun));
         }
     }

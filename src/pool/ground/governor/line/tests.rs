@@ -92,7 +92,7 @@ fn connects_that_take_long_make_room_for_as_many_and_then_for_one_at_a_time() {
         assert_eq!(free(&mut line, before(n + 1)), 0);
     }
     // The last has succeeded: those before it are lost.
-    line.succeeded(8, at(5) + MILLI);
+    line.succeeded(8, MILLI);
     line.end(8, true);
     assert_eq!(free(&mut line, at(6)), 2);
 }
@@ -102,7 +102,7 @@ fn where_connects_usually_take_long_they_count_for_longer() {
     let mut line = line(1, None);
     let slow = Duration::from_secs(1);
     let place = line.gets(1, START);
-    line.succeeded(place, START + slow);
+    line.succeeded(place, slow);
     line.end(place, true);
     let begun = START + slow;
     line.gets(1, begun);
@@ -190,9 +190,9 @@ proptest! {
                     prop_assert!(line.places.values().all(|one| one.offered_to != Some(pool)));
                 }
                 Step::End(n, was_begun, has_succeeded) if n < taken.len() => {
-                    let (place, _) = taken.swap_remove(n);
+                    let (place, begun) = taken.swap_remove(n);
                     if was_begun && has_succeeded {
-                        line.succeeded(place, now);
+                        line.succeeded(place, now.since(begun));
                     }
                     line.end(place, was_begun);
                 }
