@@ -131,7 +131,6 @@ plant 'the line is never looked at' waiters.rs 's/if queue.earliest <= now \{/if
 plant 'an arrival does not note its deadline in the line' waiters.rs 's/queue.earliest = queue.earliest.min\(waiter.terms.deadline\);//'
 plant 'the deadline of an arrival is not noted' waiters.rs 's/self.note_due\(&mut queue.lapses, waiter.terms.deadline\);//'
 plant 'what is left after an expiry is not noted' waiters.rs 's/self.note_due\(&mut queue.lapses, earliest\);//'
-plant 'a deadline is forgotten once it was noted' waiters.rs 's/(self.drain_inbox\(queue\);)/$1 if expire_to.is_some() { room.note_next_deadline(NEVER); }/'
 plant 'one that is late does not note its deadline in the line' room.rs 's/self.earliest = self.earliest.min\(waiter.terms.deadline\);//'
 plant 'a notification is not noted in the line' waiters.rs 's/queue.earliest = queue.earliest.min\(waiter.due\);//'
 plant 'a reserved slot is never taken back' grants.rs 's/self.room.inbox.push\(waiter\);//'
