@@ -8,7 +8,10 @@
 //! - a call that is still running then is stopped at its [boundary](call): the thread sleeps for as
 //!   long as the process lasts, which is not long.
 //!
-//! This is the one file with `unsafe` that is not a conversion.
+//! A thread that Python does not know gets a thread state when it attaches, under a lock of the
+//! interpreter's and without the GIL. A child of a fork made at that moment would wait for that
+//! lock for ever (up to Python 3.11). So such threads do not attach while another one forks, and a
+//! thread that forks waits for those that are [about to](Attaching).
 
 use crate::manager::Driver;
 use pyo3::prelude::*;
@@ -59,10 +62,74 @@ impl Drop for Inside {
     }
 }
 
+/// How many threads that Python does not know are about to be attached.
+static ATTACHING: AtomicUsize = AtomicUsize::new(0);
+
+/// How many threads fork. Counts instead of locks, as a child would inherit those locked.
+static FORKING: AtomicUsize = AtomicUsize::new(0);
+
+/// How long a thread sleeps that waits for a fork, or for others before it forks.
+const NAP: Duration = Duration::from_micros(50);
+
+/// Counts a thread that Python does not know as about to be attached, until it is dropped.
+struct Attaching;
+
+impl Attaching {
+    /// `None`: Python knows the thread. It has a thread state, and perhaps the GIL, which a thread
+    /// that forks may be waiting for.
+    #[allow(unsafe_code)]
+    fn begin() -> Option<Self> {
+        // SAFETY: it may be called at any time, and its answer is not used as a pointer.
+        if !unsafe { pyo3::ffi::PyGILState_GetThisThreadState() }.is_null() {
+            return None;
+        }
+        loop {
+            // Both ways round, as in `Inside::enter`.
+            ATTACHING.fetch_add(1, Ordering::SeqCst);
+            let attaching = Self;
+            if FORKING.load(Ordering::SeqCst) == 0 {
+                return Some(attaching);
+            }
+            drop(attaching);
+            std::thread::sleep(NAP);
+        }
+    }
+}
+
+impl Drop for Attaching {
+    fn drop(&mut self) {
+        ATTACHING.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Keeps threads of pools from being attached until the fork is over.
+#[pyfunction]
+pub(crate) fn before_fork(py: Python<'_>) {
+    FORKING.fetch_add(1, Ordering::SeqCst);
+    if ATTACHING.load(Ordering::SeqCst) > 0 {
+        // They need the GIL before they are attached.
+        py.detach(|| {
+            while ATTACHING.load(Ordering::SeqCst) > 0 {
+                std::thread::sleep(NAP);
+            }
+        });
+    }
+}
+
+/// The fork is over, here in the parent.
+#[pyfunction]
+pub(crate) fn after_fork_in_parent() {
+    FORKING.fetch_sub(1, Ordering::SeqCst);
+}
+
 /// Runs `work` attached to the interpreter. `None`: that is no longer possible.
 pub(crate) fn attached<T>(work: impl FnOnce(Python<'_>) -> T) -> Option<T> {
     let _inside = Inside::enter()?;
-    Python::try_attach(work)
+    let attaching = Attaching::begin();
+    Python::try_attach(|py| {
+        drop(attaching);
+        work(py)
+    })
 }
 
 /// Whether the interpreter is about to end.
@@ -168,6 +235,8 @@ pub(crate) fn close_all(py: Python<'_>, timeout: f64) {
 #[pyfunction]
 pub(crate) fn after_fork_in_child(main_thread: u64) {
     FORKS.fetch_add(1, Ordering::Relaxed);
+    ATTACHING.store(0, Ordering::SeqCst);
+    FORKING.store(0, Ordering::SeqCst);
     INSIDE.store(0, Ordering::SeqCst);
     note_main_thread(main_thread);
     // No other thread of Python's held it: the one that forked held the GIL.

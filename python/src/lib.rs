@@ -33,6 +33,8 @@ fn _caliburn(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<loan::Loan>()?;
     module.add_class::<wait::Wait>()?;
     module.add_function(wrap_pyfunction!(gate::close_all, module)?)?;
+    module.add_function(wrap_pyfunction!(gate::before_fork, module)?)?;
+    module.add_function(wrap_pyfunction!(gate::after_fork_in_parent, module)?)?;
     module.add_function(wrap_pyfunction!(gate::after_fork_in_child, module)?)?;
     module.add_function(wrap_pyfunction!(gate::note_main_thread, module)?)
 }

@@ -71,4 +71,8 @@ def _after_fork_in_child() -> None:
 
 _atexit.register(_at_exit)
 if hasattr(_os, "register_at_fork"):
-    _os.register_at_fork(after_in_child=_after_fork_in_child)
+    _os.register_at_fork(
+        before=_caliburn.before_fork,
+        after_in_parent=_caliburn.after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )
