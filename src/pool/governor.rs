@@ -39,8 +39,10 @@ use std::time::Duration;
 ///
 /// **Order.** Pools that are held stand in line, each once, first in, first out: with each connect
 /// that it may begin, a pool goes to the end. A pool that is held polls nothing, and is called when
-/// it is its turn; one that does not come within 100 ms, because its threads are busy or its user
-/// does not maintain it, loses its turn to the next.
+/// it is its turn. If it needs no connection then, the next is called; until then it stands there,
+/// so that borrowers who have little time get one in the end, if not the first of them. One that
+/// does not come within 100 ms, because its threads are busy or its user does not maintain it,
+/// loses its turn to the next: so many of them in a row hold up the others for as often as long.
 ///
 /// **What counts.** Every connect of these pools and of their [reserves](crate::Builder::reserved):
 /// for borrowers, for the minimum and the start, for replacements and for probes in an outage, from
@@ -50,7 +52,8 @@ use std::time::Duration;
 /// and a connection that is [added](crate::Pool::add) was opened elsewhere. Pings are no connects.
 ///
 /// **What hangs.** A connect that takes long (500 ms, or four times as long as connects usually
-/// take, if that is more; its own limit, if that is less) no longer counts towards
+/// take, if that is more, but no more than 3 s longer; its own limit, if that is less) no longer
+/// counts towards
 /// [`max_concurrent`](ConnectGovernorBuilder::max_concurrent), up to the same number again. If no
 /// other is under way, one more may always begin. Connects that take long do not count at all once
 /// a later one has succeeded. So neither a black hole nor a pool with a wrong address holds the
@@ -82,7 +85,29 @@ struct Office {
 }
 
 /// The governors that have a key.
-static KEYS: PerProcess<Mutex<HashMap<String, Weak<Shared>>>> = PerProcess::new();
+static KEYS: PerProcess<Mutex<Keys>> = PerProcess::new();
+
+#[derive(Default)]
+struct Keys {
+    governors: HashMap<String, Weak<Shared>>,
+    /// How many there may be before those that are gone are looked for.
+    enough: usize,
+}
+
+impl Keys {
+    fn find(&self, key: &str) -> Option<Arc<Shared>> {
+        self.governors.get(key).and_then(Weak::upgrade)
+    }
+
+    /// Forgets those that are gone, each time that there are twice as many as were left.
+    fn insert(&mut self, key: String, governor: &Arc<Shared>) {
+        if self.governors.len() >= self.enough {
+            self.governors.retain(|_, governor| governor.strong_count() > 0);
+            self.enough = 2 * self.governors.len().max(8);
+        }
+        self.governors.insert(key, Arc::downgrade(governor));
+    }
+}
 
 impl ConnectGovernor {
     /// Starts building a governor.
@@ -109,7 +134,7 @@ impl ConnectGovernor {
     pub fn find(key: &str) -> Option<Self> {
         let keys = KEYS.get();
         let keys = keys.lock().unwrap_or_else(PoisonError::into_inner);
-        keys.get(key).and_then(Weak::upgrade).map(Self)
+        keys.find(key).map(Self)
     }
 
     /// Returns what the governor is doing, and what it has done in this process.
@@ -252,7 +277,7 @@ impl ConnectGovernorBuilder {
         let keys = KEYS.get();
         let mut keys = keys.lock().unwrap_or_else(PoisonError::into_inner);
         let key = key.into();
-        if let Some(found) = keys.get(&key).and_then(Weak::upgrade) {
+        if let Some(found) = keys.find(&key) {
             let differs = [
                 ("max_concurrent", found.limits.max_concurrent != limits.max_concurrent),
                 ("per_second", found.limits.per_second != limits.per_second),
@@ -264,8 +289,7 @@ impl ConnectGovernorBuilder {
             return Ok(ConnectGovernor(found));
         }
         let governor = self.build()?;
-        keys.retain(|_, governor| governor.strong_count() > 0);
-        keys.insert(key, Arc::downgrade(&governor.0));
+        keys.insert(key, &governor.0);
         Ok(governor)
     }
 

@@ -10,7 +10,10 @@ use crate::stats::{Evictions, Ledger, Stats};
 /// See [`Stats`] for what may disagree.
 pub(crate) fn stats<M: Manager>(raw: &Raw<M>) -> Stats {
     let now = raw.context().clock.now();
-    speed::look(raw, now);
+    if !raw.is_inherited() {
+        // Its lock may be held by a thread that is not in this process.
+        speed::look(raw, now);
+    }
     let mut stats = stats_of_slots(raw);
     let Guests { opening, closing, late, late_closes } = guests(raw, now);
     stats.opening += opening;

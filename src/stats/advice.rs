@@ -101,7 +101,8 @@ impl Stats {
             rate: per_second(asked),
             hold_time: self.usual_hold_time.or(measured),
             shortest_hold_time: self.shortest_hold_time,
-            waiting: per_second(self.wait_time.sum().as_secs_f64()),
+            // Those that wait still have not been counted.
+            waiting: per_second(self.wait_time.sum().as_secs_f64()).max(self.waiting as f64),
         };
         advice.bottleneck = self.bottleneck(&advice, asked);
         advice.suggested_size = advice.suggest(self.size);

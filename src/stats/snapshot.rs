@@ -200,8 +200,8 @@ impl Stats {
                 shortest_hold_time usual_connect_time;
             counters: uptime checkouts direct_checkouts returns waits waits_in_vain cancellations
                 timeouts refusals shed hopeless connects connect_failures connects_skipped
-                connects_held growth_decisions outages pings ping_failures pings_cancelled resets closes added
-                detached launch_failures leaks nested_gets sweeps;
+                connects_held growth_decisions outages pings ping_failures pings_cancelled resets
+                closes added detached launch_failures leaks nested_gets sweeps;
             parts: evictions wait_time use_time connect_time ping_time reset_time
         }
     }

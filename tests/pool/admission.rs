@@ -148,6 +148,40 @@ fn a_pool_that_may_still_grow_is_taken_for_grown() {
     });
 }
 
+/// A connect takes longer than any of them can wait; what is open serves them in no time.
+#[test]
+fn a_pool_that_may_still_grow_refuses_nobody_whom_it_can_serve_as_it_is() {
+    steady(|| {
+        let sim = Sim::ready(ms(300), |builder| {
+            builder.min_size(4).max_size(16).deadline_admission(true)
+        });
+        let mut load = sim.load(ms(10));
+        for _ in 0..20 {
+            load.come(20, || sim.pool.get_timeout_async(ms(300)));
+            load.pass(ms(500), ms(10), false);
+        }
+        assert_eq!((load.served, load.errors.len()), (400, 0), "{}", sim.pool.stats());
+    });
+}
+
+#[test]
+fn what_loans_took_before_a_long_rest_is_forgotten() {
+    steady(|| {
+        let sim = strict(4, |builder| builder);
+        let mut load = sim.load(ms(2_000));
+        load.come(16, || sim.pool.get_async());
+        load.pass(ms(10_000), ms(2_000), false);
+        assert!(sim.pool.stats().usual_hold_time > Some(ms(1_000)), "{}", sim.pool.stats());
+        sim.hand.advance(Duration::from_secs(3_600));
+        load.hold = ms(2);
+        for _ in 0..10 {
+            load.come(20, || sim.pool.get_timeout_async(ms(1_000)));
+            load.pass(ms(500), ms(2), false);
+        }
+        assert_eq!(load.errors.len(), 0, "{}", sim.pool.stats());
+    });
+}
+
 #[test]
 fn in_a_pause_and_in_an_outage_nobody_is_refused() {
     steady(|| {

@@ -70,6 +70,18 @@ fn where_borrowers_hardly_wait_nothing_is_in_the_way() {
     });
 }
 
+#[test]
+fn those_that_wait_still_are_not_overlooked() {
+    steady(|| {
+        let sim = of_size(2);
+        let mut load = sim.load(ms(600_000));
+        load.come(100, || sim.pool.get_timeout_async(ms(600_000)));
+        let advice = over(&sim, &mut load, |load| load.pass(ms(1_000), ms(600_000), false));
+        assert_eq!(advice.bottleneck, Bottleneck::MaxSize, "{advice}");
+        assert_eq!(advice.waiting, 98.0);
+    });
+}
+
 /// The server does one query at a time: with each connection that is in use all take longer.
 #[test]
 fn if_loans_take_longer_the_more_are_lent_the_server_is_the_bottleneck() {

@@ -51,6 +51,44 @@ fn a_burst_that_is_served_before_a_connect_is_over_opens_none_once_that_is_known
     });
 }
 
+/// Each has left before its line is as old as a connect, and the next begins a new one.
+#[test]
+fn borrowers_with_little_time_that_leave_unserved_do_not_hold_growth_back_for_ever() {
+    steady(|| {
+        for (connect, limit) in [(ms(20), ms(10)), (ms(400), ms(200)), (ms(1_000), ms(150))] {
+            let sim = Sim::ready(connect, |builder| builder.min_size(2).max_size(8));
+            sim.burst(40, ms(2));
+            sim.pass(ms(500));
+            let mut load = sim.load(ms(60_000));
+            let open = sim.pool.stats().size;
+            load.come(open, || sim.pool.get_async());
+            let before = sim.begun();
+            load.hold = ms(1);
+            for _ in 0..6 {
+                load.come(1, || sim.pool.get_timeout_async(limit));
+                load.pass(ms(500), ms(1), false);
+            }
+            let stats = sim.pool.stats();
+            assert!(sim.begun() > before && load.served >= 2, "{connect:?} {limit:?}: {stats}");
+        }
+    });
+}
+
+/// A burst now and then may be served by what there is; one after the other may not.
+#[test]
+fn bursts_that_come_again_and_again_make_the_pool_grow() {
+    steady(|| {
+        let sim = of_five(ms(250));
+        let mut load = sim.load(ms(10));
+        for _ in 0..30 {
+            load.come(100, || sim.pool.get_async());
+            load.pass(ms(500), ms(10), false);
+        }
+        let stats = sim.pool.stats();
+        assert!(stats.size > 25, "{stats}");
+    });
+}
+
 /// Those that have been served come again, so no line drains: a forecast that takes it for a burst
 /// would hold growth back.
 #[test]

@@ -78,7 +78,7 @@ pub(crate) struct Load<'a> {
     sim: &'a Sim,
     borrowers: VecDeque<Borrower<'a>>,
     /// For how long those hold their connection that get one now.
-    hold: Duration,
+    pub(crate) hold: Duration,
     pub(crate) served: usize,
     pub(crate) errors: Vec<GetError<FakeError>>,
 }

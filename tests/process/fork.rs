@@ -382,6 +382,34 @@ fn no_method_of_an_inherited_pool_hangs_or_touches_a_connection() {
     at_each_moment(FORKS, may_call_anything);
 }
 
+/// At the fork, threads of the parent's are in the middle of it.
+#[test]
+fn an_inherited_pool_may_be_looked_at_though_others_look_when_it_is_forked() {
+    let _alone = crate::alone();
+    let pool = Pool::builder(Fake::new()).max_size(4).min_size(2).build().unwrap();
+    pool.ready(PLENTY).unwrap();
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _end = Ends(&is_over);
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !is_over.load(SeqCst) {
+                    let _ = (pool.stats(), pool.advice());
+                }
+            });
+        }
+        for _ in 0..4 * FORKS {
+            in_a_child(|| {
+                let begun = Instant::now();
+                let _ = (pool.stats(), pool.advice(), pool.health(), pool.holders());
+                require(begun.elapsed() < LIMIT, "it takes long")
+            })
+            .unwrap();
+        }
+        is_over.store(true, SeqCst);
+    });
+}
+
 #[test]
 fn the_pool_of_a_child_that_forks_is_inherited_in_its_turn() {
     let _alone = crate::alone();

@@ -11,6 +11,7 @@ use crate::pool::state::pooled::Raw;
 use crate::pool::supply::admission::hopeless_wait;
 use crate::pool::supply::overruns::overdue;
 use crate::pool::supply::shortage::is_out;
+use crate::pool::supply::tries;
 use crate::sync::{Arc, Relaxed};
 use std::panic::Location;
 use std::time::Duration;
@@ -134,6 +135,10 @@ pub(crate) fn look_for_hope<M: Manager>(
     // During a pause all wait.
     if !raw.context().is_hopeless(now, fail_fast) || raw.is_paused() || !is_out(raw) {
         return Ok(());
+    }
+    if raw.context().is_held() {
+        // None waits when the governor calls, so this attempt is made for none of them.
+        tries::note(raw);
     }
     cannot_connect(raw).map_or(Ok(()), Err)
 }

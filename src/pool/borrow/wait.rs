@@ -64,6 +64,8 @@ impl<M: Manager> Drop for Wait<'_, M> {
         let (location, outcome) = (self.borrower, self.outcome);
         if outcome == WaitOutcome::Served {
             state.supply.line.note(now);
+        } else {
+            state.supply.line.note_in_vain();
         }
         state.note(EventKind::WaitEnded { location, waited, outcome });
     }

@@ -6,7 +6,9 @@
 //! arrivals to come, and where these refill the line it says too few. Hence it only ever lowers
 //! what the [ramp](super::ramp) allows while the line is young, that is, has not stood for as long
 //! as a connect takes. From then on it can only raise it: where many will be left, connects need
-//! not wait for each other.
+//! not wait for each other. A line is not young either if lines stand often, as another connection
+//! would find waiters then, if not in this line, then in the next; or if a waiter has left unserved
+//! and nothing was done about it.
 
 use std::time::Duration;
 

@@ -22,6 +22,12 @@ use std::time::Duration;
 const GAP: Duration = Duration::from_millis(100);
 const MANY: u32 = 4;
 
+/// Time without a line makes up for this part of it with one.
+const OFTEN: u64 = 8;
+
+/// More is not remembered, in nanoseconds.
+const MOST_LATELY: u64 = 1_000_000_000;
+
 /// As long as it is not known what a loan takes, longer ones than this are gaps.
 const LONGEST_GAP: Duration = Duration::from_secs(5);
 
@@ -44,6 +50,10 @@ pub(crate) struct LineLog {
     longest: Relaxed<u64>,
     /// When the log was broken; zero: it is not.
     broken: Relaxed<u64>,
+    /// For how long lines have stood lately, without the one that stands.
+    lately: Relaxed<u64>,
+    /// A waiter has left unserved since this was last [forgotten](Self::forget_in_vain).
+    in_vain: Relaxed<bool>,
 }
 
 /// What a look at the log shows.
@@ -66,6 +76,8 @@ impl LineLog {
             stood: Relaxed::<u64>::new(0),
             longest: Relaxed::<u64>::new(LONGEST_GAP.as_nanos() as u64),
             broken: Relaxed::<u64>::new(0),
+            lately: Relaxed::<u64>::new(0),
+            in_vain: Relaxed::<bool>::new(false),
         }
     }
 
@@ -73,7 +85,11 @@ impl LineLog {
     /// line. So many were `served` before.
     #[inline]
     pub(crate) fn begin(&self, now: Tick, served: u64, quiet: u64) {
-        if now.0.saturating_sub(self.last.get()) >= quiet {
+        let gap = now.0.saturating_sub(self.last.get());
+        if gap >= quiet {
+            let stood = self.last.get().saturating_sub(self.began.get());
+            let lately = self.lately.get().saturating_add(stood).min(MOST_LATELY);
+            self.lately.set(lately.saturating_sub(gap / OFTEN));
             self.began.set(now.0);
         }
         if self.broken.get() == 0 {
@@ -103,6 +119,24 @@ impl LineLog {
         self.broken.set(now.0.max(1));
         let longest = self.longest.get().saturating_mul(2).min(LONGEST_GAP.as_nanos() as u64);
         self.longest.set(longest);
+    }
+
+    /// A waiter has left unserved.
+    pub(crate) fn note_in_vain(&self) {
+        self.in_vain.set(true);
+    }
+
+    /// Something was done about it.
+    pub(crate) fn forget_in_vain(&self) {
+        if self.in_vain.get() {
+            self.in_vain.set(false);
+        }
+    }
+
+    /// Whether lines are seldom, and none has waited in vain: they have stood for less than an
+    /// eighth of the time, or for no more than so many nanoseconds beyond that.
+    pub(crate) fn is_seldom(&self, beyond: u64) -> bool {
+        !self.in_vain.get() && self.lately.get() < beyond
     }
 
     /// Since when there is a line, if there is one.

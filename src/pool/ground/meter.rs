@@ -10,12 +10,17 @@ use super::usual_connect::UsualConnect;
 use crate::clock::Tick;
 use std::time::Duration;
 
+/// What loans took so long ago is forgotten.
+const STALE: Duration = Duration::from_secs(30);
+
 /// See the [module](self).
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Meter {
     throughput: Throughput,
     pub(crate) connects: UsualConnect,
     shortest: Shortest,
+    /// When it learnt something last.
+    taught: Tick,
     /// As they were at the last look.
     open: usize,
     opened: u64,
@@ -38,11 +43,15 @@ pub(crate) struct Seen {
 impl Meter {
     /// Learns what the log has. `granted`: how many connections are handed over and not taken yet.
     pub(crate) fn look(&mut self, log: &LineLog, seen: Seen, granted: impl FnOnce() -> u64) {
+        if seen.now.since(self.taught) >= STALE {
+            self.throughput.forget();
+        }
         let is_same = (self.open, self.opened) == (seen.open, seen.opened);
         match log.take(seen.now, seen.served, seen.stands) {
             Taken::Broken => self.throughput.forget(),
             Taken::Served(0, _) => {}
             Taken::Served(handed, stood) => {
+                self.taught = seen.now;
                 if is_same && seen.open > 0 {
                     self.throughput.note(handed, stood, seen.open);
                     self.hold().into_iter().for_each(|hold| log.expect(hold));

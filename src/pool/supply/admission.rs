@@ -1,9 +1,9 @@
 //! Whether a borrower that is about to stand in line can be served in time.
 //!
-//! It is told by its place in line and by how fast that is served. A pool that may still grow is
-//! taken for grown: it is better to let a borrower wait in vain than to refuse one that could be
-//! served. The first in line is not refused at all. So if all others are, the line empties, and how
-//! fast it is served is learnt anew.
+//! It is told by its place in line and by how fast that is served. Of a pool that may still grow
+//! the better is taken: as it is, or grown after a connect. It is better to let a borrower wait in
+//! vain than to refuse one that could be served. The first in line is not refused at all. So if all
+//! others are, the line empties, and how fast it is served is learnt anew.
 
 use super::speed;
 use crate::clock::Tick;
@@ -46,13 +46,17 @@ fn expected_wait<M: Manager>(raw: &Raw<M>, class: usize, now: Tick) -> Option<Du
     speed::look(raw, now);
     let hold = supply.hold()?.as_nanos();
     let open = state.service.open();
-    let (servers, delay) = if raw.has_vacant() {
-        (open.max(state.settings.load().max_size), supply.usual_connect().unwrap_or_default())
-    } else {
-        (open, Duration::ZERO)
+    let served_by = |servers: usize, delay: Duration| {
+        let nanos = hold.saturating_mul(turns as u128 + 1).checked_div(servers as u128)?;
+        Some(delay.saturating_add(Duration::from_nanos(nanos.try_into().unwrap_or(u64::MAX))))
     };
-    let nanos = hold.saturating_mul(turns as u128 + 1).checked_div(servers as u128)?;
-    Some(delay.saturating_add(Duration::from_nanos(nanos.try_into().unwrap_or(u64::MAX))))
+    let as_is = served_by(open, Duration::ZERO);
+    if !raw.has_vacant() {
+        return as_is;
+    }
+    let grown = open.max(state.settings.load().max_size);
+    let grown = served_by(grown, supply.usual_connect().unwrap_or_default());
+    as_is.into_iter().chain(grown).min()
 }
 
 /// How many are served before one that comes last in the queue of the class `own`: those of its own

@@ -51,12 +51,16 @@ pub(crate) fn ask<M: Manager>(raw: &Raw<M>) {
     });
 }
 
-/// Gives up the pool's place in the governor's line if nothing needs it any more.
+/// Gives up what the governor offers if nothing needs it now; if the pool is closed, its place in
+/// line, too.
 fn end_round<M: Manager>(raw: &Raw<M>, member: &Member) {
     // Attempts that a visit has not heard of yet will be met then.
     let is_needed = || member.was_held() || raw.context().supply.tried.get();
-    if member.is_waiting() && (raw.is_closed() || !is_needed()) {
+    if !member.is_waiting() {
+    } else if raw.is_closed() {
         member.withdraw();
+    } else if !is_needed() {
+        member.decline();
     }
 }
 
@@ -112,6 +116,7 @@ fn grow_by_one<M: Manager>(raw: &Raw<M>, decision: &mut Decision) -> bool {
     }
     begin(raw, shortage.connecting, wanted).is_some_and(|(slot, order)| {
         enqueue::connect(slot, order);
+        raw.context().supply.line.forget_in_vain();
         decision.connects += usize::from(for_waiters > 0);
         true
     })

@@ -54,12 +54,13 @@ pub(crate) fn rate<M: Manager>(raw: &Raw<M>) -> Option<f64> {
 /// What is known of the near future of the line, and until when it is young.
 pub(crate) fn forecast<M: Manager>(raw: &Raw<M>, now: Tick) -> (Forecast, Tick) {
     let (state, supply) = (raw.context(), &raw.context().supply);
-    let young_until = supply.line.began() + Duration::from_nanos(supply.youth());
+    let youth = supply.youth();
+    let young_until = supply.line.began() + Duration::from_nanos(youth);
     let forecast = Forecast {
         hold: supply.hold(),
         connect: supply.usual_connect(),
         open: state.service.open(),
-        is_young: now < young_until,
+        is_young: now < young_until && supply.line.is_seldom(youth),
     };
     (forecast, young_until)
 }

@@ -167,18 +167,47 @@ fn a_pool_that_goes_when_it_is_its_turn_passes_it_on() {
 }
 
 #[test]
-fn a_pool_that_needs_no_connection_any_more_leaves_the_line() {
+fn a_pool_that_needs_no_connection_any_more_declines_when_it_is_called() {
     let (governor, _) = timeless(1);
     let occupant = Occupant::new(&governor);
     let fake = Fake::new();
     let pool = by_hand(&fake, &governor).0.max_size(1).build().unwrap();
     let mut get = Box::pin(pool.get_timeout_async(SECOND));
     assert!(poll_once(&mut get).is_pending());
-    assert_eq!(governor.stats().waiting, 1);
     drop(get);
     pool.maintain();
-    assert_eq!(governor.stats().waiting, 0);
-    drop(occupant);
+    let behind = by_hand(&fake, &governor).0.max_size(1).min_size(1).build().unwrap();
+    assert_eq!(governor.stats().waiting, 2, "it may need one when it is called");
+    occupant.leave();
+    eventually("it is called", || governor.stats().waiting == 1);
+    pool.maintain();
+    assert_eq!((pool.stats().size, governor.stats().waiting), (0, 0));
+    behind.maintain();
+    assert_eq!(behind.stats().size, 1);
+}
+
+/// Borrowers come again and again, and none waits for as long as the line lasts.
+#[test]
+fn a_pool_whose_borrowers_have_little_time_has_its_turn() {
+    let (governor, _) = timeless(1);
+    let occupant = Occupant::new(&governor);
+    let fake = Fake::new();
+    let pool = by_hand(&fake, &governor).0.max_size(1).build().unwrap();
+    let ask = || {
+        let mut get = Box::pin(pool.get_timeout_async(SECOND));
+        let _ = poll_once(&mut get);
+        get
+    };
+    drop(ask());
+    pool.maintain();
+    let behind = by_hand(&fake, &governor).0.max_size(1).min_size(1).build().unwrap();
+    behind.maintain();
+    let again = ask();
+    occupant.leave();
+    eventually("the first is called", || governor.stats().waiting == 1);
+    pool.maintain();
+    assert_eq!(pool.stats().size, 1, "it came first");
+    drop(again);
 }
 
 /// The line is left in order, and the lock free, whatever an observer does.

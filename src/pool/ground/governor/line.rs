@@ -19,12 +19,16 @@
 use super::turns::Turns;
 use crate::clock::Tick;
 use crate::pool::ground::backoff::TAKING_LONG;
+use crate::pool::ground::usual_connect::UsualConnect;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 /// A connect that lasts so many times as long as others takes long, if that is more than
 /// [`TAKING_LONG`].
 const GENEROUS: u32 = 4;
+
+/// But no more than this longer.
+const SPARE: Duration = Duration::from_secs(3);
 
 /// A pool that does not come for so long when it was called loses the place, and its own in line.
 pub(super) const LAPSE: Duration = Duration::from_millis(100);
@@ -49,7 +53,7 @@ pub(super) struct Line<C> {
     /// The latest that was taken and has succeeded.
     proven: u64,
     /// How long connects take.
-    usual: Duration,
+    usual: UsualConnect,
 }
 
 /// A pool in line.
@@ -63,9 +67,17 @@ struct Waiting<C> {
 struct Place {
     /// When it was offered, or taken.
     since: Tick,
+    /// When it took its turn.
+    turn: Tick,
     /// How long the connect may take.
     limit: Duration,
     offered_to: Option<u64>,
+}
+
+impl Place {
+    fn new(now: Tick, limit: Duration, offered_to: Option<u64>) -> Self {
+        Self { since: now, turn: now, limit, offered_to }
+    }
 }
 
 /// What is said to a pool that asks.
@@ -94,7 +106,7 @@ impl<C> Line<C> {
             places: BTreeMap::new(),
             last: 0,
             proven: 0,
-            usual: Duration::ZERO,
+            usual: UsualConnect::default(),
         }
     }
 
@@ -104,16 +116,13 @@ impl<C> Line<C> {
         if self.waiting.is_empty() {
             return called;
         }
-        let lapsed = |place: &Place| place.offered_to.is_some() && now >= place.since + LAPSE;
-        let before = self.places.len();
-        self.places.retain(|_, place| !lapsed(place));
-        (self.places.len()..before).for_each(|_| self.turns.give_back());
+        self.take_back(now, |place| place.offered_to.is_some() && now >= place.since + LAPSE);
         while self.has_room(now)
             && !self.waiting.is_empty()
             && self.turns.take(now)
             && let Some(Waiting { pool, caller }) = self.waiting.pop_front()
         {
-            self.give(Place { since: now, limit: Duration::MAX, offered_to: Some(pool) });
+            self.give(Place::new(now, Duration::MAX, Some(pool)));
             called.push(caller);
         }
         called
@@ -130,14 +139,14 @@ impl<C> Line<C> {
     ) -> Answer {
         let mut places = self.places.iter_mut();
         if let Some((number, place)) = places.find(|(_, place)| place.offered_to == Some(pool)) {
-            *place = Place { since: now, limit, offered_to: None };
+            *place = Place { turn: place.turn, ..Place::new(now, limit, None) };
             return Answer::Granted(*number);
         }
         if self.waiting.iter().any(|one| one.pool == pool) {
             return Answer::Held(None);
         }
         if self.waiting.is_empty() && self.has_room(now) && self.turns.take(now) {
-            return Answer::Granted(self.give(Place { since: now, limit, offered_to: None }));
+            return Answer::Granted(self.give(Place::new(now, limit, None)));
         }
         let ahead = self.waiting.len();
         self.waiting.push_back(Waiting { pool, caller: caller() });
@@ -147,7 +156,7 @@ impl<C> Line<C> {
     /// A place though there be none.
     pub(super) fn take_anyway(&mut self, limit: Duration, now: Tick) -> u64 {
         self.turns.take_anyway(now);
-        self.give(Place { since: now, limit, offered_to: None })
+        self.give(Place::new(now, limit, None))
     }
 
     fn give(&mut self, place: Place) -> u64 {
@@ -159,31 +168,52 @@ impl<C> Line<C> {
     /// The pool wants none any more: neither one to come, nor one that it was offered. The caller,
     /// if it stood in line, is to be dropped once nothing is held.
     #[must_use]
-    pub(super) fn leave(&mut self, pool: u64) -> Option<C> {
-        let before = self.places.len();
-        self.places.retain(|_, place| place.offered_to != Some(pool));
-        (self.places.len()..before).for_each(|_| self.turns.give_back());
+    pub(super) fn leave(&mut self, pool: u64, now: Tick) -> Option<C> {
+        self.take_back(now, |place| place.offered_to == Some(pool));
         let at = self.waiting.iter().position(|one| one.pool == pool)?;
         self.waiting.remove(at).map(|one| one.caller)
     }
 
+    /// The pool has no use for a place just now: what it was offered goes to the next. Its own in
+    /// line it keeps, as it may have use for one when it is called. Whether it stands there.
+    pub(super) fn decline(&mut self, pool: u64, now: Tick) -> bool {
+        self.take_back(now, |place| place.offered_to == Some(pool));
+        self.waiting.iter().any(|one| one.pool == pool)
+    }
+
     /// The connect is over. If it was never begun, its turn is another's.
-    pub(super) fn end(&mut self, number: u64, was_begun: bool) {
-        if self.places.remove(&number).is_some() && !was_begun {
-            self.turns.give_back();
+    pub(super) fn end(&mut self, number: u64, was_begun: bool, now: Tick) {
+        if let Some(Place { turn, .. }) = self.places.remove(&number)
+            && !was_begun
+        {
+            self.turns.give_back(turn, now);
         }
+    }
+
+    /// Frees places that were not used.
+    fn take_back(&mut self, now: Tick, which: impl Fn(&Place) -> bool) {
+        let Self { places, turns, .. } = self;
+        places.retain(|_, place| {
+            let is_unused = which(place);
+            if is_unused {
+                turns.give_back(place.turn, now);
+            }
+            !is_unused
+        });
     }
 
     /// The connect has succeeded, and its call `took` so long: what it waited for a thread says
     /// nothing about the server.
     pub(super) fn succeeded(&mut self, number: u64, took: Duration) {
-        self.usual = took.max(self.usual - self.usual / 8);
+        self.usual.note(took);
         self.proven = self.proven.max(number);
     }
 
     /// When a taken place will have been so for long.
     fn long_at(&self, place: &Place) -> Tick {
-        let patience = self.usual.saturating_mul(GENEROUS).max(TAKING_LONG);
+        let usual = self.usual.get().unwrap_or_default();
+        let generous = usual.saturating_mul(GENEROUS).min(usual.saturating_add(SPARE));
+        let patience = generous.max(TAKING_LONG);
         place.since + place.limit.min(patience)
     }
 

@@ -242,7 +242,16 @@ impl Member {
     pub(crate) fn withdraw(&self) {
         if !self.desk.governor.is_inherited() {
             self.is_waiting.set(false);
-            drop(self.desk.go_on(|line, _| line.leave(self.number)));
+            drop(self.desk.go_on(|line, now| line.leave(self.number, now)));
+        }
+    }
+
+    /// The pool wants no place now, but keeps its own in line: one that is wanted by fits and
+    /// starts would never get far. If it was called, the place is the next one's.
+    pub(crate) fn decline(&self) {
+        if !self.desk.governor.is_inherited() {
+            let stands = self.desk.go_on(|line, now| line.decline(self.number, now));
+            self.is_waiting.set(stands);
         }
     }
 }
@@ -281,7 +290,7 @@ impl Drop for Leave {
     fn drop(&mut self) {
         if !self.desk.governor.is_inherited() {
             let was_begun = self.begun.get() > 0;
-            self.desk.go_on(|line, _| line.end(self.place, was_begun));
+            self.desk.go_on(|line, now| line.end(self.place, was_begun, now));
         }
     }
 }

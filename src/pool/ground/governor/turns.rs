@@ -7,6 +7,9 @@
 use crate::clock::Tick;
 use std::time::Duration;
 
+/// So long that no process sees the end of it, and twice as long can be told.
+const NEVER: u64 = u64::MAX / 4;
+
 /// See the [module](self).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Turns {
@@ -22,12 +25,13 @@ impl Turns {
     pub(super) fn new(per_second: Option<f64>, burst: usize) -> Self {
         let interval = per_second.map_or(0, |per_second| {
             let interval = Duration::try_from_secs_f64(per_second.recip());
-            // Beyond what can be told, it is as good as never.
-            interval
-                .map_or(u64::MAX, |interval| u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX))
+            let nanos = |interval: Duration| u64::try_from(interval.as_nanos()).unwrap_or(NEVER);
+            interval.map_or(NEVER, nanos)
         });
-        let more = u64::try_from(burst.saturating_sub(1)).unwrap_or(u64::MAX);
-        Self { interval, allowance: interval.saturating_mul(more), next: 0 }
+        let more = u64::try_from(burst.saturating_sub(1)).unwrap_or(NEVER);
+        // Beyond what can be told, the next one comes as good as never.
+        let interval = interval.min(NEVER / more.saturating_add(1));
+        Self { interval, allowance: interval * more, next: 0 }
     }
 
     /// When there will be a turn.
@@ -51,9 +55,12 @@ impl Turns {
         }
     }
 
-    /// A turn was not used.
-    pub(super) fn give_back(&mut self) {
-        self.next = self.next.saturating_sub(self.interval);
+    /// A turn that was `taken` then was not used. Once it would have been made up for, nothing is
+    /// left of it: those that were used meanwhile did without.
+    pub(super) fn give_back(&mut self, taken: Tick, now: Tick) {
+        if now.0.saturating_sub(taken.0) < self.interval {
+            self.next = self.next.saturating_sub(self.interval);
+        }
     }
 }
 
@@ -78,12 +85,16 @@ mod tests {
 
     #[test]
     fn rates_beyond_all_bounds_overflow_nowhere() {
-        for (per_second, burst) in [(1e-300, 1), (1e300, usize::MAX), (f64::MIN_POSITIVE, 2)] {
+        for (per_second, burst) in [(1e-300, 1), (f64::MIN_POSITIVE, 2), (1e-9, 20)] {
             let mut turns = Turns::new(Some(per_second), burst);
-            assert!(turns.take(Tick(SECOND)), "{per_second}");
-            assert_eq!(turns.take(Tick(SECOND)), per_second > 1.0 || burst > 1, "{per_second}");
-            turns.give_back();
-            turns.give_back();
+            let taken = (0..100).filter(|n| turns.take(Tick(SECOND * (n + 1))));
+            assert_eq!(taken.count(), burst, "{per_second}");
+            (0..3).for_each(|_| turns.give_back(Tick(SECOND), Tick(SECOND)));
+        }
+        for burst in [1, 2, usize::MAX] {
+            let mut turns = Turns::new(Some(1e300), burst);
+            assert!((0..100).all(|_| turns.take(Tick(SECOND))));
+            turns.give_back(Tick(SECOND), Tick(SECOND));
         }
         let mut unlimited = Turns::new(None, 1);
         assert!((0..1_000).all(|_| unlimited.take(Tick(SECOND))));
@@ -97,11 +108,14 @@ mod tests {
             burst in 1..20usize,
         ) {
             let mut turns = Turns::new(Some(per_second.into()), burst);
-            let (mut now, mut used) = (SECOND, Vec::new());
+            let (mut now, mut used, mut unused) = (SECOND, Vec::new(), Vec::new());
             for (millis, kind) in steps {
                 now += millis * SECOND / 1_000;
                 if turns.take(Tick(now)) {
-                    if kind == 0 { turns.give_back() } else { used.push(now) }
+                    if kind < 2 { unused.push(now) } else { used.push(now) }
+                }
+                if kind == 1 {
+                    unused.pop().into_iter().for_each(|at| turns.give_back(Tick(at), Tick(now)));
                 }
             }
             for (n, from) in used.iter().enumerate() {

@@ -33,7 +33,7 @@ fn a_freed_place_goes_round_and_a_pool_that_has_had_one_goes_to_the_end() {
     assert_eq!(line.asks(3, START), Answer::Held(Some(2)));
     assert_eq!(line.asks(2, START), Answer::Held(None));
     for turn in [1, 2, 3, 1, 2, 3] {
-        line.end(taken, true);
+        line.end(taken, true, START);
         assert_eq!(line.settle(START), [turn]);
         let others = [1, 2, 3].into_iter().filter(|pool| *pool != turn);
         others.for_each(|pool| assert_eq!(line.asks(pool, START), Answer::Held(None)));
@@ -48,10 +48,10 @@ fn a_pool_that_leaves_when_it_is_its_turn_passes_the_turn_on() {
     let taken = line.gets(1, START);
     let later = START + Duration::from_millis(400);
     (2..5).for_each(|pool| _ = line.asks(pool, later));
-    assert_eq!(line.leave(3), Some(3));
-    line.end(taken, true);
+    assert_eq!(line.leave(3, later), Some(3));
+    line.end(taken, true, later);
     assert_eq!(line.settle(later), [2]);
-    assert_eq!(line.leave(2), None);
+    assert_eq!(line.leave(2, later), None);
     assert_eq!(line.settle(later), [4], "neither the place nor the turn is lost");
     line.gets(4, later);
 }
@@ -62,7 +62,7 @@ fn a_pool_that_does_not_come_loses_the_offer_to_the_next() {
     let taken = line.gets(1, START);
     let later = START + Duration::from_millis(400);
     (2..4).for_each(|pool| _ = line.asks(pool, later));
-    line.end(taken, true);
+    line.end(taken, true, later);
     assert_eq!(line.settle(later), [2]);
     assert_eq!(line.next_look(later), later + LAPSE);
     assert!(line.settle(later + (LAPSE - MILLI)).is_empty());
@@ -79,7 +79,7 @@ fn connects_that_take_long_make_room_for_as_many_and_then_for_one_at_a_time() {
     let free = |line: &mut Line<u64>, now| {
         line.settle(now);
         let granted = granted(line, now);
-        (0..10).for_each(|pool| _ = line.leave(pool));
+        (0..10).for_each(|pool| _ = line.leave(pool, now));
         granted
     };
     let at = |n: u32| START + TAKING_LONG * n;
@@ -93,7 +93,7 @@ fn connects_that_take_long_make_room_for_as_many_and_then_for_one_at_a_time() {
     }
     // The last has succeeded: those before it are lost.
     line.succeeded(8, MILLI);
-    line.end(8, true);
+    line.end(8, true, at(6));
     assert_eq!(free(&mut line, at(6)), 2);
 }
 
@@ -103,13 +103,38 @@ fn where_connects_usually_take_long_they_count_for_longer() {
     let slow = Duration::from_secs(1);
     let place = line.gets(1, START);
     line.succeeded(place, slow);
-    line.end(place, true);
+    line.end(place, true, START + slow);
     let begun = START + slow;
     line.gets(1, begun);
     assert_eq!(line.asks(2, begun), Answer::Held(Some(0)));
     assert_eq!(line.next_look(begun), begun + slow * 4);
     assert!(line.settle(begun + (slow * 4 - MILLI)).is_empty());
     assert_eq!(line.settle(begun + slow * 4), [2]);
+}
+
+#[test]
+fn one_slow_success_does_not_make_it_patient_with_what_hangs() {
+    let mut line = line(1, None);
+    for took in [MILLI; 20].into_iter().chain([Duration::from_secs(6); 3]) {
+        let place = line.gets(1, START);
+        line.succeeded(place, took);
+        line.end(place, true, START);
+    }
+    line.gets(1, START);
+    line.asks(2, START);
+    assert_eq!(line.next_look(START), START + TAKING_LONG);
+}
+
+#[test]
+fn a_pool_that_declines_keeps_its_place_in_line() {
+    let mut line = line(1, None);
+    let taken = line.gets(1, START);
+    (2..5).for_each(|pool| _ = line.asks(pool, START));
+    assert!(line.decline(3, START));
+    line.end(taken, true, START);
+    assert_eq!(line.settle(START), [2]);
+    assert!(!line.decline(2, START), "what it was offered goes to the next");
+    assert_eq!(line.settle(START), [3]);
 }
 
 #[test]
@@ -126,11 +151,11 @@ fn a_connect_that_was_never_begun_gives_its_turn_back() {
     let mut line = line(9, Some(1.0));
     for _ in 0..5 {
         let place = line.gets(1, START);
-        line.end(place, false);
-        line.end(place, false);
+        line.end(place, false, START);
+        line.end(place, false, START);
     }
     let place = line.gets(1, START);
-    line.end(place, true);
+    line.end(place, true, START);
     assert_eq!(line.asks(1, START), Answer::Held(Some(0)));
     assert_eq!(line.next_look(START), START + Duration::from_secs(1));
 }
@@ -141,9 +166,9 @@ fn a_connect_that_is_not_held_counts() {
     line.gets(1, START);
     let trial = line.take_anyway(LIMIT, START);
     assert_eq!(line.tally(START), Tally { taken: 2, long: 0, waiting: 0 });
-    line.end(trial, true);
+    line.end(trial, true, START);
     assert_eq!(line.asks(2, START), Answer::Held(Some(0)));
-    line.end(1, true);
+    line.end(1, true, START);
     assert!(line.settle(START + Duration::from_secs(1)).is_empty());
     assert_eq!(line.settle(START + Duration::from_secs(2)), [2]);
 }
@@ -186,7 +211,7 @@ proptest! {
                     }
                 }
                 Step::Leave(pool) => {
-                    let _ = line.leave(pool);
+                    let _ = line.leave(pool, now);
                     prop_assert!(line.places.values().all(|one| one.offered_to != Some(pool)));
                 }
                 Step::End(n, was_begun, has_succeeded) if n < taken.len() => {
@@ -194,7 +219,7 @@ proptest! {
                     if was_begun && has_succeeded {
                         line.succeeded(place, now.since(begun));
                     }
-                    line.end(place, was_begun);
+                    line.end(place, was_begun, now);
                 }
                 Step::End(..) => {}
                 Step::Wait(millis) => now = now + MILLI * millis as u32,
