@@ -53,11 +53,10 @@ use std::time::Duration;
 ///
 /// **What hangs.** A connect that takes long (500 ms, or four times as long as connects usually
 /// take, if that is more, but no more than 3 s longer; its own limit, if that is less) no longer
-/// counts towards
-/// [`max_concurrent`](ConnectGovernorBuilder::max_concurrent), up to the same number again. If no
-/// other is under way, one more may always begin. Connects that take long do not count at all once
-/// a later one has succeeded. So neither a black hole nor a pool with a wrong address holds the
-/// others for long.
+/// counts towards [`max_concurrent`](ConnectGovernorBuilder::max_concurrent), up to the same number
+/// again. If no other is under way, one more may always begin. Connects that take long do not count
+/// at all once a later one has succeeded. So neither a black hole nor a pool with a wrong address
+/// holds the others for long.
 ///
 /// **Failing.** While a pool is held after a permanent error (with
 /// [`fail_fast`](crate::Settings::fail_fast): any error), borrowers fail at once as they do while
