@@ -206,6 +206,20 @@ mod tests {
     }
 
     #[test]
+    fn what_was_learnt_before_a_long_rest_is_forgotten() {
+        let mut scene = Scene::new(1);
+        (0..20).for_each(|_| scene.serve(ms(10)));
+        scene.look();
+        scene.seen.stands = false;
+        scene.seen.now = scene.seen.now + (STALE - ms(1));
+        scene.look();
+        assert!(scene.meter.hold().is_some());
+        scene.seen.now = scene.seen.now + ms(1);
+        scene.look();
+        assert_eq!(scene.meter.hold(), None);
+    }
+
+    #[test]
     fn the_shortest_hold_time_ages_and_goes_with_the_server() {
         let mut scene = Scene::new(1);
         for hold in [1, 10] {
@@ -216,8 +230,8 @@ mod tests {
         }
         let shortest = scene.meter.shortest_hold().unwrap();
         assert!(shortest < ms(2), "{shortest:?}");
-        for _ in 0..60 {
-            scene.seen.now = scene.seen.now + 60 * SECOND;
+        for _ in 0..180 {
+            scene.seen.now = scene.seen.now + 20 * SECOND;
             scene.log.begin(scene.seen.now, scene.seen.served, QUIET);
             scene.serve(ms(10));
             scene.look();
