@@ -254,7 +254,13 @@ impl<M: Manager> Builder<M> {
     /// Has the pool ask `governor` before each connect, as other pools may that share it. Default:
     /// none, the pool minds its own limits only.
     ///
-    /// [`ConnectGovernor`] has an example.
+    /// ```
+    /// # use caliburn::{Builder, ConfigError, ConnectGovernor, Manager};
+    /// fn gently<M: Manager>(builder: Builder<M>) -> Result<Builder<M>, ConfigError> {
+    ///     let governor = ConnectGovernor::builder().max_concurrent(8).shared("db-1")?;
+    ///     Ok(builder.connect_governor(&governor))
+    /// }
+    /// ```
     pub fn connect_governor(mut self, governor: &ConnectGovernor) -> Self {
         self.governor = Some(governor.clone());
         self

@@ -243,6 +243,14 @@ impl ConnectGovernorBuilder {
 
     /// Sets the clock that the governor reads. With a [mocked clock](Clock::mock), what time alone
     /// changes is seen when a pool next connects, or is maintained. Default: [`Clock::real`].
+    ///
+    /// ```
+    /// # use caliburn::{Clock, ConnectGovernor};
+    /// let (clock, hand) = Clock::mock();
+    /// let governor = ConnectGovernor::builder().per_second(1).clock(clock).build()?;
+    /// # let _ = (hand, governor);
+    /// # Ok::<(), caliburn::ConfigError>(())
+    /// ```
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
@@ -271,6 +279,16 @@ impl ConnectGovernorBuilder {
     /// Returns a [`ConfigError`] with all limits that make no sense; or that
     /// [differ](Problem::Differs) from those of the governor that is in use, which goes on with its
     /// own. To share it whatever its limits are, ask for it by [`ConnectGovernor::find`].
+    ///
+    /// ```
+    /// # use caliburn::ConnectGovernor;
+    /// let eight = || ConnectGovernor::builder().max_concurrent(8).shared("db-1:5432");
+    /// let (first, same) = (eight()?, eight()?);
+    /// let other = ConnectGovernor::builder().max_concurrent(9).shared("db-1:5432");
+    /// assert!(other.unwrap_err().to_string().contains("max_concurrent"));
+    /// # drop((first, same));
+    /// # Ok::<(), caliburn::ConfigError>(())
+    /// ```
     pub fn shared(self, key: impl Into<String>) -> Result<ConnectGovernor, ConfigError> {
         let limits = self.limits()?;
         let keys = KEYS.get();

@@ -40,6 +40,8 @@ pub(crate) fn ask<M: Manager>(raw: &Raw<M>) {
     let state = raw.context();
     state.supply.requests.answer(|| {
         state.member.iter().for_each(Member::begin_round);
+        // Also if the pool is closed, or its visits would be due at once for ever.
+        state.supply.look_again.set(Tick::NEVER.0);
         if !raw.is_closed() {
             grow(raw);
         }
@@ -83,7 +85,6 @@ pub(crate) fn lose_patience<M: Manager>(raw: &Raw<M>, now: Tick) {
 
 fn grow<M: Manager>(raw: &Raw<M>) {
     let state = raw.context();
-    state.supply.look_again.set(Tick::NEVER.0);
     let mut decision = Decision { forecast: None, waiting: 0, connects: 0 };
     while !raw.is_closed() && grow_by_one(raw, &mut decision) {}
     if let Some((Forecast { connect: connect_time, .. }, _)) = decision.forecast
@@ -260,4 +261,45 @@ pub(crate) fn skip<M: Manager>(raw: &Raw<M>) -> bool {
 /// A superfluous connect has been given up.
 pub(crate) fn end_skip<M: Manager>(raw: &Raw<M>) {
     raw.context().supply.skips_ended.add(1);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Deadline;
+    use crate::manager::BlockingManager;
+    use crate::pool::handle::Pool;
+    use std::convert::Infallible;
+
+    struct Nothing;
+
+    impl Manager for Nothing {
+        type Connection = ();
+        type Error = Infallible;
+    }
+
+    impl BlockingManager for Nothing {
+        fn connect(&self, _: &Deadline) -> Result<(), Infallible> {
+            Ok(())
+        }
+
+        fn ping(&self, (): &mut (), _: &Deadline) -> Result<(), Infallible> {
+            Ok(())
+        }
+    }
+
+    /// Its keeper stays until all is closed, and what is due at once it would do for ever.
+    #[test]
+    fn a_closed_pool_does_not_look_again_at_growth_that_was_held_back() {
+        let pool = Pool::builder(Nothing).manual_maintenance().build().unwrap();
+        let look_again = &pool.raw.context().supply.look_again;
+        for closes in [false, true] {
+            look_again.set(1);
+            if closes {
+                pool.close();
+            }
+            pool.maintain();
+            assert_eq!(look_again.get(), Tick::NEVER.0, "{closes}");
+        }
+    }
 }
