@@ -59,7 +59,9 @@ fn end_round<M: Manager>(raw: &Raw<M>, member: &Member) {
     // Attempts that a visit has not heard of yet will be met then.
     let is_needed = || member.was_held() || raw.context().supply.tried.get();
     if !member.is_waiting() {
-    } else if raw.is_closed() {
+        return;
+    }
+    if raw.is_closed() {
         member.withdraw();
     } else if !is_needed() {
         member.decline();

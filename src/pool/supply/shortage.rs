@@ -78,8 +78,7 @@ pub(crate) fn is_ready<M: Manager>(raw: &Raw<M>) -> Option<Result<(), NotReady<M
     if missing == 0 {
         return Some(Ok(()));
     }
-    let is_over =
-        state.supply.is_permanent() || state.supply.is_failing() && state.settings.load().fail_fast;
+    let is_over = state.supply.has_failed(state.settings.load().fail_fast);
     let not_ready = is_over.then(|| not_ready(raw))?;
     // If no cause is known, a connect has succeeded meanwhile.
     not_ready.cause.is_some().then_some(Err(not_ready))
