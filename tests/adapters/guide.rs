@@ -117,9 +117,11 @@ fn write_package(at: &Path, snippets: &[Snippet], put_in: impl Fn(&str) -> Strin
     }
 }
 
-fn build(at: &Path) {
+/// In the directory of these tests and the profile that others have there, so that what was built
+/// for them is not built again.
+fn build(at: &Path, target: &Path) {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--target-dir", "target"]).current_dir(at);
+    cargo.args(["build", "--quiet", "--target-dir"]).arg(target).current_dir(at);
     let built = cargo.output().unwrap();
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
 }
@@ -174,10 +176,11 @@ fn the_code_of_each_page_runs_as_it_stands() {
             .replace("redis://app:secret@cache.internal/0", &redis.url())
             .replace("redis://127.0.0.1/", &redis.url())
     });
-    build(&package);
+    let target = package.ancestors().nth(2).unwrap();
+    build(&package, target);
     let mut failures = Vec::new();
     for Snippet { name, .. } in &snippets {
-        if let Err(said) = run(&package.join("target/debug").join(name)) {
+        if let Err(said) = run(&target.join("debug").join(name)) {
             failures.push(format!("{name}: {said}"));
         }
     }
