@@ -106,7 +106,7 @@ impl AgeEviction {
 
     /// How long this connection may live.
     fn lifetime(&self, info: &ConnectionInfo) -> u64 {
-        let share = (u128::from(self.spread) * u128::from(info.luck)) >> 32;
+        let share = (u128::from(self.spread) * u128::from(info.luck.0)) >> 32;
         self.max_lifetime.saturating_sub(share as u64)
     }
 
@@ -131,7 +131,7 @@ impl AgeEviction {
 }
 
 fn age(info: &ConnectionInfo) -> u64 {
-    info.now.0.saturating_sub(info.born.0)
+    info.now.0.saturating_sub(info.record.born.0)
 }
 
 fn idle(info: &ConnectionInfo) -> u64 {

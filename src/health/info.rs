@@ -26,47 +26,67 @@ use std::time::Duration;
 /// ```
 #[derive(Clone, Debug)]
 pub struct ConnectionInfo {
-    // It lies beside its connection; what changes with time is refreshed before a strategy sees it.
+    pub(crate) record: Record,
+    pub(crate) luck: Luck,
     pub(crate) now: Tick,
-    pub(crate) born: Tick,
     pub(crate) last_used: Tick,
-    pub(crate) last_checked: Tick,
     /// Zero: none was reported.
     pub(crate) last_error: Tick,
     pub(crate) uses: u64,
+    pub(crate) pool_generation: u64,
+}
+
+/// The part of it that lies beside the connection. The rest changes with time, and others know it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Record {
+    pub(crate) born: Tick,
+    pub(crate) last_checked: Tick,
     /// Its uses when it last answered; `u64::MAX` if that is not to be relied upon.
     pub(crate) uses_when_checked: u64,
     pub(crate) generation: u64,
-    pub(crate) pool_generation: u64,
-    pub(crate) luck: u32,
 }
 
-impl ConnectionInfo {
-    pub(crate) fn newborn(now: Tick, generation: u64, luck: u32) -> Self {
-        Self {
-            now,
-            born: now,
-            last_used: now,
-            last_checked: now,
-            last_error: Tick(0),
-            uses: 0,
-            uses_when_checked: 0,
-            generation,
-            pool_generation: generation,
-            luck,
-        }
+/// A connection's jitter for life: a share of one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Luck(pub(super) u32);
+
+impl Luck {
+    /// `share` is from 0 to 1.
+    pub(crate) fn of(share: f64) -> Self {
+        Self((share.clamp(0.0, 1.0) * f64::from(u32::MAX)) as u32)
+    }
+}
+
+impl Record {
+    /// Of a connection opened `now`.
+    pub(crate) fn newborn(now: Tick, generation: u64) -> Self {
+        Self { born: now, last_checked: now, uses_when_checked: 0, generation }
     }
 
     /// That it could be opened does not tell that it works.
     pub(crate) fn distrust(&mut self) {
         self.uses_when_checked = u64::MAX;
     }
+}
 
+impl ConnectionInfo {
     /// Makes up a connection of `age`, never lent or pinged since it was opened.
     pub fn made_up(age: Duration) -> Self {
         let now = Tick(1 << 62);
         let born = Tick(now.0.saturating_sub(nanos(age)));
-        Self { now, ..Self::newborn(born, 0, 0) }
+        Self { now, ..Self::newborn(born, 0) }
+    }
+
+    pub(crate) fn newborn(now: Tick, generation: u64) -> Self {
+        Self {
+            record: Record::newborn(now, generation),
+            luck: Luck::of(0.0),
+            now,
+            last_used: now,
+            last_error: Tick(0),
+            uses: 0,
+            pool_generation: generation,
+        }
     }
 
     /// The same, but returned `idle` ago.
@@ -86,20 +106,20 @@ impl ConnectionInfo {
     /// The same, but with `share`, from 0 to 1, as its [`jitter`](Self::jitter).
     #[must_use]
     pub fn with_jitter(mut self, share: f64) -> Self {
-        self.luck = (share.clamp(0.0, 1.0) * f64::from(u32::MAX)) as u32;
+        self.luck = Luck::of(share);
         self
     }
 
     /// The same, but `generations` behind its pool.
     #[must_use]
     pub fn with_lag(mut self, generations: u64) -> Self {
-        self.pool_generation = self.generation + generations;
+        self.pool_generation = self.record.generation + generations;
         self
     }
 
     /// Returns the time since the connection was opened.
     pub fn age(&self) -> Duration {
-        self.now.since(self.born)
+        self.now.since(self.record.born)
     }
 
     /// Returns the time since the last return, or since the connection was opened.
@@ -109,14 +129,14 @@ impl ConnectionInfo {
 
     /// Returns the time since a ping or a reset last succeeded, or since the connection was opened.
     pub fn since_check(&self) -> Duration {
-        self.now.since(self.last_checked)
+        self.now.since(self.record.last_checked)
     }
 
     /// Returns whether the connection was lent since a ping or a reset last succeeded, or since it
     /// was opened. While other connections fail their pings, this is also true of a fresh
     /// connection that has not answered a ping.
     pub fn is_used_since_check(&self) -> bool {
-        self.uses != self.uses_when_checked
+        self.uses != self.record.uses_when_checked
     }
 
     /// Returns the number of loans.
@@ -132,7 +152,7 @@ impl ConnectionInfo {
 
     /// Returns the pool's generation when the connection was opened or last pinged.
     pub fn generation(&self) -> u64 {
-        self.generation
+        self.record.generation
     }
 
     /// Returns the pool's generation now. It rises when a connection of the newest generation is
@@ -144,7 +164,7 @@ impl ConnectionInfo {
     /// Returns a number from 0 to 1, drawn evenly when the connection was opened: for limits that
     /// must not strike all connections at once.
     pub fn jitter(&self) -> f64 {
-        f64::from(self.luck) / f64::from(u32::MAX)
+        f64::from(self.luck.0) / f64::from(u32::MAX)
     }
 }
 

@@ -29,6 +29,7 @@ mod validity;
 
 pub use age::AgeEviction;
 pub use info::ConnectionInfo;
+pub(crate) use info::{Luck, Record};
 pub use strategies::{PeriodicSweep, PingAfterFailure, PingOnBorrow};
 pub use validity::Validity;
 

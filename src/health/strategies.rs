@@ -52,7 +52,7 @@ impl Default for PingOnBorrow {
 impl PingOnBorrow {
     /// What is left of the window, in nanoseconds.
     fn left(&self, info: &ConnectionInfo) -> u64 {
-        let last_sign_of_life = info.last_used.max(info.last_checked);
+        let last_sign_of_life = info.last_used.max(info.record.last_checked);
         let silent = info.now.0.saturating_sub(last_sign_of_life.0);
         self.window.saturating_sub(silent)
     }
@@ -126,7 +126,7 @@ pub struct PingAfterFailure;
 impl HealthStrategy for PingAfterFailure {
     #[inline]
     fn on_borrow(&self, info: &ConnectionInfo) -> Verdict {
-        if info.generation < info.pool_generation { Verdict::Ping } else { Verdict::Keep }
+        if info.generation() < info.pool_generation { Verdict::Ping } else { Verdict::Keep }
     }
 
     fn on_sweep(&self, info: &ConnectionInfo) -> Verdict {

@@ -154,8 +154,8 @@ impl<M: Manager> Pool<M> {
             let _briefly_out = state.service.take_briefly();
             let Some(mut slot) = raw.claim_idle_at(index) else { continue };
             let (entry, ledger) = slot.parts();
-            entry.refresh(ledger, state.generation.get(), state.clock.now());
-            if predicate(&mut entry.connection, &entry.info) {
+            let info = entry.info(ledger, state.generation.get(), state.clock.now());
+            if predicate(&mut entry.connection, &info) {
                 enqueue::close(slot, EvictionCause::Invalidated);
                 evicted += 1;
             }

@@ -341,7 +341,7 @@ impl<'a, M: Manager> Checkout<'a, M> {
     fn has_answered_before(&self, slot: &Slot<M>) -> bool {
         let entry = slot.value();
         let is_fresh = self.pinged_in_vain.is_some_and(|since| entry.last_proven() >= since);
-        is_fresh && !entry.info.is_used_since_check() && !entry.ping_due
+        is_fresh && !entry.is_used_since_check(slot.ledger()) && !entry.ping_due
     }
 
     /// Whether the driver is of this face's kind, trusted, and at ease on this thread, and there is

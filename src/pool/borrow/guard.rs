@@ -1,6 +1,5 @@
 //! The guard: a borrowed connection.
 
-use crate::clock::Tick;
 use crate::data::ConnectionData;
 use crate::health::{ConnectionInfo, EvictionCause};
 use crate::manager::Manager;
@@ -101,7 +100,7 @@ impl<M: Manager> PooledConnection<M> {
         let now = this.0.pool().context().clock.tick();
         let entry = this.0.value_mut();
         entry.suspect();
-        entry.info.last_error = now.max(Tick(1));
+        entry.note_error(now);
     }
 
     /// Names the work that the connection is borrowed for, such as a request's id, for
@@ -137,7 +136,7 @@ impl<M: Manager> PooledConnection<M> {
     /// Returns what the pool knows of the connection: its age, uses and checks.
     pub fn info(this: &Self) -> ConnectionInfo {
         let (entry, state) = (this.0.value(), this.0.pool().context());
-        entry.info_at(this.0.ledger(), state.generation.get(), state.clock.tick())
+        entry.info(this.0.ledger(), state.generation.get(), state.clock.tick())
     }
 }
 

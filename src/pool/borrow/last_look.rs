@@ -23,7 +23,7 @@ pub(crate) fn look<M: Manager>(mut slot: Slot<M>) -> Option<Slot<M>> {
 #[inline(never)]
 pub(crate) fn evict<M: Manager>(slot: Slot<M>, cause: EvictionCause) {
     if cause == EvictionCause::Broken && slot.value().is_unused(slot.ledger()) {
-        news::found_dead(slot.pool().context(), slot.value().info.born);
+        news::found_dead(slot.pool().context(), slot.value().record.born);
     }
     flaw::evict(slot, cause);
 }

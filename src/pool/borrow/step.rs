@@ -72,7 +72,7 @@ pub(crate) fn judge<M: Manager>(raw: &Raw<M>, mut slot: Slot<M>) -> Step<M> {
         Verdict::Keep => look(slot).map_or(Step::Dead, Step::Lend),
         Verdict::Ping => Step::Ping(slot),
         Verdict::Evict(cause) => {
-            let born = slot.value().info.born;
+            let born = slot.value().record.born;
             enqueue::close(slot, cause);
             // The strategy has no part in it, and the next one may be newer.
             if cause == EvictionCause::Invalidated { Step::Dead } else { Step::Evicted(born) }

@@ -33,7 +33,7 @@ pub(crate) fn doubt<M: Manager>(entry: &mut Entry<M>) -> Result<bool, EvictionCa
 /// Closes a connection that has a [flaw]. If it has broken, others of its age may have, too.
 pub(crate) fn evict<M: Manager>(slot: Slot<M>, cause: EvictionCause) {
     if cause == EvictionCause::Broken {
-        suspect_generation(slot.pool(), slot.value().info.generation);
+        suspect_generation(slot.pool(), slot.value().record.generation);
     }
     enqueue::close(slot, cause);
 }

@@ -49,7 +49,8 @@ pub(crate) fn retires<M: Manager>(
     if !state.occasions.intersects(Occasions::BORROW | Occasions::RETURN) {
         return None;
     }
-    let (time, cause) = no_unwind(|| state.strategy.retires_in(&entry.info)).flatten()?;
+    let info = entry.info(ledger, state.generation.get(), ledger.last_changed());
+    let (time, cause) = no_unwind(|| state.strategy.retires_in(&info)).flatten()?;
     time.is_zero().then_some(cause)
 }
 
@@ -77,11 +78,11 @@ fn ask<M: Manager>(
     let epoch = raw.epoch();
     let state = raw.context();
     let out_of_date = out_of_date(ledger, raw, occasion);
-    let info = entry.refresh(ledger, state.generation.get(), now);
+    let info = entry.info(ledger, state.generation.get(), now);
     let strategy = &**state.strategy;
     let is_asked = state.occasions.intersects(occasion);
     let verdict =
-        no_unwind(|| if is_asked { judge(strategy, info, occasion) } else { Verdict::Keep });
+        no_unwind(|| if is_asked { judge(strategy, &info, occasion) } else { Verdict::Keep });
     let verdict = verdict.unwrap_or(Verdict::Evict(EvictionCause::Panicked));
     let verdict = out_of_date.map_or(verdict, Verdict::Evict);
     let is_accompanied = state.hooks.accompany_loans();
@@ -99,9 +100,9 @@ fn ask<M: Manager>(
     };
     if is_fit && is_time {
         let validity = no_unwind(|| {
-            let validity = validity_of(strategy, &entry.info);
+            let validity = validity_of(strategy, &info);
             // When it should be replaced it is looked at again.
-            let retires_in = strategy.retires_in(&entry.info);
+            let retires_in = strategy.retires_in(&info);
             retires_in.map_or(validity, |(time, _)| validity.min(Validity::time(time)))
         });
         let validity = validity.unwrap_or(Validity::NONE);
@@ -110,7 +111,7 @@ fn ask<M: Manager>(
             Occasions::BORROW => state.sampling.after_loan(transitions, Seed::of(ledger)),
             _ => state.sampling.before_loan(transitions, Seed::of(ledger)),
         };
-        entry.fit = Fit::of(&entry.info, validity, transitions, limit, epoch);
+        entry.fit = Fit::of(&info, validity, transitions, limit, epoch);
     }
     verdict
 }

@@ -153,7 +153,7 @@ fn put_back_as<M: Manager>(mut slot: Slot<M>, verdict: Verdict) {
         Verdict::Ping => slot.value_mut().suspect(),
         Verdict::Keep => {}
     }
-    if slot.value().replacement.is_some()
+    if slot.value().may_be_replaced()
         && let Some(cause) = retires_now(&slot)
     {
         return enqueue::close(slot, cause);

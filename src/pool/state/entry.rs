@@ -2,7 +2,7 @@
 
 use crate::clock::Tick;
 use crate::data::ConnectionData;
-use crate::health::{ConnectionInfo, EvictionCause, Validity};
+use crate::health::{ConnectionInfo, EvictionCause, Luck, Record, Validity};
 use crate::manager::Manager;
 use crate::stats::Ledger;
 use crate::sync::{Arc, Relaxed};
@@ -57,21 +57,28 @@ pub(crate) struct Entry<M: Manager> {
     pub(crate) ping_due: bool,
     /// The connection must be reset, besides what the hooks do after a loan.
     pub(crate) reset_due: bool,
-    /// When the hooks before a loan last ran on it, if there are any, and the slot's transitions at
-    /// that time. Boxed, as few pools have such hooks.
-    prepared: Option<Box<(Tick, u64)>>,
     /// The user's, beside the connection.
     pub(crate) data: ConnectionData,
     /// This loan is measured: the ledger has the very moment when it began.
     pub(crate) is_measured: bool,
     /// Its last ping took unusually long: it is lent after all others.
     pub(crate) is_slow: bool,
-    /// Up to date only once [refreshed](Self::refresh).
-    pub(crate) info: ConnectionInfo,
+    luck: Luck,
+    pub(crate) record: Record,
     /// Checkouts of the slot before this connection was opened in it.
     checkouts_before: u64,
+    seldom: Option<Box<Seldom>>,
+}
+
+/// What few connections have. Beside each of them it would take a cache line more.
+#[derive(Default)]
+struct Seldom {
+    /// When a borrower last reported an error; zero: none has.
+    last_error: Tick,
+    /// When the hooks before a loan last ran on it, and the slot's transitions at that time.
+    prepared: Option<(Tick, u64)>,
     /// The last attempt to replace it.
-    pub(crate) replacement: Option<Arc<Attempt>>,
+    replacement: Option<Arc<Attempt>>,
 }
 
 /// A connection that was just opened.
@@ -128,43 +135,60 @@ impl<M: Manager> Entry<M> {
         chance: f64,
     ) -> Self {
         ledger.begin(now);
-        let luck = (chance * f64::from(u32::MAX)) as u32;
         Self {
             connection: fresh.connection,
             manager: fresh.manager,
             fit: Fit::default(),
             ping_due: false,
             reset_due: false,
-            prepared: None,
             data: fresh.data,
             is_measured: false,
             is_slow: false,
-            info: ConnectionInfo::newborn(now, generation, luck),
+            luck: Luck::of(chance),
+            record: Record::newborn(now, generation),
             checkouts_before: ledger.checkouts(),
-            replacement: None,
+            seldom: None,
         }
     }
 
     /// Begins to replace it, unless that is done.
     pub(crate) fn replace(&mut self, cause: EvictionCause) -> Option<Arc<Attempt>> {
-        if self.replacement.as_ref().is_some_and(|attempt| !attempt.is_at(Stage::Over)) {
+        if self.replacement().is_some_and(|attempt| !attempt.is_at(Stage::Over)) {
             return None;
         }
         let attempt = Arc::new(Attempt::new(cause));
-        self.replacement = Some(Arc::clone(&attempt));
+        self.seldom().replacement = Some(Arc::clone(&attempt));
         Some(attempt)
     }
 
     /// Whether `attempt` is the one to replace it.
     pub(crate) fn is_replaced_by(&self, attempt: &Arc<Attempt>) -> bool {
-        self.replacement.as_ref().is_some_and(|own| Arc::ptr_eq(own, attempt))
+        self.replacement().is_some_and(|own| Arc::ptr_eq(own, attempt))
+    }
+
+    /// Whether there was ever an attempt to replace it.
+    pub(crate) fn may_be_replaced(&self) -> bool {
+        self.replacement().is_some()
+    }
+
+    fn replacement(&self) -> Option<&Arc<Attempt>> {
+        self.seldom.as_deref().and_then(|seldom| seldom.replacement.as_ref())
+    }
+
+    fn seldom(&mut self) -> &mut Seldom {
+        self.seldom.get_or_insert_default()
     }
 
     /// Why it should go now that it is not lent, if it should; `few` do.
     pub(crate) fn retires(&self, few: bool) -> Option<EvictionCause> {
-        let attempt = self.replacement.as_ref()?;
+        let attempt = self.replacement()?;
         let retires = attempt.is_at(Stage::Made) || few && attempt.is_at(Stage::NoRoom);
         retires.then_some(attempt.cause)
+    }
+
+    /// A borrower reports an error.
+    pub(crate) fn note_error(&mut self, now: Tick) {
+        self.seldom().last_error = now.max(Tick(1));
     }
 
     /// Has it pinged before its next loan.
@@ -176,33 +200,37 @@ impl<M: Manager> Entry<M> {
     /// A ping, sent in a pool of that `generation`, has been answered.
     pub(crate) fn has_answered(&mut self, ledger: &Ledger, now: Tick, generation: u64) {
         self.was_reset(ledger, now);
-        self.info.generation = generation;
+        self.record.generation = generation;
         self.ping_due = false;
         self.fit = Fit::default();
     }
 
     /// A reset has succeeded.
     pub(crate) fn was_reset(&mut self, ledger: &Ledger, now: Tick) {
-        self.info.last_checked = now;
-        self.info.uses_when_checked = self.uses(ledger);
+        self.record.last_checked = now;
+        self.record.uses_when_checked = self.uses(ledger);
     }
 
     /// The hooks before a loan have been run.
     pub(crate) fn was_prepared(&mut self, ledger: &Ledger, now: Tick) {
-        self.prepared = Some(Box::new((now, ledger.transitions())));
+        self.seldom().prepared = Some((now, ledger.transitions()));
     }
 
     /// Whether they have been, since its last loan and a moment ago.
     pub(crate) fn is_prepared(&self, ledger: &Ledger, now: Tick) -> bool {
-        self.prepared.as_deref().is_some_and(|&(then, transitions)| {
+        self.prepared().is_some_and(|(then, transitions)| {
             now.since(then) < PREPARED_FOR && transitions == ledger.transitions()
         })
     }
 
+    fn prepared(&self) -> Option<(Tick, u64)> {
+        self.seldom.as_deref().and_then(|seldom| seldom.prepared)
+    }
+
     /// When it last showed that it works: it answered, or hooks were run on it for a loan.
     pub(crate) fn last_proven(&self) -> Tick {
-        let prepared = self.prepared.as_deref().map_or(Tick::default(), |&(then, _)| then);
-        self.info.last_checked.max(prepared)
+        let prepared = self.prepared().map_or(Tick::default(), |(then, _)| then);
+        self.record.last_checked.max(prepared)
     }
 
     fn uses(&self, ledger: &Ledger) -> u64 {
@@ -214,41 +242,21 @@ impl<M: Manager> Entry<M> {
         self.uses(ledger) == 0
     }
 
-    /// Brings what is known up to date, in place.
-    pub(crate) fn refresh(
-        &mut self,
-        ledger: &Ledger,
-        pool_generation: u64,
-        now: Tick,
-    ) -> &ConnectionInfo {
-        let before = self.checkouts_before;
-        bring_up_to_date(&mut self.info, before, ledger, pool_generation, now);
-        &self.info
+    /// Whether it was lent since it last answered.
+    pub(crate) fn is_used_since_check(&self, ledger: &Ledger) -> bool {
+        self.uses(ledger) != self.record.uses_when_checked
     }
 
-    /// The same as a copy, for a reader that must not write.
-    pub(crate) fn info_at(
-        &self,
-        ledger: &Ledger,
-        pool_generation: u64,
-        now: Tick,
-    ) -> ConnectionInfo {
-        let mut info = self.info.clone();
-        bring_up_to_date(&mut info, self.checkouts_before, ledger, pool_generation, now);
-        info
+    /// All that is known of it.
+    pub(crate) fn info(&self, ledger: &Ledger, pool_generation: u64, now: Tick) -> ConnectionInfo {
+        ConnectionInfo {
+            record: self.record,
+            luck: self.luck,
+            now,
+            last_used: ledger.last_changed(),
+            last_error: self.seldom.as_deref().map_or(Tick(0), |seldom| seldom.last_error),
+            uses: self.uses(ledger),
+            pool_generation,
+        }
     }
-}
-
-/// What changes with time: the slot's ledger knows its uses, the pool its generation.
-fn bring_up_to_date(
-    info: &mut ConnectionInfo,
-    checkouts_before: u64,
-    ledger: &Ledger,
-    pool_generation: u64,
-    now: Tick,
-) {
-    info.now = now;
-    info.last_used = ledger.last_changed();
-    info.uses = ledger.checkouts() - checkouts_before;
-    info.pool_generation = pool_generation;
 }

@@ -13,3 +13,22 @@ pub(crate) type Raw<M> = RawPool<Pooled<M>>;
 pub(crate) type Slot<M> = slots::Occupied<Pooled<M>>;
 /// Owns an empty slot.
 pub(crate) type Vacant<M> = slots::Vacant<Pooled<M>>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manager::Manager;
+    use std::convert::Infallible;
+
+    struct Large;
+
+    impl Manager for Large {
+        type Connection = [u64; 8];
+        type Error = Infallible;
+    }
+
+    #[test]
+    fn a_slot_and_a_connection_of_64_bytes_take_256() {
+        assert_eq!(size_of::<slots::Slot<Pooled<Large>>>(), 256);
+    }
+}

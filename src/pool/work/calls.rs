@@ -134,7 +134,7 @@ pub(super) async fn reset<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
             }
             let_go(failure);
             if cause == EvictionCause::ResetFailed {
-                suspect_generation(raw, slot.value().info.generation);
+                suspect_generation(raw, slot.value().record.generation);
             }
             enqueue::close(slot, cause);
         }
@@ -172,9 +172,9 @@ async fn run_hooks<M: Manager>(
     entry: &mut Entry<M>,
     ledger: &Ledger,
 ) -> Result<(), ManagerError<M::Error>> {
-    entry.refresh(ledger, state.generation.get(), state.clock.now());
-    let Entry { connection, info, data, .. } = entry;
-    hooks::run::<M>(hooks, connection, info, data).await.map_err(ManagerError::Hook)
+    let info = entry.info(ledger, state.generation.get(), state.clock.now());
+    let Entry { connection, data, .. } = entry;
+    hooks::run::<M>(hooks, connection, &info, data).await.map_err(ManagerError::Hook)
 }
 
 pub(super) async fn ping<M: Manager>(raw: &Arc<Raw<M>>, mut job: Job<M>) {
@@ -234,13 +234,13 @@ pub(crate) async fn check<M: Manager>(raw: &Raw<M>, mut job: Job<M>) -> Option<S
             if !is_due {
                 return Some(slot);
             }
-            news::answered(state, slot.value().info.born);
+            news::answered(state, slot.value().record.born);
             return Some(slot);
         }
         Err(failure) => failure,
     };
     let entry = slot.value();
-    let (born, was_lent) = (entry.info.born, !entry.is_unused(slot.ledger()));
+    let (born, was_lent) = (entry.record.born, !entry.is_unused(slot.ledger()));
     let cause = match failure {
         // A hook's error says nothing about the server.
         ManagerError::Hook(_) => EvictionCause::HookFailed,
@@ -250,7 +250,7 @@ pub(crate) async fn check<M: Manager>(raw: &Raw<M>, mut job: Job<M>) -> Option<S
     if cause == EvictionCause::PingFailed {
         let (took, cause) = (state.clock.now().since(begun), state.cause(&*failure));
         state.note(EventKind::PingFailed { took, cause });
-        suspect_generation(raw, entry.info.generation);
+        suspect_generation(raw, entry.record.generation);
     }
     let affected = news::ping_failed(state, failure, born, begun, was_lent);
     enqueue::close(slot, cause);

@@ -97,7 +97,7 @@ pub(crate) async fn open<M: Manager>(
     let mut fresh = Fresh { connection, manager: Arc::clone(manager), data };
     let hooks = &state.hooks.after_connect;
     if !hooks.is_empty() {
-        let info = ConnectionInfo::newborn(begun, state.generation.get(), 0);
+        let info = ConnectionInfo::newborn(begun, state.generation.get());
         let Fresh { connection, data, .. } = &mut fresh;
         hooks::run::<M>(hooks, connection, &info, data).await.map_err(ManagerError::of_hook)?;
         let is_unsettled = manager.needs_reset(connection);
@@ -115,7 +115,7 @@ pub(crate) fn welcome<M: Manager>(raw: &Raw<M>, vacant: Vacant<M>, fresh: Fresh<
     let mut entry = Entry::newborn(fresh, vacant.ledger(), now, generation, jitter);
     if state.last_ping_failure.load().is_some() {
         // Connects may succeed though what they open is dead.
-        entry.info.distrust();
+        entry.record.distrust();
     }
     let slot = vacant.fill(entry);
     // The borrower that it is handed to may look at the counts at once.

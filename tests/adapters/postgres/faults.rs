@@ -108,10 +108,13 @@ impl Load {
         self.tally.served.load(SeqCst)
     }
 
-    /// Waits until so many more have been served.
+    /// Waits until so many more have been served. However slow the machine is, some always are.
     fn flows(&self, more: u64) {
-        let before = self.served();
-        eventually("requests are served", || self.served() >= before + more);
+        let enough = self.served() + more;
+        while self.served() < enough {
+            let before = self.served();
+            eventually("requests are served", || self.served() > before);
+        }
     }
 
     fn end(self) -> Arc<Tally> {

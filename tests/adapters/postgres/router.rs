@@ -281,6 +281,7 @@ fn when_one_of_three_replicas_is_killed_under_64_tasks_only_its_loans_fail() {
         within(0, 1_000)
     );
     assert!(failed <= TASKS / 2, "{failed} queries failed");
-    let room = Duration::from_millis(5);
-    assert!(after <= 3 * before + room, "{before:?} before, {after:?} after");
+    // Who waited for the dead one would wait for seconds.
+    let room = Duration::from_millis(250);
+    assert!(after <= before + room, "{before:?} before, {after:?} after");
 }
