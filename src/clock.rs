@@ -124,7 +124,9 @@ impl Clock {
         Self(dial)
     }
 
-    /// Returns a clock that stands still until the [`MockClock`] moves it.
+    /// Returns a clock that stands still until the [`MockClock`] moves it. What takes time takes
+    /// for ever meanwhile: limits do not strike, and growth that is held back, as the borrowers in
+    /// line should soon be served without, stays so.
     pub fn mock() -> (Self, MockClock) {
         let coarse = Coarse(Relaxed::<u64>::new(BEGINNING));
         let dial = Arc::new(Dial { coarse, real: None });

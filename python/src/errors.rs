@@ -70,7 +70,7 @@ fn raised(
     attributes: &[(&str, Py<PyAny>)],
     cause: Option<&ManagerError<DriverError>>,
 ) -> PyErr {
-    let error = new(py, class, &in_words_of_python(text));
+    let error = new(py, class, text);
     let value = error.value(py);
     for (name, attribute) in attributes {
         // Of an exception that could not be made, it need not have attributes.
@@ -80,9 +80,18 @@ fn raised(
     error
 }
 
-/// What callers of Python call `Pool::holders()` is `Pool.holders()`.
-fn in_words_of_python(text: &str) -> String {
-    text.replace("::", ".").replace("the manager", "the driver")
+/// What callers of Python call `Pool::holders()` is `Pool.holders()`. Of the core's own words only:
+/// a driver's are left as they are.
+fn in_words_of_python(said: impl fmt::Display) -> String {
+    said.to_string().replace("::", ".").replace("the manager", "the driver")
+}
+
+/// The words of a cause, the driver's own if it is the driver that has failed.
+fn words_of(cause: &ManagerError<DriverError>) -> String {
+    match cause {
+        ManagerError::Failed(error) => error.text.clone(),
+        other => in_words_of_python(format_args!("{other:#}")),
+    }
 }
 
 fn cause_of(py: Python<'_>, cause: &ManagerError<DriverError>) -> Option<PyErr> {
@@ -91,7 +100,7 @@ fn cause_of(py: Python<'_>, cause: &ManagerError<DriverError>) -> Option<PyErr> 
             error.exception(py).or_else(|| Some(new(py, "Error", &error.text)))
         }
         ManagerError::Pending => None,
-        other => Some(new(py, "Error", &in_words_of_python(&format!("{other:#}")))),
+        other => Some(new(py, "Error", &words_of(other))),
     }
 }
 
@@ -122,7 +131,7 @@ fn text(py: Python<'_>, text: &str) -> Py<PyAny> {
 }
 
 pub(crate) fn of_get(py: Python<'_>, error: &GetError<DriverError>) -> PyErr {
-    let said = error.to_string();
+    let said = in_words_of_python(error);
     match error {
         GetError::TimedOut { phase, waited, counts: at, cause } => {
             let phase = match phase {
@@ -138,7 +147,7 @@ pub(crate) fn of_get(py: Python<'_>, error: &GetError<DriverError>) -> PyErr {
             raised(py, "PoolTimeout", &said, &attributes, cause.as_deref())
         }
         GetError::Connect { counts: at, cause } => {
-            let said = format!("{said}: {cause}");
+            let said = format!("{said}: {}", words_of(cause));
             raised(py, "ConnectError", &said, &[("counts", counts(py, at))], Some(cause))
         }
         GetError::TooManyWaiters { counts: at } => {
@@ -154,7 +163,7 @@ pub(crate) fn of_get(py: Python<'_>, error: &GetError<DriverError>) -> PyErr {
         }
         GetError::Closed => closed(py),
         GetError::Forked => new(py, "PoolForked", &said),
-        _ => new(py, "Error", &in_words_of_python(&said)),
+        _ => new(py, "Error", &said),
     }
 }
 
@@ -189,7 +198,11 @@ pub(crate) fn of_not_ready(py: Python<'_>, error: &NotReady<DriverError>) -> PyE
     if error.is_forked {
         return new(py, "PoolForked", &error.to_string());
     }
-    raised(py, "ConnectError", &format!("{error:#}"), &[], error.cause.as_deref())
+    let said = match &error.cause {
+        Some(cause) => format!("{}: {}", in_words_of_python(error), words_of(cause)),
+        None => in_words_of_python(error),
+    };
+    raised(py, "ConnectError", &said, &[], error.cause.as_deref())
 }
 
 pub(crate) fn of_build(py: Python<'_>, error: &BuildError<DriverError>) -> PyErr {

@@ -128,8 +128,19 @@ pub(crate) fn attached<T>(work: impl FnOnce(Python<'_>) -> T) -> Option<T> {
     let attaching = Attaching::begin();
     Python::try_attach(|py| {
         drop(attaching);
-        work(py)
+        aside(py, || work(py))
     })
+}
+
+/// Runs `work` as if no exception were on its way: what is destroyed while one is must neither see
+/// it nor spoil it.
+pub(crate) fn aside<T>(py: Python<'_>, work: impl FnOnce() -> T) -> T {
+    let on_its_way = PyErr::take(py);
+    let done = work();
+    if let Some(error) = on_its_way {
+        error.restore(py);
+    }
+    done
 }
 
 /// Whether the interpreter is about to end.
@@ -206,6 +217,9 @@ pub(crate) fn is_main_thread(_: Python<'_>) -> bool {
     number as u64 == MAIN.load(Ordering::Relaxed)
 }
 
+/// The exit waits no longer than this, in seconds: a year.
+const LONGEST_EXIT: f64 = 365.0 * 86_400.0;
+
 /// Closes all pools, waits up to `timeout` seconds for what that begins, and lets no thread of a
 /// pool run Python code any more.
 #[pyfunction]
@@ -215,7 +229,8 @@ pub(crate) fn close_all(py: Python<'_>, timeout: f64) {
         let pools: Vec<_> =
             std::mem::take(&mut *pools()).iter().filter_map(Weak::upgrade).collect();
         pools.iter().for_each(|pool| pool.close());
-        let deadline = Instant::now() + Duration::try_from_secs_f64(timeout).unwrap_or_default();
+        let timeout = if timeout > 0.0 { timeout.min(LONGEST_EXIT) } else { 0.0 };
+        let deadline = Instant::now() + Duration::from_secs_f64(timeout);
         let is_busy = |pool: &Arc<caliburn::Pool<Driver>>| {
             let stats = pool.stats();
             stats.opening + stats.maintenance > 0

@@ -9,10 +9,12 @@ use crate::wait::Wait;
 use crate::{errors, gate, park, report};
 use caliburn::{GetError, PoolConfig, PooledConnection};
 use pyo3::PyTraverseError;
-use pyo3::exceptions::{PyException, PyResourceWarning, PyValueError};
+use pyo3::exceptions::{
+    PyException, PyOverflowError, PyResourceWarning, PyTypeError, PyValueError,
+};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyType};
+use pyo3::types::{PyBool, PyDict, PyList, PyType};
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -28,6 +30,9 @@ pub(crate) enum Reset {
     Always,
 }
 
+/// For how long a call waits for the initial connections if it does not say.
+const READY: Duration = Duration::from_secs(30);
+
 /// What a borrower gets of the core.
 pub(crate) type Lending = Result<PooledConnection<Driver>, GetError<crate::errors::DriverError>>;
 
@@ -37,6 +42,7 @@ pub(crate) struct Pool {
     pub(crate) core: Arc<caliburn::Pool<Driver>>,
     callbacks: Arc<Callbacks>,
     pub(crate) loans: Loans,
+    looks: park::Looks,
     reset: Reset,
     resets_in_background: bool,
     notes_locations: bool,
@@ -44,13 +50,37 @@ pub(crate) struct Pool {
     forks: u32,
 }
 
-/// `None`: the pool's own.
-pub(crate) fn duration(timeout: Option<f64>) -> PyResult<Option<Duration>> {
-    let Some(timeout) = timeout else { return Ok(None) };
-    if timeout.is_nan() || timeout < 0.0 {
+fn wrong(value: &Bound<'_, PyAny>, name: &str, what: &str) -> PyErr {
+    let kind = value.get_type().name().map_or_else(|_| "?".into(), |name| name.to_string());
+    PyTypeError::new_err(format!("{name} must be {what}, not {kind}"))
+}
+
+/// A parameter `timeout` in seconds.
+fn limit(timeout: &Bound<'_, PyAny>) -> PyResult<Duration> {
+    let is_huge = |error: &PyErr| error.is_instance_of::<PyOverflowError>(timeout.py());
+    let seconds = match timeout.extract::<f64>() {
+        _ if timeout.is_instance_of::<PyBool>() => None,
+        Ok(seconds) => Some(seconds),
+        Err(error) if is_huge(&error) => Some(if timeout.lt(0)? { -1.0 } else { f64::INFINITY }),
+        Err(_) => None,
+    };
+    let Some(seconds) = seconds else {
+        return Err(wrong(timeout, "timeout", "a number of seconds"));
+    };
+    if seconds.is_nan() || seconds < 0.0 {
         return Err(PyValueError::new_err(format!("timeout must be 0 or more, not {timeout}")));
     }
-    Ok(Some(Duration::try_from_secs_f64(timeout).unwrap_or(Duration::MAX)))
+    Ok(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
+}
+
+/// The same, but `None` is the pool's own.
+fn limit_if_any(timeout: &Bound<'_, PyAny>) -> PyResult<Option<Duration>> {
+    if timeout.is_none() { Ok(None) } else { limit(timeout).map(Some) }
+}
+
+/// A parameter `blocking`.
+fn blocks(blocking: &Bound<'_, PyAny>) -> PyResult<bool> {
+    blocking.extract().map_err(|_| wrong(blocking, "blocking", "a bool"))
 }
 
 impl Pool {
@@ -60,12 +90,12 @@ impl Pool {
         &self,
         py: Python<'_>,
         blocking: bool,
-        timeout: Option<f64>,
+        timeout: Option<Duration>,
     ) -> PyResult<PooledConnection<Driver>> {
         if !blocking {
             return self.lend_now(py);
         }
-        match duration(timeout)? {
+        match timeout {
             None => self.drive(py, pin!(self.core.get_async())),
             Some(timeout) => self.drive(py, pin!(self.core.get_timeout_async(timeout))),
         }
@@ -92,7 +122,7 @@ impl Pool {
         future: Pin<&mut F>,
     ) -> PyResult<PooledConnection<Driver>> {
         self.bring_home_lost(py)?;
-        let lending = park::wait(py, future, || self.bring_home_lost(py))?;
+        let lending = park::wait(py, future, &self.looks, || self.bring_home_lost(py))?;
         lending.map_err(|error| errors::of_get(py, &error))
     }
 
@@ -226,8 +256,16 @@ impl Pool {
             _ => Reset::IfOpen,
         };
         let forks = gate::forks();
-        let loans = Loans::default();
-        Ok(Self { core, callbacks, loans, reset, resets_in_background, notes_locations, forks })
+        Ok(Self {
+            core,
+            callbacks,
+            loans: Loans::default(),
+            looks: park::Looks::default(),
+            reset,
+            resets_in_background,
+            notes_locations,
+            forks,
+        })
     }
 
     /// For annotations: `Pool[sqlite3.Connection]`.
@@ -240,13 +278,21 @@ impl Pool {
     }
 
     #[pyo3(signature = (*, blocking = true, timeout = None))]
-    fn connection(slf: Bound<'_, Self>, blocking: bool, timeout: Option<f64>) -> PyResult<Loan> {
-        duration(timeout)?;
-        Ok(Loan::new(slf.unbind(), blocking, timeout))
+    fn connection(
+        slf: Bound<'_, Self>,
+        #[pyo3(from_py_with = blocks)] blocking: bool,
+        #[pyo3(from_py_with = limit_if_any)] timeout: Option<Duration>,
+    ) -> Loan {
+        Loan::new(slf.unbind(), blocking, timeout)
     }
 
     #[pyo3(signature = (*, blocking = true, timeout = None))]
-    fn getconn(&self, py: Python<'_>, blocking: bool, timeout: Option<f64>) -> PyResult<Py<PyAny>> {
+    fn getconn(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = blocks)] blocking: bool,
+        #[pyo3(from_py_with = limit_if_any)] timeout: Option<Duration>,
+    ) -> PyResult<Py<PyAny>> {
         let guard = self.lend(py, blocking, timeout)?;
         self.hand_over(py, guard, false).map(|(object, _)| object)
     }
@@ -299,8 +345,12 @@ impl Pool {
 
     /// A wait for asyncio. `notify` is called on any thread when it is worth another look.
     #[pyo3(signature = (notify, *, timeout = None))]
-    fn _wait(slf: Bound<'_, Self>, notify: Py<PyAny>, timeout: Option<f64>) -> PyResult<Wait> {
-        Ok(Wait::new(slf, notify, duration(timeout)?))
+    fn _wait(
+        slf: Bound<'_, Self>,
+        notify: Py<PyAny>,
+        #[pyo3(from_py_with = limit_if_any)] timeout: Option<Duration>,
+    ) -> Wait {
+        Wait::new(slf, notify, timeout)
     }
 
     fn _stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
@@ -333,10 +383,13 @@ impl Pool {
         self.core.is_closed()
     }
 
-    #[pyo3(signature = (timeout = 30.0))]
-    fn wait_ready(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
-        let timeout = duration(Some(timeout))?.unwrap_or_default();
-        let ready = park::wait(py, pin!(self.core.ready_async(timeout)), || Ok(()))?;
+    #[pyo3(signature = (timeout = READY))]
+    fn wait_ready(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = limit)] timeout: Duration,
+    ) -> PyResult<()> {
+        let ready = park::wait(py, pin!(self.core.ready_async(timeout)), &self.looks, || Ok(()))?;
         ready.map_err(|error| errors::of_not_ready(py, &error))
     }
 
@@ -344,10 +397,13 @@ impl Pool {
         py.detach(|| self.core.sweep());
     }
 
-    #[pyo3(signature = (timeout = 0.0))]
-    fn invalidate(&self, py: Python<'_>, timeout: f64) -> PyResult<usize> {
-        let timeout = duration(Some(timeout))?.unwrap_or_default();
-        park::wait(py, pin!(self.core.invalidate_async(timeout)), || Ok(()))
+    #[pyo3(signature = (timeout = Duration::ZERO))]
+    fn invalidate(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = limit)] timeout: Duration,
+    ) -> PyResult<usize> {
+        park::wait(py, pin!(self.core.invalidate_async(timeout)), &self.looks, || Ok(()))
     }
 
     fn pause(&self, py: Python<'_>) {
@@ -362,10 +418,13 @@ impl Pool {
         py.detach(|| self.core.close());
     }
 
-    fn _close_within<'py>(&self, py: Python<'py>, timeout: f64) -> PyResult<Bound<'py, PyDict>> {
-        let timeout = duration(Some(timeout))?.unwrap_or_default();
+    fn _close_within<'py>(
+        &self,
+        py: Python<'py>,
+        #[pyo3(from_py_with = limit)] timeout: Duration,
+    ) -> PyResult<Bound<'py, PyDict>> {
         let closing = pin!(self.core.close_within_async(timeout));
-        let report = park::wait(py, closing, || self.bring_home_lost(py))?;
+        let report = park::wait(py, closing, &self.looks, || self.bring_home_lost(py))?;
         report::close(py, &report)
     }
 

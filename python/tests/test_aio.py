@@ -218,3 +218,34 @@ def test_several_loops_share_a_pool():
         for thread in threads:
             thread.outcome()
         assert pool.stats().lent == 0
+
+
+def test_of_two_tasks_that_enter_one_loan_the_second_is_refused():
+    async def main():
+        with Pool(Server().connect, max_size=1) as pool:
+            held = await aio.getconn(pool)
+            loan = aio.connection(pool)
+            first = asyncio.create_task(loan.__aenter__())
+            while pool.stats().waiting == 0:
+                await asyncio.sleep(0)
+            with pytest.raises(caliburn.Error, match="in use"):
+                await loan.__aenter__()
+            aio.putconn(pool, held)
+            assert pool.is_lent(await first)
+            await loan.__aexit__(None, None, None)
+            assert pool.stats().lent == 0
+
+    asyncio.run(main())
+
+
+def test_a_task_may_have_a_name_that_has_no_encoding():
+    async def main():
+        with Pool(Server().connect, max_size=1) as pool:
+
+            async def borrow():
+                async with aio.connection(pool):
+                    return pool.holders()[0].label
+
+            assert await asyncio.create_task(borrow(), name="t\ud800") == "t?"
+
+    asyncio.run(main())

@@ -143,3 +143,29 @@ def test_the_timeout_of_a_borrower_is_not_negative(timeout):
             pool.close_within(timeout)
         with pytest.raises(ValueError, match="timeout"):
             pool.wait_ready(timeout)
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind", "said"),
+    [
+        ({"args": 5}, TypeError, "args must be"),
+        ({"kwargs": 5}, TypeError, "kwargs must be"),
+        ({"kwargs": "x"}, TypeError, "kwargs must be"),
+        ({"trace": 1}, TypeError, "trace must be"),
+        ({"reset_on": 1}, TypeError, "reset_on must be"),
+        ({"max_size": 2**63}, ValueError, "max_size must be"),
+        ({"max_waiters": 10**30}, ValueError, "max_waiters must be"),
+        ({"health": {"age_eviction": {"jitter": float("nan")}}}, ValueError, "jitter must be"),
+        ({"health": {"age_eviction": {"max_uses": 1.5}}}, TypeError, "max_uses must be"),
+        ({"connect_timeout": -(10**400)}, ValueError, "connect_timeout must be"),
+    ],
+)
+def test_what_is_wrong_with_a_value_is_said_with_its_name(settings, kind, said):
+    with pytest.raises(kind, match=said):
+        Pool(dict, **settings)
+
+
+def test_a_time_without_end_is_taken_for_a_very_long_one():
+    for endless in (10**400, float("inf"), 1e18):
+        with Pool(dict, connect_timeout=endless, close_timeout=endless, idle_timeout=endless):
+            pass

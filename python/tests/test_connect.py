@@ -226,3 +226,63 @@ def test_a_callback_that_closes_the_pool_ends_the_wait():
     with Pool(connect, max_size=2) as pool:
         with pytest.raises(caliburn.PoolClosed):
             pool.getconn()
+
+
+class Odd(Connection):
+    """What is known of connections is looked at before they are in the pool."""
+
+
+class OddDescriptor(Odd):
+    def fileno(self):
+        return 2**40
+
+
+class RaisingDescriptor(Odd):
+    def fileno(self):
+        raise OSError
+
+
+class RaisingSocket(Odd):
+    @property
+    def _sock(self):
+        raise RuntimeError
+
+
+class OddModule(Odd):
+    __module__ = 5
+
+
+@pytest.mark.parametrize("kind", [OddDescriptor, RaisingDescriptor, RaisingSocket, OddModule])
+def test_a_connection_of_which_nothing_can_be_told_is_lent_all_the_same(kind):
+    with Pool(kind, max_size=1) as pool, pool.connection() as connection:
+        assert type(connection) is kind
+
+
+def test_a_connection_that_ends_the_connect_when_it_is_looked_at_is_closed():
+    opened = []
+
+    class Ending(Odd):
+        def fileno(self):
+            raise SystemExit
+
+    def connect():
+        opened.append(Ending())
+        return opened[-1]
+
+    with Pool(connect, max_size=1) as pool:
+        with pytest.raises(caliburn.Error):
+            pool.getconn(timeout=0.5)
+        assert all(connection.closes == 1 for connection in opened)
+
+
+def test_a_drivers_words_are_left_as_they_are():
+    def connect():
+        raise TypeError('connection to "::1": the manager said a::b')
+
+    with Pool(connect) as pool:
+        with pytest.raises(caliburn.ConnectError) as caught:
+            pool.getconn()
+        assert '"::1": the manager said a::b' in str(caught.value)
+        with pytest.raises(caliburn.ConnectError) as caught:
+            Pool(connect, min_size=1, wait_ready=5)
+        assert '"::1": the manager said a::b' in str(caught.value)

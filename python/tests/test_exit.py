@@ -174,3 +174,18 @@ def test_other_ways_to_end_are_not_in_the_way(ending):
     done = python(COMMON + STATES["waiting"] + "\n" + ending)
     assert done.returncode in (1, 3)
     assert "Fatal" not in done.stderr
+
+
+@pytest.mark.parametrize("timeout", ["1e19", "float('inf')", "float('nan')", "-1", "None", "'x'"])
+def test_whatever_the_exits_limit_is_set_to_the_pools_are_closed(timeout):
+    done = python(
+        COMMON
+        + f"""
+pool = caliburn.Pool(Connection, max_size=1, min_size=1, wait_ready=20)
+caliburn.EXIT_TIMEOUT = {timeout}
+"""
+    )
+    assert done.returncode == 0
+    assert done.stderr == ""
+    if timeout not in ("float('nan')", "-1"):
+        assert done.stdout == "closed\n"

@@ -207,3 +207,26 @@ def test_a_child_leaves_its_parents_pool_alone_and_has_its_own(program):
         assert done.returncode == 0, (done.returncode, done.stdout, done.stderr)
         assert done.stdout == "end\n", done.stdout
         assert done.stderr == ""
+
+
+def test_nimues_connection_that_a_child_closes_says_nothing():
+    done = python(
+        COMMON
+        + """
+import sqlite3
+from caliburn import nimue
+pool = nimue.NimueConnectionPool(
+    sqlite3.connect, [":memory:"], {"check_same_thread": False}, poolmin=1
+)
+held = [pool.getconnection(), pool.getconnection()]
+def work():
+    for connection in held:
+        connection.close()
+in_child(work)
+for connection in held:
+    connection.execute("SELECT 1")
+    connection.close()
+print("held", flush=True)
+"""
+    )
+    assert (done.stdout, done.stderr) == ("held\n", ""), done.stderr

@@ -509,3 +509,21 @@ def test_a_pool_that_nobody_closes_is_collected_and_closes_its_connections(datab
     del pool
     eventually(lambda: alive() == 0)
     assert gone() is None
+
+
+def test_a_check_that_is_interrupted_keeps_no_place(build):
+    interrupts = []
+
+    def check(connection, dbmodule):
+        if interrupts:
+            raise interrupts.pop()
+        return True
+
+    pool = build(poolmin=0, poolmax=1, healthcheck_callback=check)
+    pool.getconnection(timeout=5).close()
+    interrupts.append(KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt) as caught:
+        pool.getconnection(timeout=5)
+    pool.getconnection(timeout=5).close()
+    assert pool.poolstats().poolused == 0
+    del caught

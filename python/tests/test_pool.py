@@ -447,3 +447,83 @@ def test_a_pool_shows_itself_in_words(server):
     assert "'songs'" in repr(pool) and "0 of 10 open" in repr(pool)
     pool.close()
     assert "closed" in repr(pool)
+
+
+def test_a_loan_that_two_threads_enter_serves_one_and_refuses_the_other(pool):
+    held = [pool.getconn(), pool.getconn()]
+    loan = pool.connection()
+    first = Thread(loan.__enter__)
+    eventually(lambda: pool.stats().waiting == 1)
+    with pytest.raises(caliburn.Error, match="in use"):
+        loan.__enter__()
+    pool.putconn(held.pop())
+    assert pool.is_lent(first.outcome())
+    loan.__exit__(None, None, None)
+    pool.putconn(held.pop())
+    assert pool.stats().lent == 0
+    with loan as connection:
+        assert pool.is_lent(connection)
+
+
+def test_a_loan_whose_wait_fails_may_be_entered_again(pool):
+    held = [pool.getconn(), pool.getconn()]
+    loan = pool.connection(timeout=0)
+    with pytest.raises(caliburn.PoolTimeout):
+        loan.__enter__()
+    pool.putconn(held.pop())
+    with loan as connection:
+        assert pool.is_lent(connection)
+    pool.putconn(held.pop())
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_loans_lost_while_an_exception_is_on_its_way_do_not_spoil_it(server, kind):
+    with Pool(server.connect, max_size=2) as pool:
+
+        def lend(number):
+            if number == 2:
+                raise KeyError(number)
+            loan = pool.connection()
+            loan.__enter__()
+            return loan
+
+        with warnings.catch_warnings(record=True) as warned, pytest.raises(KeyError, match="2"):
+            warnings.simplefilter("always")
+            kind(map(lend, range(3)))
+        assert {one.category for one in warned} == {ResourceWarning}
+        eventually(lambda: pool.stats().lent == 0)
+
+
+def test_the_pool_may_be_changed_while_it_is_being_changed(pool):
+    done = []
+
+    class Size:
+        def __index__(self):
+            if not done:
+                done.append(pool.change(min_size=1))
+            return 1
+
+    pool.change(max_size=Size())
+    assert (pool.settings["max_size"], pool.settings["min_size"]) == (1, 1)
+
+
+@pytest.mark.parametrize("wrong", ["x", True, [1]])
+def test_a_timeout_of_a_wrong_type_is_named(pool, wrong):
+    calls = [
+        lambda: pool.getconn(timeout=wrong),
+        lambda: pool.connection(timeout=wrong),
+        lambda: pool.wait_ready(wrong),
+        lambda: pool.invalidate(wrong),
+        lambda: pool.close_within(wrong),
+    ]
+    for call in calls:
+        with pytest.raises(TypeError, match="timeout must be a number of seconds, not"):
+            call()
+    with pytest.raises(TypeError, match="blocking must be a bool, not int"):
+        pool.getconn(blocking=1)
+
+
+def test_a_timeout_beyond_all_numbers_is_no_limit(pool):
+    pool.putconn(pool.getconn(timeout=10**400))
+    with pytest.raises(ValueError, match="timeout must be 0 or more"):
+        pool.getconn(timeout=-(10**400))

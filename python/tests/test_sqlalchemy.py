@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 
 import pytest
-from fakes import Thread, eventually
+from fakes import Thread, eventually, python
 
 import caliburn
 
@@ -119,3 +120,78 @@ def test_a_connection_that_is_lost_comes_home(engine):
     connection = engine.raw_connection()
     del connection
     eventually(lambda: engine.pool.checkedout() == 0)
+
+
+def test_who_waits_or_comes_while_an_engine_is_disposed_of_is_served(tmp_path):
+    engine = build(tmp_path, pool_size=1)
+    is_over = []
+
+    def borrow():
+        served = 0
+        while not is_over:
+            with engine.connect() as connection:
+                assert connection.execute(text("SELECT 1")).scalar() == 1
+            served += 1
+        return served
+
+    threads = [Thread(borrow) for _ in range(4)]
+    for _ in range(20):
+        eventually(lambda: engine.pool.core.stats().checkouts > 1)
+        engine.dispose()
+    is_over.append(True)
+    assert all(thread.outcome() > 0 for thread in threads)
+    engine.dispose()
+
+
+def test_a_pool_that_was_disposed_of_serves_on_and_takes_back_what_it_had_lent(engine):
+    with engine.connect() as connection:
+        former = engine.pool.core
+        engine.pool.dispose()
+        assert connection.execute(text("SELECT 1")).scalar() == 1
+        with engine.connect() as other:
+            assert other.execute(text("SELECT 1")).scalar() == 1
+        assert former.stats().lent == 1
+    eventually(lambda: former.stats().size == 0)
+    assert engine.pool.checkedout() == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_an_engine_built_before_a_fork_serves_the_child():
+    done = python("""
+        import os, signal, warnings
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import sqlalchemy
+        from caliburn.sqlalchemy import CaliburnPool
+        engine = sqlalchemy.create_engine(
+            "sqlite://", poolclass=CaliburnPool, connect_args={"check_same_thread": False}
+        )
+        ask = lambda: engine.connect().exec_driver_sql("SELECT 1").scalar()
+        for is_used in (False, True):
+            if is_used:
+                ask()
+            child = os.fork()
+            if child == 0:
+                signal.alarm(15)
+                os._exit(0 if ask() == 1 else 1)
+            assert os.waitpid(child, 0)[1] == 0
+        assert ask() == 1
+        print("served")
+    """)
+    assert done.stdout == "served\n", done.stderr
+
+
+def test_the_drivers_exception_keeps_its_cause_and_is_each_callers_own():
+    root = KeyError("root cause")
+
+    def connect():
+        raise ValueError("no") from root
+
+    pool = CaliburnPool(connect, pool_size=1, max_overflow=0)
+    raised = []
+    for _ in range(3):
+        with pytest.raises(ValueError, match="no") as caught:
+            pool.connect()
+        assert caught.value.__cause__ is root
+        raised.append(caught.value)
+    assert len({id(error) for error in raised}) == 3
+    pool.dispose()

@@ -62,7 +62,12 @@ _caliburn.note_main_thread(_threading.main_thread().ident or 0)
 
 
 def _at_exit() -> None:
-    _caliburn.close_all(EXIT_TIMEOUT)
+    try:
+        timeout = float(EXIT_TIMEOUT)
+    except (TypeError, ValueError, OverflowError):
+        # Whatever it was set to: the pools are closed.
+        timeout = 1.0
+    _caliburn.close_all(timeout)
 
 
 def _after_fork_in_child() -> None:

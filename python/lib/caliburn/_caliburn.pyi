@@ -2,18 +2,20 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar, final
 
 from ._driver import Driver
 
 C = TypeVar("C")
 
+@final
 class Loan(AbstractContextManager[C], Generic[C]):
     """A connection for the length of a `with` block."""
 
     def __enter__(self) -> C: ...
     def __exit__(self, kind: Any, error: Any, traceback: Any, /) -> None: ...
 
+@final
 class Wait(Generic[C]):
     """A borrower in the line, for asyncio."""
 

@@ -7,7 +7,6 @@ so that a wrong one is a `TypeError` that names the parameter.
 from __future__ import annotations
 
 import json
-import math
 import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,15 +28,22 @@ _TIMES = ("connect_timeout", "ping_timeout", "reset_timeout", "close_timeout", "
 _OPTIONAL_TIMES = ("checkout_timeout", "idle_timeout", "sweep_interval", "leak_threshold")
 
 
+#: Times are cut to this, in seconds: 31 years.
+LONGEST = 1_000_000_000
+
+#: Counts are at most this.
+MOST = 2**31 - 1
+
+
 def time_text(name: str, seconds: Any) -> str:
     """A time as the core reads it."""
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
         kind = type(seconds).__name__
         raise TypeError(f"{name} must be a number of seconds, not {kind}")
-    if math.isnan(seconds) or seconds < 0:
+    if not seconds >= 0:
         raise ValueError(f"{name} must be 0 or more, not {seconds}")
-    if seconds > 1e9:
-        return "none"
+    if seconds > LONGEST:
+        return "none" if name in _OPTIONAL_TIMES else f"{LONGEST}s"
     return f"{round(seconds * 1_000_000_000)}ns"
 
 
@@ -51,7 +57,17 @@ def count(name: str, number: Any) -> int:
         raise TypeError(f"{name} must be an integer, not {type(number).__name__}") from None
     if number < 0:
         raise ValueError(f"{name} must be 0 or more, not {number}")
+    if number > MOST:
+        raise ValueError(f"{name} must be {MOST} or less")
     return int(number)
+
+
+def _share(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number from 0 to 1, not {type(value).__name__}")
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} must be a number from 0 to 1, not {value}")
+    return float(value)
 
 
 def _texts(name: str, value: Any) -> Any:
@@ -60,8 +76,10 @@ def _texts(name: str, value: Any) -> Any:
         return value
     if isinstance(value, Mapping):
         return {str(key): _texts(f"{name}.{key}", part) for key, part in value.items()}
-    if name.endswith(("max_uses", "jitter")):
-        return value
+    if name.endswith("max_uses"):
+        return count(name, value)
+    if name.endswith("jitter"):
+        return _share(name, value)
     return time_text(name, value)
 
 

@@ -7,6 +7,7 @@ Python code while it goes down.
 from __future__ import annotations
 
 import logging
+import operator
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -32,6 +33,9 @@ _ASKED_FOR = {
     "pymysql": "server_status",
 }
 
+#: Descriptors are of C's type `int`.
+_MOST_DESCRIPTORS = 2**31
+
 #: A wrong password, no such user, no such database: in the words of SQLSTATE and of MySQL.
 _PERMANENT_STATES = {"28000", "28P01", "3D000"}
 _PERMANENT_CODES = {1044, 1045, 1049, 1698}
@@ -52,7 +56,7 @@ _MISTAKES = (
 def kind_of(connection: object) -> str:
     """The kind of a driver's connection, or of a subclass of the user's."""
     for cls in type(connection).__mro__:
-        kind = _KINDS.get(cls.__module__.partition(".")[0])
+        kind = _KINDS.get(str(cls.__module__).partition(".")[0])
         if kind is not None:
             return kind if hasattr(connection, _ASKED_FOR[kind]) else ""
     return ""
@@ -60,12 +64,13 @@ def kind_of(connection: object) -> str:
 
 def descriptor_of(connection: Any) -> int | None:
     """The number of the connection's socket, if the driver tells it."""
-    for holder in (connection, getattr(connection, "_sock", None)):
+    for name in ("", "_sock"):
         try:
-            number = holder.fileno()  # type: ignore[union-attr]
+            holder = getattr(connection, name) if name else connection
+            number = operator.index(holder.fileno())
         except Exception:
             continue
-        if isinstance(number, int) and number >= 0:
+        if 0 <= number < _MOST_DESCRIPTORS:
             return number
     return None
 
@@ -155,18 +160,29 @@ class Driver:
         connection = self._connect(*self._args, **self._kwargs)
         if connection is None:
             raise TypeError("connect returned None instead of a connection")
-        kind = kind_of(connection)
+        try:
+            return connection, self._kind_of(connection), descriptor_of(connection)
+        except BaseException:
+            self.close_quietly(connection)
+            raise
+
+    def _kind_of(self, connection: Any) -> str:
+        """The kind of a connection that threads may pass to each other."""
+        try:
+            kind = kind_of(connection)
+        except Exception:
+            # What it raises when it is looked at is not known of any kind.
+            kind = ""
         if kind == "sqlite3" and not self._may_cross:
             wrong = _crosses_threads(connection)
             if wrong is not None:
-                connection.close()
                 raise ValueError(
                     "sqlite3 ties a connection to the thread that opened it, and a pool opens "
                     "connections on threads of its own: pass check_same_thread=False to "
                     "sqlite3.connect; a pool lends a connection to one borrower at a time"
                 ) from wrong
             self._may_cross = True
-        return connection, kind, descriptor_of(connection)
+        return kind
 
     def check(self, connection: Any) -> None:
         if isinstance(self._check, str):

@@ -77,7 +77,9 @@ async def getconn(pool: Pool[C], *, timeout: float | None = None) -> C:
         wait.cancel()
     task = asyncio.current_task()
     if task is not None:
-        pool.set_label(connection, task.get_name())
+        # A name may be any text, even one that has no encoding.
+        name = task.get_name().encode(errors="replace").decode()
+        pool.set_label(connection, name)
     return connection
 
 
@@ -87,17 +89,24 @@ def putconn(pool: Pool[C], connection: C) -> None:
 
 
 class _Loan(AbstractAsyncContextManager[C], Generic[C]):
-    __slots__ = ("_connection", "_pool", "_timeout")
+    __slots__ = ("_connection", "_is_entered", "_pool", "_timeout")
 
     def __init__(self, pool: Pool[C], timeout: float | None) -> None:
         self._pool = pool
         self._timeout = timeout
         self._connection: Any = None
+        # Before the wait, in which another task may come.
+        self._is_entered = False
 
     async def __aenter__(self) -> C:
-        if self._connection is not None:
+        if self._is_entered:
             raise errors.Error("this loan is in use; call connection() for each block")
-        self._connection = await getconn(self._pool, timeout=self._timeout)
+        self._is_entered = True
+        try:
+            self._connection = await getconn(self._pool, timeout=self._timeout)
+        except BaseException:
+            self._is_entered = False
+            raise
         return self._connection  # type: ignore[no-any-return]
 
     async def __aexit__(
@@ -107,6 +116,7 @@ class _Loan(AbstractAsyncContextManager[C], Generic[C]):
         traceback: TracebackType | None,
     ) -> None:
         connection, self._connection = self._connection, None
+        self._is_entered = False
         if self._pool.is_lent(connection):
             putconn(self._pool, connection)
 

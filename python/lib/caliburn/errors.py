@@ -6,6 +6,7 @@ Every exception of a pool is an `Error`. If a callback's exception is the reason
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal
@@ -35,7 +36,10 @@ class PoolTimeout(Error, TimeoutError):
 
 
 class PoolEmpty(PoolTimeout):
-    """A borrower that would not wait found no idle connection, or others waiting for one."""
+    """A borrower that would not wait found no idle connection, or others waiting for one.
+
+    It is told of nothing more: `counts` is empty.
+    """
 
 
 class ConnectError(Error):
@@ -80,3 +84,23 @@ class PoolForked(Error):
 
 class NotLent(Error, ValueError):
     """The object is not a connection on loan from this pool."""
+
+
+def drivers_own(error: Error) -> BaseException:
+    """The exception of the driver that is the cause of `error`, to be raised in its place.
+
+    It is a copy where one can be had, as all who waited share the cause. Raise it outside of the
+    handler: it keeps the causes that the driver has given it.
+    """
+    cause = error.__cause__
+    if cause is None:
+        return error
+    try:
+        twin = copy.copy(cause)
+    except Exception:
+        return cause
+    if type(twin) is not type(cause) or twin is cause:
+        return cause
+    twin.__cause__, twin.__context__ = cause.__cause__, cause.__context__
+    twin.__suppress_context__ = cause.__suppress_context__
+    return twin.with_traceback(cause.__traceback__)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar
 
@@ -68,10 +68,11 @@ class Pool(_caliburn.Pool[C], Generic[C]):
         For `repr` and logs.
     """
 
-    __slots__ = ("_changing", "name")
+    __slots__ = ("_changes", "_changing", "name")
 
     name: str | None
-    _changing: threading.Lock
+    _changing: threading.RLock
+    _changes: int
 
     def __new__(
         cls,
@@ -110,14 +111,21 @@ class Pool(_caliburn.Pool[C], Generic[C]):
         name: str | None = None,
     ) -> Self:
         _callable("connect", connect)
-        if isinstance(args, (str, bytes)):
+        if isinstance(args, (str, bytes)) or not isinstance(args, Iterable):
             raise TypeError(f"args must be a sequence of arguments, not {type(args).__name__}")
+        if kwargs is not None and not isinstance(kwargs, Mapping):
+            raise TypeError(f"kwargs must be a mapping of arguments, not {type(kwargs).__name__}")
+        if not isinstance(trace, bool):
+            raise TypeError(f"trace must be a bool, not {type(trace).__name__}")
         if not isinstance(check, str):
             _callable("check", check)
-        if reset is not None and reset != "rollback":
-            if isinstance(reset, str):
+        if isinstance(reset, str):
+            if reset != "rollback":
                 raise ValueError(f'reset must be "rollback", None or a callable, not {reset!r}')
+        elif reset is not None:
             _callable("reset", reset)
+        if not isinstance(reset_on, str):
+            raise TypeError(f"reset_on must be a str, not {type(reset_on).__name__}")
         if reset_on not in ("borrower", "worker"):
             raise ValueError(f'reset_on must be "borrower" or "worker", not {reset_on!r}')
         if close is not None:
@@ -150,7 +158,7 @@ class Pool(_caliburn.Pool[C], Generic[C]):
         driver = _driver.Driver(
             connect,
             tuple(args),
-            dict(kwargs or {}),
+            {} if kwargs is None else dict(kwargs),
             check,
             None if isinstance(reset, str) else reset,
             close,
@@ -158,9 +166,11 @@ class Pool(_caliburn.Pool[C], Generic[C]):
         )
         when = "never" if reset is None else "if_open" if isinstance(reset, str) else "always"
         self = super().__new__(
-            cls, driver, _config.to_json(settings), when, reset_on == "worker", bool(trace)
+            cls, driver, _config.to_json(settings), when, reset_on == "worker", trace
         )
-        self._changing = threading.Lock()
+        # A signal's handler may call `change` within `change`.
+        self._changing = threading.RLock()
+        self._changes = 0
         self.name = name
         if wait_ready is not None:
             _config.time_text("wait_ready", wait_ready)
@@ -227,11 +237,16 @@ class Pool(_caliburn.Pool[C], Generic[C]):
         A lowered `max_size` closes idle connections at once, and lent ones on their return.
         """
         with self._changing:
-            current = self._settings()
-            for name in settings:
-                if name not in current:
-                    raise TypeError(f"{name} is not a setting that can be changed")
-            self._set(_config.to_json({**current, **settings}))
+            before = None
+            while before != self._changes:
+                before = self._changes
+                current = self._settings()
+                for name in settings:
+                    if name not in current:
+                        raise TypeError(f"{name} is not a setting that can be changed")
+                changed = _config.to_json({**current, **settings})
+            self._changes += 1
+            self._set(changed)
 
     def close_within(self, timeout: float) -> CloseReport:
         """Closes the pool and waits until every connection is closed, up to `timeout` seconds."""

@@ -10,6 +10,8 @@ is served in order, and no connect keeps others.
 from __future__ import annotations
 
 import math
+import os
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -56,41 +58,79 @@ class CaliburnPool(sa_pool.Pool):
         self._max_overflow = max_overflow
         self._timeout = timeout
         self._settings = dict(caliburn or {})
-        overflow = 1_000 if max_overflow < 0 else max_overflow
+        # A child of a fork may inherit it locked, so it is of one process.
+        self._replacing = (os.getpid(), threading.Lock())
+        #: Disposed of, with connections that are lent still.
+        self._former: list[Pool[Any]] = []
+        self._core = self._new_core()
+
+    def _new_core(self) -> Pool[Any]:
+        overflow = 1_000 if self._max_overflow < 0 else self._max_overflow
         settings: dict[str, Any] = {
-            "max_size": (pool_size or 1_000) + overflow,
-            "checkout_timeout": timeout,
+            "max_size": (self._pool_size or 1_000) + overflow,
+            "checkout_timeout": self._timeout,
             "health": None,
             "fail_fast": True,
             "is_permanent": _is_permanent,
             **self._settings,
         }
-        self._core: Pool[Any] = Pool(self._create_connection, reset=None, close=_close, **settings)
+        return Pool(self._create_connection, reset=None, close=_close, **settings)
 
     @property
     def core(self) -> Pool[Any]:
-        """The pool beneath: its stats, holders and settings."""
+        """The pool beneath: its stats, holders and settings. `dispose` replaces it."""
         return self._core
 
     def _do_get(self) -> Any:
-        try:
-            return self._core.getconn()
-        except errors.PoolTimeout as error:
-            if error.__cause__ is not None and error.phase == "connect":
-                raise error.__cause__ from None
-            raise exc.TimeoutError(str(error), code="3o7r") from error
-        except errors.ConnectError as error:
-            raise (error.__cause__ or error) from None
+        while True:
+            core = self._core
+            try:
+                return core.getconn()
+            except errors.PoolForked:
+                # The engine is the parent's, too, but what it opens from now on is this process's.
+                self._replace(core)
+                continue
+            except errors.PoolClosed:
+                if core is self._core:
+                    raise
+                # Disposed of while this borrower waited: it waits for what comes after.
+                continue
+            except errors.PoolTimeout as error:
+                if error.__cause__ is None or error.phase != "connect":
+                    raise exc.TimeoutError(str(error), code="3o7r") from error
+                own = errors.drivers_own(error)
+            except errors.ConnectError as error:
+                own = errors.drivers_own(error)
+            raise own
 
     def _do_return_conn(self, record: Any) -> None:
+        for core in (self._core, *self._former):
+            if core.is_lent(record):
+                break
         if record.dbapi_connection is None:
             # It was invalidated. A thread of the pool opens another one.
-            self._core.discard(record)
+            core.discard(record)
         else:
-            self._core.putconn(record)
+            core.putconn(record)
+
+    def _replace(self, core: Pool[Any]) -> None:
+        """Puts another pool in the place of `core`, unless that is done."""
+        if self._replacing[0] != os.getpid():
+            self._replacing = (os.getpid(), threading.Lock())
+        with self._replacing[1]:
+            if core is not self._core:
+                return
+            self._former = [old for old in self._former if old.stats().lent > 0]
+            self._former.append(core)
+            self._core = self._new_core()
+        core.close()
 
     def dispose(self) -> None:
-        self._core.close()
+        """Closes idle connections now, and the others when they come back.
+
+        Who waits, or comes later, is served with new ones.
+        """
+        self._replace(self._core)
 
     def recreate(self) -> CaliburnPool:
         self.logger.info("Pool recreating")

@@ -248,10 +248,15 @@ class NimueConnectionPool:
         )
         try:
             self._pool.wait_ready(math.inf)
-        except BaseException as error:
+        except errors.ConnectError as error:
             self._pool.close()
-            # The driver's own exception is the caller's.
-            raise (error.__cause__ or error) from None
+            own = errors.drivers_own(error)
+        except BaseException:
+            self._pool.close()
+            raise
+        else:
+            return
+        raise own
 
     def __enter__(self) -> Self:
         return self
@@ -355,9 +360,14 @@ class NimueConnectionPool:
             deadline = time.monotonic() + timeout
         while True:
             connection = self._borrow(deadline)
-            if not self._checks or self._driver.is_healthy(connection):
-                return NimueConnection(self, connection)
-            is_fresh = self._pool.info(connection).uses == 1
+            try:
+                if not self._checks or self._driver.is_healthy(connection):
+                    return NimueConnection(self, connection)
+                is_fresh = self._pool.info(connection).uses == 1
+            except BaseException:
+                # Ctrl-C in the middle of a check: it is not known what the connection is at.
+                self._pool.discard(connection)
+                raise
             self._pool.discard(connection)
             if is_fresh:
                 raise NimueNoConnectionAvailable("a new connection has failed its healthcheck")
@@ -371,11 +381,10 @@ class NimueConnectionPool:
         except errors.PoolClosed:
             raise NimuePoolClosedError("the pool has already been closed") from None
         except errors.ConnectError as error:
-            if error.__cause__ is None:
-                raise
-            raise error.__cause__ from None
+            own = errors.drivers_own(error)
         except errors.PoolTimeout as error:
             raise NimueNoConnectionAvailable(str(error)) from error.__cause__
+        raise own
 
     def _has_room(self) -> bool:
         """Whether nothing is free, but one more connection may be opened for this borrower."""
@@ -384,10 +393,15 @@ class NimueConnectionPool:
         return stats.idle == 0 and stats.waiting == 0 and not is_full
 
     def _put_back(self, connection: Any) -> None:
-        if self._pool.closed:
-            self._pool.detach(connection).close()
-        else:
+        if not self._pool.closed:
             self._pool.putconn(connection)
+            return
+        try:
+            connection = self._pool.detach(connection)
+        except errors.PoolForked:
+            # It is the parent's, whose server must not hear of it.
+            return
+        connection.close()
 
     def _cleanpool(self) -> None:
         """Begins a cleanup now."""
