@@ -394,7 +394,7 @@ fn an_inherited_pool_may_be_looked_at_though_others_look_when_it_is_forked() {
         for _ in 0..3 {
             scope.spawn(|| {
                 while !is_over.load(SeqCst) {
-                    let _ = (pool.stats(), pool.advice());
+                    let _ = (pool.stats(), pool.advice(), pool.overruns(), pool.health());
                 }
             });
         }
@@ -402,6 +402,7 @@ fn an_inherited_pool_may_be_looked_at_though_others_look_when_it_is_forked() {
             in_a_child(|| {
                 let begun = Instant::now();
                 let _ = (pool.stats(), pool.advice(), pool.health(), pool.holders());
+                let _ = (pool.overruns(), pool.slots(), pool.recent_events(), pool.settings());
                 require(begun.elapsed() < LIMIT, "it takes long")
             })
             .unwrap();

@@ -93,6 +93,10 @@ pub(crate) fn take_back<M: Manager>(raw: &Arc<Raw<M>>) -> bool {
 
 /// What the runtime should run by now and does not, for the operator.
 pub(crate) fn overruns<M: Manager>(raw: &Raw<M>) -> Vec<Overrun> {
+    if raw.is_inherited() {
+        // A thread of the parent's may have held the lock.
+        return Vec::new();
+    }
     let now = raw.context().clock.now();
     let assignments = lock(raw);
     let is_stranded = |one: &&Arc<Assignment>| {
