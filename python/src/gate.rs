@@ -134,7 +134,7 @@ pub(crate) fn attached<T>(work: impl FnOnce(Python<'_>) -> T) -> Option<T> {
 
 /// Runs `work` as if no exception were on its way: what is destroyed while one is must neither see
 /// it nor spoil it.
-pub(crate) fn aside<T>(py: Python<'_>, work: impl FnOnce() -> T) -> T {
+fn aside<T>(py: Python<'_>, work: impl FnOnce() -> T) -> T {
     let on_its_way = PyErr::take(py);
     let done = work();
     if let Some(error) = on_its_way {

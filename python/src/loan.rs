@@ -98,13 +98,12 @@ impl Loan {
 
 impl Drop for Loan {
     fn drop(&mut self) {
-        if *self.address.get_mut() == 0 || gate::is_shut() {
+        if *self.address.get_mut() == 0 {
             return;
         }
-        Python::try_attach(|py| {
-            let ended = gate::aside(py, || self.end(py, true));
-            if let Err(error) = ended {
-                gate::aside(py, || error.write_unraisable(py, None));
+        gate::attached(|py| {
+            if let Err(error) = self.end(py, true) {
+                error.write_unraisable(py, None);
             }
         });
     }

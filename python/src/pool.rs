@@ -122,8 +122,17 @@ impl Pool {
         future: Pin<&mut F>,
     ) -> PyResult<PooledConnection<Driver>> {
         self.bring_home_lost(py)?;
-        let lending = park::wait(py, future, &self.looks, || self.bring_home_lost(py))?;
+        let lending = self.park(py, future)?;
         lending.map_err(|error| errors::of_get(py, &error))
+    }
+
+    /// Waits without the GIL. Whoever waits may be the one that looks for losses.
+    fn park<F: Future<Output: Send> + Send>(
+        &self,
+        py: Python<'_>,
+        future: Pin<&mut F>,
+    ) -> PyResult<F::Output> {
+        park::wait(py, future, &self.looks, || self.bring_home_lost(py))
     }
 
     fn lend_now(&self, py: Python<'_>) -> PyResult<PooledConnection<Driver>> {
@@ -389,7 +398,7 @@ impl Pool {
         py: Python<'_>,
         #[pyo3(from_py_with = limit)] timeout: Duration,
     ) -> PyResult<()> {
-        let ready = park::wait(py, pin!(self.core.ready_async(timeout)), &self.looks, || Ok(()))?;
+        let ready = self.park(py, pin!(self.core.ready_async(timeout)))?;
         ready.map_err(|error| errors::of_not_ready(py, &error))
     }
 
@@ -403,7 +412,7 @@ impl Pool {
         py: Python<'_>,
         #[pyo3(from_py_with = limit)] timeout: Duration,
     ) -> PyResult<usize> {
-        park::wait(py, pin!(self.core.invalidate_async(timeout)), &self.looks, || Ok(()))
+        self.park(py, pin!(self.core.invalidate_async(timeout)))
     }
 
     fn pause(&self, py: Python<'_>) {
@@ -423,8 +432,7 @@ impl Pool {
         py: Python<'py>,
         #[pyo3(from_py_with = limit)] timeout: Duration,
     ) -> PyResult<Bound<'py, PyDict>> {
-        let closing = pin!(self.core.close_within_async(timeout));
-        let report = park::wait(py, closing, &self.looks, || self.bring_home_lost(py))?;
+        let report = self.park(py, pin!(self.core.close_within_async(timeout)))?;
         report::close(py, &report)
     }
 

@@ -56,7 +56,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 #: For how long the interpreter's exit waits for connections to be closed, in seconds.
-EXIT_TIMEOUT = 1.0
+EXIT_TIMEOUT = _EXIT_TIMEOUT = 1.0
 
 _caliburn.note_main_thread(_threading.main_thread().ident or 0)
 
@@ -66,7 +66,7 @@ def _at_exit() -> None:
         timeout = float(EXIT_TIMEOUT)
     except (TypeError, ValueError, OverflowError):
         # Whatever it was set to: the pools are closed.
-        timeout = 1.0
+        timeout = _EXIT_TIMEOUT
     _caliburn.close_all(timeout)
 
 

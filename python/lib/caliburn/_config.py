@@ -35,11 +35,16 @@ LONGEST = 1_000_000_000
 MOST = 2**31 - 1
 
 
+def number(name: str, value: Any, what: str = "a number") -> float:
+    """A number of any kind, but no `bool`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be {what}, not {type(value).__name__}")
+    return value
+
+
 def time_text(name: str, seconds: Any) -> str:
     """A time as the core reads it."""
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
-        kind = type(seconds).__name__
-        raise TypeError(f"{name} must be a number of seconds, not {kind}")
+    seconds = number(name, seconds, "a number of seconds")
     if not seconds >= 0:
         raise ValueError(f"{name} must be 0 or more, not {seconds}")
     if seconds > LONGEST:
@@ -47,26 +52,25 @@ def time_text(name: str, seconds: Any) -> str:
     return f"{round(seconds * 1_000_000_000)}ns"
 
 
-def count(name: str, number: Any) -> int:
+def count(name: str, value: Any) -> int:
     """A number of things."""
-    if isinstance(number, bool):
+    if isinstance(value, bool):
         raise TypeError(f"{name} must be an integer, not bool")
     try:
-        number = operator.index(number)
+        value = operator.index(value)
     except TypeError:
-        raise TypeError(f"{name} must be an integer, not {type(number).__name__}") from None
-    if number < 0:
-        raise ValueError(f"{name} must be 0 or more, not {number}")
-    if number > MOST:
+        raise TypeError(f"{name} must be an integer, not {type(value).__name__}") from None
+    if value < 0:
+        raise ValueError(f"{name} must be 0 or more, not {value}")
+    if value > MOST:
         raise ValueError(f"{name} must be {MOST} or less")
-    return int(number)
+    return int(value)
 
 
 def _share(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be a number from 0 to 1, not {type(value).__name__}")
-    if not 0 <= value <= 1:
-        raise ValueError(f"{name} must be a number from 0 to 1, not {value}")
+    what = "a number from 0 to 1"
+    if not 0 <= number(name, value, what) <= 1:
+        raise ValueError(f"{name} must be {what}, not {value}")
     return float(value)
 
 

@@ -104,14 +104,18 @@ class CaliburnPool(sa_pool.Pool):
             raise own
 
     def _do_return_conn(self, record: Any) -> None:
-        for core in (self._core, *self._former):
-            if core.is_lent(record):
-                break
+        core = self._lender(record)
         if record.dbapi_connection is None:
             # It was invalidated. A thread of the pool opens another one.
             core.discard(record)
         else:
             core.putconn(record)
+
+    def _lender(self, record: Any) -> Pool[Any]:
+        """The pool that has lent it, which may have been disposed of since."""
+        # In this order: whoever replaces it notes it before.
+        core = self._core
+        return next((former for former in self._former if former.is_lent(record)), core)
 
     def _replace(self, core: Pool[Any]) -> None:
         """Puts another pool in the place of `core`, unless that is done."""

@@ -32,11 +32,10 @@ def _invalid(text: str) -> NimueInvalidParameterValue:
 
 
 def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be a number, not {type(value).__name__}")
-    if math.isnan(value):
+    number = _config.number(name, value)
+    if math.isnan(number):
         raise _invalid(f"{name} must be a number, not nan")
-    return value
+    return number
 
 
 def _bounds(poolmin: Any, poolmax: Any) -> None:
