@@ -281,7 +281,9 @@ fn when_one_of_three_replicas_is_killed_under_64_tasks_only_its_loans_fail() {
         within(0, 1_000)
     );
     assert!(failed <= TASKS / 2, "{failed} queries failed");
-    // Who waited for the dead one would wait for seconds.
-    let room = Duration::from_millis(250);
-    assert!(after <= before + room, "{before:?} before, {after:?} after");
+    // Of the calmest quarter of that second: the tests beside this one share its processors, and
+    // who waited for the dead one would do so in each.
+    let calmest = (4..8).map(|quarter| within(250 * quarter, 250 * (quarter + 1))).min().unwrap();
+    let room = Duration::from_millis(5);
+    assert!(calmest <= 3 * before + room, "{before:?} before, {calmest:?} after");
 }
