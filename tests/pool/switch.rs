@@ -280,6 +280,8 @@ fn a_failure_of_the_old_manager_says_nothing_about_the_new_one() {
         eventually("it is being opened", || old.books().attempts.load(SeqCst) == 1);
         new.open_gate();
         eventually("it is switched", || std::ptr::eq(pool.manager().books(), new.books()));
+        // It is only then that the new one has proven itself.
+        eventually("its connection is there", || pool.stats().size == 1);
         old.on_connect(Mode::FailForGood);
         old.fail_what_hangs();
         served.join().unwrap().unwrap();
