@@ -31,7 +31,7 @@ pub fn in_child(test: &str, limit: Duration, body: impl FnOnce()) {
         return body();
     }
     let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args([test, "--nocapture", "--test-threads=1"]).env(CHILD, "1");
+    child.args([test, "--include-ignored", "--nocapture", "--test-threads=1"]).env(CHILD, "1");
     let output = child.output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "the child ended with {}:\n{said}", output.status);
