@@ -25,6 +25,10 @@ def free_port() -> int:
 class Postgres:
     """PostgreSQL. It refuses to run as root, and so runs as `postgres` then."""
 
+    NUMBER = "SELECT pg_backend_pid()"
+    END = "SELECT pg_terminate_backend({})"
+    COUNT = "SELECT count(*) FROM pg_stat_activity WHERE pid = {}"
+
     def __init__(self, *settings: str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="caliburn-python-"))
         self.settings = settings
@@ -119,12 +123,16 @@ class Postgres:
 class MariaDb:
     """MariaDB, with a user `app` and a database `songs`."""
 
+    NUMBER = "SELECT connection_id()"
+    END = "KILL {}"
+    COUNT = "SELECT count(*) FROM information_schema.processlist WHERE id = {}"
+
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="caliburn-python-"))
         self.data = self.folder / "data"
         self.socket = self.folder / "socket"
         self.port = free_port()
-        user = ["--user=root"] if is_root() else []
+        self.user = ["--user=root"] if is_root() else []
         subprocess.run(
             [
                 "mariadb-install-db",
@@ -132,12 +140,19 @@ class MariaDb:
                 f"--datadir={self.data}",
                 "--auth-root-authentication-method=normal",
                 "--skip-test-db",
-                *user,
+                *self.user,
             ],
             check=True,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
+        self.start()
+        assert self.ask(
+            "CREATE DATABASE songs; CREATE USER app@'%' IDENTIFIED BY 'sesame';"
+            "GRANT ALL ON songs.* TO app@'%'; SELECT 1"
+        )
+
+    def start(self) -> None:
         self.process = subprocess.Popen(
             [
                 "mariadbd",
@@ -148,7 +163,7 @@ class MariaDb:
                 f"--pid-file={self.folder / 'pid'}",
                 "--bind-address=127.0.0.1",
                 "--innodb-buffer-pool-size=16M",
-                *user,
+                *self.user,
             ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -157,10 +172,11 @@ class MariaDb:
         while not self.ask("SELECT 1"):
             assert time.monotonic() < deadline, "MariaDB does not serve"
             time.sleep(0.05)
-        assert self.ask(
-            "CREATE DATABASE songs; CREATE USER app@'%' IDENTIFIED BY 'sesame';"
-            "GRANT ALL ON songs.* TO app@'%'; SELECT 1"
-        )
+
+    def stop(self) -> None:
+        """At once, as in a crash."""
+        self.process.kill()
+        self.process.wait(30)
 
     @staticmethod
     def is_there() -> bool:
@@ -176,6 +192,5 @@ class MariaDb:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.wait(30)
+        self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)

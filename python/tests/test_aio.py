@@ -14,6 +14,13 @@ import caliburn
 from caliburn import Pool, aio
 
 
+@pytest.fixture(params=["asyncio", "uvloop"], autouse=True)
+def loop(request, monkeypatch):
+    """Each test runs on both event loops."""
+    if request.param == "uvloop":
+        monkeypatch.setattr(asyncio, "run", pytest.importorskip("uvloop").run)
+
+
 def test_a_block_lends_what_is_idle_at_once_and_gives_it_back():
     async def main():
         with Pool(Server().connect, max_size=1) as pool:

@@ -14,6 +14,23 @@ from servers import MariaDb, Postgres
 import caliburn
 from caliburn import Pool, nimue
 
+SERVERS = {"psycopg": Postgres, "psycopg2": Postgres, "pymysql": MariaDb}
+
+
+def connecting(name, server):
+    """What opens a connection of the driver of that name."""
+    driver = pytest.importorskip(name)
+    if name != "pymysql":
+        return lambda: driver.connect(server.url, connect_timeout=2)
+    return lambda: driver.connect(
+        host="127.0.0.1",
+        port=server.port,
+        user="app",
+        password="sesame",
+        database="songs",
+        connect_timeout=2,
+    )
+
 
 @pytest.fixture(scope="module")
 def postgres():
@@ -40,21 +57,9 @@ def connect(request, tmp_path):
         def connect():
             return sqlite3.connect(path, check_same_thread=False, timeout=20)
 
-    elif request.param == "pymysql":
-        pymysql = pytest.importorskip("pymysql")
-        server = request.getfixturevalue("mariadb")
-
-        def connect():
-            return pymysql.connect(
-                host="127.0.0.1", port=server.port, user="app", password="sesame", database="songs"
-            )
-
     else:
-        driver = pytest.importorskip(request.param)
-        server = request.getfixturevalue("postgres")
-
-        def connect():
-            return driver.connect(server.url)
+        server = request.getfixturevalue(SERVERS[request.param].__name__.lower())
+        connect = connecting(request.param, server)
 
     with contextlib.closing(connect()) as connection:
         execute(connection, "DROP TABLE IF EXISTS song")
@@ -160,23 +165,22 @@ def test_a_missing_database_is_told_at_once(postgres):
         assert isinstance(caught.value.__cause__, psycopg.OperationalError)
 
 
-@pytest.mark.parametrize("name", ["psycopg", "psycopg2"])
-def test_a_session_that_the_server_has_ended_is_not_lent(postgres, name):
-    driver = pytest.importorskip(name)
-    with Pool(driver.connect, [postgres.url], max_size=2, health=None) as pool:
+@pytest.mark.parametrize("name", SERVERS)
+def test_a_session_that_the_server_has_ended_is_not_lent(request, name):
+    server = SERVERS[name]
+    connect = connecting(name, request.getfixturevalue(server.__name__.lower()))
+    with Pool(connect, max_size=2, health=None) as pool:
         held = [pool.getconn() for _ in range(2)]
         dead = held[0]
-        [(number,)] = execute(dead, "SELECT pg_backend_pid()")
+        [(number,)] = execute(dead, server.NUMBER)
         for connection in held:
             connection.rollback()
             pool.putconn(connection)
-        with contextlib.closing(driver.connect(postgres.url)) as administrator:
-            execute(administrator, f"SELECT pg_terminate_backend({number})")
+        with contextlib.closing(connect()) as administrator:
+            execute(administrator, server.END.format(number))
             [[still]] = [[1]]
             while still:
-                [(still,)] = execute(
-                    administrator, f"SELECT count(*) FROM pg_stat_activity WHERE pid = {number}"
-                )
+                [(still,)] = execute(administrator, server.COUNT.format(number))
                 administrator.rollback()
         time.sleep(0.01)
         for _ in range(10):
@@ -187,14 +191,13 @@ def test_a_session_that_the_server_has_ended_is_not_lent(postgres, name):
         assert pool.stats().evictions["broken"] == 1
 
 
-def test_a_server_killed_under_32_threads_costs_no_more_uses_than_were_lent():
-    psycopg = pytest.importorskip("psycopg")
-    if not Postgres.is_there():
-        pytest.skip("PostgreSQL is not installed")
-    with Postgres() as server:
-        pool = Pool(
-            psycopg.connect, [server.url], {"connect_timeout": 2}, max_size=8, checkout_timeout=60
-        )
+@pytest.mark.parametrize("name", SERVERS)
+def test_a_server_killed_under_32_threads_costs_no_more_uses_than_were_lent(name):
+    driver = pytest.importorskip(name)
+    if not SERVERS[name].is_there():
+        pytest.skip(f"the server of {name} is not installed")
+    with SERVERS[name]() as server:
+        pool = Pool(connecting(name, server), max_size=8, checkout_timeout=60)
         failed_uses: list[float] = []
         failed_gets: list[BaseException] = []
         good_uses = [0] * 32
@@ -211,7 +214,7 @@ def test_a_server_killed_under_32_threads_costs_no_more_uses_than_were_lent():
                     execute(connection, "SELECT 1")
                     connection.rollback()
                     good_uses[number] += 1
-                except psycopg.Error:
+                except driver.Error:
                     failed_uses.append(time.monotonic())
                 pool.putconn(connection)
 
