@@ -46,6 +46,40 @@ fn in_a_child_the_places_and_the_line_of_the_parent_mean_nothing() {
     held.ready(PLENTY).unwrap();
 }
 
+/// The thread that changes the limits has a lock that is held for ever in a child.
+#[cfg(unix)]
+#[test]
+fn a_child_has_the_changed_limits_and_may_change_them_in_the_midst_of_a_change() {
+    use crate::common::fork::{in_a_child, require};
+    let _alone = crate::alone();
+    let governor = ConnectGovernor::builder().max_concurrent(1).build().unwrap();
+    governor.change(|limits| limits.max_concurrent(7)).unwrap();
+    let (changes, forked) = (std::sync::Barrier::new(2), std::sync::Barrier::new(2));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let change = governor.change(|limits| {
+                changes.wait();
+                forked.wait();
+                limits.max_concurrent(8)
+            });
+            change.unwrap();
+        });
+        changes.wait();
+        let found = in_a_child(|| {
+            let said = format!("{governor:?}");
+            require(said.contains("max_concurrent: 7,"), said)?;
+            let change = governor.change(|limits| limits.max_concurrent(2));
+            change.map_err(|error| error.to_string())?;
+            let builder = Pool::builder(Fake::new()).max_size(2).min_size(2);
+            let pool = builder.connect_governor(&governor).build().unwrap();
+            pool.ready(PLENTY).map_err(|error| error.to_string())
+        });
+        forked.wait();
+        found.unwrap();
+    });
+    assert!(format!("{governor:?}").contains("max_concurrent: 8,"));
+}
+
 /// A handle alone keeps no housekeeper.
 #[cfg(target_os = "linux")]
 #[test]

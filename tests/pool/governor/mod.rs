@@ -1,6 +1,7 @@
 //! A governor that several pools share: how many connects it lets through, whose turn it is, and
 //! that no place and no turn is lost, whatever comes of a connect.
 
+mod changes;
 mod counts;
 mod ends;
 mod holds;

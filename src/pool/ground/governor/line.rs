@@ -38,7 +38,21 @@ pub(super) const LAPSE: Duration = Duration::from_millis(100);
 pub(crate) struct Limits {
     pub(crate) max_concurrent: usize,
     pub(crate) per_second: Option<f64>,
-    pub(crate) burst: usize,
+    /// If it is said.
+    pub(crate) burst: Option<usize>,
+}
+
+impl Limits {
+    pub(crate) const NONE: Self =
+        Self { max_concurrent: usize::MAX, per_second: None, burst: None };
+
+    /// So many may begin at once: if it is not said, a share of a second's turns.
+    pub(crate) fn burst(&self) -> usize {
+        const SHARE: f64 = 0.1;
+        // What is greater than the greatest number is the greatest.
+        let saved = self.per_second.map_or(1, |per_second| (per_second * SHARE) as usize);
+        self.burst.unwrap_or(saved).max(1)
+    }
 }
 
 /// See the [module](self). `C` is how a pool is called.
@@ -101,13 +115,19 @@ impl<C> Line<C> {
     pub(super) fn new(limits: &Limits) -> Self {
         Self {
             max: limits.max_concurrent,
-            turns: Turns::new(limits.per_second, limits.burst),
+            turns: Turns::new(limits.per_second, limits.burst()),
             waiting: VecDeque::new(),
             places: BTreeMap::new(),
             last: 0,
             proven: 0,
             usual: UsualConnect::default(),
         }
+    }
+
+    /// From now on there are other limits. What is under way goes on, and what was begun counts.
+    pub(super) fn limit(&mut self, limits: &Limits, now: Tick) {
+        self.max = limits.max_concurrent;
+        self.turns.pace(limits.per_second, limits.burst(), now);
     }
 
     /// Offers what is free to the first in line; these are to be called.

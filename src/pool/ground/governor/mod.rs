@@ -78,6 +78,12 @@ impl Governor {
         self.lock().tally(now)
     }
 
+    /// Other limits, while there is no desk, and so no pool that could be called.
+    pub(crate) fn limit(&self, limits: &Limits) {
+        let now = self.clock.now();
+        self.lock().limit(limits, now);
+    }
+
     /// Connects that were given leave.
     pub(crate) fn granted(&self) -> u64 {
         self.granted.get()
@@ -134,6 +140,11 @@ impl Desk {
             self.ring.ring_before(next);
         }
         answer
+    }
+
+    /// Other limits from now on: those that they make room for are called.
+    pub(crate) fn limit(&self, limits: &Limits) {
+        self.go_on(|line, now| line.limit(limits, now));
     }
 
     /// A visit: settles the line. The answer is how long nothing is due.
@@ -312,7 +323,7 @@ mod tests {
     #[test]
     fn a_pool_that_joins_after_a_visit_was_put_off_is_heard() {
         let (clock, hand) = Clock::mock();
-        let limits = Limits { max_concurrent: 9, per_second: Some(1.0), burst: 1 };
+        let limits = Limits { max_concurrent: 9, per_second: Some(1.0), burst: Some(1) };
         let governor = Arc::new(Governor::new(&limits, clock));
         let desk = Arc::new(Desk::new(governor, Arc::new(())));
         let housekeeper = thread::spawn(thread::park);

@@ -34,6 +34,17 @@ impl Turns {
         Self { interval, allowance: interval * more, next: 0 }
     }
 
+    /// Other limits, which those that were taken count towards.
+    pub(super) fn pace(&mut self, per_second: Option<f64>, burst: usize, now: Tick) {
+        let before = std::mem::replace(self, Self::new(per_second, burst));
+        if before.interval > 0 {
+            // So much of the time between two turns is owed, in the new measure.
+            let owed = u128::from(before.next.saturating_sub(now.0)) * u128::from(self.interval);
+            let owed = u64::try_from(owed / u128::from(before.interval)).unwrap_or(NEVER);
+            self.next = now.0.saturating_add(owed.min(NEVER));
+        }
+    }
+
     /// When there will be a turn.
     pub(super) fn next(&self) -> Tick {
         Tick(self.next.saturating_sub(self.allowance))
@@ -81,6 +92,29 @@ mod tests {
         assert!(turns.take(Tick(start.0 + SECOND / 10)));
         let later = Tick(start.0 + 100 * SECOND);
         assert_eq!((0..5).filter(|_| turns.take(later)).count(), 3);
+    }
+
+    #[test]
+    fn what_was_taken_counts_towards_another_pace_and_what_was_saved_up_is_kept() {
+        let start = Tick(50 * SECOND);
+        let due_in = |turns: &Turns| turns.next().0.saturating_sub(start.0);
+        let mut turns = Turns::new(Some(1.0), 1);
+        assert!(turns.take(start));
+        turns.pace(Some(4.0), 1, start);
+        assert_eq!(due_in(&turns), SECOND / 4);
+        turns.pace(Some(0.5), 1, start);
+        assert_eq!(due_in(&turns), 2 * SECOND);
+        turns.pace(Some(0.5), 2, start);
+        assert_eq!((0..9).filter(|_| turns.take(start)).count(), 1);
+        turns.pace(None, 1, start);
+        assert!((0..9).all(|_| turns.take(start)));
+        turns.pace(Some(1.0), 3, start);
+        assert_eq!((0..9).filter(|_| turns.take(start)).count(), 3);
+        for rate in [f64::MIN_POSITIVE, 1e300, 1e-300, f64::MAX, 1e-9, 1.0] {
+            for burst in [1, usize::MAX] {
+                turns.pace(Some(rate), burst, start);
+            }
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ const START: Tick = Tick(1_000_000_000);
 
 /// A line whose pools are called by their numbers.
 fn line(max_concurrent: usize, per_second: Option<f64>) -> Line<u64> {
-    Line::new(&Limits { max_concurrent, per_second, burst: 1 })
+    Line::new(&Limits { max_concurrent, per_second, burst: Some(1) })
 }
 
 impl Line<u64> {
