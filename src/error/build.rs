@@ -166,7 +166,8 @@ pub enum Problem {
         expected: &'static str,
     },
     /// The setting of this name is another one in the [governor](crate::ConnectGovernor) that is in
-    /// use under the same key.
+    /// use under the same key, or whose limits were to be
+    /// [changed](crate::ConnectGovernor::change).
     Differs(&'static str),
     /// The process was forked, and the pool whose settings were to be changed is its
     /// [parent's](crate::Pool#forks).
@@ -188,7 +189,7 @@ impl fmt::Display for Problem {
             Self::Missing(setting) => write!(f, "{setting} is not given"),
             Self::Invalid { setting, expected } => write!(f, "{setting} must be {expected}"),
             Self::Differs(setting) => {
-                write!(f, "{setting} is another one in the governor that has the same key")
+                write!(f, "{setting} is another one in the governor that is in use")
             }
             Self::Forked => f.write_str(FORKED),
         }

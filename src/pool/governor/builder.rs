@@ -16,15 +16,19 @@ impl ConnectGovernor {
     }
 
     /// Changes some limits, or none if they make no sense. `change` is given a builder with those
-    /// in force; one that starts anew, by [`builder`](Self::builder), lifts all.
+    /// in force. All limits are lifted by one that starts anew, by [`builder`](Self::builder), with
+    /// the governor's [clock](ConnectGovernorBuilder::clock) if that is not the real one.
     ///
     /// With higher limits, pools that are held are called at once. Lowered ones hold up what comes
-    /// next: connects under way go on. What was begun counts towards a changed
-    /// [rate](ConnectGovernorBuilder::per_second) as it did towards the old one. Changes are made
-    /// one after the other, under a lock: `change` must not change the same governor, it would
-    /// deadlock. A change holds for all pools and handles in this process, and for a child that is
-    /// forked afterwards; those who ask for the [key](ConnectGovernorBuilder::shared) still name
-    /// the limits that it was built with.
+    /// next: connects that were given leave go on, even if that is more than the new limit. What
+    /// was begun counts towards a changed [rate](ConnectGovernorBuilder::per_second), so that at
+    /// most the new burst begins at once; but however much that was, the next connect begins within
+    /// the time between two at the new rate.
+    ///
+    /// A change holds for all pools and handles in this process, and for these handles in a child
+    /// that is forked afterwards. Those who ask for the [key](ConnectGovernorBuilder::shared) still
+    /// name the limits that the governor was built with. Changes are made one after the other,
+    /// under a lock of the governor: one within another may deadlock.
     ///
     /// # Errors
     ///

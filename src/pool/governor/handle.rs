@@ -114,7 +114,7 @@ impl ConnectGovernor {
     }
 }
 
-/// What it holds changes under a lock that is not held while foreign code runs.
+/// A change that unwinds has changed nothing, and no other lock is held while foreign code runs.
 impl UnwindSafe for ConnectGovernor {}
 
 /// As for [`UnwindSafe`].

@@ -42,15 +42,16 @@ impl Shared {
 
     /// From now on those limits are in force. The caller holds `changing`.
     pub(super) fn limit(&self, limits: Limits) {
-        // First: a governor that is opened from now on has them, and one that was is told.
-        self.limits.store(Arc::new(limits));
-        let (governor, desk) =
-            self.with_office(|office| (office.governor.clone(), office.desk.upgrade()));
-        match (desk, governor) {
-            (Some(desk), _) => desk.limit(&limits),
-            (None, Some(governor)) => governor.limit(&limits),
-            (None, None) => {}
-        }
+        // All of it while no other desk can be opened: pools that ask there have the new limits, or
+        // are called by this one.
+        self.with_office(|office| {
+            self.limits.store(Arc::new(limits));
+            match (office.desk.upgrade(), &office.governor) {
+                (Some(desk), _) => desk.limit(&limits),
+                (None, Some(governor)) => governor.limit(&limits),
+                (None, None) => {}
+            }
+        });
     }
 }
 

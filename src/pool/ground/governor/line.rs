@@ -15,6 +15,9 @@
 //! lost. If nothing else is under way, one more may always begin beside it: a probe. A connect that
 //! takes long and has been overtaken, by one that was begun later and has succeeded, does not count
 //! at all.
+//!
+//! The limits may be changed at any time. Places that were taken are kept, whatever the limit is
+//! now; what they owe is told in the new measure. Offers beyond a lowered limit are taken back.
 
 use super::turns::Turns;
 use crate::clock::Tick;
@@ -81,17 +84,11 @@ struct Waiting<C> {
 struct Place {
     /// When it was offered, or taken.
     since: Tick,
-    /// When it took its turn.
-    turn: Tick,
+    /// Until when its turn is owed.
+    owed: Tick,
     /// How long the connect may take.
     limit: Duration,
     offered_to: Option<u64>,
-}
-
-impl Place {
-    fn new(now: Tick, limit: Duration, offered_to: Option<u64>) -> Self {
-        Self { since: now, turn: now, limit, offered_to }
-    }
 }
 
 /// What is said to a pool that asks.
@@ -124,10 +121,19 @@ impl<C> Line<C> {
         }
     }
 
-    /// From now on there are other limits. What is under way goes on, and what was begun counts.
+    /// From now on there are other limits. What was given leave goes on and counts; offers beyond
+    /// the limit are taken back, the latest first.
     pub(super) fn limit(&mut self, limits: &Limits, now: Tick) {
         self.max = limits.max_concurrent;
-        self.turns.pace(limits.per_second, limits.burst(), now);
+        let measure = self.turns.pace(limits.per_second, limits.burst(), now);
+        self.places.values_mut().for_each(|place| place.owed = measure.of(place.owed));
+        let mut beyond = self.places.len().saturating_sub(self.max);
+        for number in self.places.keys().rev().copied().collect::<Vec<_>>() {
+            if beyond > 0 && self.places[&number].offered_to.is_some() {
+                beyond -= 1;
+                self.end(number, false, now);
+            }
+        }
     }
 
     /// Offers what is free to the first in line; these are to be called.
@@ -142,7 +148,7 @@ impl<C> Line<C> {
             && self.turns.take(now)
             && let Some(Waiting { pool, caller }) = self.waiting.pop_front()
         {
-            self.give(Place::new(now, Duration::MAX, Some(pool)));
+            self.give(now, Duration::MAX, Some(pool));
             called.push(caller);
         }
         called
@@ -159,14 +165,14 @@ impl<C> Line<C> {
     ) -> Answer {
         let mut places = self.places.iter_mut();
         if let Some((number, place)) = places.find(|(_, place)| place.offered_to == Some(pool)) {
-            *place = Place { turn: place.turn, ..Place::new(now, limit, None) };
+            *place = Place { since: now, limit, offered_to: None, ..*place };
             return Answer::Granted(*number);
         }
         if self.waiting.iter().any(|one| one.pool == pool) {
             return Answer::Held(None);
         }
         if self.waiting.is_empty() && self.has_room(now) && self.turns.take(now) {
-            return Answer::Granted(self.give(Place::new(now, limit, None)));
+            return Answer::Granted(self.give(now, limit, None));
         }
         let ahead = self.waiting.len();
         self.waiting.push_back(Waiting { pool, caller: caller() });
@@ -176,12 +182,14 @@ impl<C> Line<C> {
     /// A place though there be none.
     pub(super) fn take_anyway(&mut self, limit: Duration, now: Tick) -> u64 {
         self.turns.take_anyway(now);
-        self.give(Place::new(now, limit, None))
+        self.give(now, limit, None)
     }
 
-    fn give(&mut self, place: Place) -> u64 {
+    /// Its turn has just been taken.
+    fn give(&mut self, now: Tick, limit: Duration, offered_to: Option<u64>) -> u64 {
+        let owed = self.turns.owed(now);
         self.last += 1;
-        self.places.insert(self.last, place);
+        self.places.insert(self.last, Place { since: now, owed, limit, offered_to });
         self.last
     }
 
@@ -203,10 +211,10 @@ impl<C> Line<C> {
 
     /// The connect is over. If it was never begun, its turn is another's.
     pub(super) fn end(&mut self, number: u64, was_begun: bool, now: Tick) {
-        if let Some(Place { turn, .. }) = self.places.remove(&number)
+        if let Some(Place { owed, .. }) = self.places.remove(&number)
             && !was_begun
         {
-            self.turns.give_back(turn, now);
+            self.turns.give_back(owed, now);
         }
     }
 
@@ -216,7 +224,7 @@ impl<C> Line<C> {
         places.retain(|_, place| {
             let is_unused = which(place);
             if is_unused {
-                turns.give_back(place.turn, now);
+                turns.give_back(place.owed, now);
             }
             !is_unused
         });

@@ -78,7 +78,7 @@ impl Governor {
         self.lock().tally(now)
     }
 
-    /// Other limits, while there is no desk, and so no pool that could be called.
+    /// Other limits, while there is no desk and none can be opened: so no pool could be called.
     pub(crate) fn limit(&self, limits: &Limits) {
         let now = self.clock.now();
         self.lock().limit(limits, now);

@@ -34,15 +34,14 @@ impl Turns {
         Self { interval, allowance: interval * more, next: 0 }
     }
 
-    /// Other limits, which those that were taken count towards.
-    pub(super) fn pace(&mut self, per_second: Option<f64>, burst: usize, now: Tick) {
+    /// Another pace from now on. Turns that were taken count towards it, though no more than make
+    /// the next one due within its interval: it limits what comes, and is no penalty for what was.
+    pub(super) fn pace(&mut self, per_second: Option<f64>, burst: usize, now: Tick) -> Measure {
         let before = std::mem::replace(self, Self::new(per_second, burst));
-        if before.interval > 0 {
-            // So much of the time between two turns is owed, in the new measure.
-            let owed = u128::from(before.next.saturating_sub(now.0)) * u128::from(self.interval);
-            let owed = u64::try_from(owed / u128::from(before.interval)).unwrap_or(NEVER);
-            self.next = now.0.saturating_add(owed.min(NEVER));
-        }
+        let measure = Measure { now, from: before.interval, to: self.interval };
+        let most = now.0.saturating_add(self.allowance).saturating_add(self.interval);
+        self.next = measure.of(Tick(before.next)).0.min(most);
+        measure
     }
 
     /// When there will be a turn.
@@ -66,11 +65,35 @@ impl Turns {
         }
     }
 
-    /// A turn that was `taken` then was not used. Once it would have been made up for, nothing is
-    /// left of it: those that were used meanwhile did without.
-    pub(super) fn give_back(&mut self, taken: Tick, now: Tick) {
-        if now.0.saturating_sub(taken.0) < self.interval {
+    /// Until when a turn that is taken now is owed. Once it has been made up for, nothing is left
+    /// of it to be given back: those that were used meanwhile did without.
+    pub(super) fn owed(&self, now: Tick) -> Tick {
+        Tick(now.0.saturating_add(self.interval))
+    }
+
+    /// A turn that is `owed` until then was not used.
+    pub(super) fn give_back(&mut self, owed: Tick, now: Tick) {
+        if now < owed {
             self.next = self.next.saturating_sub(self.interval);
+        }
+    }
+}
+
+/// How to tell in the intervals of one pace what was told in those of another.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Measure {
+    now: Tick,
+    from: u64,
+    to: u64,
+}
+
+impl Measure {
+    /// A moment until which something is owed. Where there was no limit, nothing was.
+    pub(super) fn of(&self, moment: Tick) -> Tick {
+        let left = u128::from(moment.0.saturating_sub(self.now.0)) * u128::from(self.to);
+        match left.checked_div(u128::from(self.from)) {
+            Some(left) => Tick(self.now.0.saturating_add(u64::try_from(left).unwrap_or(NEVER))),
+            None => self.now,
         }
     }
 }
@@ -123,12 +146,12 @@ mod tests {
             let mut turns = Turns::new(Some(per_second), burst);
             let taken = (0..100).filter(|n| turns.take(Tick(SECOND * (n + 1))));
             assert_eq!(taken.count(), burst, "{per_second}");
-            (0..3).for_each(|_| turns.give_back(Tick(SECOND), Tick(SECOND)));
+            (0..3).for_each(|_| turns.give_back(turns.owed(Tick(SECOND)), Tick(SECOND)));
         }
         for burst in [1, 2, usize::MAX] {
             let mut turns = Turns::new(Some(1e300), burst);
             assert!((0..100).all(|_| turns.take(Tick(SECOND))));
-            turns.give_back(Tick(SECOND), Tick(SECOND));
+            turns.give_back(turns.owed(Tick(SECOND)), Tick(SECOND));
         }
         let mut unlimited = Turns::new(None, 1);
         assert!((0..1_000).all(|_| unlimited.take(Tick(SECOND))));
@@ -149,7 +172,8 @@ mod tests {
                     if kind < 2 { unused.push(now) } else { used.push(now) }
                 }
                 if kind == 1 {
-                    unused.pop().into_iter().for_each(|at| turns.give_back(Tick(at), Tick(now)));
+                    let back = |at| turns.give_back(turns.owed(Tick(at)), Tick(now));
+                    unused.pop().into_iter().for_each(back);
                 }
             }
             for (n, from) in used.iter().enumerate() {

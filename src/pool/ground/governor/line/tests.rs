@@ -160,6 +160,62 @@ fn a_connect_that_was_never_begun_gives_its_turn_back() {
     assert_eq!(line.next_look(START), START + Duration::from_secs(1));
 }
 
+const RARELY: Limits = Limits { max_concurrent: 9, per_second: Some(1.0), burst: Some(1) };
+
+#[test]
+fn a_turn_that_was_not_counted_is_not_given_back_when_there_is_another_rate() {
+    for rate in [None, Some(1_000.0)] {
+        let mut line = line(9, rate);
+        let unused = [1, 2, 3].map(|n| {
+            let now = START + n * MILLI;
+            line.gets(n.into(), now)
+        });
+        let now = START + 10 * MILLI;
+        line.limit(&RARELY, now);
+        line.gets(4, now);
+        unused.into_iter().for_each(|place| line.end(place, false, now));
+        assert_eq!(line.asks(5, now), Answer::Held(Some(0)), "{rate:?}");
+        assert_eq!(line.next_look(now), now + Duration::from_secs(1), "{rate:?}");
+    }
+}
+
+#[test]
+fn a_turn_that_is_owed_is_given_back_at_another_rate_if_it_is_not_used() {
+    for was_begun in [false, true] {
+        let mut line = line(9, Some(10.0));
+        let place = line.gets(1, START);
+        let now = START + 50 * MILLI;
+        line.limit(&RARELY, now);
+        let later = now + 400 * MILLI;
+        line.end(place, was_begun, later);
+        let is_free = matches!(line.asks(2, later), Answer::Granted(_));
+        assert_eq!(is_free, !was_begun, "half of a turn is owed for half a second");
+    }
+}
+
+#[test]
+fn offers_beyond_a_lowered_limit_are_taken_back_the_latest_first() {
+    let mut line = line(1, None);
+    line.gets(1, START);
+    (2..5).for_each(|pool| _ = line.asks(pool, START));
+    line.limit(&Limits { max_concurrent: 4, ..Limits::NONE }, START);
+    assert_eq!(line.settle(START), [2, 3, 4]);
+    line.limit(&Limits { max_concurrent: 2, ..Limits::NONE }, START);
+    assert!(line.settle(START).is_empty());
+    assert_eq!(line.asks(4, START), Answer::Held(Some(0)), "it comes, and stands there again");
+    line.gets(2, START);
+}
+
+#[test]
+fn after_a_burst_a_lowered_rate_lets_the_next_begin_within_its_own_measure() {
+    let often = Limits { max_concurrent: 999, per_second: Some(1_000.0), burst: Some(100) };
+    let mut line = Line::new(&often);
+    (0..100).for_each(|pool| _ = line.gets(pool, START));
+    line.limit(&Limits { per_second: Some(5.0), burst: None, ..often }, START);
+    assert_eq!(line.asks(100, START), Answer::Held(Some(0)));
+    assert_eq!(line.next_look(START), START + 200 * MILLI);
+}
+
 #[test]
 fn a_connect_that_is_not_held_counts() {
     let mut line = line(1, Some(1.0));
