@@ -1,8 +1,8 @@
 //! Both PostgreSQL adapters behind one face, for scenarios that are the same for both.
 
-use super::PLENTY;
 pub use super::pg_pretence::{Pretence, Pretended};
 use super::servers::postgres::Postgres;
+use super::{PLENTY, eventually};
 use bytes::Bytes;
 use caliburn::adapters::Reset;
 use caliburn::adapters::postgres::{AsyncPostgresManager, PostgresManager};
@@ -430,6 +430,17 @@ pub fn ask<D: Driver>(pool: &Pool<D>, sql: &str) -> Option<String> {
 /// Somebody sets this within a transaction; nobody else may ever see it.
 pub const MARK: &str = "SET LOCAL caliburn.mark = 'somebody'";
 pub const READ_MARK: &str = "SELECT coalesce(current_setting('caliburn.mark', true), '')";
+
+/// Connects fail, one after the other: none of them is stuck beyond its limit.
+#[track_caller]
+pub fn assert_more_than_one_is_tried<D: Driver>(pool: &Pool<D>) {
+    eventually("more than one was tried", || {
+        // None is tried for nobody.
+        pool.get_timeout(Duration::from_millis(300)).map(drop).unwrap_err();
+        pool.stats().connect_failures >= 2
+    });
+    eventually("nothing is stuck", || pool.stats().quarantined == 0);
+}
 
 #[track_caller]
 pub fn assert_unmarked<D: Driver>(pool: &Pool<D>, after: &str) {

@@ -2,7 +2,7 @@
 //! shared out among them.
 #![cfg(all(feature = "postgres", feature = "tokio-postgres"))]
 
-use crate::common::pg::{Driver, Pretence, RUNTIME, both};
+use crate::common::pg::{Driver, Pretence, RUNTIME, assert_more_than_one_is_tried, both};
 use crate::common::pg_fake::{
     done, flood, message, notice, request, serve, serve_on, startup, welcome,
 };
@@ -97,8 +97,7 @@ both! {
         let limit = Duration::from_millis(300);
         let pool = D::open(&dsn).builder().max_size(1).connect_timeout(limit).build().unwrap();
         pool.get_timeout(3 * limit).unwrap_err();
-        eventually("more than one was tried", || pool.stats().connect_failures >= 2);
-        eventually("nothing is stuck", || pool.stats().quarantined == 0);
+        assert_more_than_one_is_tried(&pool);
     }
 }
 
@@ -118,8 +117,7 @@ fn a_mute_server_at_a_socket_that_is_a_file_is_given_up_at_the_limit() {
     let manager = PostgresManager::open(&format!("host={} user=app", folder.path().display()));
     let pool = manager.builder().max_size(1).connect_timeout(limit).build().unwrap();
     pool.get_timeout(3 * limit).unwrap_err();
-    eventually("more than one was tried", || pool.stats().connect_failures >= 2);
-    eventually("nothing is stuck", || pool.stats().quarantined == 0);
+    assert_more_than_one_is_tried(&pool);
 }
 
 /// The one will not have us; the other is about to come back.
@@ -199,7 +197,6 @@ mod at_the_question_for_tls {
             matches!(error, GetError::TimedOut { phase: Phase::Connect | Phase::Wait, .. }),
             "{error}"
         );
-        eventually("more than one was tried", || pool.stats().connect_failures >= 2);
-        eventually("nothing is stuck", || pool.stats().quarantined == 0);
+        assert_more_than_one_is_tried(&pool);
     }
 }

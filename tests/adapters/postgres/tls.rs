@@ -3,7 +3,7 @@
 //! what matters is who stands between the driver and the socket.
 #![cfg(all(feature = "postgres", feature = "tokio-postgres"))]
 
-use crate::common::pg::{Driver, Pretence, Pretended, both, single};
+use crate::common::pg::{Driver, Pretence, Pretended, assert_more_than_one_is_tried, both, single};
 use crate::common::{PLENTY, eventually};
 use caliburn::adapters::postgres::{AsyncPostgresManager, PostgresManager};
 use caliburn::{GetError, Pool, error::Phase};
@@ -282,8 +282,7 @@ both! {
             .build()
             .unwrap();
         pool.get_timeout(BRIEFLY).map(drop).unwrap_err();
-        eventually("more than one was tried", || pool.stats().connect_failures >= 2);
-        eventually("nothing is stuck", || pool.stats().quarantined == 0);
+        assert_more_than_one_is_tried(&pool);
     }
 
     fn what_no_second_try_would_change_is_told_at_once<D: Driver>() {
