@@ -1,12 +1,14 @@
 //! Pools made from a container of boxes.
 #![expect(clippy::vec_box, reason = "boxes are what all pools lend")]
 
-use super::ForThreads;
 use super::object::Object;
+use super::{ForTasks, ForThreads};
 use crossbeam_queue::ArrayQueue;
 use std::iter::repeat_with;
+use std::ops::{Deref, DerefMut};
 use std::sync::{Condvar, Mutex};
 use std::thread;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 fn objects(size: usize) -> Vec<Box<Object>> {
     repeat_with(Object::boxed).take(size).collect()
@@ -96,5 +98,53 @@ impl ForThreads for Bell {
         stack.put(object);
         bell.notify_one();
         result
+    }
+}
+
+/// `ArrayQueue` with a semaphore for tasks to wait on: what one writes who needs no pool.
+pub(super) struct Permits(Queue, Semaphore);
+
+pub(super) struct Permitted<'a> {
+    object: Option<Box<Object>>,
+    queue: &'a Queue,
+    /// Released once the object is back.
+    _permit: SemaphorePermit<'a>,
+}
+
+const LENT: &str = "an object, until it is dropped";
+
+impl Deref for Permitted<'_> {
+    type Target = Box<Object>;
+
+    fn deref(&self) -> &Box<Object> {
+        self.object.as_ref().expect(LENT)
+    }
+}
+
+impl DerefMut for Permitted<'_> {
+    fn deref_mut(&mut self) -> &mut Box<Object> {
+        self.object.as_mut().expect(LENT)
+    }
+}
+
+impl Drop for Permitted<'_> {
+    fn drop(&mut self) {
+        self.object.take().into_iter().for_each(|object| self.queue.put(object));
+    }
+}
+
+impl ForTasks for Permits {
+    type Loan<'a> = Permitted<'a>;
+
+    async fn new(size: usize) -> Self {
+        Self(Queue::with(objects(size)), Semaphore::new(size))
+    }
+
+    async fn get(&self) -> Permitted<'_> {
+        let Self(queue, permits) = self;
+        let permit = permits.acquire().await.expect("it is never closed");
+        let object = queue.take();
+        assert!(object.is_some(), "there are as many as permits");
+        Permitted { object, queue, _permit: permit }
     }
 }

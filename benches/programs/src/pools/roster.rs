@@ -2,7 +2,7 @@
 
 use super::borrowed::{Lines, Opool, Reusables, Slab, Spins, Thrifty};
 use super::caliburn::{Get, Plain, TryGet, builder, full, pool, watched};
-use super::containers::{Bell, Queue, Stack, Yielding};
+use super::containers::{Bell, Permits, Queue, Stack, Yielding};
 use super::object::Boxes;
 use super::r2d2::R2d2;
 use super::{Bb8, Deadpool, ForTasks, ForThreads, GetAsync, Mobc, Sqlx};
@@ -87,6 +87,7 @@ pub trait TaskArena<'a> {
             Entrant::new(Kind::Peer, "bb8", self.slices::<Bb8<Boxes>>()),
             Entrant::new(Kind::Peer, "mobc", self.slices::<Mobc>()),
             Entrant::new(Kind::Peer, "sqlx", self.slices::<Sqlx>()),
+            Entrant::new(Kind::Peer, "Semaphore + ArrayQueue", self.slices::<Permits>()),
         ]
     }
 }
