@@ -299,9 +299,10 @@ fn once<F: Face>(step: Step, manner: Manner) -> Result<Seen, String> {
             server.turn_hostile(step, manner);
             let begun = Instant::now();
             drop_took = timed(|| PooledConnection::discard(conn));
+            // Another connection is open if the connect of this one took long.
             eventually("the close is over", || {
                 let stats = pool.stats();
-                stats.vacant == stats.capacity
+                stats.size == stats.idle
             });
             begun.elapsed()
         }
@@ -314,6 +315,7 @@ fn once<F: Face>(step: Step, manner: Manner) -> Result<Seen, String> {
         stats.quarantined + stats.opening + stats.maintenance == 0
     });
     let freed = begun.elapsed();
+    pool.change(|settings| settings.connect_timeout = PLENTY).unwrap();
     // One that was taken for something else is tried again after a while.
     eventually("it serves again", || F::get(&pool).and_then(|mut conn| F::ask(&mut conn)).is_ok());
     let report = pool.close_within(PLENTY);
