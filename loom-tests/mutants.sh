@@ -118,7 +118,7 @@ plant 'a grant that is taken stays counted' waiter.rs 's/\n\s*pool\.granted\(\)\
 plant 'a grant that is refused stays counted' waiter.rs 's/slot\.pool\(\)\.granted\(\)\.subtract\(1\);//'
 plant 'one that is late is not counted' grants.rs 's/self.room.came\(&terms\);//'
 plant 'one that has taken its grant is counted as late' grants.rs 's/(queue.must_look_behind = true;\s*\} else \{\s*)self.room.left\(&terms\);/$1/'
-plant 'one that is late goes to the end of the line' grants.rs 's/queue.stand\(waiter\)/queue.line.push_back(waiter)/'
+plant 'one that is late goes to the end of the line' grants.rs 's/queue.stand\(waiter\)/queue.line.join(waiter)/'
 plant 'a slot goes back to whom it was taken from' grants.rs 's/waiter.is_prompt\(\)/waiter.is_waiting()/'
 plant 'one that is late every time stays in line' grants.rs 's/waiter.was_late \|\| //'
 plant 'one that was late once is so for good' waiter.rs 's/LATE if self.waiter.exchange\(LATE, WAITING\) => self.come_back\(\),//'

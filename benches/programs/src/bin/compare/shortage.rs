@@ -189,7 +189,7 @@ fn churned(title: &str, runtime: &Runtime, length: Length) -> Vec<Record<f64, f6
     };
     let floor = || on_tasks(runtime.handle(), 64, time / 5, turn).cpu_micros();
     let mut entrants = vec![Entrant::new(Kind::Floor, "no pool: a yield", floor)];
-    entrants.extend(Churn { runtime, time }.everybody());
+    entrants.extend(Churn { runtime, time }.everybody_and_by_hand());
     by_turns(title, Rounds::new(length, 15, 6), entrants, floor)
 }
 
