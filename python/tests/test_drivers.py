@@ -32,6 +32,11 @@ def connecting(name, server):
     )
 
 
+def running(request, name):
+    """The server of the driver of that name, which this file's tests share."""
+    return request.getfixturevalue(SERVERS[name].__name__.lower())
+
+
 @pytest.fixture(scope="module")
 def postgres():
     if not Postgres.is_there():
@@ -58,8 +63,7 @@ def connect(request, tmp_path):
             return sqlite3.connect(path, check_same_thread=False, timeout=20)
 
     else:
-        server = request.getfixturevalue(SERVERS[request.param].__name__.lower())
-        connect = connecting(request.param, server)
+        connect = connecting(request.param, running(request, request.param))
 
     with contextlib.closing(connect()) as connection:
         execute(connection, "DROP TABLE IF EXISTS song")
@@ -167,8 +171,8 @@ def test_a_missing_database_is_told_at_once(postgres):
 
 @pytest.mark.parametrize("name", SERVERS)
 def test_a_session_that_the_server_has_ended_is_not_lent(request, name):
-    server = SERVERS[name]
-    connect = connecting(name, request.getfixturevalue(server.__name__.lower()))
+    server = running(request, name)
+    connect = connecting(name, server)
     with Pool(connect, max_size=2, health=None) as pool:
         held = [pool.getconn() for _ in range(2)]
         dead = held[0]

@@ -241,6 +241,7 @@ both! {
         assert!(matches!(phase, Phase::Connect | Phase::Wait), "{error}");
         // The driver itself has let go, so that others could be tried: nothing is stuck.
         assert_more_than_one_is_tried(&pool);
+        assert_eq!(pool.stats().quarantined, 0);
         assert!(!format!("{error:?} {error} {:?}", pool.manager()).contains("xyzzy"));
     }
 }

@@ -144,6 +144,7 @@ both! {
         pool.get_timeout(ms(1_000)).map(drop).unwrap_err();
         assert!(begun.elapsed() < ms(1_000) + ROOM, "{:?}", begun.elapsed());
         assert_more_than_one_is_tried(&pool);
+        assert_eq!(pool.stats().quarantined, 0);
     }
 }
 

@@ -98,6 +98,7 @@ both! {
         let pool = D::open(&dsn).builder().max_size(1).connect_timeout(limit).build().unwrap();
         pool.get_timeout(3 * limit).unwrap_err();
         assert_more_than_one_is_tried(&pool);
+        eventually("nothing is stuck", || pool.stats().quarantined == 0);
     }
 }
 
@@ -118,6 +119,7 @@ fn a_mute_server_at_a_socket_that_is_a_file_is_given_up_at_the_limit() {
     let pool = manager.builder().max_size(1).connect_timeout(limit).build().unwrap();
     pool.get_timeout(3 * limit).unwrap_err();
     assert_more_than_one_is_tried(&pool);
+    eventually("nothing is stuck", || pool.stats().quarantined == 0);
 }
 
 /// The one will not have us; the other is about to come back.
@@ -198,5 +200,6 @@ mod at_the_question_for_tls {
             "{error}"
         );
         assert_more_than_one_is_tried(&pool);
+        eventually("nothing is stuck", || pool.stats().quarantined == 0);
     }
 }

@@ -283,6 +283,7 @@ both! {
             .unwrap();
         pool.get_timeout(BRIEFLY).map(drop).unwrap_err();
         assert_more_than_one_is_tried(&pool);
+        eventually("nothing is stuck", || pool.stats().quarantined == 0);
     }
 
     fn what_no_second_try_would_change_is_told_at_once<D: Driver>() {

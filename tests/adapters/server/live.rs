@@ -4,12 +4,14 @@
 use super::browser::Browser;
 use super::*;
 use crate::common::servers::postgres::Postgres;
-use crate::common::{Ends, ROOM, Watch};
+use crate::common::{Ends, Watch};
 use std::sync::Arc;
 use std::thread;
 
 /// Within this time a change is to be seen.
 const SOON: Duration = SECOND;
+/// What a busy machine may add, once in a test: three processes and a browser take part.
+const ROOM: Duration = Duration::from_millis(500);
 /// Times that a server is killed in a test.
 const ROUNDS: usize = 3;
 const RED: &str = "rgb(179, 38, 30)";
@@ -65,7 +67,6 @@ fn time_until(begun: Watch, what: &str, is_so: impl FnMut() -> bool) -> Duration
     begun.elapsed()
 }
 
-/// But for one, which a busy machine may delay: three processes and a browser take part.
 #[track_caller]
 fn assert_soon(what: &str, times: &[Duration]) {
     println!("{what}: {times:.0?}");

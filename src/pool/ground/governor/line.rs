@@ -127,12 +127,10 @@ impl<C> Line<C> {
         self.max = limits.max_concurrent;
         let measure = self.turns.pace(limits.per_second, limits.burst(), now);
         self.places.values_mut().for_each(|place| place.owed = measure.of(place.owed));
-        let mut beyond = self.places.len().saturating_sub(self.max);
-        for number in self.places.keys().rev().copied().collect::<Vec<_>>() {
-            if beyond > 0 && self.places[&number].offered_to.is_some() {
-                beyond -= 1;
-                self.end(number, false, now);
-            }
+        let beyond = self.places.len().saturating_sub(self.max);
+        let offers = self.places.iter().rev().filter(|(_, place)| place.offered_to.is_some());
+        for number in offers.map(|(number, _)| *number).take(beyond).collect::<Vec<_>>() {
+            self.end(number, false, now);
         }
     }
 
