@@ -8,13 +8,14 @@ use caliburn::health::{
     Verdict,
 };
 use caliburn::{
-    AsyncManager, BuildError, Clock, Deadline, GetError, Manager, ManagerError, MockClock, Pool,
-    PooledConnection,
+    AsyncManager, BuildError, Builder, Clock, Deadline, GetError, Manager, ManagerError, MockClock,
+    Pool, PooledConnection,
 };
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
+use std::thread;
 use std::time::{Duration, Instant};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -202,7 +203,7 @@ fn row_35_a_server_that_comes_and_goes_while_the_pool_is_built_holds_nobody_up()
     let limit = Duration::from_millis(60);
     for round in 0..8 {
         let (fake, is_over) = (Fake::new(), AtomicBool::new(false));
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             scope.spawn(|| {
                 // A moment up and two down, or the other way round.
                 for n in 0.. {
@@ -365,6 +366,38 @@ fn a_connect_that_hangs_while_others_succeed_costs_neither_a_wait_nor_a_place() 
     });
 }
 
+/// Nothing but time tells that the first connect hangs. Nobody was to look before the next sweep.
+#[test]
+fn a_connect_that_hangs_is_overtaken_though_the_pool_was_at_rest_when_it_was_begun() {
+    let fakes = [(); 2].map(|()| Fake::new());
+    thread::scope(|scope| {
+        scope.spawn(|| overtakes_what_hangs(Pool::builder(fakes[0].clone()), &fakes[0]));
+        let builder = Pool::builder_async(AsyncFake(fakes[1].clone()));
+        scope.spawn(|| overtakes_what_hangs(builder, &fakes[1]));
+    });
+}
+
+fn overtakes_what_hangs<M>(builder: Builder<M>, fake: &Fake)
+where
+    M: Manager<Connection = Conn, Error = FakeError>,
+{
+    const INTERVAL: Duration = Duration::from_secs(5);
+    let builder = builder.max_size(2).sweep_interval(Some(INTERVAL)).connect_timeout(2 * PLENTY);
+    let pool = builder.build().unwrap();
+    eventually("a sweep, and the next is far off", || pool.stats().sweeps > 0);
+    fake.on_connect(Mode::Hang);
+    let begun = Instant::now();
+    thread::scope(|scope| {
+        let get = scope.spawn(|| pool.get_timeout(PLENTY));
+        eventually("a connect", || fake.books().attempts.load(SeqCst) == 1);
+        fake.on_connect(Mode::Ok);
+        assert!(get.join().unwrap().is_ok());
+    });
+    let took = begun.elapsed();
+    fake.open_gate();
+    assert!(took < INTERVAL - SECOND, "{took:?}");
+}
+
 #[test]
 fn those_who_ask_for_growth_at_one_moment_do_not_take_each_others_connect_for_one_that_hangs() {
     let mut most = 0;
@@ -375,7 +408,7 @@ fn those_who_ask_for_growth_at_one_moment_do_not_take_each_others_connect_for_on
         let pool = Pool::builder(fake.clone()).max_size(4).connect_concurrency(1).clock(clock);
         let pool = pool.build().unwrap();
         let barrier = std::sync::Barrier::new(3);
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             for n in 0..3 {
                 let (pool, barrier) = (&pool, &barrier);
                 scope.spawn(move || {

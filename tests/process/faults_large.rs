@@ -48,7 +48,7 @@ fn grows_in_proportion(few: usize, more: impl Fn(Builder<Fake>) -> Builder<Fake>
     let _alone = crate::alone();
     let ratio = |many: Duration, few: Duration| many.as_secs_f64() / few.as_secs_f64();
     // What else this machine does may spoil a comparison, and will not spoil all.
-    let ratios = (0..5).map(|_| {
+    let ratios = (0..20).map(|_| {
         let (cheap, dear) = (least(few, more), least(4 * few, more));
         println!("{few}: {cheap:?}; {}: {dear:?}", 4 * few);
         ratio(dear.0, cheap.0).max(ratio(dear.1, cheap.1))

@@ -14,6 +14,12 @@
 //! keeper's comes second it sees the ring and stays; if it comes first the caller sees that there
 //! is no keeper.
 //!
+//! *A pool leaves its rest as a visitor finds it there.* Who begins a connect counts it, then looks
+//! at the moment announced for the next visit, and rings if that is too late. The visitor announces
+//! the moment, then looks at the counts. Both go to the moment by a read-modify-write: if the
+//! visitor's comes second it sees the count, and comes again soon; if it comes first, it is the
+//! moment that the other sees.
+//!
 //! *A ring meets a ring.* The keeper may answer the first while its caller is still about to wake
 //! it, and then there is another. Both callers find the keeper: they share the lock.
 

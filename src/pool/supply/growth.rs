@@ -12,6 +12,9 @@
 //! with a [governor](crate::pool::ground::governor) asks it for leave here. If that is refused, the
 //! pool is called when there is leave, and asked for growth again.
 //!
+//! A connect may hang, and then time alone decides about the next one. So whoever begins one sees
+//! to it that there is a visit once it has kept others from being begun for long enough.
+//!
 //! One thread decides at a time ([`Requests`]): the first that asks. A thread that asks meanwhile
 //! makes it look again. The gauges change under its eyes, but only so that it begins too few
 //! connects and is asked again: a slot becomes vacant, and a fresh connection idle, before the
@@ -28,6 +31,7 @@ use crate::observe::EventKind;
 use crate::pool::ground::backoff::Permit;
 use crate::pool::ground::forecast::Forecast;
 use crate::pool::ground::governor::{Leave, Member};
+use crate::pool::ground::ramp::PATIENCE;
 use crate::pool::ground::random;
 use crate::pool::service::enqueue;
 use crate::pool::state::entry::Stage;
@@ -178,6 +182,10 @@ fn begin<M: Manager>(raw: &Raw<M>, connecting: usize, wanted: usize) -> Option<(
         Some(_) => pace.backoff.begun(permit, now),
         None => pace.backoff.call_off(permit, now),
     });
+    if slot.is_some() {
+        // A visitor may just have found the pool at rest, and the connect may hang.
+        state.ring.ring_before(now + PATIENCE);
+    }
     slot.map(|slot| (slot, Order { permit, leave, replaces: None, is_for_try: false }))
 }
 
@@ -271,6 +279,7 @@ mod tests {
     use crate::clock::Deadline;
     use crate::manager::BlockingManager;
     use crate::pool::handle::Pool;
+    use crate::sync::thread;
     use std::convert::Infallible;
 
     struct Nothing;
@@ -303,5 +312,23 @@ mod tests {
             pool.maintain();
             assert_eq!(look_again.get(), Tick::NEVER.0, "{closes}");
         }
+    }
+    /// It was found at rest before, and may be left alone for as long as was said then.
+    #[test]
+    fn a_connect_is_looked_after_before_it_keeps_others_from_being_begun_for_too_long() {
+        let pool = Pool::builder(Nothing).manual_maintenance().max_size(2).build().unwrap();
+        let state = pool.raw.context();
+        let housekeeper = thread::spawn(thread::park);
+        state.ring.hire(housekeeper.thread().clone(), 0);
+        let now = state.clock.now();
+        for (next_visit, rings) in [(now, false), (Tick::NEVER, true)] {
+            state.ring.announce(next_visit);
+            state.supply.warm_up.add(1);
+            ask(&pool.raw);
+            assert_eq!(state.ring.answer(), rings);
+        }
+        assert_eq!(state.service.connecting(), 2);
+        housekeeper.thread().unpark();
+        housekeeper.join().unwrap();
     }
 }

@@ -30,12 +30,13 @@ impl<M: Manager> Household for Raw<M> {
     }
 
     fn postponed(&self, unvisited: Duration) -> Option<Duration> {
-        let state = self.context();
-        let is_asked = state.ring.is_rung() || !is_at_rest(self) || is_short(self);
-        if is_asked || self.is_over() || self.waiting() > 0 && unvisited >= SAFETY_NET {
-            return None;
-        }
-        Some(rest(self)).filter(|wait| !wait.is_zero())
+        // Announced before anything else is looked at, as by a visit: who has it leave its rest
+        // either is seen here, or sees that it must ring.
+        let wait = rest(self);
+        let is_asked = self.context().ring.is_rung() || !is_at_rest(self) || is_short(self);
+        let is_left_alone = self.waiting() > 0 && unvisited >= SAFETY_NET;
+        let is_due = wait.is_zero() || is_asked || is_left_alone || self.is_over();
+        (!is_due).then_some(wait)
     }
 
     fn is_over(&self) -> bool {
