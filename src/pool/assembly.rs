@@ -182,6 +182,7 @@ impl<M: Manager> Parts<M> {
             last_connect_failure: ArcSwapOption::empty(),
             last_ping_failure: ArcSwapOption::empty(),
             visits: Requests::new(),
+            visitor: Relaxed::<usize>::new(0),
             pass: Mutex::new(Pass::none(self.clock.now())),
             above_limit: Mutex::new(Vec::new()),
             usage: Mutex::new(Usage::of(None)),

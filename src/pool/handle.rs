@@ -315,6 +315,9 @@ impl<M: Manager> Pool<M> {
     /// it also does the work of the workers, drives the futures of an async manager, and returns
     /// when nothing is left to do. A connect that hangs keeps it busy until the limit of that
     /// connect.
+    ///
+    /// If another thread is at it already, that thread goes on and does it. With a
+    /// [mocked clock](Clock::mock) this call waits for it, for a second at most.
     pub fn maintain(&self) {
         self.whole().for_each(Self::keep_order);
     }
@@ -323,6 +326,7 @@ impl<M: Manager> Pool<M> {
         // The work is the parent's.
         while !self.raw.is_inherited() {
             visit::visit(&self.raw);
+            visit::await_other(&self.raw);
             if self.state().has_no_jobs() || !self.state().is_manual() {
                 return;
             }

@@ -32,4 +32,9 @@ impl Requests {
             answered = requests - answered;
         }
     }
+
+    /// Whether every request has been answered: what the rounds did is visible then.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.0.load(Ordering::Acquire) == 0 // O4
+    }
 }

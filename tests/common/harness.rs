@@ -5,14 +5,12 @@
 //! decision. A test that went on turning the clock meanwhile would take that moment for a second:
 //! so the clock stands still until the housekeeper is through.
 
-use super::{AsyncFake, Bell, Fake, FakeError, PLENTY, eventually, poll_once};
-use caliburn::health::{ConnectionInfo, HealthStrategy, Verdict};
+use super::{AsyncFake, Bell, Fake, FakeError, eventually, poll_once};
 use caliburn::{Builder, Clock, GetError, MockClock, Pool, PooledConnection};
 use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::Ordering::SeqCst;
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
@@ -28,7 +26,6 @@ pub struct Harness {
     pub pool: Pool<AsyncFake>,
     pub tasks: Arc<Mutex<Vec<Task>>>,
     hand: MockClock,
-    rounds: Rounds,
     /// Whether some task can go on.
     woken: Arc<Bell>,
     /// The most connects seen in flight at once.
@@ -58,17 +55,15 @@ impl Harness {
                 wake.wake_by_ref();
             });
         let pool = more(builder).build().unwrap();
-        Self { fake, pool, tasks, hand, rounds: Rounds::new(), woken, most: Cell::new(0) }
+        Self { fake, pool, tasks, hand, woken, most: Cell::new(0) }
     }
 
     /// Has all that can be done now done.
     pub fn settle(&self) {
-        // What the housekeeper is in the middle of in the first round shows itself in the second.
-        let mut quiet = 0;
-        while quiet < 2 {
-            self.rounds.wait_for_next();
+        // It waits until the housekeeper is through.
+        self.pool.maintain();
+        while self.run_tasks() {
             self.pool.maintain();
-            quiet = if self.run_tasks() { 0 } else { quiet + 1 };
         }
     }
 
@@ -144,53 +139,5 @@ impl Harness {
             gets.is_empty()
         });
         held.into_iter().for_each(|mut conn| conn.broken = true);
-    }
-}
-
-/// Tells when the housekeeper has come round. It is one thread for all pools, and visits one after
-/// the other: so what it does in this one shows that what it was in the middle of in any other is
-/// over.
-struct Rounds {
-    pool: Pool<Fake>,
-    hand: MockClock,
-    seen: Receiver<()>,
-}
-
-impl Rounds {
-    const INTERVAL: Duration = Duration::from_millis(1);
-
-    fn new() -> Self {
-        let (clock, hand) = Clock::mock();
-        let (report, seen) = channel();
-        let pool = Pool::builder(Fake::new())
-            .max_size(1)
-            .min_size(1)
-            .idle_timeout(None)
-            .sweep_interval(Some(Self::INTERVAL))
-            .health(Witness(report))
-            .clock(clock)
-            .wait_ready(PLENTY)
-            .build();
-        Self { pool: pool.unwrap(), hand, seen }
-    }
-
-    /// Waits until the housekeeper has looked in after this call.
-    #[track_caller]
-    fn wait_for_next(&self) {
-        // A sweep is due now, and none is before the clock is turned again.
-        self.hand.advance(Self::INTERVAL);
-        // It comes by itself, but sooner if something has changed.
-        self.pool.change(|_| ()).unwrap();
-        self.seen.recv_timeout(PLENTY).expect("the housekeeper looks in");
-    }
-}
-
-/// Reports each sweep over the one connection.
-struct Witness(Sender<()>);
-
-impl HealthStrategy for Witness {
-    fn on_sweep(&self, _: &ConnectionInfo) -> Verdict {
-        let _ = self.0.send(());
-        Verdict::Keep
     }
 }

@@ -392,6 +392,7 @@ fn hanging_closes(concurrency: usize) -> Harness {
     for _ in 0..40 {
         harness.advance(3 * SECOND);
     }
+    harness.until("closes hang", || harness.pool.stats().maintenance >= concurrency);
     harness
 }
 

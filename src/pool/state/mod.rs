@@ -127,6 +127,8 @@ pub(crate) struct State<M: Manager> {
     pub(crate) last_ping_failure: ArcSwapOption<ManagerError<M::Error>>,
     /// The visitor that raises it from zero keeps order.
     pub(crate) visits: Requests,
+    /// That visitor, by thread number plus one.
+    pub(crate) visitor: Relaxed<usize>,
     pub(crate) pass: Mutex<Pass>,
     /// Idle connections of which some are above a lowered limit, and when they were last used; the
     /// next to be closed last.

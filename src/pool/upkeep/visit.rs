@@ -2,8 +2,9 @@
 
 use super::keeper::{Household, PERIOD};
 use super::{leaks, shrink, sweep, usage};
-use crate::clock::Tick;
+use crate::clock::{Clock, Tick};
 use crate::manager::Manager;
+use crate::pool::ground::park::block_on;
 use crate::pool::ground::ring::Ring;
 use crate::pool::state::pooled::Raw;
 use crate::pool::supply::growth;
@@ -11,7 +12,7 @@ use crate::pool::supply::shortage::Shortage;
 use crate::pool::supply::speed;
 use crate::pool::supply::tries;
 use crate::pool::work::{launch, worker};
-use crate::sync::{Arc, Ordering};
+use crate::sync::{Arc, Ordering, thread_number};
 use std::time::Duration;
 
 /// A pool for whose connections borrowers wait is visited at least so often.
@@ -58,12 +59,31 @@ pub(crate) fn visit<M: Manager>(raw: &Arc<Raw<M>>) -> Tick {
         raw.expire(now.0);
     }
     let mut next = now + PERIOD;
-    state.visits.answer(|| next = keep_order(raw));
+    state.visits.answer(|| {
+        state.visitor.set(thread_number() + 1);
+        next = keep_order(raw);
+        state.visitor.set(0);
+    });
     // Not within: in a pool that is maintained by its user this calls observers, which may use it.
     state.tell();
     // For waiters for an event that looked while a connection was between two gauges.
     state.events.post();
     next
+}
+
+/// Waits until a visit that another thread makes is over. That thread may have read the time before
+/// the caller turned the clock by hand, and may have lost its core since; what the caller then does
+/// a moment later would come an hour later to it. Not for long, as foreign code that the visit
+/// calls may wait for the caller.
+pub(crate) fn await_other<M: Manager>(raw: &Raw<M>) {
+    const LONG: Duration = Duration::from_secs(1);
+    let state = raw.context();
+    if state.clock.is_real() || state.visitor.get() == thread_number() + 1 {
+        return;
+    }
+    let real = Clock::real();
+    let is_over = state.events.wait_until(|| state.visits.is_answered().then_some(()));
+    let _ = block_on(is_over, &real, real.now() + LONG);
 }
 
 /// One round of upkeep, and when the next is due.
@@ -129,4 +149,61 @@ fn announce<M: Manager>(raw: &Raw<M>, next: Tick) -> Tick {
     let next = next.min(noted(raw));
     state.ring.announce(next);
     next.min(noted(raw))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::await_other;
+    use crate::clock::{Clock, Deadline};
+    use crate::manager::{BlockingManager, Manager};
+    use crate::pool::handle::Pool;
+    use crate::sync::{Relaxed, thread, thread_number};
+    use std::convert::Infallible;
+
+    struct Nothing;
+
+    impl Manager for Nothing {
+        type Connection = ();
+        type Error = Infallible;
+    }
+
+    impl BlockingManager for Nothing {
+        fn connect(&self, _: &Deadline) -> Result<(), Infallible> {
+            Ok(())
+        }
+
+        fn ping(&self, (): &mut (), _: &Deadline) -> Result<(), Infallible> {
+            Ok(())
+        }
+    }
+
+    /// Nothing to wait for is found within a visit itself, or the test would take a second.
+    #[test]
+    fn who_maintains_a_pool_by_hand_waits_for_the_visitor_that_is_at_it_but_not_for_itself() {
+        let (clock, _hand) = Clock::mock();
+        let pool = Pool::builder(Nothing).manual_maintenance().clock(clock).build().unwrap();
+        let (raw, state) = (&pool.raw, pool.raw.context());
+        let [is_there, has_left] = [(); 2].map(|()| Relaxed::<bool>::new(false));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut is_first = true;
+                state.visits.answer(|| {
+                    if std::mem::take(&mut is_first) {
+                        state.visitor.set(thread_number() + 1);
+                        await_other(raw);
+                        is_there.set(true);
+                        // The other would be gone by then.
+                        (0..1_000).for_each(|_| thread::yield_now());
+                        has_left.set(true);
+                    }
+                });
+                state.events.post();
+            });
+            while !is_there.get() {
+                thread::yield_now();
+            }
+            pool.maintain();
+            assert!(has_left.get());
+        });
+    }
 }
