@@ -93,6 +93,9 @@ relaxed!(usize, AtomicUsize, numeric);
 /// How many bits of a bitmap word stand for slots; the three highest bits are flags.
 pub(crate) const SLOT_BITS: u32 = if MODEL { 2 } else { 60 };
 
+#[cfg(caliburn_pauses)]
+#[path = "sync/pauses.rs"]
+mod pauses;
 #[cfg(caliburn_tsan)]
 #[path = "sync/seen.rs"]
 mod seen;
@@ -103,12 +106,16 @@ mod switched {
 
     pub(crate) const MODEL: bool = false;
 
+    #[cfg(caliburn_pauses)]
+    pub(crate) use crate::sync::pauses::{
+        AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize,
+    };
     #[cfg(caliburn_tsan)]
     pub(crate) use crate::sync::seen::{Condvar, Mutex, MutexGuard, OnceLock, RwLock};
     pub(crate) use crossbeam_queue::{ArrayQueue, SegQueue};
-    pub(crate) use std::sync::atomic::{
-        AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering,
-    };
+    #[cfg(not(caliburn_pauses))]
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize};
+    pub(crate) use std::sync::atomic::{AtomicPtr, Ordering};
     pub(crate) use std::sync::{Arc, PoisonError, TryLockError, Weak};
     #[cfg(not(caliburn_tsan))]
     pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, RwLock};
