@@ -89,14 +89,15 @@ impl<H: PoolHooks> RawPool<H> {
         if !self.room.requests.answer(|| due = due.min(self.round(&mut wakes))) {
             return;
         }
+        if due != NEVER {
+            // Before a waker, which is foreign code and may block.
+            H::on_deadline(&self.context, due);
+        }
         let is_crowd = wakes.is_crowd;
         wakes.fire();
         if is_crowd {
             // To the last one, even if waiters help.
             wake_all(std::iter::from_fn(|| self.room.crowd.pop()));
-        }
-        if due != NEVER {
-            H::on_deadline(&self.context, due);
         }
         if self.is_closed() {
             self.evacuate();

@@ -2,7 +2,7 @@
 //! newcomer.
 
 use crate::common::*;
-use caliburn::{Fairness, GetError, MockClock, Pool, TryGetError};
+use caliburn::{Clock, Fairness, GetError, MockClock, Pool, TryGetError};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
@@ -26,6 +26,28 @@ fn a_newcomer_may_be_faster_until_the_oldest_has_waited_for_so_long() {
     hand.advance(MS);
     drop(newcomer);
     assert_eq!(pool.try_get().unwrap_err(), TryGetError::Empty, "the oldest is overdue");
+    assert!(poll_once(&mut oldest).is_ready());
+}
+
+/// No connect was made for it, as one lay idle.
+#[test]
+fn one_that_was_overtaken_asks_for_another_connection() {
+    let fake = Fake::new();
+    let builder = Pool::builder(fake.clone()).manual_maintenance().max_size(2).min_size(1);
+    let builder = builder.clock(Clock::mock().0).fairness(Fairness::BoundedBarging(PLENTY));
+    let pool = builder.wait_ready(PLENTY).build().unwrap();
+    let held = pool.try_get().unwrap();
+    let mut oldest = pin!(pool.get_async());
+    assert!(poll_once(&mut oldest).is_pending());
+    assert_eq!(pool.stats().opening, 1);
+    drop(held);
+    pool.maintain();
+    let stats = pool.stats();
+    assert_eq!((stats.opening, stats.connects_skipped, stats.idle), (0, 1, 1));
+    let _newcomer = pool.try_get().expect("the oldest has not waited for long");
+    assert!(poll_once(&mut oldest).is_pending(), "it was too late");
+    assert_eq!(pool.stats().opening, 1);
+    pool.maintain();
     assert!(poll_once(&mut oldest).is_ready());
 }
 

@@ -234,11 +234,15 @@ impl<'a, M: Manager> Checkout<'a, M> {
         now: Tick,
     ) -> Result<Outcome<Pooled<M>>, GetError<M::Error>> {
         let raw = self.raw;
-        let terms = self.terms(ahead, now);
+        let (terms, fairness) = (self.terms(ahead, now), self.fairness);
         let mut ticket: Option<Ticket<'_, Pooled<M>>> = None;
         poll_fn(|cx| {
             if let Some(ticket) = &mut ticket {
-                return ticket.poll(cx).map(Ok);
+                let Poll::Ready(outcome) = ticket.poll(cx) else {
+                    ask_anew(raw, fairness);
+                    return Poll::Pending;
+                };
+                return Poll::Ready(Ok(outcome));
             }
             speed::arrive(raw, now);
             let Ok(new) = raw.enroll(cx.waker(), terms, self.max_waiters) else {
@@ -382,5 +386,15 @@ impl<'a, M: Manager> Checkout<'a, M> {
     fn timed_out(&self) -> GetError<M::Error> {
         let now = self.raw.context().clock.now();
         failure::timed_out(self.raw, phase(self.is_pinging), now.since(self.begun))
+    }
+}
+
+/// A borrower was polled, and waits on. No connect was begun for it as long as another connection
+/// was idle, which a newcomer may have taken.
+#[cold]
+#[inline(never)]
+fn ask_anew<M: Manager>(raw: &Arc<Raw<M>>, fairness: Fairness) {
+    if fairness != Fairness::Fifo && raw.has_vacant() {
+        worker::grow(raw);
     }
 }

@@ -41,6 +41,11 @@ impl Events {
         self.born_in != forks()
     }
 
+    /// Whether some wait.
+    pub(crate) fn are_awaited(&self) -> bool {
+        !self.is_inherited() && !self.lock().wakers.is_empty()
+    }
+
     /// Wakes all waiters.
     pub(crate) fn post(&self) {
         let wakers = std::mem::take(&mut self.lock().wakers);

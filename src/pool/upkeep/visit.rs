@@ -64,10 +64,11 @@ pub(crate) fn visit<M: Manager>(raw: &Arc<Raw<M>>) -> Tick {
         next = keep_order(raw);
         state.visitor.set(0);
     });
+    // For waiters for an event that looked while a connection was between two gauges, or that a
+    // return has brought about, which tells nobody.
+    state.events.post();
     // Not within: in a pool that is maintained by its user this calls observers, which may use it.
     state.tell();
-    // For waiters for an event that looked while a connection was between two gauges.
-    state.events.post();
     next
 }
 
@@ -124,11 +125,13 @@ fn rest<M: Manager>(raw: &Raw<M>) -> Duration {
     }
 }
 
-/// Nothing is under way that might go wrong unheard.
+/// Nothing is under way that might go wrong unheard, and no event is waited for that might come
+/// unheard.
 fn is_at_rest<M: Manager>(raw: &Raw<M>) -> bool {
     let state = raw.context();
-    let is_quiet = state.has_no_jobs() && state.journal.is_told();
-    is_quiet && state.service.is_empty() && (!raw.is_closed() || raw.is_over())
+    let is_quiet = state.has_no_jobs() && state.journal.is_told() && !state.events.are_awaited();
+    let has_no_calls = state.service.is_empty() && state.beside.is_empty();
+    is_quiet && has_no_calls && (!raw.is_closed() || raw.is_over())
 }
 
 /// Connections are missing, and one might be opened now. A pool that the governor holds is called.
@@ -153,12 +156,17 @@ fn announce<M: Manager>(raw: &Raw<M>, next: Tick) -> Tick {
 
 #[cfg(test)]
 mod tests {
-    use super::await_other;
-    use crate::clock::{Clock, Deadline};
+    use super::{Household, await_other};
+    use crate::clock::{Clock, Deadline, Tick};
     use crate::manager::{BlockingManager, Manager};
     use crate::pool::handle::Pool;
+    use crate::pool::state::beside::Guest;
     use crate::sync::{Relaxed, thread, thread_number};
     use std::convert::Infallible;
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+    use std::time::Duration;
 
     struct Nothing;
 
@@ -205,5 +213,25 @@ mod tests {
             pool.maintain();
             assert!(has_left.get());
         });
+    }
+
+    #[test]
+    fn a_pool_is_not_at_rest_while_a_connection_beside_it_is_opened_or_an_event_is_waited_for() {
+        let pool = Pool::builder(Nothing).manual_maintenance().build().unwrap();
+        let (raw, state) = (&pool.raw, pool.raw.context());
+        let is_left_alone = || raw.postponed(Duration::ZERO).is_some();
+        pool.maintain();
+        state.chores_due.set(Tick::NEVER.0);
+        assert!(is_left_alone());
+        let guest = Guest::new(raw, Tick::NEVER);
+        assert!(!is_left_alone());
+        drop(guest);
+        assert!(is_left_alone());
+        {
+            let mut event = pin!(state.events.wait_until(|| None::<()>));
+            let _ = event.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            assert!(!is_left_alone());
+        }
+        assert!(is_left_alone());
     }
 }

@@ -2,7 +2,9 @@
 
 use super::*;
 use caliburn::GetError;
-use std::task::Poll;
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 #[test]
@@ -106,6 +108,30 @@ fn a_held_probe_of_an_outage_goes_out_as_soon_as_there_is_room() {
     occupant.leave();
     pool.maintain();
     assert!(poll_once(&mut get).is_ready());
+}
+
+/// A return makes the pool ready, and tells nobody.
+#[test]
+fn one_that_waits_until_a_held_pool_is_ready_hears_of_a_return() {
+    let (governor, _) = timeless(1);
+    let builder = Pool::builder(Fake::new()).max_size(4).min_idle(1);
+    let pool = builder.connect_governor(&governor).wait_ready(PLENTY).build().unwrap();
+    eventually("nothing is under way", || governor.stats().connecting == 0);
+    let occupant = Occupant::new(&governor);
+    let held = pool.get().unwrap();
+    eventually("the next connect is held", || pool.stats().connects_held > 0);
+    let bell = Arc::<Bell>::default();
+    let waker = Waker::from(bell.clone());
+    let mut ready = pin!(pool.ready_async(2 * PLENTY));
+    let mut look = || ready.as_mut().poll(&mut Context::from_waker(&waker));
+    // Events that are on their way have it look again.
+    while bell.still() {
+        assert!(look().is_pending());
+    }
+    assert!(look().is_pending());
+    drop(held);
+    eventually("it is told", || bell.has_rung() && matches!(look(), Poll::Ready(Ok(()))));
+    drop(occupant);
 }
 
 /// Borrowers of a pool whose last connect failed, while the governor holds the next.
