@@ -317,7 +317,7 @@ impl<M: Manager> Pool<M> {
     /// connect.
     ///
     /// If another thread is at it already, that thread goes on and does it. With a
-    /// [mocked clock](Clock::mock) this call waits for it, for a second at most.
+    /// [mocked clock](crate::Clock::mock) this call waits for it, for a second at most.
     pub fn maintain(&self) {
         self.whole().for_each(Self::keep_order);
     }
