@@ -313,6 +313,7 @@ mod tests {
             assert_eq!(look_again.get(), Tick::NEVER.0, "{closes}");
         }
     }
+
     /// It was found at rest before, and may be left alone for as long as was said then.
     #[test]
     fn a_connect_is_looked_after_before_it_keeps_others_from_being_begun_for_too_long() {

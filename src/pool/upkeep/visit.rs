@@ -15,7 +15,7 @@ use crate::pool::work::{launch, worker};
 use crate::sync::{Arc, Ordering, thread_number};
 use std::time::Duration;
 
-/// A pool for whose connections borrowers wait is visited at least so often.
+/// A pool in which borrowers wait whenever it is looked at is visited at least so often.
 const SAFETY_NET: Duration = PERIOD.saturating_mul(10);
 
 impl<M: Manager> Household for Raw<M> {
