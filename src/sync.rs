@@ -108,17 +108,19 @@ mod switched {
 
     #[cfg(caliburn_pauses)]
     pub(crate) use crate::sync::pauses::{
-        AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize,
+        AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Mutex,
     };
     #[cfg(caliburn_tsan)]
     pub(crate) use crate::sync::seen::{Condvar, Mutex, MutexGuard, OnceLock, RwLock};
     pub(crate) use crossbeam_queue::{ArrayQueue, SegQueue};
+    #[cfg(not(any(caliburn_pauses, caliburn_tsan)))]
+    pub(crate) use std::sync::Mutex;
     #[cfg(not(caliburn_pauses))]
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize};
     pub(crate) use std::sync::atomic::{AtomicPtr, Ordering};
     pub(crate) use std::sync::{Arc, PoisonError, TryLockError, Weak};
     #[cfg(not(caliburn_tsan))]
-    pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, RwLock};
+    pub(crate) use std::sync::{Condvar, MutexGuard, OnceLock, RwLock};
     pub(crate) use std::thread;
 
     /// A function that constants may call.

@@ -1,9 +1,10 @@
-//! `std`'s atomics with pauses: now and then a thread sleeps before an operation, for some
-//! microseconds or for longer than a test's clock is turned by, as on a busy machine. So threads
-//! meet where they seldom do.
+//! `std`'s atomics and locks with pauses: now and then a thread sleeps before an operation, or with
+//! a lock in its hand, for some microseconds or for ten milliseconds, as on a busy machine. So
+//! threads meet where they seldom do.
 
 use std::cell::Cell;
 use std::sync::atomic::{self, Ordering};
+use std::sync::{self, LockResult, MutexGuard, TryLockResult};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -67,10 +68,11 @@ macro_rules! pausing {
                 &self,
                 success: Ordering,
                 failure: Ordering,
-                change: impl FnMut($value) -> Option<$value>,
+                mut change: impl FnMut($value) -> Option<$value>,
             ) -> Result<$value, $value> {
                 pause();
-                self.0.fetch_update(success, failure, change)
+                let between = |value| change(value).inspect(|_| pause());
+                self.0.fetch_update(success, failure, between)
             }
         }
     };
@@ -103,3 +105,26 @@ pausing! { AtomicU32 of u32, number }
 pausing! { AtomicU64 of u64, number }
 pausing! { AtomicI64 of i64, number }
 pausing! { AtomicUsize of usize, number }
+
+#[derive(Debug, Default)]
+pub(crate) struct Mutex<T>(sync::Mutex<T>);
+
+impl<T> Mutex<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Self(sync::Mutex::new(value))
+    }
+
+    pub(crate) fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
+        pause();
+        let guard = self.0.lock();
+        pause();
+        guard
+    }
+
+    pub(crate) fn try_lock(&self) -> TryLockResult<MutexGuard<'_, T>> {
+        pause();
+        let guard = self.0.try_lock();
+        pause();
+        guard
+    }
+}

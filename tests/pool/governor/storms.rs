@@ -21,6 +21,7 @@ fn forty_pools_that_start_at_once_open_no_more_than_the_governor_allows() {
         })
         .collect();
     // The first two pools have four places each. With each that is freed it goes round.
+    eventually("those have come", || server.came().len() == 8);
     let firsts: Vec<_> = (2..POOLS).collect();
     for n in 1..=firsts.len() {
         server.let_in(1);
