@@ -5,6 +5,9 @@ use crate::role::{RoleDoubt, RoleReport};
 use std::future::Future;
 use std::pin::Pin;
 
+#[cfg(test)]
+pub(crate) mod nothing;
+
 /// What a pool needs to know of connections of one kind. Implement it together with
 /// [`BlockingManager`] or [`AsyncManager`].
 ///

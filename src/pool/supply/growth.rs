@@ -276,28 +276,9 @@ pub(crate) fn end_skip<M: Manager>(raw: &Raw<M>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Deadline;
-    use crate::manager::BlockingManager;
+    use crate::manager::nothing::Nothing;
     use crate::pool::handle::Pool;
     use crate::sync::thread;
-    use std::convert::Infallible;
-
-    struct Nothing;
-
-    impl Manager for Nothing {
-        type Connection = ();
-        type Error = Infallible;
-    }
-
-    impl BlockingManager for Nothing {
-        fn connect(&self, _: &Deadline) -> Result<(), Infallible> {
-            Ok(())
-        }
-
-        fn ping(&self, (): &mut (), _: &Deadline) -> Result<(), Infallible> {
-            Ok(())
-        }
-    }
 
     /// Its keeper stays until all is closed, and what is due at once it would do for ever.
     #[test]

@@ -157,33 +157,15 @@ fn announce<M: Manager>(raw: &Raw<M>, next: Tick) -> Tick {
 #[cfg(test)]
 mod tests {
     use super::{Household, await_other};
-    use crate::clock::{Clock, Deadline, Tick};
-    use crate::manager::{BlockingManager, Manager};
+    use crate::clock::{Clock, Tick};
+    use crate::manager::nothing::Nothing;
     use crate::pool::handle::Pool;
     use crate::pool::state::beside::Guest;
     use crate::sync::{Relaxed, thread, thread_number};
-    use std::convert::Infallible;
     use std::future::Future;
     use std::pin::pin;
     use std::task::{Context, Waker};
     use std::time::Duration;
-
-    struct Nothing;
-
-    impl Manager for Nothing {
-        type Connection = ();
-        type Error = Infallible;
-    }
-
-    impl BlockingManager for Nothing {
-        fn connect(&self, _: &Deadline) -> Result<(), Infallible> {
-            Ok(())
-        }
-
-        fn ping(&self, (): &mut (), _: &Deadline) -> Result<(), Infallible> {
-            Ok(())
-        }
-    }
 
     /// Nothing to wait for is found within a visit itself, or the test would take a second.
     #[test]
